@@ -21,6 +21,9 @@
 
 #![deny(missing_docs)]
 
+pub mod chunked;
 pub mod diag;
+pub mod pointwise;
 pub mod recurrence;
 pub mod span;
+pub mod tile;

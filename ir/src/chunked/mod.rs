@@ -1,0 +1,288 @@
+//! Level 2: one chunk of time steps as tensor algebra.
+//!
+//! A [`Chunked`] program is straight-line SSA. It is run once per chunk, in order of time when
+//! `direction` is [`Direction::Forward`] and against it when [`Direction::Reverse`]; the states
+//! (or their gradients) are carried from one chunk to the next. Values are tensors over named
+//! axes: `h` the heads of a group, `t` the steps of the chunk, `s` the same steps as a source, and
+//! the dims of the recurrence. Axes broadcast by name, so a value without `h` is shared by the
+//! heads of a group, and the adjoint of a broadcast is a sum over the axes that it added.
+//!
+//! Two kinds of op carry all the numerics: [`Op::Decay`], the exponential of a sum of log decays
+//! over an interval, and [`Op::Trilinear`], the masked product with a decay for each channel. No
+//! value has both `t`, `s` and a dim: such a tensor exists only inside a `Trilinear`.
+//!
+//! Steps past the end of a sequence (a chunk may be shorter than C) read as the last step and are
+//! taken out by [`Op::Valid`] wherever they would be summed.
+
+mod build;
+
+pub use build::Builder;
+
+use crate::recurrence::{
+    BinaryFn, DimId, InputId, OutputId, ParamId, Port, StateId, UnaryFn, handle,
+};
+
+handle!(
+    /// A value of a [`Chunked`] program; the op at the same index defines it.
+    ValueId
+);
+
+/// A named axis. The order of the variants is the order of a value's axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Axis {
+    /// `h`: the heads of a group.
+    Head,
+    /// `t`: a step of the chunk.
+    Time,
+    /// `s`: a step of the chunk, as the source of what step `t` sees.
+    Source,
+    /// A dim of the recurrence.
+    Dim(DimId),
+    /// The same dim as the second axis of a state with two equal dims; printed with a prime.
+    Prime(DimId),
+}
+
+/// Which interval of the chunk a decay spans. For a strict decay the reader stands *before* its
+/// own step's decay: `r < t` in place of `r <= t`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Interval {
+    /// `s < r <= t`, for pairs `t >= s` (strict: `s < r < t`, for `t > s`); zero elsewhere.
+    Between,
+    /// `r <= t` (strict: `r < t`): from the chunk's start to the reader.
+    Start,
+    /// `r > t`: from the writer to the chunk's end.
+    End,
+    /// Every step of the chunk.
+    Total,
+}
+
+/// Which partial of the trilinear form `T(m, q, k) = sum_{t,s,c} m[t,s] q[t,c] k[s,c] D[t,s,c]`
+/// is meant, where `D` is [`Interval::Between`] of a log decay `l[t,c]` for each channel `c`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Partial {
+    /// By `m`: `[t,s]` from `q`, `k`, `l`.
+    Weights,
+    /// By `q`: `[t,c]` from `m`, `k`, `l`.
+    Query,
+    /// By `k`: `[s,c]` from `m`, `q`, `l`.
+    Key,
+    /// By `l`: `[t,c]` from `m`, `q`, `k`, `l`.
+    LogDecay,
+}
+
+/// An operation. Operands come before users.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// An input over the chunk: `[h, t, dims]`, without `h` when per group.
+    Input(InputId),
+    /// A param: `[h, dims]`.
+    Param(ParamId),
+    /// The entering state: `[h, dims]`.
+    State(StateId),
+    /// The gradient that arrives for an output: `[h, t, dims]`; zero past the end.
+    DOutput(OutputId),
+    /// The gradient that arrives for the leaving state: `[h, dims]`.
+    DState(StateId),
+    /// A number.
+    Number(f64),
+    /// The size of a dim as a number.
+    Size(DimId),
+    /// A pointwise function.
+    Unary(UnaryFn, ValueId),
+    /// A pointwise function; axes broadcast by name.
+    Binary(BinaryFn, ValueId, ValueId),
+    /// One where the value is positive, else zero.
+    Step(ValueId),
+    /// The value for steps `t` of the sequence, zero for steps past its end.
+    Valid(ValueId),
+    /// The value where `t >= s` (strict: `t > s`), zero elsewhere; `[t, s]`.
+    Causal(ValueId, bool),
+    /// The value with one axis renamed.
+    Relabel(ValueId, Axis, Axis),
+    /// The sum over an axis.
+    Sum(ValueId, Axis),
+    /// The sum over an axis of a product of two values that share no other axis but `h`.
+    Contract(ValueId, ValueId, Axis),
+    /// `exp` of the sum of log decays `l[t, ..]` over an interval: `[t, s]` (Between, of an
+    /// `l[t]` only), `[t, ..]` (Start, End) or `[..]` (Total). The flag is strictness.
+    Decay(Interval, bool, ValueId),
+    /// The adjoint of a sum of log decays over an interval: spreads `x` (shaped as the decay) to
+    /// the steps inside its interval, giving `[t, ..]`. Of Between only pairs `t > s` count.
+    Spread(Interval, bool, ValueId),
+    /// A partial of the trilinear form. `m`, `q`, `k` are the operands in this order without the
+    /// one it is a partial by; `l` is the log decay. The flag is strictness.
+    Trilinear(Partial, bool, Vec<ValueId>, ValueId),
+}
+
+/// What a result of the program is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    /// An output: `[h, t, dims]`.
+    Output(OutputId),
+    /// The leaving state: `[h, dims]`.
+    State(StateId),
+    /// The gradient of an input, shaped as the input.
+    DInput(InputId),
+    /// The gradient of a param, to be summed over chunks and batch.
+    DParam(ParamId),
+    /// The gradient of the entering state.
+    DState(StateId),
+    /// The log decay of a state summed over the chunk, to be summed over chunks: `[h]`.
+    LogScalar(StateId),
+    /// The same for each row: `[h, first dim]`.
+    LogRow(StateId),
+    /// The same for each column: `[h, second dim]`.
+    LogCol(StateId),
+}
+
+/// Order of the chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// First to last.
+    Forward,
+    /// Last to first.
+    Reverse,
+}
+
+/// A program over one chunk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chunked {
+    /// The recurrence's name, with a suffix for its phase.
+    pub name: String,
+    /// Dim names.
+    pub dims: Vec<String>,
+    /// Inputs of the recurrence.
+    pub inputs: Vec<Port>,
+    /// Params of the recurrence.
+    pub params: Vec<Port>,
+    /// States of the recurrence.
+    pub states: Vec<Port>,
+    /// Outputs of the recurrence.
+    pub outputs: Vec<Port>,
+    /// Order of the chunks.
+    pub direction: Direction,
+    /// Ops in order; `ops[i]` defines value `i`.
+    pub ops: Vec<Op>,
+    /// Axes of each value, sorted.
+    pub axes: Vec<Vec<Axis>>,
+    /// Results.
+    pub results: Vec<(Target, ValueId)>,
+}
+
+impl Op {
+    /// The operands, in order.
+    pub fn operands(&self) -> Vec<ValueId> {
+        match self {
+            Op::Input(_)
+            | Op::Param(_)
+            | Op::State(_)
+            | Op::DOutput(_)
+            | Op::DState(_)
+            | Op::Number(_)
+            | Op::Size(_) => vec![],
+            Op::Unary(_, a)
+            | Op::Step(a)
+            | Op::Valid(a)
+            | Op::Causal(a, _)
+            | Op::Relabel(a, ..)
+            | Op::Sum(a, _)
+            | Op::Decay(_, _, a)
+            | Op::Spread(_, _, a) => {
+                vec![*a]
+            }
+            Op::Binary(_, a, b) | Op::Contract(a, b, _) => vec![*a, *b],
+            Op::Trilinear(_, _, operands, l) => operands.iter().copied().chain([*l]).collect(),
+        }
+    }
+
+    /// The same op on other operands.
+    pub fn map_operands(&self, mut f: impl FnMut(ValueId) -> ValueId) -> Op {
+        match self.clone() {
+            op @ (Op::Input(_)
+            | Op::Param(_)
+            | Op::State(_)
+            | Op::DOutput(_)
+            | Op::DState(_)
+            | Op::Number(_)
+            | Op::Size(_)) => op,
+            Op::Unary(function, a) => Op::Unary(function, f(a)),
+            Op::Binary(function, a, b) => Op::Binary(function, f(a), f(b)),
+            Op::Step(a) => Op::Step(f(a)),
+            Op::Valid(a) => Op::Valid(f(a)),
+            Op::Causal(a, strict) => Op::Causal(f(a), strict),
+            Op::Relabel(a, from, to) => Op::Relabel(f(a), from, to),
+            Op::Sum(a, axis) => Op::Sum(f(a), axis),
+            Op::Contract(a, b, axis) => Op::Contract(f(a), f(b), axis),
+            Op::Decay(interval, strict, a) => Op::Decay(interval, strict, f(a)),
+            Op::Spread(interval, strict, a) => Op::Spread(interval, strict, f(a)),
+            Op::Trilinear(partial, strict, operands, l) => Op::Trilinear(
+                partial,
+                strict,
+                operands.into_iter().map(&mut f).collect(),
+                f(l),
+            ),
+        }
+    }
+}
+
+impl Chunked {
+    /// The op behind a value.
+    pub fn op(&self, value: ValueId) -> &Op {
+        &self.ops[value.index()]
+    }
+
+    /// The axes of a value.
+    pub fn axes(&self, value: ValueId) -> &[Axis] {
+        &self.axes[value.index()]
+    }
+
+    /// The program without the ops that no result of `keep` needs.
+    pub fn keep(&self, keep: impl Fn(Target) -> bool) -> Chunked {
+        let results: Vec<_> = self
+            .results
+            .iter()
+            .copied()
+            .filter(|(target, _)| keep(*target))
+            .collect();
+        let mut live = vec![false; self.ops.len()];
+        results
+            .iter()
+            .for_each(|(_, value)| live[value.index()] = true);
+        for i in (0..self.ops.len())
+            .rev()
+            .filter(|&i| live[i])
+            .collect::<Vec<_>>()
+        {
+            self.mark(i, &mut live);
+        }
+        let mut renamed = vec![ValueId(u32::MAX); self.ops.len()];
+        let mut next = Chunked {
+            ops: vec![],
+            axes: vec![],
+            results: vec![],
+            ..self.clone()
+        };
+        for i in (0..self.ops.len()).filter(|&i| live[i]) {
+            renamed[i] = ValueId(next.ops.len() as u32);
+            next.ops
+                .push(self.ops[i].map_operands(|v| renamed[v.index()]));
+            next.axes.push(self.axes[i].clone());
+        }
+        next.results = results
+            .iter()
+            .map(|&(t, v)| (t, renamed[v.index()]))
+            .collect();
+        next
+    }
+
+    fn mark(&self, from: usize, live: &mut [bool]) {
+        let mut stack = vec![from];
+        while let Some(i) = stack.pop() {
+            for v in self.ops[i].operands() {
+                if !std::mem::replace(&mut live[v.index()], true) {
+                    stack.push(v.index());
+                }
+            }
+        }
+    }
+}
