@@ -1,7 +1,7 @@
 //! One kind of diagnostic for every level and both front ends.
 //!
 //! A [`Diagnostic`] is data: what was found, what was expected, where, and what to do. Rendering
-//! with source lines is the command line's business, token spans are the macro's.
+//! with source lines is `crate::text::render`, token spans are the macro's business.
 
 use crate::span::Span;
 use std::fmt;
@@ -53,19 +53,24 @@ impl Diagnostic {
         self.remedy = Some(remedy.into());
         self
     }
+
+    /// What was found, what was expected and what helps, each with its title; absent ones left out.
+    pub fn notes(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("found", &self.found),
+            ("expected", &self.expected),
+            ("help", &self.remedy),
+        ]
+        .into_iter()
+        .filter_map(|(title, text)| text.as_deref().map(|text| (title, text)))
+    }
 }
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}] {}", self.code, self.message)?;
-        for (title, text) in [
-            ("found", &self.found),
-            ("expected", &self.expected),
-            ("help", &self.remedy),
-        ] {
-            if let Some(text) = text {
-                write!(f, "\n  {title}: {text}")?;
-            }
+        for (title, text) in self.notes() {
+            write!(f, "\n  {title}: {text}")?;
         }
         Ok(())
     }

@@ -21,9 +21,12 @@
 
 #![deny(missing_docs)]
 
+pub mod builtin;
 pub mod chunked;
 pub mod diag;
 pub mod pointwise;
 pub mod recurrence;
 pub mod span;
+pub mod text;
 pub mod tile;
+pub mod verify;

@@ -1,0 +1,28 @@
+//! The recurrences that ship with Baton: data, in `ir/recurrences`.
+//!
+//! A new one is a file there and a line here; nothing else knows their names.
+
+macro_rules! builtin {
+    ($($name:literal,)*) => {
+        /// The names of the built-in recurrences.
+        pub const NAMES: &[&str] = &[$($name,)*];
+
+        /// The text of a built-in recurrence.
+        pub fn text(name: &str) -> Option<&'static str> {
+            match name {
+                $($name => Some(include_str!(concat!("../recurrences/", $name, ".rec"))),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+builtin! {
+    "mamba2",
+    "linear_attention",
+    "retnet",
+    "simple_gla",
+    "gla",
+    "hgrn2",
+    "rwkv6",
+}

@@ -1,0 +1,73 @@
+//! The text form of level 1: [`parse`] and its inverse, [`print`].
+//!
+//! One recurrence a text. Parsing has three steps: [`lex`] cuts the text into tokens, `parse`
+//! finds the grammar, `resolve` binds names to handles. Each goes on after an error, so that all
+//! errors of a text are reported at once; what a text may *mean* is checked by `crate::verify`.
+//!
+//! Printing is canonical: `parse(print(x)) == x` for every `x` that a parse returned, and for
+//! every recurrence whose arena is in post-order (operands just before their user, no sharing).
+//!
+//! | code | the text |
+//! |---|---|
+//! | R001 | holds a character that the language does not have |
+//! | R002 | holds a number that is none, or that f64 cannot hold |
+//! | R003 | has another token than the grammar asks for |
+//! | R004 | nests deeper than [`MAX_HEIGHT`] |
+//! | R005 | gives a block twice |
+//! | R010 | gives one name to two things |
+//! | R011 | uses a reserved word as a name |
+//! | R012 | reads a name that nothing above declares |
+//! | R013 | reads something that is no value: an output, or a function without arguments |
+//! | R014 | calls a function that does not exist |
+//! | R015 | calls a function with the wrong number of arguments |
+//! | R016 | assigns to something that is no state |
+//! | R017 | uses a dimension that `dims` does not declare |
+//! | R018 | says `per group` of something that is no input |
+//! | R019 | gives a tensor more than two dimensions |
+
+mod function;
+mod lex;
+mod parse;
+mod place;
+mod print;
+mod resolve;
+
+pub use place::{Place, place, render};
+pub use print::{expression, print, shape};
+
+use crate::diag::Diagnostic;
+use crate::recurrence::Recurrence;
+
+/// The greatest height of an expression, and the deepest nesting of parentheses.
+pub const MAX_HEIGHT: usize = 200;
+
+/// The words that cannot be names, functions apart.
+pub const KEYWORDS: &[&str] = &[
+    "recurrence",
+    "dims",
+    "inputs",
+    "params",
+    "state",
+    "let",
+    "output",
+    "per",
+    "group",
+];
+
+/// Whether `name` is a keyword or the name of a function.
+pub fn is_reserved(name: &str) -> bool {
+    name == "_" || KEYWORDS.contains(&name) || function::Function::find(name).is_some()
+}
+
+/// Parses one recurrence; on failure returns every syntax and name error, in order of place.
+pub fn parse(source: &str) -> Result<Recurrence, Vec<Diagnostic>> {
+    let mut diagnostics = Vec::new();
+    let tokens = lex::lex(source, &mut diagnostics);
+    let syntax = parse::parse(source, &tokens, &mut diagnostics);
+    let recurrence = resolve::resolve(syntax, &mut diagnostics);
+    if diagnostics.is_empty() {
+        return Ok(recurrence);
+    }
+    diagnostics.sort_by_key(|d| d.span);
+    Err(diagnostics)
+}

@@ -1,0 +1,47 @@
+//! What a recurrence must satisfy before anything is derived from it.
+//!
+//! Every rule is checked and every breach reported at once, each with code, exact place, what was
+//! found and expected, and the remedy. Codes below R020 belong to the text (`crate::text`).
+//!
+//! | code | rule | file |
+//! |---|---|---|
+//! | R020 | handles point into their vectors, operands stand before users, literals are finite | `structure` |
+//! | R021 | values that meet in a pointwise function have one shape, or one is a scalar | `typing` |
+//! | R022 | a matrix meets another value only in `+`, `-`, `*`, or `/` by a scalar, `rows`, `cols` | `typing` |
+//! | R023 | an argument is a vector where one is asked for | `typing` |
+//! | R024 | `rows` and `cols` multiply or divide a matrix | `typing` |
+//! | R025 | ... along a dimension of the same name | `typing` |
+//! | R026 | `dot` contracts a dimension that both sides have | `typing` |
+//! | R027 | an update has the shape of its state | `typing` |
+//! | R028 | an output has the shape that it declares | `typing` |
+//! | R029 | an output is a scalar or a vector | `typing` |
+//! | R030 | every state is updated | `usage` |
+//! | R031 | every input, param and state is read | `usage` |
+//! | R032 | every `let` is read | `usage` |
+//! | R033 | every dimension is the size of an input, a param or a state | `usage` |
+//! | R034 | there is an input, a state and an output | `usage` |
+//! | R035 | no dimension has the name of an implicit one | `usage` |
+//! | R036 | no tensor has the name of a gradient or of the packing offsets | `usage` |
+//! | R040 | no state enters a non-linear function on the way into an update | `affine` |
+//! | R041 | a state's update reads no other state | `affine` |
+//! | R042 | a state's update reads its old value | `affine` |
+//! | R043 | a decay is provably positive | `affine` |
+//! | R044 | the weight of a readout depends on no state | `affine` |
+//! | R045 | a matrix that is read is a state or a sum of outer products | `affine` |
+//!
+//! Shapes are compared by the names of dimensions, never by sizes: `[K]` is not `[V]`, whatever
+//! their sizes.
+
+pub mod affine;
+mod structure;
+pub mod typing;
+mod usage;
+
+use crate::diag::Diagnostic;
+use crate::recurrence::{Facts, Recurrence};
+
+/// Checks every rule; gives the facts that derivation starts from, or all diagnostics.
+pub fn verify(recurrence: &Recurrence) -> Result<Facts, Vec<Diagnostic>> {
+    let shapes = typing::check(recurrence)?;
+    affine::check(recurrence, &shapes)
+}

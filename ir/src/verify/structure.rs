@@ -1,0 +1,112 @@
+//! R020: a recurrence is sound as data, whoever built it.
+//!
+//! The parser returns only sound ones; its fields are public, so everything that indexes by a
+//! handle relies on this check and not on the parser.
+
+use crate::diag::Diagnostic;
+use crate::recurrence::{Expr, ExprId, Recurrence, Stmt};
+use crate::span::Span;
+
+/// The operands of an expression, in order.
+pub(super) fn operands(expr: &Expr) -> [Option<ExprId>; 2] {
+    match *expr {
+        Expr::Number(_)
+        | Expr::Size(_)
+        | Expr::Input(_)
+        | Expr::Param(_)
+        | Expr::Let(_)
+        | Expr::State(_) => [None, None],
+        Expr::Unary(_, a) | Expr::Rows(a) | Expr::Cols(a) | Expr::Sum(a) | Expr::L2norm(a) => {
+            [Some(a), None]
+        }
+        Expr::Binary(_, a, b) | Expr::Outer(a, b) | Expr::Dot(a, b) => [Some(a), Some(b)],
+    }
+}
+
+/// The first breach, or nothing; later checks index freely.
+pub(super) fn check(recurrence: &Recurrence) -> Option<Diagnostic> {
+    let breach = |what: String| {
+        Some(
+            Diagnostic::new(
+                "R020",
+                recurrence.spans.name,
+                "the recurrence is ill-formed",
+            )
+            .found(what)
+            .remedy("build recurrences by `text::parse`"),
+        )
+    };
+    let ports = [
+        &recurrence.inputs,
+        &recurrence.params,
+        &recurrence.states,
+        &recurrence.outputs,
+    ];
+    for (kind, port) in ports
+        .iter()
+        .enumerate()
+        .flat_map(|(i, p)| p.iter().map(move |p| (i, p)))
+    {
+        let known = port
+            .shape
+            .iter()
+            .all(|dim| dim.index() < recurrence.dims.len());
+        if !known || port.shape.len() > 2 || (port.per_group && kind != 0) {
+            return breach(format!("port `{}` of shape {:?}", port.name, port.shape));
+        }
+    }
+    let mut bound = vec![usize::MAX; recurrence.lets.len()];
+    for stmt in &recurrence.body {
+        if let Stmt::Let(id, value) = *stmt
+            && let Some(place) = bound.get_mut(id.index())
+        {
+            *place = value.index().min(*place);
+        }
+    }
+    for (i, expr) in recurrence.exprs.iter().enumerate() {
+        let sound = match *expr {
+            Expr::Number(value) => value.is_finite() && !value.is_sign_negative(),
+            Expr::Size(id) => id.index() < recurrence.dims.len(),
+            Expr::Input(id) => id.index() < recurrence.inputs.len(),
+            Expr::Param(id) => id.index() < recurrence.params.len(),
+            Expr::State(id) => id.index() < recurrence.states.len(),
+            Expr::Let(id) => bound.get(id.index()).is_some_and(|&value| value < i),
+            _ => operands(expr).iter().flatten().all(|id| id.index() < i),
+        };
+        if !sound {
+            return breach(format!("expression {i}, {expr:?}"));
+        }
+    }
+    let (mut lets, mut outputs) = (0, 0);
+    for stmt in &recurrence.body {
+        let (value, sound) = match *stmt {
+            Stmt::Let(id, value) => {
+                lets += 1;
+                (
+                    value,
+                    id.index() + 1 == lets && lets <= recurrence.lets.len(),
+                )
+            }
+            Stmt::Output(id, value) => {
+                outputs += 1;
+                (
+                    value,
+                    id.index() + 1 == outputs && outputs <= recurrence.outputs.len(),
+                )
+            }
+            Stmt::Update(id, value) => (value, id.index() < recurrence.states.len()),
+        };
+        if !sound || value.index() >= recurrence.exprs.len() {
+            return breach(format!("statement {stmt:?}"));
+        }
+    }
+    if lets != recurrence.lets.len() || outputs != recurrence.outputs.len() {
+        return breach("a `let` or an output without its statement".into());
+    }
+    None
+}
+
+/// The span at `index`, or the recurrence's name where a built one has no spans.
+pub(super) fn span(recurrence: &Recurrence, spans: &[Span], index: usize) -> Span {
+    spans.get(index).copied().unwrap_or(recurrence.spans.name)
+}
