@@ -24,6 +24,7 @@
 pub mod builtin;
 pub mod chunked;
 pub mod diag;
+pub mod interp;
 pub mod pointwise;
 pub mod recurrence;
 pub mod span;

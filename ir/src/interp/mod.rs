@@ -1,0 +1,7 @@
+//! Interpreters in f64, one for each level.
+//!
+//! They are written for clarity: each op is the loop that its documentation says. The level-1
+//! interpreter is the truth; the others are what a derivation or a schedule is tested through.
+
+pub mod chunked;
+pub mod problem;
