@@ -154,6 +154,17 @@ impl Builder {
     fn simplify(&mut self, op: &Op) -> Option<ValueId> {
         match *op {
             Op::Binary(function, a, b) => {
+                // A broadcast is implied where the other operand has the axis.
+                if let Op::Broadcast(inner, axis) = self.program.ops[a.index()]
+                    && self.has(b, axis)
+                {
+                    return Some(self.binary(function, inner, b));
+                }
+                if let Op::Broadcast(inner, axis) = self.program.ops[b.index()]
+                    && self.has(a, axis)
+                {
+                    return Some(self.binary(function, a, inner));
+                }
                 let (left, right) = (self.number_of(a), self.number_of(b));
                 match (function, left, right) {
                     (BinaryFn::Add, Some(0.0), _) | (BinaryFn::Mul, Some(1.0), _) => Some(b),
@@ -227,7 +238,11 @@ impl Builder {
             Op::Size(dim) => Err(format!("dim {} does not exist", dim.0)),
             Op::Unary(_, a) | Op::Step(a) => axes(*a),
             Op::Binary(_, a, b) => pointwise(union(axes(*a)?, axes(*b)?)),
-            Op::Valid(a) => axes(*a).and_then(|v| has(&v, Axis::Time).map(|()| v)),
+            Op::Valid(a) => pointwise(union(axes(*a)?, vec![Axis::Time])),
+            Op::Broadcast(a, axis) => match axes(*a)? {
+                v if v.contains(axis) => Err(format!("operand already has {axis:?}")),
+                v => pointwise(union(v, vec![*axis])),
+            },
             Op::Causal(a, _) => {
                 let v = union(axes(*a)?, vec![Axis::Time, Axis::Source]);
                 pointwise(v)

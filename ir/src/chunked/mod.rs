@@ -93,8 +93,11 @@ pub enum Op {
     Binary(BinaryFn, ValueId, ValueId),
     /// One where the value is positive, else zero.
     Step(ValueId),
-    /// The value for steps `t` of the sequence, zero for steps past its end.
+    /// The value for steps `t` of the sequence, zero for steps past its end. A value without `t`
+    /// is repeated along it.
     Valid(ValueId),
+    /// The value repeated along an axis that it does not have.
+    Broadcast(ValueId, Axis),
     /// The value where `t >= s` (strict: `t > s`), zero elsewhere; `[t, s]`.
     Causal(ValueId, bool),
     /// The value with one axis renamed.
@@ -185,6 +188,7 @@ impl Op {
             | Op::Valid(a)
             | Op::Causal(a, _)
             | Op::Relabel(a, ..)
+            | Op::Broadcast(a, _)
             | Op::Sum(a, _)
             | Op::Decay(_, _, a)
             | Op::Spread(_, _, a) => {
@@ -209,6 +213,7 @@ impl Op {
             Op::Binary(function, a, b) => Op::Binary(function, f(a), f(b)),
             Op::Step(a) => Op::Step(f(a)),
             Op::Valid(a) => Op::Valid(f(a)),
+            Op::Broadcast(a, axis) => Op::Broadcast(f(a), axis),
             Op::Causal(a, strict) => Op::Causal(f(a), strict),
             Op::Relabel(a, from, to) => Op::Relabel(f(a), from, to),
             Op::Sum(a, axis) => Op::Sum(f(a), axis),

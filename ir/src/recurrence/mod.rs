@@ -10,8 +10,12 @@
 //! bound only when a program is run or lowered.
 
 mod expr;
+mod facts;
 
 pub use expr::{BinaryFn, Expr, ExprId, UnaryFn};
+pub use facts::{
+    Class, Facts, Moment, Pure, PureId, Readout, ReadoutId, Side, Transition,
+};
 
 use crate::span::Span;
 

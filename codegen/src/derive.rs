@@ -1,0 +1,331 @@
+//! Derivation: from the algebra of a step to the algebra of a chunk (the forward program).
+//!
+//! For a state `S' = a S + sum_m outer(k_m, v_m)` with log decay `l = log a`, a chunk that is
+//! entered with `S` computes, for a readout with weight `q` (docs/numerics.md, "Scalar" and
+//! "Diagonal"):
+//!
+//! ```text
+//! o_t = (q_t exp(l_1 + .. + l_t)) S  +  sum_{s<=t} (q_t . k_s) exp(l_{s+1} + .. + l_t) v_s
+//! S'  = exp(l_1 + .. + l_C) S  +  sum_s outer(k_s exp(l_{s+1} + .. + l_C), v_s)
+//! ```
+//!
+//! A scalar decay multiplies the `[t, s]` weights; a decay for each row sits inside the product
+//! of `q` and `k`, one for each column inside the product with `v`; both are partials of one
+//! trilinear form. A readout of the entering state is the same with strict intervals.
+//!
+//! What is scaled is the smaller cost in the *gradient*: `q` rather than `q S`, so that reverse
+//! mode needs no product again, and of `k` and `v` the one that each head has for itself, so that
+//! what a group shares stays shared. Everything summed over steps is masked first, so a short
+//! last chunk is no special case anywhere below.
+
+use baton_ir::chunked::{
+    Axis, Builder, Chunked, Direction, Interval, Op, Partial, Target, ValueId,
+};
+use baton_ir::diag::Diagnostic;
+use baton_ir::recurrence::{
+    Class, Facts, Moment, OutputId, Pure, PureId, ReadoutId, Recurrence, Side, StateId,
+};
+
+/// The forward program of a verified recurrence; refuses the classes that have no derivation yet.
+pub fn derive(recurrence: &Recurrence, facts: &Facts) -> Result<Chunked, Diagnostic> {
+    if facts.class > Class::Diagonal {
+        return Err(Diagnostic::new(
+            "D001",
+            recurrence.spans.name,
+            format!(
+                "recurrence `{}` has no derivation for its class",
+                recurrence.name
+            ),
+        )
+        .found(format!("class {}", facts.class.name()))
+        .expected("class scalar or diagonal")
+        .remedy("run it with the interpreter, which takes every class"));
+    }
+    let name = format!("{}_forward", recurrence.name);
+    let mut derivation = Derivation {
+        recurrence,
+        facts,
+        build: Builder::new(recurrence, name, Direction::Forward),
+        values: vec![None; facts.pure.len()],
+        states: vec![],
+    };
+    derivation.states = (0..recurrence.states.len())
+        .map(|s| derivation.state(s))
+        .collect();
+    for index in 0..recurrence.outputs.len() {
+        let value = derivation.pure(facts.outputs[index]);
+        derivation
+            .build
+            .result(Target::Output(OutputId(index as u32)), value);
+    }
+    for index in 0..recurrence.states.len() {
+        derivation.leave(index);
+    }
+    Ok(derivation.build.finish())
+}
+
+/// The log decays and added terms of a state, masked past the end.
+#[derive(Clone)]
+struct State {
+    row: Option<Axis>,
+    col: Option<Axis>,
+    log: Option<ValueId>,
+    log_row: Option<ValueId>,
+    log_col: Option<ValueId>,
+    added: Vec<(ValueId, Option<ValueId>)>,
+}
+
+impl State {
+    /// The state seen with its sides exchanged.
+    fn transposed(self) -> State {
+        State {
+            row: self.col,
+            col: self.row,
+            log_row: self.log_col,
+            log_col: self.log_row,
+            added: self
+                .added
+                .into_iter()
+                .map(|(l, r)| (r.unwrap_or(l), Some(l)))
+                .collect(),
+            ..self
+        }
+    }
+}
+
+struct Derivation<'a> {
+    recurrence: &'a Recurrence,
+    facts: &'a Facts,
+    build: Builder,
+    values: Vec<Option<ValueId>>,
+    states: Vec<State>,
+}
+
+impl Derivation<'_> {
+    fn state(&mut self, index: usize) -> State {
+        let shape = &self.recurrence.states[index].shape;
+        let row = shape.first().map(|&dim| Axis::Dim(dim));
+        let col = match shape[..] {
+            [row, col] if row == col => Some(Axis::Prime(col)),
+            [_, col] => Some(Axis::Dim(col)),
+            _ => None,
+        };
+        let transition = self.facts.transitions[index].clone();
+        let log = transition.scalar.map(|l| self.masked(l));
+        let log_row = transition.row.map(|l| self.along(l, row));
+        let log_col = transition.col.map(|l| self.along(l, col));
+        let added = transition
+            .added
+            .iter()
+            .map(|&(left, right)| {
+                let left = self.along(left, row);
+                (left, right.map(|right| self.along(right, col)))
+            })
+            .collect();
+        State {
+            row,
+            col,
+            log,
+            log_row,
+            log_col,
+            added,
+        }
+    }
+
+    fn masked(&mut self, pure: PureId) -> ValueId {
+        let value = self.pure(pure);
+        self.build.add(Op::Valid(value))
+    }
+
+    /// A masked vector that certainly has `axis`.
+    fn along(&mut self, pure: PureId, axis: Option<Axis>) -> ValueId {
+        let value = self.masked(pure);
+        match axis {
+            Some(Axis::Prime(dim)) if self.build.has(value, Axis::Dim(dim)) => {
+                self.build.relabel(value, Axis::Dim(dim), Axis::Prime(dim))
+            }
+            Some(axis) if !self.build.has(value, axis) => {
+                self.build.add(Op::Broadcast(value, axis))
+            }
+            _ => value,
+        }
+    }
+
+    fn pure(&mut self, id: PureId) -> ValueId {
+        if let Some(value) = self.values[id.index()] {
+            return value;
+        }
+        let value = match self.facts.pure(id) {
+            Pure::Number(x) => self.build.number(x),
+            Pure::Size(dim) => self.build.add(Op::Size(dim)),
+            Pure::Input(input) => self.build.add(Op::Input(input)),
+            Pure::Param(param) => self.build.add(Op::Param(param)),
+            Pure::Readout(readout) => self.readout(readout),
+            Pure::Unary(function, a) => {
+                let a = self.pure(a);
+                self.build.unary(function, a)
+            }
+            Pure::Binary(function, a, b) => {
+                let (a, b) = (self.pure(a), self.pure(b));
+                self.build.binary(function, a, b)
+            }
+            Pure::Sum(a) => {
+                let axis = Axis::Dim(self.facts.dim(a).expect("a sum is over a vector"));
+                let a = self.pure(a);
+                self.build.add(Op::Sum(a, axis))
+            }
+        };
+        self.values[id.index()] = Some(value);
+        value
+    }
+
+    fn decay(&mut self, interval: Interval, strict: bool, log: Option<ValueId>) -> Option<ValueId> {
+        log.map(|log| self.build.add(Op::Decay(interval, strict, log)))
+    }
+
+    fn scaled(&mut self, value: ValueId, by: Option<ValueId>) -> ValueId {
+        by.map_or(value, |by| self.build.mul(value, by))
+    }
+
+    fn source(&mut self, value: ValueId) -> ValueId {
+        self.build.relabel(value, Axis::Time, Axis::Source)
+    }
+
+    fn readout(&mut self, id: ReadoutId) -> ValueId {
+        let readout = self.facts.readouts[id.index()];
+        let strict = readout.moment == Moment::Entering;
+        let entering = self.build.add(Op::State(readout.state));
+        let mut state = self.states[readout.state.index()].clone();
+        if matches!(readout.weight, Some((Side::Col, _))) {
+            state = state.transposed();
+        }
+        let start = self.decay(Interval::Start, strict, state.log);
+        let start_row = self.decay(Interval::Start, strict, state.log_row);
+        let start_col = self.decay(Interval::Start, strict, state.log_col);
+        let Some((_, weight)) = readout.weight else {
+            return self.elementwise_readout(&state, entering, strict, [start, start_row]);
+        };
+        let row = state.row.expect("a weight meets a side");
+        let query = self.along(weight, Some(row));
+        let scaled = self.scaled(query, start_row);
+        let scaled = self.scaled(scaled, start);
+        let inter = self.build.contract(scaled, entering, row);
+        let mut sum = self.scaled(inter, start_col);
+        for (key, value) in state.added.clone() {
+            let key = self.source(key);
+            let weights = match state.log_row {
+                Some(log) => self.build.add(Op::Trilinear(
+                    Partial::Weights,
+                    strict,
+                    vec![query, key],
+                    log,
+                )),
+                None => self.build.contract(query, key, row),
+            };
+            let weights = self.weights(weights, strict, state.log);
+            let intra = match value {
+                Some(value) => self.apply(weights, value, strict, state.log_col),
+                None => self.build.add(Op::Sum(weights, Axis::Source)),
+            };
+            sum = self.build.plus(sum, intra);
+        }
+        match state.col {
+            Some(prime @ Axis::Prime(dim)) => self.build.relabel(sum, prime, Axis::Dim(dim)),
+            _ => sum,
+        }
+    }
+
+    /// A vector or scalar state read element by element.
+    fn elementwise_readout(
+        &mut self,
+        state: &State,
+        entering: ValueId,
+        strict: bool,
+        start: [Option<ValueId>; 2],
+    ) -> ValueId {
+        let mut sum = start
+            .into_iter()
+            .fold(entering, |value, by| self.scaled(value, by));
+        let one = self.build.number(1.0);
+        for &(added, _) in &state.added {
+            let weights = self.weights(one, strict, state.log);
+            let intra = self.apply(weights, added, strict, state.log_row);
+            sum = self.build.plus(sum, intra);
+        }
+        sum
+    }
+
+    /// `[t, s]` weights with their scalar decay, causal.
+    fn weights(&mut self, weights: ValueId, strict: bool, log: Option<ValueId>) -> ValueId {
+        let between = self.decay(Interval::Between, strict, log);
+        let weights = self.scaled(weights, between);
+        self.build.add(Op::Causal(weights, strict))
+    }
+
+    /// Causal weights applied to the values of the sources.
+    fn apply(
+        &mut self,
+        weights: ValueId,
+        value: ValueId,
+        strict: bool,
+        log: Option<ValueId>,
+    ) -> ValueId {
+        let value = self.source(value);
+        match log {
+            Some(log) => self.build.add(Op::Trilinear(
+                Partial::Query,
+                strict,
+                vec![weights, value],
+                log,
+            )),
+            None => self.build.contract(weights, value, Axis::Source),
+        }
+    }
+
+    /// The leaving state, and what of its log decay later segments need.
+    fn leave(&mut self, index: usize) {
+        let id = StateId(index as u32);
+        let state = self.states[index].clone();
+        let mut next = self.build.add(Op::State(id));
+        for log in [state.log_row, state.log_col, state.log] {
+            let total = self.decay(Interval::Total, false, log);
+            next = self.scaled(next, total);
+        }
+        let end = self.decay(Interval::End, false, state.log);
+        let end_row = self.decay(Interval::End, false, state.log_row);
+        let end_col = self.decay(Interval::End, false, state.log_col);
+        for (left, right) in state.added {
+            let mut left = self.scaled(left, end_row);
+            let term = match right.map(|right| self.scaled(right, end_col)) {
+                Some(mut right) => {
+                    let shared = !self.build.has(left, Axis::Head);
+                    match shared || self.build.has(right, Axis::Head) {
+                        true => right = self.scaled(right, end),
+                        false => left = self.scaled(left, end),
+                    }
+                    self.build.contract(left, right, Axis::Time)
+                }
+                None => match end {
+                    Some(end) if state.row.is_some() => self.build.contract(end, left, Axis::Time),
+                    _ => {
+                        let left = self.scaled(left, end);
+                        self.build.add(Op::Sum(left, Axis::Time))
+                    }
+                },
+            };
+            next = self.build.plus(next, term);
+        }
+        self.build.result(Target::State(id), next);
+        let logs = [
+            (Target::LogScalar(id), state.log),
+            (Target::LogRow(id), state.log_row),
+            (Target::LogCol(id), state.log_col),
+        ];
+        for (target, log) in logs {
+            if let Some(log) = log {
+                let sum = self.build.add(Op::Sum(log, Axis::Time));
+                self.build.result(target, sum);
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Gradients: reverse mode over a forward chunk program, giving the program of the reversed sweep.
+//!
+//! The forward ops are kept (what the gradient does not need falls away), then every value's
+//! adjoint is pushed to its operands, last value first. The adjoint of the leaving state arrives
+//! as `DState`, that of the entering state leaves as the result of the same name, so the carried
+//! loop reverses by itself. There is one rule for each op and none for any recurrence.
+//!
+//! Sums of log decays are differentiated as sums over intervals ([`Op::Spread`]), never as
+//! differences of prefix sums: a pair `t > s` contributes to the steps between them and to no
+//! other, so nothing cancels however strong the decay is.
+
+use baton_ir::chunked::{Axis, Builder, Chunked, Direction, Op, Partial, Target, ValueId};
+use baton_ir::recurrence::{BinaryFn, UnaryFn};
+
+/// The reverse program of `forward`: its results are the gradients of every input, param and
+/// entering state.
+pub fn grad(forward: &Chunked) -> Chunked {
+    let mut program = forward.keep(|t| matches!(t, Target::Output(_) | Target::State(_)));
+    let results = std::mem::take(&mut program.results);
+    program.direction = Direction::Reverse;
+    program.name = program.name.replace("_forward", "_backward");
+    let count = program.ops.len();
+    let mut reverse = Reverse {
+        adjoints: vec![None; count],
+        build: Builder::from(program),
+    };
+    for (target, value) in results {
+        let arriving = match target {
+            Target::Output(output) => reverse.build.add(Op::DOutput(output)),
+            Target::State(state) => reverse.build.add(Op::DState(state)),
+            _ => unreachable!("kept above"),
+        };
+        reverse.give(value, arriving);
+    }
+    for i in (0..count).rev() {
+        if let Some(adjoint) = reverse.adjoints[i] {
+            reverse.pull(ValueId(i as u32), adjoint);
+        }
+    }
+    reverse.build.finish()
+}
+
+struct Reverse {
+    build: Builder,
+    adjoints: Vec<Option<ValueId>>,
+}
+
+impl Reverse {
+    /// Adds to the adjoint of a value, summing away the axes along which it was broadcast.
+    fn give(&mut self, value: ValueId, adjoint: ValueId) {
+        let axes = self.build.axes(value);
+        let adjoint = self.build.sum_to(adjoint, &axes);
+        assert_eq!(
+            self.build.axes(adjoint),
+            axes,
+            "an adjoint has the axes of its value"
+        );
+        let known = &mut self.adjoints[value.index()];
+        *known = Some(match *known {
+            Some(known) => self.build.plus(known, adjoint),
+            None => adjoint,
+        });
+    }
+
+    /// The part of a product's adjoint that goes to the operand with the axes `keep`.
+    fn product(&mut self, adjoint: ValueId, other: ValueId, keep: &[Axis]) -> ValueId {
+        let axes = self.build.axes(other);
+        let shared = self
+            .build
+            .axes(adjoint)
+            .into_iter()
+            .find(|axis| *axis != Axis::Head && !keep.contains(axis) && axes.contains(axis));
+        match shared {
+            Some(axis) => self.build.contract(adjoint, other, axis),
+            None => self.build.mul(adjoint, other),
+        }
+    }
+
+    fn pull(&mut self, value: ValueId, adjoint: ValueId) {
+        let op = self.build.program().op(value).clone();
+        match op {
+            Op::Input(i) => self.build.result(Target::DInput(i), adjoint),
+            Op::Param(i) => self.build.result(Target::DParam(i), adjoint),
+            Op::State(i) => self.build.result(Target::DState(i), adjoint),
+            Op::Number(_) | Op::Size(_) | Op::Step(_) => {}
+            Op::Unary(function, x) => {
+                let slope = self.slope(function, x, value);
+                let part = match slope {
+                    Some(slope) => self.build.mul(adjoint, slope),
+                    None => self.build.unary(UnaryFn::Neg, adjoint),
+                };
+                self.give(x, part);
+            }
+            Op::Binary(function, a, b) => self.pull_binary(function, a, b, value, adjoint),
+            Op::Valid(x) => {
+                let part = self.build.add(Op::Valid(adjoint));
+                self.give(x, part);
+            }
+            Op::Broadcast(x, _) => self.give(x, adjoint),
+            Op::Causal(x, strict) => {
+                let part = self.build.add(Op::Causal(adjoint, strict));
+                self.give(x, part);
+            }
+            Op::Relabel(x, from, to) => {
+                let part = self.build.relabel(adjoint, to, from);
+                self.give(x, part);
+            }
+            Op::Sum(x, axis) => {
+                let part = self.build.add(Op::Broadcast(adjoint, axis));
+                self.give(x, part);
+            }
+            Op::Contract(a, b, _) => {
+                for (x, y) in [(a, b), (b, a)] {
+                    let axes = self.build.axes(x);
+                    let part = self.product(adjoint, y, &axes);
+                    self.give(x, part);
+                }
+            }
+            Op::Decay(interval, strict, l) => {
+                let spread = self.build.mul(adjoint, value);
+                let part = self.build.add(Op::Spread(interval, strict, spread));
+                self.give(l, part);
+            }
+            Op::Trilinear(partial, strict, operands, l) => {
+                self.pull_trilinear(partial, strict, &operands, l, adjoint);
+            }
+            Op::DOutput(_) | Op::DState(_) | Op::Spread(..) => {
+                unreachable!("a forward program has no op of a gradient")
+            }
+        }
+    }
+
+    fn pull_trilinear(
+        &mut self,
+        partial: Partial,
+        strict: bool,
+        operands: &[ValueId],
+        l: ValueId,
+        adjoint: ValueId,
+    ) {
+        let mut part = |partial, operands: &[ValueId], to| {
+            let part = Op::Trilinear(partial, strict, operands.to_vec(), l);
+            let part = self.build.add(part);
+            self.give(to, part);
+        };
+        match (partial, operands) {
+            (Partial::Weights, &[q, k]) => {
+                part(Partial::Query, &[adjoint, k], q);
+                part(Partial::Key, &[adjoint, q], k);
+                part(Partial::LogDecay, &[adjoint, q, k], l);
+            }
+            (Partial::Query, &[m, k]) => {
+                part(Partial::Weights, &[adjoint, k], m);
+                part(Partial::Key, &[m, adjoint], k);
+                part(Partial::LogDecay, &[m, adjoint, k], l);
+            }
+            _ => unreachable!("a forward program has only these partials"),
+        }
+    }
+
+    fn pull_binary(
+        &mut self,
+        function: BinaryFn,
+        a: ValueId,
+        b: ValueId,
+        value: ValueId,
+        adjoint: ValueId,
+    ) {
+        match function {
+            BinaryFn::Add => {
+                self.give(a, adjoint);
+                self.give(b, adjoint);
+            }
+            BinaryFn::Sub => {
+                self.give(a, adjoint);
+                let part = self.build.unary(UnaryFn::Neg, adjoint);
+                self.give(b, part);
+            }
+            BinaryFn::Mul => {
+                for (x, y) in [(a, b), (b, a)] {
+                    if !self.constant(x) {
+                        let part = self.build.mul(adjoint, y);
+                        self.give(x, part);
+                    }
+                }
+            }
+            BinaryFn::Div => {
+                let part = self.build.binary(BinaryFn::Div, adjoint, b);
+                self.give(a, part);
+                if !self.constant(b) {
+                    let part = self.build.mul(part, value);
+                    let part = self.build.unary(UnaryFn::Neg, part);
+                    self.give(b, part);
+                }
+            }
+            BinaryFn::Min | BinaryFn::Max => {
+                let (high, low) = if function == BinaryFn::Max {
+                    (a, b)
+                } else {
+                    (b, a)
+                };
+                let gap = self.build.binary(BinaryFn::Sub, high, low);
+                let chosen = self.build.add(Op::Step(gap));
+                let to_a = self.build.mul(adjoint, chosen);
+                let to_b = self.build.binary(BinaryFn::Sub, adjoint, to_a);
+                self.give(a, to_a);
+                self.give(b, to_b);
+            }
+        }
+    }
+
+    fn constant(&self, value: ValueId) -> bool {
+        matches!(self.build.program().op(value), Op::Number(_) | Op::Size(_))
+    }
+
+    /// The derivative of a pointwise function at `x`, where `y` is its value; `None` is -1.
+    fn slope(&mut self, function: UnaryFn, x: ValueId, y: ValueId) -> Option<ValueId> {
+        let build = &mut self.build;
+        let one = build.number(1.0);
+        Some(match function {
+            UnaryFn::Neg => return None,
+            UnaryFn::Exp => y,
+            UnaryFn::Log => build.binary(BinaryFn::Div, one, x),
+            UnaryFn::Sqrt => {
+                let half = build.number(0.5);
+                build.binary(BinaryFn::Div, half, y)
+            }
+            UnaryFn::Rsqrt => {
+                let half = build.number(-0.5);
+                let cube = build.mul(y, y);
+                let cube = build.mul(cube, y);
+                build.mul(half, cube)
+            }
+            UnaryFn::Abs => {
+                let negated = build.unary(UnaryFn::Neg, x);
+                let (up, down) = (build.add(Op::Step(x)), build.add(Op::Step(negated)));
+                build.binary(BinaryFn::Sub, up, down)
+            }
+            UnaryFn::Sigmoid => {
+                let rest = build.binary(BinaryFn::Sub, one, y);
+                build.mul(y, rest)
+            }
+            UnaryFn::Softplus => build.unary(UnaryFn::Sigmoid, x),
+            UnaryFn::Silu => {
+                let gate = build.unary(UnaryFn::Sigmoid, x);
+                let rest = build.binary(BinaryFn::Sub, one, gate);
+                let rest = build.mul(y, rest);
+                build.plus(gate, rest)
+            }
+            UnaryFn::Tanh => {
+                let square = build.mul(y, y);
+                build.binary(BinaryFn::Sub, one, square)
+            }
+            UnaryFn::Relu => build.add(Op::Step(x)),
+        })
+    }
+}
