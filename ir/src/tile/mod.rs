@@ -13,6 +13,8 @@
 //!
 //! Sums have one fixed order, decided by the back end, independent of threads and addresses.
 
+pub mod typing;
+
 use crate::chunked::{Direction, Interval, Partial};
 use crate::recurrence::{BinaryFn, UnaryFn, handle};
 

@@ -7,8 +7,6 @@
 //! All arrays over time have C rows. Rows past `len` of an input hold its last row, those of an
 //! arriving gradient zero; the program itself takes them out ([`Op::Valid`]).
 
-mod array;
-mod pairs;
 mod whole;
 
 #[cfg(test)]
@@ -17,9 +15,10 @@ mod tests;
 pub use whole::{Arriving, Entering, Whole, forward, reverse};
 
 use crate::chunked::{Axis, Chunked, Op, Target, ValueId};
+use crate::interp::array::{Array, index_of, walk};
+use crate::interp::pairs;
 use crate::pointwise;
 use crate::recurrence::Port;
-use array::{Array, index_of, walk};
 
 /// One chunk of one group. Arrays are dense, in the layout of the port's declaration:
 /// `[R, C, dims..]` over time (`[C, dims..]` per group), else `[R, dims..]`, R = `heads`.

@@ -1,4 +1,4 @@
-//! The ops over intervals of a chunk: `Decay`, `Spread` and `Trilinear`.
+//! The ops over intervals of a chunk, `Decay`, `Spread` and `Trilinear`, for levels 2 and 3.
 //!
 //! Each runs over the pairs of a reading step `t` and a writing step `s`, one head and channel at
 //! a time, with a running sum of the log decays between them.

@@ -5,7 +5,7 @@
 
 use crate::chunked::Axis;
 
-/// A value of a level-2 program.
+/// A value of a level-2 program; level 3 makes one of a tile to share the ops over intervals.
 #[derive(Clone, Debug)]
 pub(super) struct Array {
     pub axes: Vec<Axis>,
