@@ -44,6 +44,24 @@ pub enum Expr {
     L2norm(ExprId),
 }
 
+impl Expr {
+    /// The operands, in order.
+    pub fn operands(&self) -> [Option<ExprId>; 2] {
+        match *self {
+            Expr::Number(_)
+            | Expr::Size(_)
+            | Expr::Input(_)
+            | Expr::Param(_)
+            | Expr::Let(_)
+            | Expr::State(_) => [None, None],
+            Expr::Unary(_, a) | Expr::Rows(a) | Expr::Cols(a) | Expr::Sum(a) | Expr::L2norm(a) => {
+                [Some(a), None]
+            }
+            Expr::Binary(_, a, b) | Expr::Outer(a, b) | Expr::Dot(a, b) => [Some(a), Some(b)],
+        }
+    }
+}
+
 macro_rules! functions {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$doc])*

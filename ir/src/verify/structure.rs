@@ -4,24 +4,8 @@
 //! handle relies on this check and not on the parser.
 
 use crate::diag::Diagnostic;
-use crate::recurrence::{Expr, ExprId, Recurrence, Stmt};
+use crate::recurrence::{Expr, Recurrence, Stmt};
 use crate::span::Span;
-
-/// The operands of an expression, in order.
-pub(super) fn operands(expr: &Expr) -> [Option<ExprId>; 2] {
-    match *expr {
-        Expr::Number(_)
-        | Expr::Size(_)
-        | Expr::Input(_)
-        | Expr::Param(_)
-        | Expr::Let(_)
-        | Expr::State(_) => [None, None],
-        Expr::Unary(_, a) | Expr::Rows(a) | Expr::Cols(a) | Expr::Sum(a) | Expr::L2norm(a) => {
-            [Some(a), None]
-        }
-        Expr::Binary(_, a, b) | Expr::Outer(a, b) | Expr::Dot(a, b) => [Some(a), Some(b)],
-    }
-}
 
 /// The first breach, or nothing; later checks index freely.
 pub(super) fn check(recurrence: &Recurrence) -> Option<Diagnostic> {
@@ -71,7 +55,7 @@ pub(super) fn check(recurrence: &Recurrence) -> Option<Diagnostic> {
             Expr::Param(id) => id.index() < recurrence.params.len(),
             Expr::State(id) => id.index() < recurrence.states.len(),
             Expr::Let(id) => bound.get(id.index()).is_some_and(|&value| value < i),
-            _ => operands(expr).iter().flatten().all(|id| id.index() < i),
+            _ => expr.operands().iter().flatten().all(|id| id.index() < i),
         };
         if !sound {
             return breach(format!("expression {i}, {expr:?}"));
@@ -102,6 +86,27 @@ pub(super) fn check(recurrence: &Recurrence) -> Option<Diagnostic> {
     }
     if lets != recurrence.lets.len() || outputs != recurrence.outputs.len() {
         return breach("a `let` or an output without its statement".into());
+    }
+    shared(recurrence).and_then(|i| breach(format!("expression {i} in two statements")))
+}
+
+/// An expression that two statements use: a state in it would have two values.
+fn shared(recurrence: &Recurrence) -> Option<usize> {
+    let mut owners = vec![None; recurrence.exprs.len()];
+    for (number, stmt) in recurrence.body.iter().enumerate() {
+        let (Stmt::Let(_, value) | Stmt::Update(_, value) | Stmt::Output(_, value)) = *stmt;
+        if owners[value.index()].replace(number).is_some() {
+            return Some(value.index());
+        }
+    }
+    for i in (0..owners.len()).rev() {
+        for operand in recurrence.exprs[i].operands().into_iter().flatten() {
+            let owner = owners[operand.index()];
+            if owner.is_some() && owner != owners[i] {
+                return Some(operand.index());
+            }
+            owners[operand.index()] = owners[i];
+        }
     }
     None
 }

@@ -1,0 +1,154 @@
+//! Reverse mode: one rule for each op.
+//!
+//! The adjoint of a value stands where the value stands, in a buffer of its own; an op's rule
+//! adds to the adjoints of its operands. An operand that is used twice is added to twice.
+
+use super::program::{Op, Program, Work, inner, inverse_norm};
+use crate::pointwise;
+use crate::recurrence::{BinaryFn, UnaryFn};
+
+impl Program {
+    /// Takes the adjoints of what leaves the step to those of what enters it.
+    pub(super) fn reverse(&self, values: &[f64], adjoints: &mut [f64]) {
+        for op in self.ops.iter().rev() {
+            let (from, to) = adjoints.split_at_mut(op.to.at);
+            pull(op, values, from, &to[..op.to.len]);
+        }
+    }
+}
+
+/// Adds to the operands' adjoints in `d` what the result's adjoint `dy` gives them.
+fn pull(op: &Op, values: &[f64], d: &mut [f64], dy: &[f64]) {
+    match op.work {
+        Work::Unary(f, a) => {
+            let (x, y) = (a.of(values), op.to.of(values));
+            let da = a.of_mut(d).iter_mut();
+            for (da, ((&x, &y), dy)) in da.zip(x.iter().zip(y).zip(dy)) {
+                *da += dy * slope(f, x, y);
+            }
+        }
+        Work::Binary(f, a, b) => {
+            let (x, y) = (a.of(values), b.of(values));
+            match f {
+                BinaryFn::Add => {
+                    weigh(a.of_mut(d), x, y, dy, |_, _| 1.0);
+                    weigh(b.of_mut(d), y, x, dy, |_, _| 1.0);
+                }
+                BinaryFn::Sub => {
+                    weigh(a.of_mut(d), x, y, dy, |_, _| 1.0);
+                    weigh(b.of_mut(d), y, x, dy, |_, _| -1.0);
+                }
+                BinaryFn::Mul => {
+                    weigh(a.of_mut(d), x, y, dy, |_, y| y);
+                    weigh(b.of_mut(d), y, x, dy, |_, x| x);
+                }
+                BinaryFn::Div => {
+                    weigh(a.of_mut(d), x, y, dy, |_, y| 1.0 / y);
+                    weigh(b.of_mut(d), y, x, dy, |y, x| -x / (y * y));
+                }
+                // Of equals the first is taken.
+                BinaryFn::Min => {
+                    weigh(a.of_mut(d), x, y, dy, |x, y| f64::from(x <= y));
+                    weigh(b.of_mut(d), y, x, dy, |y, x| f64::from(x > y));
+                }
+                BinaryFn::Max => {
+                    weigh(a.of_mut(d), x, y, dy, |x, y| f64::from(x >= y));
+                    weigh(b.of_mut(d), y, x, dy, |y, x| f64::from(x < y));
+                }
+            }
+        }
+        Work::Rows(a) => {
+            let cols = (dy.len() / a.len.max(1)).max(1);
+            for (da, row) in a.of_mut(d).iter_mut().zip(dy.chunks_exact(cols)) {
+                *da += row.iter().sum::<f64>();
+            }
+        }
+        Work::Cols(a) => dy
+            .chunks_exact(a.len.max(1))
+            .for_each(|row| axpy(1.0, row, a.of_mut(d))),
+        Work::Outer(a, b) => {
+            for (i, row) in dy.chunks_exact(b.len.max(1)).enumerate() {
+                d[a.at + i] += inner(row, b.of(values));
+                axpy(a.of(values)[i], row, b.of_mut(d));
+            }
+        }
+        Work::Inner(a, b) => {
+            axpy(dy[0], b.of(values), a.of_mut(d));
+            axpy(dy[0], a.of(values), b.of_mut(d));
+        }
+        Work::First(v, m) => {
+            for i in 0..v.len {
+                let row = i * dy.len()..(i + 1) * dy.len();
+                d[v.at + i] += inner(&m.of(values)[row.clone()], dy);
+                axpy(v.of(values)[i], dy, &mut m.of_mut(d)[row]);
+            }
+        }
+        Work::Second(v, m) => {
+            for (i, &dy) in dy.iter().enumerate() {
+                let row = i * v.len..(i + 1) * v.len;
+                axpy(dy, &m.of(values)[row.clone()], v.of_mut(d));
+                axpy(dy, v.of(values), &mut m.of_mut(d)[row]);
+            }
+        }
+        Work::Sum(a) => a.of_mut(d).iter_mut().for_each(|da| *da += dy[0]),
+        Work::L2norm(a) => {
+            let x = a.of(values);
+            let scale = inverse_norm(x);
+            axpy(scale, dy, a.of_mut(d));
+            axpy(-inner(x, dy) * scale.powi(3), x, a.of_mut(d));
+        }
+    }
+}
+
+/// `to += scale * from`
+fn axpy(scale: f64, from: &[f64], to: &mut [f64]) {
+    to.iter_mut()
+        .zip(from)
+        .for_each(|(to, from)| *to += scale * from);
+}
+
+/// `d += dy * partial(own, other)`, summed where the operand was broadcast.
+fn weigh(d: &mut [f64], own: &[f64], other: &[f64], dy: &[f64], partial: impl Fn(f64, f64) -> f64) {
+    match (d, own, other) {
+        (d, own, other) if own.len() == other.len() => {
+            let operands = own.iter().zip(other).zip(dy);
+            d.iter_mut()
+                .zip(operands)
+                .for_each(|(d, ((&own, &other), dy))| *d += dy * partial(own, other));
+        }
+        ([d], &[own], other) => {
+            let terms = other.iter().zip(dy);
+            *d += terms
+                .map(|(&other, dy)| dy * partial(own, other))
+                .sum::<f64>();
+        }
+        (d, own, &[other]) => {
+            let operands = own.iter().zip(dy);
+            d.iter_mut()
+                .zip(operands)
+                .for_each(|(d, (&own, dy))| *d += dy * partial(own, other));
+        }
+        _ => unreachable!("typing lets only equal shapes and scalars meet"),
+    }
+}
+
+/// The derivative of a function at `x`, where it has the value `y`.
+fn slope(function: UnaryFn, x: f64, y: f64) -> f64 {
+    match function {
+        UnaryFn::Neg => -1.0,
+        UnaryFn::Exp => y,
+        UnaryFn::Log => 1.0 / x,
+        UnaryFn::Sqrt => 0.5 / y,
+        UnaryFn::Rsqrt => -0.5 * y * y * y,
+        UnaryFn::Abs if x == 0.0 => 0.0,
+        UnaryFn::Abs => x.signum(),
+        UnaryFn::Sigmoid => y * (1.0 - y),
+        UnaryFn::Softplus => pointwise::unary(UnaryFn::Sigmoid, x),
+        UnaryFn::Silu => {
+            let gate = pointwise::unary(UnaryFn::Sigmoid, x);
+            gate + y * (1.0 - gate)
+        }
+        UnaryFn::Tanh => 1.0 - y * y,
+        UnaryFn::Relu => f64::from(x > 0.0),
+    }
+}
