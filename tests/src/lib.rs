@@ -1,1 +1,247 @@
-//! baton-tests
+//! The shared harness: cases with inputs from a seed, the truth, and the measure of error.
+//!
+//! A [`Case`] is a recurrence with sizes and numbers. Its numbers are exact in f32, so that every
+//! executor starts from the same values, and its truth is the level-1 interpreter in f64.
+
+use baton_ir::interp::problem::Problem;
+use baton_ir::interp::recurrence::{Gradient, Outcome, forward, gradient};
+use baton_ir::recurrence::{Port, Recurrence};
+use baton_ir::{builtin, text};
+
+/// How strongly the states decay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decay {
+    /// Not at all.
+    None,
+    /// By a few per cent a step.
+    Weak,
+    /// By more than `exp(-200)` in sixteen steps.
+    Strong,
+}
+
+/// The extents of a case.
+#[derive(Clone, Debug)]
+pub struct Extents {
+    /// Sizes of the dims; those that the recurrence does not have are dropped.
+    pub sizes: Vec<usize>,
+    /// B
+    pub batch: usize,
+    /// T
+    pub time: usize,
+    /// H
+    pub heads: usize,
+    /// G
+    pub groups: usize,
+    /// Offsets of packed sequences.
+    pub cu_seqlens: Option<Vec<usize>>,
+}
+
+/// A recurrence with numbers.
+pub struct Case {
+    /// What is run.
+    pub recurrence: Recurrence,
+    /// How large.
+    pub extents: Extents,
+    /// Inputs in order.
+    pub inputs: Vec<Vec<f64>>,
+    /// Params in order.
+    pub params: Vec<Vec<f64>>,
+    /// States in, in order.
+    pub states: Vec<Vec<f64>>,
+    /// Arriving gradients of the outputs.
+    pub d_outputs: Vec<Vec<f64>>,
+    /// Arriving gradients of the states.
+    pub d_states: Vec<Vec<f64>>,
+}
+
+/// The recurrences that the built-in ones leave untested: several states, a decay for each
+/// column, readouts of the entering state, equal dims, every pointwise function.
+pub const EXTRAS: &[&str] = &[
+    "recurrence normalised {
+        dims { K, V }
+        inputs { q: [K], k: [K], v: [V], f: [], i: [] }
+        state { S: [K, V], n: [K], m: [] }
+        let a = sigmoid(f);
+        S = a * S + outer(k, exp(i) * v);
+        n = a * n + exp(i) * k;
+        m = (1 - sigmoid(f)) * m + tanh(i);
+        output o: [V] = dot(q, S) / (max(abs(dot(q, n)), 1) + softplus(m));
+    }",
+    "recurrence columns {
+        dims { K, V }
+        inputs { q: [K], k: [K] per group, v: [V], g: [V], h: [K] }
+        state { S: [K, V] }
+        output before: [V] = silu(dot(q, S)) * v;
+        S = cols(exp(g)) * S;
+        output middle: [K] = dot(S, v);
+        S = 0.5 * rows(sigmoid(h)) * S + outer(relu(k), min(v, sqrt(softplus(v))));
+        output after: [K] = dot(S, v) - q;
+    }",
+    "recurrence square {
+        dims { K }
+        inputs { q: [K], k: [K], g: [] }
+        params { w: [K] }
+        state { S: [K, K], n: [K] }
+        S = exp(-softplus(g)) * S + outer(k, l2norm(w * k)) * rsqrt(K);
+        n = exp(g * 0.1 - 0.2 * softplus(w)) * n + k;
+        output o: [K] = dot(q, S) + dot(S, q) + n * sum(n);
+    }",
+];
+
+impl Case {
+    /// A built-in recurrence with numbers from `seed`.
+    pub fn builtin(name: &str, extents: Extents, decay: Decay, seed: u64) -> Case {
+        Case::new(
+            builtin::text(name).expect("a built-in name"),
+            extents,
+            decay,
+            seed,
+        )
+    }
+
+    /// A recurrence with numbers from `seed`.
+    pub fn new(source: &str, mut extents: Extents, decay: Decay, seed: u64) -> Case {
+        let recurrence = text::parse(source).expect("a well-formed recurrence");
+        extents.sizes.truncate(recurrence.dims.len());
+        let mut random = Random(seed);
+        let steps = extents.batch * extents.time;
+        let sequences = extents
+            .cu_seqlens
+            .as_ref()
+            .map_or(extents.batch, |ends| ends.len() - 1);
+        let size = |port: &Port| -> usize {
+            let lanes = if port.per_group {
+                extents.groups
+            } else {
+                extents.heads
+            };
+            lanes
+                * port
+                    .shape
+                    .iter()
+                    .map(|dim| extents.sizes[dim.index()])
+                    .product::<usize>()
+        };
+        let fill = |random: &mut Random, port: &Port, rows: usize| -> Vec<f64> {
+            (0..rows * size(port))
+                .map(|_| sample(random, &port.name, decay))
+                .collect()
+        };
+        Case {
+            inputs: recurrence
+                .inputs
+                .iter()
+                .map(|p| fill(&mut random, p, steps))
+                .collect(),
+            params: recurrence
+                .params
+                .iter()
+                .map(|p| fill(&mut random, p, 1))
+                .collect(),
+            states: recurrence
+                .states
+                .iter()
+                .map(|p| fill(&mut random, p, sequences))
+                .collect(),
+            d_outputs: recurrence
+                .outputs
+                .iter()
+                .map(|p| fill(&mut random, p, steps))
+                .collect(),
+            d_states: recurrence
+                .states
+                .iter()
+                .map(|p| fill(&mut random, p, sequences))
+                .collect(),
+            recurrence,
+            extents,
+        }
+    }
+
+    /// The problem that an interpreter runs.
+    pub fn problem(&self) -> Problem<'_> {
+        Problem {
+            recurrence: &self.recurrence,
+            sizes: self.extents.sizes.clone(),
+            batch: self.extents.batch,
+            time: self.extents.time,
+            heads: self.extents.heads,
+            groups: self.extents.groups,
+            cu_seqlens: self.extents.cu_seqlens.clone(),
+            inputs: self.inputs.iter().map(Vec::as_slice).collect(),
+            params: self.params.iter().map(Vec::as_slice).collect(),
+            states: self.states.iter().map(|s| Some(s.as_slice())).collect(),
+        }
+    }
+
+    /// Outputs, states and gradients by the level-1 interpreter.
+    pub fn truth(&self) -> (Outcome, Gradient) {
+        let outputs: Vec<_> = self.d_outputs.iter().map(|v| Some(v.as_slice())).collect();
+        let states: Vec<_> = self.d_states.iter().map(|v| Some(v.as_slice())).collect();
+        let problem = self.problem();
+        let outcome = forward(&problem).expect("the interpreter runs");
+        let gradient = gradient(&problem, &outputs, &states).expect("the interpreter runs");
+        (outcome, gradient)
+    }
+}
+
+/// Norm of the difference over the norm of the truth; the plain norm where the truth is zero.
+pub fn relative_error<T: Copy + Into<f64>>(found: &[T], truth: &[f64]) -> f64 {
+    assert_eq!(found.len(), truth.len(), "lengths differ");
+    let (mut difference, mut norm) = (0.0, 0.0);
+    for (found, truth) in found.iter().zip(truth) {
+        let found: f64 = (*found).into();
+        difference += (found - truth) * (found - truth);
+        norm += truth * truth;
+    }
+    let difference = difference.sqrt();
+    match norm == 0.0 {
+        true => difference,
+        false => difference / norm.sqrt(),
+    }
+}
+
+/// SplitMix64: the same numbers on every machine.
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in 0..1.
+    pub fn uniform(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Standard normal.
+    pub fn normal(&mut self) -> f64 {
+        let (u, v) = (1.0 - self.uniform(), self.uniform());
+        (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+    }
+}
+
+/// A number for a tensor of that name: log decays are negative, the rest is normal.
+fn sample(random: &mut Random, name: &str, decay: Decay) -> f64 {
+    let log_decay = |random: &mut Random| match decay {
+        Decay::None => 0.0,
+        Decay::Weak => -0.1 * random.uniform(),
+        Decay::Strong => -26.0 * random.uniform(),
+    };
+    let value = match name {
+        "g" | "w" | "log_decay" => log_decay(random),
+        "a_log" => match decay {
+            Decay::None => -80.0,
+            Decay::Weak => random.uniform() * 3.0 - 4.0,
+            Decay::Strong => 3.0,
+        },
+        "dt_bias" => 0.2 * random.normal(),
+        _ => 0.5 * random.normal(),
+    };
+    f64::from(value as f32)
+}
