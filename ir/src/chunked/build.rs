@@ -67,9 +67,14 @@ impl Builder {
             return Ok(ValueId(i as u32));
         }
         let axes = self.infer(&op).map_err(|why| format!("{op:?}: {why}"))?;
+        self.append(op, axes);
+        Ok(ValueId(self.program.ops.len() as u32 - 1))
+    }
+
+    /// Adds an op whose axes are known.
+    pub(crate) fn append(&mut self, op: Op, axes: Vec<Axis>) {
         self.program.ops.push(op);
         self.program.axes.push(axes);
-        Ok(ValueId(self.program.ops.len() as u32 - 1))
     }
 
     /// Declares a result.
@@ -192,25 +197,8 @@ impl Builder {
         }
     }
 
-    fn port(&self, port: &Port, time: bool) -> Vec<Axis> {
-        let mut axes = vec![];
-        if !port.per_group {
-            axes.push(Axis::Head);
-        }
-        if time {
-            axes.push(Axis::Time);
-        }
-        for (i, &dim) in port.shape.iter().enumerate() {
-            axes.push(match port.shape[..i].contains(&dim) {
-                true => Axis::Prime(dim),
-                false => Axis::Dim(dim),
-            });
-        }
-        axes.sort();
-        axes
-    }
-
-    fn infer(&self, op: &Op) -> Result<Vec<Axis>, String> {
+    /// The axes of an op that is added next: the one typing of level 2.
+    pub(crate) fn infer(&self, op: &Op) -> Result<Vec<Axis>, String> {
         let p = &self.program;
         let axes = |v: ValueId| {
             p.axes
@@ -225,7 +213,11 @@ impl Builder {
             )),
         };
         let get = |ports: &[Port], i: usize, time: bool| match ports.get(i) {
-            Some(port) => Ok(self.port(port, time)),
+            Some(port) => {
+                let mut axes = port.axes(time);
+                axes.sort();
+                Ok(axes)
+            }
             None => Err(format!("port {i} does not exist")),
         };
         match op {

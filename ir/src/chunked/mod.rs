@@ -14,6 +14,7 @@
 //! Steps past the end of a sequence (a chunk may be shorter than C) read as the last step and are
 //! taken out by [`Op::Valid`] wherever they would be summed.
 
+mod axes;
 mod build;
 
 pub use build::Builder;

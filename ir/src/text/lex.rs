@@ -14,7 +14,7 @@ pub(super) enum Kind {
     Word,
     /// A number.
     Number(f64),
-    /// One of `{ } [ ] ( ) : ; , = + - * /`.
+    /// One of the language's marks; at level 1 `{ } [ ] ( ) : ; , = + - * /`.
     Mark(char),
     /// The end of the text.
     End,
@@ -29,7 +29,17 @@ pub(super) struct Token {
 
 const MARKS: &str = "{}[]():;,=+-*/";
 
+/// The tokens of level 1.
 pub(super) fn lex(source: &str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Token> {
+    lex_marks(source, MARKS, diagnostics)
+}
+
+/// The tokens of a language with these marks.
+pub(super) fn lex_marks(
+    source: &str,
+    marks: &str,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<Token> {
     let mut tokens = Vec::new();
     if u32::try_from(source.len()).is_err() {
         let whole = Span::new(0, 0);
@@ -47,7 +57,7 @@ pub(super) fn lex(source: &str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Token>
         } else if rest.starts_with("//") {
             run(rest, |c| c != '\n')
         } else {
-            let (kind, len) = token(first, rest, at, diagnostics);
+            let (kind, len) = token(first, rest, at, marks, diagnostics);
             if let Some(kind) = kind {
                 let span = Span::new(at, at + len);
                 tokens.push(Token { kind, span });
@@ -67,6 +77,7 @@ fn token(
     first: char,
     rest: &str,
     at: usize,
+    marks: &str,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> (Option<Kind>, usize) {
     if first.is_ascii_alphabetic() || first == '_' {
@@ -90,17 +101,19 @@ fn token(
         // A bad number still holds its place in the grammar.
         return (Some(Kind::Number(value.unwrap_or(0.0))), len);
     }
-    if MARKS.contains(first) {
+    if marks.contains(first) {
         return (Some(Kind::Mark(first)), 1);
     }
-    let unknown = |c: char| !(c.is_whitespace() || is_word(c) || MARKS.contains(c) || c == '.');
+    let unknown = |c: char| !(c.is_whitespace() || is_word(c) || marks.contains(c) || c == '.');
     let len = run(rest, unknown).max(first.len_utf8());
     let text = &rest[..len];
     let span = Span::new(at, at + len);
+    let spaced: Vec<String> = marks.chars().map(String::from).collect();
+    let spaced = spaced.join(" ");
     diagnostics.push(
         Diagnostic::new("R001", span, format!("`{text}` has no meaning here"))
             .found(format!("`{text}`"))
-            .expected("ASCII names, numbers and `{ } [ ] ( ) : ; , = + - * /`")
+            .expected(format!("ASCII names, numbers and `{spaced}`"))
             .remedy("remove it"),
     );
     (None, len)

@@ -33,7 +33,9 @@
 //! their sizes.
 
 pub mod affine;
+pub mod chunked;
 mod structure;
+pub mod tile;
 pub mod typing;
 mod usage;
 

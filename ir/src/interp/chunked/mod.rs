@@ -44,43 +44,8 @@ pub struct Bindings {
     pub d_states: Vec<Vec<f64>>,
 }
 
-/// The axes of a target in the order of its declaration; for a port they are what the op that
-/// reads it gives.
-pub(crate) fn target_axes(program: &Chunked, target: Target) -> Option<Vec<Axis>> {
-    let state = |i: usize| program.states.get(i);
-    let dim = |i: usize, which: usize| {
-        let dim = *state(i)?.shape.get(which)?;
-        Some(match which == 1 && state(i)?.shape[0] == dim {
-            true => vec![Axis::Head, Axis::Prime(dim)],
-            false => vec![Axis::Head, Axis::Dim(dim)],
-        })
-    };
-    match target {
-        Target::Output(i) => program.outputs.get(i.index()).map(|p| port_axes(p, true)),
-        Target::DInput(i) => program.inputs.get(i.index()).map(|p| port_axes(p, true)),
-        Target::DParam(i) => program.params.get(i.index()).map(|p| port_axes(p, false)),
-        Target::State(i) | Target::DState(i) => state(i.index()).map(|p| port_axes(p, false)),
-        Target::LogScalar(i) => state(i.index()).map(|_| vec![Axis::Head]),
-        Target::LogRow(i) => dim(i.index(), 0),
-        Target::LogCol(i) => dim(i.index(), 1),
-    }
-}
-
-fn port_axes(port: &Port, time: bool) -> Vec<Axis> {
-    let mut axes = Vec::new();
-    axes.extend((!port.per_group).then_some(Axis::Head));
-    axes.extend(time.then_some(Axis::Time));
-    for (i, &dim) in port.shape.iter().enumerate() {
-        axes.push(match port.shape[..i].contains(&dim) {
-            true => Axis::Prime(dim),
-            false => Axis::Dim(dim),
-        });
-    }
-    axes
-}
-
 /// Runs a verified program on one chunk: its results in order, each dense over the axes
-/// of its target as declared.
+/// of its target as declared; along an axis that the value lacks it is repeated.
 pub fn run_chunk(program: &Chunked, bindings: &Bindings) -> Result<Vec<Vec<f64>>, String> {
     let Bindings { chunk, len, .. } = *bindings;
     if len > chunk {
@@ -96,7 +61,9 @@ pub fn run_chunk(program: &Chunked, bindings: &Bindings) -> Result<Vec<Vec<f64>>
         values.push(run.op(op, axes, &values)?);
     }
     let result = |&(target, value): &(Target, ValueId)| {
-        let axes = target_axes(program, target).ok_or(format!("there is no {target:?}"))?;
+        let axes = program
+            .target_axes(target)
+            .ok_or(format!("there is no {target:?}"))?;
         Ok(run.lay(&axes, &values[value.index()]))
     };
     program.results.iter().map(result).collect()
@@ -158,7 +125,7 @@ impl Run<'_> {
         let (p, b) = (self.program, self.bindings);
         let port = |kind: &str, port: &Port, time: bool, data: Option<&Vec<f64>>| {
             let what = format!("{kind} `{}`", port.name);
-            self.bind(&what, &port_axes(port, time), data)
+            self.bind(&what, &port.axes(time), data)
         };
         let value = |v: ValueId| &values[v.index()];
         let mut out = self.zeros(axes);

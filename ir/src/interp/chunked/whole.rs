@@ -4,7 +4,7 @@
 //! programs carry the states in order of time, reverse programs the gradients of the states
 //! against it; gradients of params are summed over chunks and sequences, log decays over chunks.
 
-use super::{Bindings, run_chunk, target_axes};
+use super::{Bindings, run_chunk};
 use crate::chunked::{Axis, Chunked, Direction, Op, Target};
 use crate::interp::problem::{Problem, Sequence};
 use crate::recurrence::{Port, StateId};
@@ -164,7 +164,9 @@ fn run(
 }
 
 fn total(program: &Chunked, problem: &Problem, target: Target) -> Result<usize, String> {
-    let axes = target_axes(program, target).ok_or(format!("there is no {target:?}"))?;
+    let axes = program
+        .target_axes(target)
+        .ok_or(format!("there is no {target:?}"))?;
     let heads = match axes.contains(&Axis::Head) {
         true => problem.heads,
         false => problem.groups,
