@@ -1,0 +1,35 @@
+//! What can go wrong in training; one clear message each.
+
+use std::path::{Path, PathBuf};
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A kernel refused its arguments, or could not be made.
+    #[error(transparent)]
+    Runtime(#[from] baton_runtime::Error),
+    /// A tensor is not what an operation expects.
+    #[error("{0}")]
+    Tensor(String),
+    /// A setting is impossible.
+    #[error("{0}")]
+    Config(String),
+    /// A checkpoint or report cannot be used.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Something is wrong with a file.
+    pub fn file(path: &Path, reason: impl ToString) -> Self {
+        Error::File {
+            path: path.to_path_buf(),
+            reason: reason.to_string(),
+        }
+    }
+}

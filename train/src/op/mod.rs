@@ -1,0 +1,30 @@
+//! Differentiable operations: a recurrence over its kernel, and the few fused operations around it.
+//!
+//! [`apply`] is the bridge between the two worlds: Burn's autodiff graph above, a
+//! [`Kernel`](baton_runtime::Kernel) with state ports below. The rest of a block is memory-bound
+//! on a CPU, so what Burn would do in ten passes over memory is done in one here, forward and
+//! backward: [`causal_conv`], [`rms_norm`], [`gated_rms_norm`], [`cross_entropy`], [`split`],
+//! [`embed`]. All of them stand on the one multi-input, multi-output node of `node.rs`.
+//!
+//! Sums that many rows share (gradients of weights) are made in a fixed order of fixed blocks, so
+//! the same inputs give the same bits for every number of threads.
+
+mod conv;
+mod family;
+mod loss;
+mod node;
+mod norm;
+mod pointwise;
+mod recurrence;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use conv::causal_conv;
+pub use family::{Applied, Burn, apply};
+pub use loss::{cross_entropy, token_losses};
+pub use norm::{gated_rms_norm, rms_norm};
+pub use recurrence::{Given, Returned, apply as apply_values};
+pub use shape::{embed, split};
+pub use value::Value;
