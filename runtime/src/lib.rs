@@ -14,6 +14,7 @@ mod error;
 pub mod tensor;
 pub mod typed;
 
+pub use device::interpreter::Interpreter;
 pub use device::{Call, Device, Forward, Gradients, Kernel, Options, Saved, Sizes};
 pub use error::Error;
 pub use tensor::{Tensor, View};

@@ -4,6 +4,9 @@
 //! `[B, T, G, dims...]`, params `[H, dims...]`, states `[B, H, dims...]`. With `cu_seqlens` of
 //! S + 1 offsets B is 1 and states are `[S, H, dims...]`. Order of tensors: as declared.
 
+pub mod check;
+pub mod interpreter;
+
 use crate::{Error, Tensor, View};
 use baton_ir::recurrence::Recurrence;
 use std::any::Any;
