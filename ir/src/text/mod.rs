@@ -25,12 +25,16 @@
 //! | R018 | says `per group` of something that is no input |
 //! | R019 | gives a tensor more than two dimensions |
 
+pub mod chunked;
+mod cursor;
 mod function;
 mod lex;
+mod ops;
 mod parse;
 mod place;
 mod print;
 mod resolve;
+pub mod tile;
 
 pub use place::{Place, place, render};
 pub use print::{expression, print, shape};

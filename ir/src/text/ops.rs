@@ -1,0 +1,82 @@
+//! The words that levels 2 and 3 share: functions, intervals and partials.
+
+use super::cursor::Cursor;
+use crate::chunked::{Direction, Interval, Partial};
+use crate::recurrence::{BinaryFn, UnaryFn};
+
+pub(super) const DIRECTIONS: &[(&str, Direction)] = &[
+    ("forward", Direction::Forward),
+    ("reverse", Direction::Reverse),
+];
+
+pub(super) const INTERVALS: &[(&str, Interval)] = &[
+    ("between", Interval::Between),
+    ("start", Interval::Start),
+    ("end", Interval::End),
+    ("total", Interval::Total),
+];
+
+pub(super) const PARTIALS: &[(&str, Partial)] = &[
+    ("weights", Partial::Weights),
+    ("query", Partial::Query),
+    ("key", Partial::Key),
+    ("log_decay", Partial::LogDecay),
+];
+
+/// The word of `value` in a table.
+pub(super) fn word<T: PartialEq>(table: &[(&'static str, T)], value: T) -> &'static str {
+    let found = table.iter().find(|(_, other)| *other == value);
+    found.map_or("", |(word, _)| word)
+}
+
+pub(super) fn unary_word(function: UnaryFn) -> &'static str {
+    match function {
+        UnaryFn::Neg => "neg",
+        other => other.name(),
+    }
+}
+
+pub(super) fn unary(word: &str) -> Option<UnaryFn> {
+    let mut all = UnaryFn::ALL.iter().copied();
+    all.find(|function| unary_word(*function) == word)
+}
+
+pub(super) fn binary_word(function: BinaryFn) -> &'static str {
+    match function {
+        BinaryFn::Add => "add",
+        BinaryFn::Sub => "sub",
+        BinaryFn::Mul => "mul",
+        BinaryFn::Div => "div",
+        BinaryFn::Min | BinaryFn::Max => function.name(),
+    }
+}
+
+pub(super) fn binary(word: &str) -> Option<BinaryFn> {
+    let mut all = BinaryFn::ALL.iter().copied();
+    all.find(|function| binary_word(*function) == word)
+}
+
+/// `strict ` or nothing.
+pub(super) fn strictly(strict: bool) -> &'static str {
+    if strict { "strict " } else { "" }
+}
+
+/// The operands of `Trilinear`: `%1, %2, decay %3`.
+pub(super) fn operands(cursor: &mut Cursor) -> Option<(Vec<u32>, u32)> {
+    let mut operands = vec![cursor.value()?];
+    loop {
+        cursor.expect(',')?;
+        if cursor.keyword("decay") {
+            return Some((operands, cursor.value()?));
+        }
+        operands.push(cursor.value()?);
+    }
+}
+
+/// The shortest text that parses back to the same bits.
+pub(super) fn number(value: f64) -> String {
+    match value.fract() == 0.0 && value.abs() < 1e15 {
+        true => format!("{value}"),
+        false => format!("{value:?}"),
+    }
+}

@@ -1,0 +1,341 @@
+//! The text form of level 3, both ways.
+//!
+//! ```text
+//! tile name (forward | reverse) 64 {
+//!     port q: [128] step per head = input 0       // step, chunk or task
+//!     carry S: [128, 64] = state 0
+//!
+//!   heads                                         // before, heads, after
+//!     %0: [64, 128] = load q zero                 // or repeat: rows past the end
+//!     %1: [128, 64] = carry S
+//!     %2: [64] = map [64, 128] a = %0 both { a * a } sum second
+//!     %3: [128, 64] = matmul %0', %0 + %1 lower first
+//!
+//!   effects
+//!     store y = %2
+//!     carry S = %3
+//! }
+//! ```
+//!
+//! Values are numbered in order, each with its sizes; a prime transposes. Printing is canonical,
+//! and `parse(print(x)) == x` for every `x` that `crate::verify::tile` accepts.
+
+mod print;
+mod scalar;
+
+pub use print::print;
+
+use super::cursor::Cursor;
+use super::lex::Kind;
+use super::ops::{DIRECTIONS, INTERVALS, PARTIALS, operands};
+use crate::chunked::Direction;
+use crate::diag::Diagnostic;
+use crate::tile::{
+    Along, CarryDecl, CarryId, CarryRole, Effect, Fill, Node, Op, Pace, PortDecl, PortId, Reduce,
+    Region, Role, TileId, TileProgram, Triangle,
+};
+use crate::verify::tile::Spans;
+
+const PACES: &[(&str, Pace)] = &[
+    ("step", Pace::Step),
+    ("chunk", Pace::Chunk),
+    ("task", Pace::Task),
+];
+
+const ROLES: &[(&str, fn(u32) -> Role)] = &[
+    ("input", Role::Input),
+    ("param", Role::Param),
+    ("output", Role::Output),
+    ("d_output", Role::DOutput),
+    ("d_input", Role::DInput),
+    ("d_param", Role::DParam),
+    ("entering", Role::Entering),
+];
+
+const CARRIES: &[(&str, fn(u32) -> CarryRole)] = &[
+    ("state", CarryRole::State),
+    ("d_state", CarryRole::DState),
+    ("log_scalar", CarryRole::LogScalar),
+    ("log_row", CarryRole::LogRow),
+    ("log_col", CarryRole::LogCol),
+];
+
+const REGIONS: &[(&str, Region)] = &[
+    ("before", Region::Before),
+    ("heads", Region::Heads),
+    ("after", Region::After),
+];
+
+const FILLS: &[(&str, Fill)] = &[("zero", Fill::Zero), ("repeat", Fill::Repeat)];
+
+const ALONG: &[(&str, Along)] = &[
+    ("number", Along::None),
+    ("first", Along::First),
+    ("second", Along::Second),
+    ("both", Along::Both),
+];
+
+/// None is not written.
+const REDUCES: &[(&str, Reduce)] = &[
+    ("first", Reduce::First),
+    ("second", Reduce::Second),
+    ("all", Reduce::All),
+];
+
+/// None is not written.
+const TRIANGLES: &[(&str, Triangle)] = &[("first", Triangle::A), ("result", Triangle::Out)];
+
+/// Parses one program with its places; on failure returns every syntax and name error. What the
+/// program may mean is checked by `crate::verify::tile`.
+pub fn parse(source: &str) -> Result<(TileProgram, Spans), Vec<Diagnostic>> {
+    let mut parser = Parser {
+        cursor: Cursor::new(source),
+        spans: Spans::default(),
+        region: Some(Region::Before),
+        program: TileProgram {
+            name: String::new(),
+            chunk: 0,
+            direction: Direction::Forward,
+            ports: vec![],
+            carries: vec![],
+            nodes: vec![],
+            effects: vec![],
+        },
+    };
+    parser.text();
+    let Parser {
+        cursor,
+        program,
+        spans,
+        ..
+    } = parser;
+    cursor.finish((program, spans))
+}
+
+struct Parser<'a> {
+    cursor: Cursor<'a>,
+    program: TileProgram,
+    spans: Spans,
+    /// Of the nodes that come; none among the effects.
+    region: Option<Region>,
+}
+
+impl Parser<'_> {
+    fn text(&mut self) -> Option<()> {
+        if !self.cursor.keyword("tile") {
+            return self.cursor.unexpected("`tile`");
+        }
+        self.program.name = self.cursor.word("the program's name")?.into();
+        self.program.direction = self.cursor.choice(DIRECTIONS)?;
+        self.program.chunk = self.cursor.integer("the steps of a chunk")?;
+        self.cursor.expect('{')?;
+        while !self.cursor.closes() {
+            let start = self.cursor.position();
+            if self.statement().is_none() {
+                self.cursor.skip_line(start);
+            }
+        }
+        self.cursor.expect('}')?;
+        self.cursor.end()
+    }
+
+    fn statement(&mut self) -> Option<()> {
+        if self.cursor.peek() == Kind::Mark('%') {
+            return self.node();
+        }
+        let span = self.cursor.span();
+        let word = self.cursor.word("a node, an effect or a declaration")?;
+        if let Some(&(_, region)) = REGIONS.iter().find(|(name, _)| *name == word) {
+            self.region = Some(region);
+            return Some(());
+        }
+        match word {
+            "effects" => self.region = None,
+            "port" => {
+                let (name, dims) = self.declared()?;
+                let pace = self.cursor.choice(PACES)?;
+                let per_head = self.cursor.keyword("per");
+                if per_head && !self.cursor.keyword("head") {
+                    return self.cursor.unexpected("`head`");
+                }
+                self.cursor.expect('=')?;
+                let role = self.cursor.choice(ROLES)?(self.cursor.integer("a number")?);
+                self.program.ports.push(PortDecl {
+                    name,
+                    role,
+                    pace,
+                    per_head,
+                    dims,
+                });
+                self.spans.ports.push(self.cursor.since(span));
+            }
+            "carry" if self.region.is_some() => {
+                let (name, dims) = self.declared()?;
+                self.cursor.expect('=')?;
+                let role = self.cursor.choice(CARRIES)?(self.cursor.integer("a number")?);
+                self.program.carries.push(CarryDecl { name, role, dims });
+                self.spans.carries.push(self.cursor.since(span));
+            }
+            "carry" => {
+                let carry = self.carry()?;
+                self.cursor.expect('=')?;
+                let effect = Effect::Carry(carry, TileId(self.cursor.value()?));
+                self.program.effects.push(effect);
+                self.spans.effects.push(self.cursor.since(span));
+            }
+            "store" | "accumulate" => {
+                let port = self.port()?;
+                self.cursor.expect('=')?;
+                let tile = TileId(self.cursor.value()?);
+                self.program.effects.push(match word {
+                    "store" => Effect::Store(port, tile),
+                    _ => Effect::Accumulate(port, tile),
+                });
+                self.spans.effects.push(self.cursor.since(span));
+            }
+            _ => return self.cursor.unknown(span, "statement", word),
+        }
+        Some(())
+    }
+
+    /// `name: [sizes]`
+    fn declared(&mut self) -> Option<(String, Vec<u32>)> {
+        let name = self.cursor.word("a name")?.to_string();
+        self.cursor.expect(':')?;
+        Some((name, self.cursor.sizes()?))
+    }
+
+    fn port(&mut self) -> Option<PortId> {
+        let span = self.cursor.span();
+        let name = self.cursor.word("the name of a port")?;
+        match self.program.ports.iter().position(|port| port.name == name) {
+            Some(at) => Some(PortId(at as u32)),
+            None => self.cursor.unknown(span, "port", name),
+        }
+    }
+
+    fn carry(&mut self) -> Option<CarryId> {
+        let span = self.cursor.span();
+        let name = self.cursor.word("the name of a carry")?;
+        let mut carries = self.program.carries.iter();
+        match carries.position(|carry| carry.name == name) {
+            Some(at) => Some(CarryId(at as u32)),
+            None => self.cursor.unknown(span, "carry", name),
+        }
+    }
+
+    fn node(&mut self) -> Option<()> {
+        let start = self.cursor.span();
+        let number = self.cursor.definition()?;
+        // A faulty node holds its number, so that the ones after it are right.
+        let expected = self.program.nodes.len();
+        let place = self.cursor.since(start);
+        self.program.nodes.push(Node {
+            op: Op::HeadSum(TileId(0)),
+            region: self.region.unwrap_or(Region::After),
+            shape: vec![],
+        });
+        self.spans.nodes.push(place);
+        if number as usize != expected {
+            let message = format!("values are numbered in order: this is %{expected}");
+            let diagnostic = Diagnostic::new("R003", place, message)
+                .found(format!("%{number}"))
+                .expected(format!("%{expected}"));
+            self.cursor.diagnostics.push(diagnostic);
+        }
+        if self.region.is_none() {
+            let message = "a node stands among the effects";
+            let diagnostic = Diagnostic::new("R003", place, message)
+                .remedy("move it up under `before`, `heads` or `after`");
+            self.cursor.diagnostics.push(diagnostic);
+        }
+        self.cursor.expect(':')?;
+        self.program.nodes[expected].shape = self.cursor.sizes()?;
+        self.cursor.expect('=')?;
+        self.program.nodes[expected].op = self.op()?;
+        self.spans.nodes[expected] = self.cursor.since(start);
+        Some(())
+    }
+
+    fn tile(&mut self) -> Option<TileId> {
+        self.cursor.value().map(TileId)
+    }
+
+    fn op(&mut self) -> Option<Op> {
+        let span = self.cursor.span();
+        let word = self.cursor.word("an op")?;
+        Some(match word {
+            "load" => Op::Load(self.port()?, self.cursor.choice(FILLS)?),
+            "carry" => Op::Carry(self.carry()?),
+            "map" => return self.map(),
+            "matmul" => {
+                let (a, ta) = (self.tile()?, self.cursor.mark('\''));
+                self.cursor.expect(',')?;
+                let (b, tb) = (self.tile()?, self.cursor.mark('\''));
+                let add = match self.cursor.mark('+') {
+                    true => Some(self.tile()?),
+                    false => None,
+                };
+                let triangle = match self.cursor.keyword("lower") {
+                    true => self.cursor.choice(TRIANGLES)?,
+                    false => Triangle::None,
+                };
+                Op::Matmul {
+                    a,
+                    ta,
+                    b,
+                    tb,
+                    add,
+                    triangle,
+                }
+            }
+            "decay" | "spread" => {
+                let interval = self.cursor.choice(INTERVALS)?;
+                let strict = self.cursor.keyword("strict");
+                let tile = self.tile()?;
+                match word {
+                    "decay" => Op::Decay(interval, strict, tile),
+                    _ => Op::Spread(interval, strict, tile),
+                }
+            }
+            "trilinear" => {
+                let partial = self.cursor.choice(PARTIALS)?;
+                let strict = self.cursor.keyword("strict");
+                let (operands, l) = operands(&mut self.cursor)?;
+                let operands = operands.into_iter().map(TileId).collect();
+                Op::Trilinear(partial, strict, operands, TileId(l))
+            }
+            "head_sum" => Op::HeadSum(self.tile()?),
+            _ => return self.cursor.unknown(span, "op", word),
+        })
+    }
+
+    fn map(&mut self) -> Option<Op> {
+        let shape = self.cursor.sizes()?;
+        let mut operands = Vec::new();
+        while !self.cursor.mark('{') {
+            if !operands.is_empty() {
+                self.cursor.expect(',')?;
+            }
+            let name = scalar::operand(operands.len());
+            if !self.cursor.keyword(&name) {
+                return self
+                    .cursor
+                    .unexpected(&format!("`{name}`: operands are lettered"));
+            }
+            self.cursor.expect('=')?;
+            operands.push((self.tile()?, self.cursor.choice(ALONG)?));
+        }
+        let body = scalar::parse(&mut self.cursor, operands.len())?;
+        let reduce = match self.cursor.keyword("sum") {
+            true => self.cursor.choice(REDUCES)?,
+            false => Reduce::None,
+        };
+        Some(Op::Map {
+            shape,
+            operands,
+            body,
+            reduce,
+        })
+    }
+}
