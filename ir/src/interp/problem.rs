@@ -86,7 +86,7 @@ impl Problem<'_> {
         count("inputs", self.inputs.len(), recurrence.inputs.len())?;
         count("params", self.params.len(), recurrence.params.len())?;
         count("states", self.states.len(), recurrence.states.len())?;
-        if self.groups == 0 || self.heads % self.groups != 0 {
+        if self.groups == 0 || !self.heads.is_multiple_of(self.groups) {
             let (heads, groups) = (self.heads, self.groups);
             return Err(format!("{heads} heads do not fall into {groups} groups"));
         }

@@ -1,4 +1,5 @@
-//! The text form of level 1: [`parse`] and its inverse, [`print`].
+//! The text form of level 1: [`parse`] and its inverse, [`print()`].
+//! Levels 2 and 3 have theirs in [`chunked`] and [`tile`]; codes below R020 mean the same there.
 //!
 //! One recurrence a text. Parsing has three steps: [`lex`] cuts the text into tokens, `parse`
 //! finds the grammar, `resolve` binds names to handles. Each goes on after an error, so that all

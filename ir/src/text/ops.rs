@@ -4,19 +4,22 @@ use super::cursor::Cursor;
 use crate::chunked::{Direction, Interval, Partial};
 use crate::recurrence::{BinaryFn, UnaryFn};
 
-pub(super) const DIRECTIONS: &[(&str, Direction)] = &[
+/// Words and what they stand for.
+pub(super) type Words<T> = &'static [(&'static str, T)];
+
+pub(super) const DIRECTIONS: Words<Direction> = &[
     ("forward", Direction::Forward),
     ("reverse", Direction::Reverse),
 ];
 
-pub(super) const INTERVALS: &[(&str, Interval)] = &[
+pub(super) const INTERVALS: Words<Interval> = &[
     ("between", Interval::Between),
     ("start", Interval::Start),
     ("end", Interval::End),
     ("total", Interval::Total),
 ];
 
-pub(super) const PARTIALS: &[(&str, Partial)] = &[
+pub(super) const PARTIALS: Words<Partial> = &[
     ("weights", Partial::Weights),
     ("query", Partial::Query),
     ("key", Partial::Key),

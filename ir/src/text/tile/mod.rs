@@ -27,7 +27,7 @@ pub use print::print;
 
 use super::cursor::Cursor;
 use super::lex::Kind;
-use super::ops::{DIRECTIONS, INTERVALS, PARTIALS, operands};
+use super::ops::{DIRECTIONS, INTERVALS, PARTIALS, Words, operands};
 use crate::chunked::Direction;
 use crate::diag::Diagnostic;
 use crate::tile::{
@@ -36,13 +36,13 @@ use crate::tile::{
 };
 use crate::verify::tile::Spans;
 
-const PACES: &[(&str, Pace)] = &[
+const PACES: Words<Pace> = &[
     ("step", Pace::Step),
     ("chunk", Pace::Chunk),
     ("task", Pace::Task),
 ];
 
-const ROLES: &[(&str, fn(u32) -> Role)] = &[
+const ROLES: Words<fn(u32) -> Role> = &[
     ("input", Role::Input),
     ("param", Role::Param),
     ("output", Role::Output),
@@ -52,7 +52,7 @@ const ROLES: &[(&str, fn(u32) -> Role)] = &[
     ("entering", Role::Entering),
 ];
 
-const CARRIES: &[(&str, fn(u32) -> CarryRole)] = &[
+const CARRIES: Words<fn(u32) -> CarryRole> = &[
     ("state", CarryRole::State),
     ("d_state", CarryRole::DState),
     ("log_scalar", CarryRole::LogScalar),
@@ -60,15 +60,15 @@ const CARRIES: &[(&str, fn(u32) -> CarryRole)] = &[
     ("log_col", CarryRole::LogCol),
 ];
 
-const REGIONS: &[(&str, Region)] = &[
+const REGIONS: Words<Region> = &[
     ("before", Region::Before),
     ("heads", Region::Heads),
     ("after", Region::After),
 ];
 
-const FILLS: &[(&str, Fill)] = &[("zero", Fill::Zero), ("repeat", Fill::Repeat)];
+const FILLS: Words<Fill> = &[("zero", Fill::Zero), ("repeat", Fill::Repeat)];
 
-const ALONG: &[(&str, Along)] = &[
+const ALONG: Words<Along> = &[
     ("number", Along::None),
     ("first", Along::First),
     ("second", Along::Second),
@@ -76,14 +76,14 @@ const ALONG: &[(&str, Along)] = &[
 ];
 
 /// None is not written.
-const REDUCES: &[(&str, Reduce)] = &[
+const REDUCES: Words<Reduce> = &[
     ("first", Reduce::First),
     ("second", Reduce::Second),
     ("all", Reduce::All),
 ];
 
 /// None is not written.
-const TRIANGLES: &[(&str, Triangle)] = &[("first", Triangle::A), ("result", Triangle::Out)];
+const TRIANGLES: Words<Triangle> = &[("first", Triangle::A), ("result", Triangle::Out)];
 
 /// Parses one program with its places; on failure returns every syntax and name error. What the
 /// program may mean is checked by `crate::verify::tile`.

@@ -1,0 +1,80 @@
+//! What is derived and placed is well-formed at its level, and its text gives it back.
+
+use baton_codegen::schedule::lower;
+use baton_codegen::{derive, grad};
+use baton_ir::chunked::Chunked;
+use baton_ir::tile::TileProgram;
+use baton_ir::{builtin, text, verify};
+
+/// Beside the built-ins: decays on both sides, equal dims, dims with the names of axes, states that are vectors and
+/// numbers, a state that the heads of a group share.
+const EXTRAS: &[&str] = &[
+    "recurrence sides {
+        dims { K, V }
+        inputs { q: [K], k: [K] per group, v: [V], g: [], w: [K], u: [V] }
+        state { S: [K, V] }
+        S = exp(g) * (cols(exp(u)) * (rows(exp(w)) * S)) + outer(k, v);
+        output o: [V] = dot(q, S);
+    }",
+    "recurrence square {
+        dims { K }
+        inputs { q: [K], k: [K], v: [K], g: [K] }
+        state { S: [K, K] }
+        output o: [K] = dot(q, S);
+        S = rows(exp(g)) * S + outer(k, v);
+    }",
+    "recurrence shared {
+        dims { t, s }
+        inputs { x: [t] per group, a: [] per group, h: [s] }
+        params { d: [] }
+        state { z: [t], n: [] }
+        z = exp(a) * z + x;
+        n = n + sum(h);
+        output y: [t] = z;
+        output m: [] = n + d;
+    }",
+];
+
+fn sources() -> impl Iterator<Item = &'static str> {
+    let builtins = builtin::NAMES.iter().filter_map(|name| builtin::text(name));
+    builtins.chain(EXTRAS.iter().copied())
+}
+
+fn check_chunked(program: &Chunked) {
+    let source = text::chunked::print(program);
+    let (parsed, spans) = text::chunked::parse(&source)
+        .unwrap_or_else(|e| panic!("{source}\n{}", text::render("it", &source, &e)));
+    assert_eq!(&parsed, program, "{source}");
+    verify::chunked::verify(&parsed, &spans)
+        .unwrap_or_else(|e| panic!("{source}\n{}", text::render("it", &source, &e)));
+}
+
+fn check_tile(program: &TileProgram) {
+    let source = text::tile::print(program);
+    let (parsed, spans) = text::tile::parse(&source)
+        .unwrap_or_else(|e| panic!("{source}\n{}", text::render("it", &source, &e)));
+    assert_eq!(&parsed, program, "{source}");
+    verify::tile::verify(&parsed, &spans)
+        .unwrap_or_else(|e| panic!("{source}\n{}", text::render("it", &source, &e)));
+}
+
+#[test]
+fn derived_programs_verify_and_their_text_gives_them_back() {
+    for source in sources() {
+        let recurrence =
+            text::parse(source).unwrap_or_else(|e| panic!("{}", text::render("it", source, &e)));
+        let facts = verify::verify(&recurrence)
+            .unwrap_or_else(|e| panic!("{}", text::render("it", source, &e)));
+        let forward = derive(&recurrence, &facts).expect("its class has a derivation");
+        let reverse = grad(&forward);
+        check_chunked(&forward);
+        check_chunked(&reverse);
+        for (sizes, chunk) in [([5, 3], 16), ([4, 4], 4), ([1, 2], 1)] {
+            let sizes = &sizes[..recurrence.dims.len()];
+            let name = || format!("{}_kernel", recurrence.name);
+            check_tile(&lower(&forward, sizes, chunk, true, name()));
+            check_tile(&lower(&forward, sizes, chunk, false, name()));
+            check_tile(&lower(&reverse, sizes, chunk, false, name()));
+        }
+    }
+}
