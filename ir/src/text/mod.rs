@@ -1,7 +1,7 @@
 //! The text form of level 1: [`parse`] and its inverse, [`print()`].
 //! Levels 2 and 3 have theirs in [`chunked`] and [`tile`]; codes below R020 mean the same there.
 //!
-//! One recurrence a text. Parsing has three steps: [`lex`] cuts the text into tokens, `parse`
+//! One recurrence a text. Parsing has three steps: `lex` cuts the text into tokens, `parse`
 //! finds the grammar, `resolve` binds names to handles. Each goes on after an error, so that all
 //! errors of a text are reported at once; what a text may *mean* is checked by `crate::verify`.
 //!

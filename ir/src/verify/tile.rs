@@ -1,6 +1,6 @@
 //! What a tile program must satisfy before a back end may take it.
 //!
-//! Shapes and places are those of [`typing`](crate::tile::typing); an ill-typed node keeps the
+//! Shapes and places are those of [`typing`]; an ill-typed node keeps the
 //! shape that it claims, and checking goes on.
 //!
 //! | code | rule |
