@@ -10,7 +10,8 @@ use baton_ir::recurrence::{InputId, OutputId, ParamId, StateId};
 use baton_ir::verify::verify;
 use baton_tests::{Case, Decay, EXTRAS, Extents, relative_error};
 
-fn cases() -> Vec<Case> {
+/// What every level runs: built-ins with each decay, and the extras packed.
+pub fn cases() -> Vec<Case> {
     let mut cases = vec![];
     for (index, name) in builtin::NAMES.iter().enumerate() {
         for decay in [Decay::None, Decay::Weak, Decay::Strong] {

@@ -1,0 +1,172 @@
+//! Level 3 against level 1, in f64: what placement and fusion do is algebra too.
+//!
+//! Each task runs one sequence and one group; memory outside is as a device lays it out.
+
+use baton_codegen::schedule::lower;
+use baton_codegen::{derive, grad};
+use baton_ir::chunked::{Chunked, Target};
+use baton_ir::interp::tile::{CarryPlace, Memory, PortPlace, run_task};
+use baton_ir::recurrence::Port;
+use baton_ir::tile::{CarryRole, Pace, Role, TileProgram};
+use baton_ir::verify;
+use baton_tests::{Case, relative_error};
+
+use crate::levels::cases;
+
+/// Tensors of a run by role, `[B, T, H, dims...]` and so on; entering states `[chunks, H, dims]`
+/// of one sequence at a time.
+struct Tensors {
+    ports: Vec<(Role, Vec<f64>)>,
+    carries: Vec<(CarryRole, Vec<f64>)>,
+}
+
+fn size(case: &Case, port: &Port) -> usize {
+    port.shape.iter().map(|dim| case.extents.sizes[dim.index()]).product()
+}
+
+impl Tensors {
+    fn port(&self, role: Role) -> &[f64] {
+        &self.ports.iter().find(|(known, _)| *known == role).expect("a known role").1
+    }
+
+    fn carry(&self, role: CarryRole) -> &[f64] {
+        &self.carries.iter().find(|(known, _)| *known == role).expect("a known role").1
+    }
+
+    /// Runs `program` on one group of one sequence.
+    fn run(&mut self, case: &Case, program: &TileProgram, sequence: usize, group: usize) {
+        let extents = &case.extents;
+        let sequences = case.problem().sequences();
+        let place = sequences[sequence];
+        let group_heads = extents.heads / extents.groups;
+        let head = group * group_heads;
+        let mut memory = Memory {
+            buffers: vec![],
+            ports: vec![],
+            carries: vec![],
+            len: place.len,
+            heads: group_heads,
+        };
+        let step = place.row * extents.time + place.start;
+        let mut ports: Vec<_> =
+            self.ports.iter_mut().map(|(role, data)| (*role, Some(&mut data[..]))).collect();
+        let mut carries: Vec<_> =
+            self.carries.iter_mut().map(|(role, data)| (*role, Some(&mut data[..]))).collect();
+        for port in &program.ports {
+            let entries = port.dims.iter().map(|&n| n as usize).product::<usize>();
+            let lanes = if port.per_head { extents.heads } else { extents.groups };
+            let lane = if port.per_head { head } else { group };
+            let base = match port.pace {
+                Pace::Step => (step * lanes + lane) * entries,
+                Pace::Chunk | Pace::Task => lane * entries,
+            };
+            memory.ports.push(PortPlace {
+                buffer: memory.buffers.len(),
+                base,
+                time: lanes * entries,
+                head: entries,
+            });
+            memory.buffers.push(take(&mut ports, port.role));
+        }
+        for carry in &program.carries {
+            let entries = carry.dims.iter().map(|&n| n as usize).product::<usize>();
+            memory.carries.push(CarryPlace {
+                buffer: memory.buffers.len(),
+                base: (sequence * extents.heads + head) * entries,
+                head: entries,
+            });
+            memory.buffers.push(take(&mut carries, carry.role));
+        }
+        run_task(program, &mut memory).expect("a verified program runs");
+    }
+}
+
+fn take<'a, R: PartialEq>(all: &mut [(R, Option<&'a mut [f64]>)], role: R) -> &'a mut [f64] {
+    let found = all.iter_mut().find(|(known, _)| *known == role).expect("a known role");
+    found.1.take().expect("a role is bound once")
+}
+
+fn lowered(case: &Case, program: &Chunked, chunk: usize, keep: bool) -> TileProgram {
+    let name = format!("{}_test_f64_interpreter", program.name);
+    let tiles = lower(program, &case.extents.sizes, chunk, keep, name);
+    verify::tile::verify(&tiles, &Default::default()).expect("placement gives verified programs");
+    tiles
+}
+
+#[test]
+fn tiles_agree_with_the_step() {
+    for case in cases() {
+        let facts = verify::verify(&case.recurrence).expect("it verifies");
+        let program = derive(&case.recurrence, &facts).expect("it derives");
+        let gradient = grad(&program);
+        let plain = program.keep(|t| matches!(t, Target::Output(_) | Target::State(_)));
+        let (outcome, truth) = case.truth();
+        for chunk in [1, 16, 64] {
+            let forward = lowered(&case, &plain, chunk, true);
+            let backward = lowered(&case, &gradient, chunk, false);
+            check(&case, &forward, &backward, &outcome.outputs, &outcome.states, &truth);
+        }
+    }
+}
+
+fn check(
+    case: &Case,
+    forward: &TileProgram,
+    backward: &TileProgram,
+    outputs: &[Vec<f64>],
+    states: &[Vec<f64>],
+    truth: &baton_ir::interp::recurrence::Gradient,
+) {
+    let chunks = case.extents.time.div_ceil(forward.chunk as usize);
+    let heads = case.extents.heads;
+    let recurrence = &case.recurrence;
+    let number = |i: usize| i as u32;
+    let mut tensors = Tensors { ports: vec![], carries: vec![] };
+    for (i, data) in case.inputs.iter().enumerate() {
+        tensors.ports.push((Role::Input(number(i)), data.clone()));
+        tensors.ports.push((Role::DInput(number(i)), vec![0.0; data.len()]));
+    }
+    for (i, data) in case.params.iter().enumerate() {
+        tensors.ports.push((Role::Param(number(i)), data.clone()));
+        tensors.ports.push((Role::DParam(number(i)), vec![0.0; data.len()]));
+    }
+    for (i, data) in case.d_outputs.iter().enumerate() {
+        tensors.ports.push((Role::DOutput(number(i)), data.clone()));
+        tensors.ports.push((Role::Output(number(i)), vec![f64::NAN; data.len()]));
+    }
+    for (i, port) in recurrence.states.iter().enumerate() {
+        let kept = vec![f64::NAN; chunks * heads * size(case, port)];
+        tensors.ports.push((Role::Entering(number(i)), kept));
+        tensors.carries.push((CarryRole::State(number(i)), case.states[i].clone()));
+        tensors.carries.push((CarryRole::DState(number(i)), case.d_states[i].clone()));
+    }
+    for sequence in 0..case.problem().sequences().len() {
+        for group in 0..case.extents.groups {
+            tensors.run(case, forward, sequence, group);
+            tensors.run(case, backward, sequence, group);
+        }
+    }
+    let same = |what: String, found: &[f64], truth: &[f64]| {
+        let error = relative_error(found, truth);
+        assert!(error <= 1e-12, "{} {what}: relative error {error:e}", forward.name);
+    };
+    for (i, truth) in outputs.iter().enumerate() {
+        let port = &recurrence.outputs[i];
+        let found = tensors.port(Role::Output(number(i)));
+        let covered = case.extents.time * heads * size(case, port) * case.extents.batch;
+        assert_eq!(found.len(), covered);
+        same(format!("output {i}"), found, truth);
+    }
+    for (i, truth) in states.iter().enumerate() {
+        same(format!("state {i}"), tensors.carry(CarryRole::State(number(i))), truth);
+    }
+    for (i, truth) in truth.inputs.iter().enumerate() {
+        same(format!("d_input {i}"), tensors.port(Role::DInput(number(i))), truth);
+    }
+    for (i, truth) in truth.params.iter().enumerate() {
+        same(format!("d_param {i}"), tensors.port(Role::DParam(number(i))), truth);
+    }
+    for (i, truth) in truth.states.iter().enumerate() {
+        same(format!("d_state {i}"), tensors.carry(CarryRole::DState(number(i))), truth);
+    }
+}
