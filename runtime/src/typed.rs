@@ -9,7 +9,7 @@
 
 use crate::device::check;
 use crate::{Call, Device, Error, Kernel, Options, Saved, Tensor, View};
-use baton_ir::recurrence::Recurrence;
+pub use baton_ir::recurrence::Recurrence;
 use baton_ir::text;
 use std::fmt;
 use std::marker::PhantomData;
@@ -191,6 +191,20 @@ pub fn record<D: Definition>(
     infer::<D>(device, &given)?.taped(given)
 }
 
+/// The gradients of a run of `D`, from those of its outputs and states out; `None` is zero.
+/// Nothing of the forward run is needed: the entering states are rebuilt.
+pub fn backward<D: Definition>(
+    device: &dyn Device,
+    inputs: D::Inputs<Host>,
+    params: D::Params<Host>,
+    states: Option<D::States<Host>>,
+    d_outputs: Option<D::Outputs<Host>>,
+    d_states: Option<D::States<Host>>,
+) -> Result<Gradients<D>, Error> {
+    let given = Given::new::<D>(inputs, params, states, None);
+    infer::<D>(device, &given)?.pull(&given, None, d_outputs, d_states)
+}
+
 /// One time step (T = 1) of `D` from and to the states.
 pub fn step<D: Definition>(
     device: &dyn Device,
@@ -257,6 +271,28 @@ impl<D: Definition> Loaded<D> {
         Ok((run, tape))
     }
 
+    fn pull(
+        &self,
+        given: &Given,
+        saved: Option<&Saved>,
+        d_outputs: Option<D::Outputs<Host>>,
+        d_states: Option<D::States<Host>>,
+    ) -> Result<Gradients<D>, Error> {
+        let d_outputs = d_outputs.map(Fields::into_vec);
+        let d_states = d_states.map(Fields::into_vec);
+        let gradients = self.kernel.backward(
+            &given.call::<D>(),
+            saved,
+            &views(&d_outputs, <D::Outputs<Host> as Fields<Host>>::NAMES.len()),
+            &views(&d_states, <D::States<Host> as Fields<Host>>::NAMES.len()),
+        )?;
+        Ok(Gradients {
+            inputs: Fields::from_vec(gradients.inputs),
+            params: Fields::from_vec(gradients.params),
+            states: Fields::from_vec(gradients.states),
+        })
+    }
+
     fn stepped(&self, mut given: Given) -> Result<Run<D>, Error> {
         let mut states = given.states.take().unwrap_or_default();
         let outputs = self.kernel.step(&given.call::<D>(), &mut states)?;
@@ -275,19 +311,8 @@ impl<D: Definition> Tape<D> {
         d_outputs: Option<D::Outputs<Host>>,
         d_states: Option<D::States<Host>>,
     ) -> Result<Gradients<D>, Error> {
-        let d_outputs = d_outputs.map(Fields::into_vec);
-        let d_states = d_states.map(Fields::into_vec);
-        let gradients = self.loaded.kernel.backward(
-            &self.given.call::<D>(),
-            self.saved.as_ref(),
-            &views(&d_outputs, <D::Outputs<Host> as Fields<Host>>::NAMES.len()),
-            &views(&d_states, <D::States<Host> as Fields<Host>>::NAMES.len()),
-        )?;
-        Ok(Gradients {
-            inputs: Fields::from_vec(gradients.inputs),
-            params: Fields::from_vec(gradients.params),
-            states: Fields::from_vec(gradients.states),
-        })
+        let saved = self.saved.as_ref();
+        self.loaded.pull(&self.given, saved, d_outputs, d_states)
     }
 }
 
