@@ -1,0 +1,166 @@
+//! Decays and their adjoints: sums of logs over intervals of a chunk.
+//!
+//! No sum here is a difference of sums. An exponent of `Between` is the sum of exactly the steps
+//! of its interval, built from the one of the row above by one addition; the adjoint of `Between`
+//! adds rows from the last up and takes prefixes of what it has. `Start`, `End` and `Total` are
+//! running sums from one end.
+
+use super::vector::{Vector, exp};
+
+/// `exp` of the sums over `s < r <= t` (strict: `s < r < t`) as a `[C, C]` tile.
+///
+/// # Safety
+///
+/// `l` has `c` numbers; `out` has `c` rows, padded to 16 numbers; the CPU has `V`'s instruction
+/// set.
+#[inline(always)]
+pub unsafe fn between<V: Vector>(
+    out: *mut f32,
+    out_row: usize,
+    l: *const f32,
+    c: usize,
+    strict: bool,
+) {
+    let mut s = 0;
+    while s < c {
+        // SAFETY: rows and columns are inside the padded tile, l's index is below c.
+        unsafe {
+            // The first row with a pair in these columns.
+            let start = s + usize::from(strict);
+            for t in 0..start.min(c) {
+                V::zero().store(out.add(t * out_row + s));
+            }
+            let mut sums = V::zero();
+            for t in start..c {
+                // Pairs exist in columns s..s + pairs; the newest has an empty interval.
+                let pairs = t - start + 1;
+                let step = V::splat(*l.add(t - usize::from(strict)));
+                sums = sums.add(step).first(pairs - 1, V::zero());
+                exp(sums)
+                    .first(pairs, V::zero())
+                    .store(out.add(t * out_row + s));
+            }
+        }
+        s += V::WIDTH;
+    }
+}
+
+/// Running sums over the rows of `x`: up to and with each row (`inclusive`) or up to it only,
+/// from the first row or from the last (`reverse`), `exp` taken on request.
+#[derive(Clone, Copy)]
+pub struct Scan {
+    /// From the last row.
+    pub reverse: bool,
+    /// The row itself belongs to its sum.
+    pub inclusive: bool,
+    /// Takes `exp` of the sums.
+    pub exp: bool,
+    /// Only the sum over all rows, as one row.
+    pub total: bool,
+}
+
+/// Running sums of the rows of a `[rows, cols]` tile; a vector is a tile with row stride 1 and
+/// one column.
+///
+/// # Safety
+///
+/// Both tiles have `rows` rows (one, for the result of `total`) padded to 16 numbers, or are
+/// vectors padded to 16 numbers; the CPU has `V`'s instruction set.
+#[inline(always)]
+pub unsafe fn scan<V: Vector>(
+    out: *mut f32,
+    out_row: usize,
+    x: *const f32,
+    x_row: usize,
+    rows: usize,
+    cols: usize,
+    kind: Scan,
+) {
+    let order = |i: usize| if kind.reverse { rows - 1 - i } else { i };
+    if x_row == 1 {
+        // SAFETY: indices stay below rows; vectors stay inside the padding.
+        unsafe {
+            let mut sum = 0.0;
+            for r in (0..rows).map(order) {
+                let next = sum + *x.add(r);
+                if !kind.total {
+                    *out.add(r) = if kind.inclusive { next } else { sum };
+                }
+                sum = next;
+            }
+            if kind.total {
+                *out = sum;
+            }
+            if kind.exp {
+                let count = if kind.total { 1 } else { rows };
+                for i in (0..count).step_by(V::WIDTH) {
+                    exp(V::load(out.add(i))).store(out.add(i));
+                }
+            }
+        }
+        return;
+    }
+    for c in (0..cols).step_by(V::WIDTH) {
+        // SAFETY: columns c..c + WIDTH are inside the padding.
+        unsafe {
+            let write = |r: usize, sum: V| {
+                let value = if kind.exp { exp(sum) } else { sum };
+                value.store(out.add(r * out_row + c));
+            };
+            let mut sum = V::zero();
+            for r in (0..rows).map(order) {
+                let next = sum.add(V::load(x.add(r * x_row + c)));
+                if !kind.total {
+                    write(r, if kind.inclusive { next } else { sum });
+                }
+                sum = next;
+            }
+            if kind.total {
+                write(0, sum);
+            }
+        }
+    }
+}
+
+/// The adjoint of [`between`]'s exponents: `out[r]` is the sum of `x[t, s]` over `s < r <= t`
+/// (strict: `s < r < t`).
+///
+/// # Safety
+///
+/// `x` has `c` rows padded to 16 numbers, `below` room for `c` numbers padded to 16; the CPU has
+/// `V`'s instruction set.
+#[inline(always)]
+pub unsafe fn spread_between<V: Vector>(
+    out: *mut f32,
+    x: *const f32,
+    x_row: usize,
+    c: usize,
+    strict: bool,
+    below: *mut f32,
+) {
+    // SAFETY: rows and columns are inside the padded tile.
+    unsafe {
+        for s in (0..c).step_by(V::WIDTH) {
+            V::zero().store(below.add(s));
+        }
+        for r in (0..c).rev() {
+            let add_row = || {
+                for s in (0..=r).step_by(V::WIDTH) {
+                    let p = below.add(s);
+                    V::load(p).add(V::load(x.add(r * x_row + s))).store(p);
+                }
+            };
+            if !strict {
+                add_row();
+            }
+            let mut sum = V::zero();
+            for s in (0..r).step_by(V::WIDTH) {
+                sum = sum.add(V::load(below.add(s)).first(r - s, V::zero()));
+            }
+            *out.add(r) = sum.sum();
+            if strict {
+                add_row();
+            }
+        }
+    }
+}

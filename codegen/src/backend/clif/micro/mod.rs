@@ -1,0 +1,17 @@
+//! Micro-kernels: what 128-bit vectors would hold back, called from generated code by address.
+//!
+//! One table of functions for each instruction set, chosen once for the process. All kernels are
+//! `extern "C"` with pointers and 64-bit words, so that generated code calls them like any C
+//! function.
+
+mod decay;
+mod entries;
+mod matmul;
+mod rows;
+mod transpose;
+mod trilinear;
+pub(super) mod vector;
+
+pub use entries::{Kernels, scan_flags};
+pub use matmul::Shape;
+pub use trilinear::workspace as trilinear_workspace;

@@ -1,0 +1,124 @@
+//! Copies between tiles and tensors outside, row by row.
+//!
+//! Outside, a row is contiguous and rows stand at any distance; nothing beyond a row's last
+//! number is touched, on either side.
+
+use super::vector::Vector;
+
+/// Applies `f(dst, src)` in vectors, then singly for the last numbers of the row.
+#[inline(always)]
+unsafe fn row<V: Vector>(
+    dst: *mut f32,
+    src: *const f32,
+    cols: usize,
+    vector: impl Fn(*mut f32, *const f32),
+    single: impl Fn(*mut f32, *const f32),
+) {
+    let mut i = 0;
+    while i + V::WIDTH <= cols {
+        // SAFETY: i + WIDTH <= cols.
+        vector(unsafe { dst.add(i) }, unsafe { src.add(i) });
+        i += V::WIDTH;
+    }
+    while i < cols {
+        // SAFETY: i < cols.
+        single(unsafe { dst.add(i) }, unsafe { src.add(i) });
+        i += 1;
+    }
+}
+
+/// Copies `rows` rows of `cols` numbers; strides in bytes.
+///
+/// # Safety
+///
+/// All rows lie inside one tensor on each side; the CPU has `V`'s instruction set.
+#[inline(always)]
+pub unsafe fn copy<V: Vector>(
+    dst: *mut f32,
+    dst_stride: i64,
+    src: *const f32,
+    src_stride: i64,
+    rows: i64,
+    cols: i64,
+) {
+    for r in 0..rows as isize {
+        // SAFETY: the caller vouches for every row; `row` stays within `cols`.
+        unsafe {
+            row::<V>(
+                dst.byte_offset(r * dst_stride as isize),
+                src.byte_offset(r * src_stride as isize),
+                cols as usize,
+                |d, s| V::load(s).store(d),
+                |d, s| *d = *s,
+            )
+        }
+    }
+}
+
+/// Adds `rows` rows of `cols` numbers to the destination; strides in bytes.
+///
+/// # Safety
+///
+/// As [`copy`].
+#[inline(always)]
+pub unsafe fn add<V: Vector>(
+    dst: *mut f32,
+    dst_stride: i64,
+    src: *const f32,
+    src_stride: i64,
+    rows: i64,
+    cols: i64,
+) {
+    for r in 0..rows as isize {
+        // SAFETY: the caller vouches for every row; `row` stays within `cols`.
+        unsafe {
+            row::<V>(
+                dst.byte_offset(r * dst_stride as isize),
+                src.byte_offset(r * src_stride as isize),
+                cols as usize,
+                |d, s| V::load(d).add(V::load(s)).store(d),
+                |d, s| *d += *s,
+            )
+        }
+    }
+}
+
+/// Fills rows `from..to` of a tile with zero, or with row `from - 1` when `repeat`; stride in
+/// bytes.
+///
+/// # Safety
+///
+/// Rows up to `to` lie inside the tile, and `from >= 1` when `repeat`; the CPU has `V`'s instruction set.
+#[inline(always)]
+pub unsafe fn fill<V: Vector>(
+    dst: *mut f32,
+    stride: i64,
+    from: i64,
+    to: i64,
+    cols: i64,
+    repeat: i64,
+) {
+    for r in from as isize..to as isize {
+        // SAFETY: as the caller vouches; row `from - 1` is not written.
+        unsafe {
+            let d = dst.byte_offset(r * stride as isize);
+            let s = dst.wrapping_byte_offset((from as isize - 1) * stride as isize);
+            match repeat != 0 {
+                true => row::<V>(
+                    d,
+                    s,
+                    cols as usize,
+                    |d, s| V::load(s).store(d),
+                    |d, s| *d = *s,
+                ),
+                false => row::<V>(
+                    d,
+                    s,
+                    cols as usize,
+                    |d, _| V::zero().store(d),
+                    |d, _| *d = 0.0,
+                ),
+            }
+        }
+    }
+}

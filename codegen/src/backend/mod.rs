@@ -1,0 +1,4 @@
+//! Back ends: what turns a tile program into code.
+
+#[cfg(feature = "clif")]
+pub mod clif;
