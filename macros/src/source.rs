@@ -88,7 +88,7 @@ impl Source {
         // Past the end of the text stands its last token.
         let first = tokens.next().or(self.tokens.last());
         let first = first.map_or_else(Span::call_site, |token| token.1);
-        (first, tokens.last().map_or(first, |token| token.1))
+        (first, tokens.next_back().map_or(first, |token| token.1))
     }
 
     /// All diagnostics as compile errors at their tokens.

@@ -292,11 +292,18 @@ impl<'a> Parser<'a> {
         match function.apply(&arguments) {
             Ok(expr) => self.push(expr, span, &arguments),
             Err(count) => {
-                let s = if count == 1 { "" } else { "s" };
+                let number = |n| {
+                    if n == 1 {
+                        "1 argument".into()
+                    } else {
+                        format!("{n} arguments")
+                    }
+                };
+                let message = format!("`{name}` takes {}", number(count));
                 self.report(
-                    Diagnostic::new("R015", span, format!("`{name}` takes {count} argument{s}"))
-                        .found(format!("{} arguments", arguments.len()))
-                        .expected(format!("{count} argument{s}")),
+                    Diagnostic::new("R015", span, message)
+                        .found(number(arguments.len()))
+                        .expected(number(count)),
                 );
                 self.push(Expr::Number(0.0), span, &[])
             }
@@ -343,15 +350,26 @@ impl<'a> Parser<'a> {
             if sound && self.at > start && self.word().is_some() && close == '}' {
                 continue;
             }
-            while !matches!(self.peek(), Kind::End | Kind::Mark(',' | ';' | '}')) {
-                if self.peek() == Kind::Mark(close) {
-                    break;
-                }
-                self.at += 1;
-            }
+            self.skip_entry(close);
             if !self.mark(',') && self.peek() != Kind::Mark(close) {
                 return;
             }
+        }
+    }
+
+    /// Up to the comma or the `close` of the list at hand, whatever brackets stand between.
+    fn skip_entry(&mut self, close: char) {
+        let mut open = 0;
+        loop {
+            match self.peek() {
+                Kind::End | Kind::Mark(';' | '}') => return,
+                Kind::Mark(',') if open == 0 => return,
+                Kind::Mark(mark) if mark == close && open == 0 => return,
+                Kind::Mark('(' | '[') => open += 1,
+                Kind::Mark(')' | ']') if open > 0 => open -= 1,
+                _ => {}
+            }
+            self.at += 1;
         }
     }
 
