@@ -146,10 +146,7 @@ impl Lanes<'_, '_> {
             UnaryFn::Exp => self.exp(x),
             UnaryFn::Log => self.log(x),
             UnaryFn::Sigmoid => self.sigmoid(x),
-            UnaryFn::Silu => {
-                let s = self.sigmoid(x);
-                self.mul(x, s)
-            }
+            UnaryFn::Silu => self.silu(x),
             UnaryFn::Softplus => self.softplus(x),
             UnaryFn::Tanh => self.tanh(x),
         }
@@ -191,6 +188,14 @@ impl Lanes<'_, '_> {
     }
 
     fn exp(&mut self, x: Value) -> Value {
+        let (p, a, b) = self.exp_parts(x);
+        let p = self.mul(p, a);
+        self.mul(p, b)
+    }
+
+    /// `exp(x)` as a number near one and two powers of two: 2^n alone may leave the range where
+    /// the result does not.
+    fn exp_parts(&mut self, x: Value) -> (Value, Value, Value) {
         let x = self.at_least(x, -105.0);
         let x = self.at_most(x, 90.0);
         let (log2e, magic) = (
@@ -207,14 +212,11 @@ impl Lanes<'_, '_> {
         let p = self.mul_add(p, r, r);
         let one = self.number(1.0);
         let p = self.add(p, one);
-        // In two factors: 2^n alone may leave the range where the result does not.
         let (shifted, magic) = (self.cast(I32X4, shifted), self.integer(MAGIC.to_bits() as i32));
         let n = self.builder.ins().isub(shifted, magic);
         let half = self.builder.ins().sshr_imm_s(n, 1);
         let rest = self.builder.ins().isub(n, half);
-        let (a, b) = (self.power_of_two(half), self.power_of_two(rest));
-        let p = self.mul(p, a);
-        self.mul(p, b)
+        (p, self.power_of_two(half), self.power_of_two(rest))
     }
 
     /// `log(1 + f) + e ln 2` for `sqrt(1/2) <= 1 + f < sqrt(2)`.
@@ -300,6 +302,25 @@ impl Lanes<'_, '_> {
         let (zero, one) = (self.number(0.0), self.number(1.0));
         let negative = self.builder.ins().fcmp(FloatCC::LessThan, x, zero);
         let over = self.select(negative, small, one);
+        let under = self.add(small, one);
+        self.div(over, under)
+    }
+
+    /// `x / (1 + exp(-x))`; at minus infinity the limit, zero.
+    fn silu(&mut self, x: Value) -> Value {
+        let size = self.builder.ins().fabs(x);
+        let minus = self.builder.ins().fneg(size);
+        let (p, a, b) = self.exp_parts(minus);
+        let small = self.mul(p, a);
+        let small = self.mul(small, b);
+        let (zero, one) = (self.number(0.0), self.number(1.0));
+        // x exp(x), with x taken in before the power of two makes it subnormal.
+        let x_bounded = self.at_least(x, -200.0);
+        let product = self.mul(x_bounded, p);
+        let product = self.mul(product, a);
+        let product = self.mul(product, b);
+        let negative = self.builder.ins().fcmp(FloatCC::LessThan, x, zero);
+        let over = self.select(negative, product, x);
         let under = self.add(small, one);
         self.div(over, under)
     }

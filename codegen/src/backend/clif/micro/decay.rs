@@ -3,9 +3,56 @@
 //! No sum here is a difference of sums. An exponent of `Between` is the sum of exactly the steps
 //! of its interval, built from the one of the row above by one addition; the adjoint of `Between`
 //! adds rows from the last up and takes prefixes of what it has. `Start`, `End` and `Total` are
-//! running sums from one end.
+//! running sums from one end. Exponents are summed with compensation, as their absolute error is
+//! the relative error of the decay; a step below -1e6 counts as -1e6 there, which forgets as well
+//! as minus infinity and leaves no NaN.
 
 use super::vector::{Vector, exp};
+
+/// A sum and what its roundings lost.
+#[derive(Clone, Copy)]
+struct Exponent<V> {
+    sum: V,
+    lost: V,
+}
+
+impl<V: Vector> Exponent<V> {
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: as the caller's.
+        unsafe {
+            Self {
+                sum: V::zero(),
+                lost: V::zero(),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, step: V) -> Self {
+        // SAFETY: as the caller's.
+        unsafe {
+            let step = step.at_least(V::splat(-1e6)).sub(self.lost);
+            let sum = self.sum.add(step);
+            Self {
+                sum,
+                lost: sum.sub(self.sum).sub(step),
+            }
+        }
+    }
+
+    /// Only the first `n` lanes.
+    #[inline(always)]
+    unsafe fn first(self, n: usize) -> Self {
+        // SAFETY: as the caller's.
+        unsafe {
+            Self {
+                sum: self.sum.first(n, V::zero()),
+                lost: self.lost.first(n, V::zero()),
+            }
+        }
+    }
+}
 
 /// `exp` of the sums over `s < r <= t` (strict: `s < r < t`) as a `[C, C]` tile.
 ///
@@ -30,13 +77,13 @@ pub unsafe fn between<V: Vector>(
             for t in 0..start.min(c) {
                 V::zero().store(out.add(t * out_row + s));
             }
-            let mut sums = V::zero();
+            let mut sums = Exponent::<V>::zero();
             for t in start..c {
                 // Pairs exist in columns s..s + pairs; the newest has an empty interval.
                 let pairs = t - start + 1;
                 let step = V::splat(*l.add(t - usize::from(strict)));
-                sums = sums.add(step).first(pairs - 1, V::zero());
-                exp(sums)
+                sums = sums.add(step).first(pairs - 1);
+                exp(sums.sum)
                     .first(pairs, V::zero())
                     .store(out.add(t * out_row + s));
             }
@@ -82,14 +129,15 @@ pub unsafe fn scan<V: Vector>(
         unsafe {
             let mut sum = 0.0;
             for r in (0..rows).map(order) {
-                let next = sum + *x.add(r);
+                // In f64, as there is one sum only.
+                let next = sum + f64::from(*x.add(r));
                 if !kind.total {
-                    *out.add(r) = if kind.inclusive { next } else { sum };
+                    *out.add(r) = if kind.inclusive { next } else { sum } as f32;
                 }
                 sum = next;
             }
             if kind.total {
-                *out = sum;
+                *out = sum as f32;
             }
             if kind.exp {
                 let count = if kind.total { 1 } else { rows };
@@ -107,16 +155,23 @@ pub unsafe fn scan<V: Vector>(
                 let value = if kind.exp { exp(sum) } else { sum };
                 value.store(out.add(r * out_row + c));
             };
-            let mut sum = V::zero();
+            let mut sum = Exponent::<V>::zero();
             for r in (0..rows).map(order) {
-                let next = sum.add(V::load(x.add(r * x_row + c)));
+                let step = V::load(x.add(r * x_row + c));
+                let next = match kind.exp {
+                    true => sum.add(step),
+                    false => Exponent {
+                        sum: sum.sum.add(step),
+                        ..sum
+                    },
+                };
                 if !kind.total {
-                    write(r, if kind.inclusive { next } else { sum });
+                    write(r, if kind.inclusive { next.sum } else { sum.sum });
                 }
                 sum = next;
             }
             if kind.total {
-                write(0, sum);
+                write(0, sum.sum);
             }
         }
     }

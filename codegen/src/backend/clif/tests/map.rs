@@ -1,0 +1,96 @@
+//! Maps: broadcasts, selects and sums over every kind of shape.
+
+use super::{Draft, check};
+use baton_ir::chunked::Direction;
+use baton_ir::recurrence::{BinaryFn, UnaryFn};
+use baton_ir::tile::{Along, Fill, Op, Reduce, Scalar};
+
+const SIZES: [usize; 8] = [1, 3, 4, 5, 16, 17, 34, 64];
+
+#[test]
+fn tiles() {
+    let body = vec![
+        Scalar::Operand(0),
+        Scalar::Operand(1),
+        Scalar::Operand(2),
+        Scalar::Operand(3),
+        Scalar::Unary(UnaryFn::Exp, 1),
+        Scalar::Binary(BinaryFn::Mul, 0, 4),
+        Scalar::Binary(BinaryFn::Mul, 2, 3),
+        Scalar::Binary(BinaryFn::Add, 5, 6),
+        Scalar::Step(2),
+        Scalar::Number(0.5),
+        Scalar::Binary(BinaryFn::Sub, 8, 9),
+        Scalar::Binary(BinaryFn::Sub, 7, 10),
+    ];
+    let with = |more: &[Scalar]| [&body[..], more].concat();
+    for rows in SIZES {
+        for cols in SIZES {
+            let mut draft = Draft::new(rows, Direction::Forward);
+            let operands = vec![
+                (draft.tile(&[rows, cols], -1.0, 1.0), Along::Both),
+                (draft.tile(&[rows], -1.0, 1.0), Along::First),
+                (draft.tile(&[cols], -1.0, 1.0), Along::Second),
+                (draft.tile(&[], -1.0, 1.0), Along::None),
+            ];
+            for body in [
+                with(&[]),
+                with(&[Scalar::Valid(11)]),
+                with(&[Scalar::Causal(11, false)]),
+                with(&[Scalar::Causal(11, true), Scalar::Valid(12)]),
+            ] {
+                for (reduce, shape) in [
+                    (Reduce::None, vec![rows, cols]),
+                    (Reduce::First, vec![cols]),
+                    (Reduce::Second, vec![rows]),
+                    (Reduce::All, vec![]),
+                ] {
+                    let op = Op::Map {
+                        shape: vec![rows as u32, cols as u32],
+                        operands: operands.clone(),
+                        body: body.clone(),
+                        reduce,
+                    };
+                    let out = draft.node(op, &shape);
+                    draft.keep(out);
+                }
+            }
+            for len in [1, rows.div_ceil(2), rows] {
+                check(&draft, len, 2, 2e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn vectors() {
+    for n in SIZES {
+        let mut draft = Draft::new(n, Direction::Forward);
+        let operands = vec![
+            (draft.steps(&[], Fill::Repeat), Along::First),
+            (draft.tile(&[], -1.0, 1.0), Along::None),
+        ];
+        for reduce in [Reduce::None, Reduce::First, Reduce::All] {
+            for valid in [false, true] {
+                let mut body = vec![
+                    Scalar::Operand(0),
+                    Scalar::Operand(1),
+                    Scalar::Binary(BinaryFn::Div, 0, 1),
+                ];
+                body.extend(valid.then_some(Scalar::Valid(2)));
+                let op = Op::Map {
+                    shape: vec![n as u32],
+                    operands: operands.clone(),
+                    body,
+                    reduce,
+                };
+                let shape: &[usize] = if reduce == Reduce::None { &[n] } else { &[] };
+                let out = draft.node(op, shape);
+                draft.keep(out);
+            }
+        }
+        for len in [1, n, 2 * n - 1] {
+            check(&draft, len, 1, 2e-6);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Products: all forms, sizes, transpositions and triangles.
+
+use super::{Draft, check};
+use baton_ir::chunked::Direction;
+use baton_ir::tile::{Along, Op, Reduce, Scalar, TileId, Triangle};
+
+const TOLERANCE: f64 = 1e-6;
+
+fn causal(draft: &mut Draft, x: TileId) -> TileId {
+    let shape = draft.shape(x);
+    let op = Op::Map {
+        shape: shape.iter().map(|&d| d as u32).collect(),
+        operands: vec![(x, Along::Both)],
+        body: vec![Scalar::Operand(0), Scalar::Causal(0, false)],
+        reduce: Reduce::None,
+    };
+    draft.node(op, &shape)
+}
+
+fn product(a: TileId, ta: bool, b: TileId, tb: bool, add: Option<TileId>) -> Op {
+    Op::Matmul {
+        a,
+        ta,
+        b,
+        tb,
+        add,
+        triangle: Triangle::None,
+    }
+}
+
+fn turned(shape: [usize; 2], turn: bool) -> [usize; 2] {
+    if turn { [shape[1], shape[0]] } else { shape }
+}
+
+#[test]
+fn matrices() {
+    let sizes = [1, 3, 5, 16, 17, 64];
+    for (m, n, k) in sizes
+        .iter()
+        .flat_map(|&m| sizes.iter().flat_map(move |&n| sizes.map(|k| (m, n, k))))
+    {
+        let mut draft = Draft::new(4, Direction::Forward);
+        for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
+            let a = draft.tile(&turned([m, k], ta), -1.0, 1.0);
+            let b = draft.tile(&turned([k, n], tb), -1.0, 1.0);
+            let c = draft.tile(&[m, n], -1.0, 1.0);
+            for add in [None, Some(c)] {
+                let out = draft.node(product(a, ta, b, tb, add), &[m, n]);
+                draft.keep(out);
+            }
+        }
+        check(&draft, 3, 1, TOLERANCE);
+    }
+}
+
+#[test]
+fn vectors() {
+    for (n, k) in [(1, 1), (3, 5), (16, 17), (64, 16), (17, 64), (130, 70)] {
+        let mut draft = Draft::new(4, Direction::Forward);
+        let long = draft.tile(&[k], -1.0, 1.0);
+        let wide = draft.tile(&[n], -1.0, 1.0);
+        let square = draft.tile(&[n, k], -1.0, 1.0);
+        let turned = draft.tile(&[k, n], -1.0, 1.0);
+        let add = draft.tile(&[n], -1.0, 1.0);
+        for op in [
+            // A row times a matrix, and a matrix times a column.
+            product(long, false, turned, false, None),
+            product(long, false, square, true, Some(add)),
+            product(square, false, long, true, Some(add)),
+            product(turned, true, long, true, None),
+            product(turned, true, long, true, Some(add)),
+        ] {
+            let out = draft.node(op, &[n]);
+            draft.keep(out);
+        }
+        let outer = draft.node(product(wide, true, long, false, Some(square)), &[n, k]);
+        draft.keep(outer);
+        let dot = draft.node(product(long, false, long, true, None), &[]);
+        draft.keep(dot);
+        check(&draft, 3, 2, TOLERANCE);
+    }
+}
+
+#[test]
+fn triangles() {
+    for c in [1, 3, 16, 17, 37, 64] {
+        for n in [1, 16, 40] {
+            let mut draft = Draft::new(c, Direction::Forward);
+            let full = draft.tile(&[c, c], -1.0, 1.0);
+            let lower = causal(&mut draft, full);
+            let x = draft.tile(&[c, n], -1.0, 1.0);
+            for ta in [false, true] {
+                for add in [None, Some(x)] {
+                    let op = Op::Matmul {
+                        a: lower,
+                        ta,
+                        b: x,
+                        tb: false,
+                        add,
+                        triangle: Triangle::A,
+                    };
+                    let out = draft.node(op, &[c, n]);
+                    draft.keep(out);
+                }
+            }
+            for add in [None, Some(full)] {
+                let op = Op::Matmul {
+                    a: x,
+                    ta: false,
+                    b: x,
+                    tb: true,
+                    add,
+                    triangle: Triangle::Out,
+                };
+                let out = draft.node(op, &[c, c]);
+                let out = causal(&mut draft, out);
+                draft.keep(out);
+            }
+            check(&draft, c, 1, TOLERANCE);
+        }
+    }
+}
