@@ -4,7 +4,7 @@
 //! The recurrences of classes without a chunked form yet are said here: the language has them.
 
 use baton_ir::interp::problem::Problem;
-use baton_ir::interp::recurrence::{forward, gradient};
+use baton_ir::interp::recurrence::{Outcome, forward, gradient};
 use baton_ir::{builtin, text};
 use safetensors::SafeTensors;
 
@@ -235,4 +235,54 @@ fn mamba2() {
 fn with_unit((mut shape, data): (Vec<usize>, Vec<f64>)) -> (Vec<usize>, Vec<f64>) {
     shape.push(1);
     (shape, data)
+}
+
+/// The built-ins that the file has not are members of those that it has: what one makes of the
+/// stored numbers, the other makes of the same, said its own way. The bound is that of rounding.
+#[test]
+fn members_agree_with_their_families() {
+    let bytes = std::fs::read("../tests/golden/fla_golden.safetensors").unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let get = |name: &str| tensor(&file, name).1;
+    let [q, k, v] = ["q", "k", "v"].map(|name| get(&format!("gla.in.{name}")));
+    let (g, h0) = (get("gla.in.gk"), get("gla.in.h0"));
+    let run = |name: &str, inputs: &[&[f64]], params: &[&[f64]]| {
+        let recurrence = text::parse(builtin::text(name).unwrap()).unwrap();
+        forward(&Problem {
+            recurrence: &recurrence,
+            sizes: vec![8, 8],
+            batch: 2,
+            time: 24,
+            heads: 3,
+            groups: 3,
+            cu_seqlens: None,
+            inputs: inputs.to_vec(),
+            params: params.to_vec(),
+            states: vec![Some(&h0)],
+        })
+        .unwrap()
+    };
+    let same = |what: &str, a: Outcome, b: Outcome| {
+        near(what, &a.outputs[0], &b.outputs[0]);
+        near(what, &a.states[0], &b.states[0]);
+    };
+    let steps = 2 * 24;
+    let none = vec![0.0; steps * 3];
+    same(
+        "linear_attention",
+        run("linear_attention", &[&q, &k, &v], &[]),
+        run("simple_gla", &[&q, &k, &v, &none], &[]),
+    );
+    let fixed = [-0.01, -0.1, -0.5];
+    same(
+        "retnet",
+        run("retnet", &[&q, &k, &v], &[&fixed]),
+        run("simple_gla", &[&q, &k, &v, &fixed.repeat(steps)], &[]),
+    );
+    let kept: Vec<f64> = g.iter().map(|g| 1.0 - g.exp()).collect();
+    same(
+        "hgrn2",
+        run("hgrn2", &[&q, &g, &v], &[]),
+        run("gla", &[&q, &kept, &v, &g], &[]),
+    );
 }

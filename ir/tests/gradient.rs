@@ -123,16 +123,16 @@ impl<'a> Case<'a> {
                 .sum()
         };
         assert_eq!(derived.len(), self.given.len());
-        for port in 0..self.given.len() {
-            assert_eq!(derived[port].len(), self.given[port].len());
-            for i in 0..self.given[port].len() {
+        for (port, derived) in derived.iter().enumerate() {
+            assert_eq!(derived.len(), self.given[port].len());
+            for (i, found) in derived.iter().enumerate() {
                 let kept = self.given[port][i];
                 self.given[port][i] = kept + STEP;
                 let above = loss(self);
                 self.given[port][i] = kept - STEP;
                 let below = loss(self);
                 self.given[port][i] = kept;
-                let (found, wanted) = (derived[port][i], (above - below) / (2.0 * STEP));
+                let wanted = (above - below) / (2.0 * STEP);
                 assert!(
                     (found - wanted).abs() <= BOUND * wanted.abs().max(1.0),
                     "{}, port {port}, entry {i}: {found} and {wanted}",
