@@ -103,13 +103,8 @@ struct Derivation<'a> {
 
 impl Derivation<'_> {
     fn state(&mut self, index: usize) -> State {
-        let shape = &self.recurrence.states[index].shape;
-        let row = shape.first().map(|&dim| Axis::Dim(dim));
-        let col = match shape[..] {
-            [row, col] if row == col => Some(Axis::Prime(col)),
-            [_, col] => Some(Axis::Dim(col)),
-            _ => None,
-        };
+        let axes = self.recurrence.states[index].axes(false);
+        let (row, col) = (axes.get(1).copied(), axes.get(2).copied());
         let transition = self.facts.transitions[index].clone();
         let log = transition.scalar.map(|l| self.masked(l));
         let log_row = transition.row.map(|l| self.along(l, row));

@@ -55,7 +55,7 @@ pub struct Case {
 }
 
 /// The recurrences that the built-in ones leave untested: several states, a decay for each
-/// column, readouts of the entering state, equal dims, every pointwise function.
+/// column, readouts of the entering state, equal dims, dims against their order, every pointwise function.
 pub const EXTRAS: &[&str] = &[
     "recurrence normalised {
         dims { K, V }
@@ -76,6 +76,13 @@ pub const EXTRAS: &[&str] = &[
         output middle: [K] = dot(S, v);
         S = 0.5 * rows(sigmoid(h)) * S + outer(relu(k), min(v, sqrt(softplus(v))));
         output after: [K] = dot(S, v) - q;
+    }",
+    "recurrence turned {
+        dims { K, V }
+        inputs { q: [K], k: [K], v: [V], g: [K] }
+        state { S: [V, K] }
+        S = cols(exp(g)) * S + outer(v, k);
+        output o: [V] = dot(S, q);
     }",
     "recurrence square {
         dims { K }

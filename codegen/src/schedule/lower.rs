@@ -540,15 +540,8 @@ impl Lower<'_> {
 
     /// The tile of a result with all axes of its port, in the port's region.
     fn whole(&mut self, value: ValueId, of: &Port, time: bool) -> TileId {
-        let mut axes: Vec<_> = if time { vec![Axis::Time] } else { vec![] };
-        for (i, &dim) in of.shape.iter().enumerate() {
-            axes.push(if of.shape[..i].contains(&dim) {
-                Axis::Prime(dim)
-            } else {
-                Axis::Dim(dim)
-            });
-        }
-        axes.sort();
+        let mut axes = of.axes(time);
+        axes.retain(|axis| *axis != Axis::Head);
         let region = self.regions[value.index()];
         if self.axes(value) == axes && (of.per_group || region == Region::Heads) {
             return self.tile(value);
@@ -563,11 +556,11 @@ impl Lower<'_> {
         for i in 0..self.program.states.len() {
             let of = self.program.states[i].clone();
             let carry = self.state_carry(i);
-            let axes = (0..of.shape.len()).map(|n| match of.shape[..n].contains(&of.shape[n]) {
-                true => Axis::Prime(of.shape[n]),
-                false => Axis::Dim(of.shape[n]),
-            });
-            let axes: Vec<_> = axes.collect();
+            let axes: Vec<_> = of
+                .axes(false)
+                .into_iter()
+                .filter(|a| *a != Axis::Head)
+                .collect();
             // One read of the carry serves the program and the store.
             let read = self
                 .program

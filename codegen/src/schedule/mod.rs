@@ -1,5 +1,9 @@
 //! Scheduling: which kernels a recurrence needs, and how their work is cut up.
+//!
+//! [`lower`] places a chunk program into a tile program; [`Plan`] cuts a run into tasks.
 
 mod lower;
+mod plan;
 
 pub use lower::lower;
+pub use plan::{Load, Plan};

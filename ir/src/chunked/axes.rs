@@ -4,14 +4,15 @@ use super::{Axis, Chunked, Target};
 use crate::recurrence::Port;
 
 impl Port {
-    /// `[h, t, dims]` as declared, which need not be sorted; without `h` when per group, without
-    /// `t` when it does not move along time.
+    /// `[h, t, dims]` as declared; without `h` when per group, without `t` when it does not move
+    /// along time. They are sorted: a second dim that does not come after the first in the order
+    /// of the dims is its primed axis.
     pub fn axes(&self, time: bool) -> Vec<Axis> {
         let mut axes = Vec::new();
         axes.extend((!self.per_group).then_some(Axis::Head));
         axes.extend(time.then_some(Axis::Time));
         for (i, &dim) in self.shape.iter().enumerate() {
-            axes.push(match self.shape[..i].contains(&dim) {
+            axes.push(match self.shape[..i].iter().any(|first| *first >= dim) {
                 true => Axis::Prime(dim),
                 false => Axis::Dim(dim),
             });

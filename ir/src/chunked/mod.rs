@@ -39,7 +39,8 @@ pub enum Axis {
     Source,
     /// A dim of the recurrence.
     Dim(DimId),
-    /// The same dim as the second axis of a state with two equal dims; printed with a prime.
+    /// A dim as the second axis of a state whose first is the same or a later dim; printed with a
+    /// prime.
     Prime(DimId),
 }
 

@@ -23,6 +23,13 @@ pub struct Extent {
     pub sequences: usize,
 }
 
+impl Extent {
+    /// B, T and H: what an output's layout begins with.
+    pub fn steps(&self) -> [usize; 3] {
+        [self.batch, self.time, self.heads]
+    }
+}
+
 /// Checks the arguments of a run against the recurrence and against each other.
 pub fn bind<T: Copy>(
     recurrence: &Recurrence,

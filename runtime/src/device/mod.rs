@@ -5,6 +5,7 @@
 //! S + 1 offsets B is 1 and states are `[S, H, dims...]`. Order of tensors: as declared.
 
 pub mod check;
+pub mod cpu;
 pub mod interpreter;
 
 use crate::{Error, Tensor, View};
@@ -20,6 +21,9 @@ pub type Sizes = Vec<usize>;
 pub struct Options {
     /// Chunk length C (16, 32, 64 or 128); chosen by the cost model when absent.
     pub chunk: Option<usize>,
+    /// Bytes of entering states that a forward run may keep for its backward; above that it keeps
+    /// checkpoints and the backward rebuilds what lies between. 512 MiB when absent.
+    pub keep_bytes: Option<usize>,
 }
 
 /// The arguments of one run.

@@ -30,7 +30,7 @@ fn port(name: &str, shape: &[u32], per_group: bool) -> Port {
     }
 }
 
-/// `S = rows(exp(g)) * S + outer(k, v); o = dot(q, S)`, with the state laid out `[V, K]`.
+/// `S = rows(exp(g)) * S + outer(k, v); o = dot(q, S)`.
 fn gla() -> Recurrence {
     Recurrence {
         name: "gla".into(),
@@ -41,7 +41,7 @@ fn gla() -> Recurrence {
             port("v", &[1], false),
             port("g", &[0], false),
         ],
-        states: vec![port("S", &[1, 0], false)],
+        states: vec![port("S", &[0, 1], false)],
         outputs: vec![port("o", &[1], false)],
         ..Recurrence::default()
     }
@@ -81,7 +81,7 @@ fn gla_forward(strict: bool) -> Chunked {
 fn gla_steps(strict: bool, n: [usize; 2], rows: &[[&[f64]; 4]], state: &mut [f64]) -> Vec<f64> {
     let read = |q: &[f64], state: &[f64]| -> Vec<f64> {
         (0..n[1])
-            .map(|j| (0..n[0]).map(|i| q[i] * state[j * n[0] + i]).sum())
+            .map(|j| (0..n[0]).map(|i| q[i] * state[i * n[1] + j]).sum())
             .collect()
     };
     let mut out = Vec::new();
@@ -91,7 +91,7 @@ fn gla_steps(strict: bool, n: [usize; 2], rows: &[[&[f64]; 4]], state: &mut [f64
         }
         for j in 0..n[1] {
             for i in 0..n[0] {
-                let entry = &mut state[j * n[0] + i];
+                let entry = &mut state[i * n[1] + j];
                 *entry = g[i].exp() * *entry + k[i] * v[j];
             }
         }

@@ -1,0 +1,148 @@
+//! The pipeline in one screen: verify, derive, differentiate, lower, emit.
+//!
+//! A [`Compiler`] holds the chunk programs of one recurrence; [`Compiler::program`] gives the tile
+//! program of a [`Phase`], [`Compiler::compile`] its machine code. Everything a kernel needs to be
+//! launched stands in the [`Artifact`]: a runtime sees nothing else.
+
+use crate::backend::clif::{self, Code};
+use crate::schedule::lower;
+use crate::{derive, grad};
+use baton_ir::chunked::{Chunked, Target};
+use baton_ir::diag::Diagnostic;
+use baton_ir::recurrence::{Class, Recurrence};
+use baton_ir::tile::TileProgram;
+use baton_ir::verify::verify;
+
+/// What a kernel is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Phase {
+    /// Outputs and leaving states.
+    Forward,
+    /// The same, and the states that enter each chunk.
+    ForwardKeep,
+    /// Leaving states and the log decay of the range: what a segment does to any state.
+    Summary,
+    /// Leaving states and the states that enter each chunk: rebuilds what a backward needs.
+    Entering,
+    /// The log decay of the range alone.
+    LogDecay,
+    /// Every gradient, from the states that entered each chunk.
+    Backward,
+    /// Only the gradient of the entering state.
+    BackwardState,
+}
+
+impl Phase {
+    /// Every phase.
+    pub const ALL: [Phase; 7] = [
+        Phase::Forward,
+        Phase::ForwardKeep,
+        Phase::Summary,
+        Phase::Entering,
+        Phase::LogDecay,
+        Phase::Backward,
+        Phase::BackwardState,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Phase::Forward => "output_forward",
+            Phase::ForwardKeep => "keep_forward",
+            Phase::Summary => "summary_forward",
+            Phase::Entering => "entering_forward",
+            Phase::LogDecay => "decay_forward",
+            Phase::Backward => "gradient_backward",
+            Phase::BackwardState => "state_backward",
+        }
+    }
+
+    fn keeps(self) -> bool {
+        matches!(self, Phase::ForwardKeep | Phase::Entering)
+    }
+
+    fn wants(self, target: Target) -> bool {
+        let log = matches!(
+            target,
+            Target::LogScalar(_) | Target::LogRow(_) | Target::LogCol(_)
+        );
+        match self {
+            Phase::Forward | Phase::ForwardKeep => !log,
+            Phase::Summary => log || matches!(target, Target::State(_)),
+            Phase::Entering => matches!(target, Target::State(_)),
+            Phase::LogDecay => log,
+            Phase::Backward => true,
+            Phase::BackwardState => matches!(target, Target::DState(_)),
+        }
+    }
+}
+
+/// The chunk programs of a recurrence with its sizes.
+pub struct Compiler {
+    recurrence: Recurrence,
+    class: Class,
+    sizes: Vec<usize>,
+    forward: Chunked,
+    reverse: Chunked,
+}
+
+/// A compiled kernel.
+pub struct Artifact {
+    /// Its tile program: name, chunk, ports and carries are the signature.
+    pub program: TileProgram,
+    /// The machine code.
+    pub code: Code,
+}
+
+impl Compiler {
+    /// Verifies and derives; `sizes` are those of the dims in order.
+    pub fn new(recurrence: &Recurrence, sizes: &[usize]) -> Result<Self, Vec<Diagnostic>> {
+        let facts = verify(recurrence)?;
+        let forward = derive(recurrence, &facts).map_err(|diagnostic| vec![diagnostic])?;
+        let reverse = grad(&forward);
+        Ok(Self {
+            recurrence: recurrence.clone(),
+            class: facts.class,
+            sizes: sizes.to_vec(),
+            forward,
+            reverse,
+        })
+    }
+
+    /// The recurrence.
+    pub fn recurrence(&self) -> &Recurrence {
+        &self.recurrence
+    }
+
+    /// Its class.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The name of the kernel of a phase.
+    pub fn kernel_name(&self, phase: Phase) -> String {
+        format!("{}_{}_f32_cpu", self.recurrence.name, phase.label())
+    }
+
+    /// The tile program of a phase for chunks of `chunk` steps.
+    pub fn program(&self, phase: Phase, chunk: usize) -> TileProgram {
+        let program = match phase {
+            Phase::Backward | Phase::BackwardState => &self.reverse,
+            _ => &self.forward,
+        };
+        let program = program.keep(|target| phase.wants(target));
+        lower(
+            &program,
+            &self.sizes,
+            chunk,
+            phase.keeps(),
+            self.kernel_name(phase),
+        )
+    }
+
+    /// The machine code of a phase for chunks of `chunk` steps.
+    pub fn compile(&self, phase: Phase, chunk: usize) -> Result<Artifact, clif::Error> {
+        let program = self.program(phase, chunk);
+        let code = clif::compile(&program)?;
+        Ok(Artifact { program, code })
+    }
+}
