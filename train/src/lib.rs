@@ -2,9 +2,20 @@
 
 #![deny(missing_docs)]
 
+pub mod checkpoint;
+pub mod data;
 mod error;
+pub mod eval;
+pub mod initial_state;
+pub mod metrics;
+pub mod models;
 pub mod op;
+pub mod optimizer;
+pub mod report;
+pub mod rng;
+pub mod schedule;
 #[cfg(test)]
 mod sequential;
+pub mod trainer;
 
 pub use error::Error;

@@ -1,0 +1,166 @@
+//! Checkpoints: one safetensors file with weights, optimiser moments, carried states, the step,
+//! and the configuration they belong to.
+//!
+//! Weights stand under their own names, so that any tool can read them. A file is written beside
+//! its place, flushed to the disk, and then moved there in one step: a kill at any moment leaves
+//! the old checkpoint or the new one, never a part.
+
+use crate::Error;
+use crate::optimizer::Moments;
+use baton_runtime::Tensor;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+const FIRST: &str = "optimizer.first.";
+const SECOND: &str = "optimizer.second.";
+const STATE: &str = "initial_state.";
+/// The one metadata entry: a second would bring hash order into the file.
+const ENTRY: &str = "baton";
+
+/// How far a run has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Tokens trained on, those of earlier runs included.
+    pub tokens: u64,
+    /// Seconds spent, those of earlier runs included.
+    pub seconds: f64,
+}
+
+/// Everything that a run needs to go on with the same bits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// The configuration, as text.
+    pub config: String,
+    /// How far the run has come.
+    pub progress: Progress,
+    /// Weights by name.
+    pub weights: BTreeMap<String, Tensor>,
+    /// Optimiser moments by name of the weight.
+    pub moments: BTreeMap<String, Moments>,
+    /// What the initial-state policy carries.
+    pub carried: Vec<(String, Tensor)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    config: String,
+    progress: Progress,
+}
+
+impl Checkpoint {
+    /// Writes the file whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let fail = |e: &dyn ToString| Error::file(path, e.to_string());
+        let mut tensors: BTreeMap<String, &Tensor> = BTreeMap::new();
+        for (name, weight) in &self.weights {
+            tensors.insert(name.clone(), weight);
+        }
+        for (name, moments) in &self.moments {
+            tensors.insert(format!("{FIRST}{name}"), &moments.first);
+            tensors.insert(format!("{SECOND}{name}"), &moments.second);
+        }
+        for (name, state) in &self.carried {
+            tensors.insert(format!("{STATE}{name}"), state);
+        }
+        let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+            .into_iter()
+            .map(|(name, t)| {
+                let bytes = t.data.iter().flat_map(|x| x.to_le_bytes()).collect();
+                (name, t.shape.clone(), bytes)
+            })
+            .collect();
+        let views = bytes
+            .iter()
+            .map(|(name, shape, bytes)| {
+                let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
+                view.map(|view| (name, view))
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| fail(&e))?;
+        let header = Header {
+            config: self.config.clone(),
+            progress: self.progress.clone(),
+        };
+        let header = serde_json::to_string(&header).map_err(|e| fail(&e))?;
+        let metadata = HashMap::from([(ENTRY.to_string(), header)]);
+        let file = safetensors::serialize(views, Some(metadata)).map_err(|e| fail(&e))?;
+        write_whole(path, &file)
+    }
+
+    /// Reads a file that [`write`](Self::write) wrote; a damaged one is refused.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let bytes = fs::read(path).map_err(|e| Error::file(path, e))?;
+        let damaged = |e: &dyn ToString| {
+            Error::file(path, format!("no checkpoint of this program: {}", e.to_string()))
+        };
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
+        let header = metadata.metadata().as_ref().and_then(|m| m.get(ENTRY));
+        let header = header.ok_or_else(|| damaged(&format!("no `{ENTRY}` in its metadata")))?;
+        let Header { config, progress } = serde_json::from_str(header).map_err(|e| damaged(&e))?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
+        let mut checkpoint = Checkpoint {
+            config,
+            progress,
+            weights: BTreeMap::new(),
+            moments: BTreeMap::new(),
+            carried: Vec::new(),
+        };
+        let (mut first, mut second) = (BTreeMap::new(), BTreeMap::new());
+        let all: BTreeMap<String, TensorView<'_>> = file.tensors().into_iter().collect();
+        for (name, view) in all {
+            if view.dtype() != Dtype::F32 {
+                let given = view.dtype();
+                return Err(damaged(&format!("tensor `{name}` holds {given:?}, expected F32")));
+            }
+            let value = Tensor {
+                shape: view.shape().to_vec(),
+                data: view
+                    .data()
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                    .collect(),
+            };
+            if let Some(name) = name.strip_prefix(FIRST) {
+                first.insert(name.to_string(), value);
+            } else if let Some(name) = name.strip_prefix(SECOND) {
+                second.insert(name.to_string(), value);
+            } else if let Some(name) = name.strip_prefix(STATE) {
+                checkpoint.carried.push((name.to_string(), value));
+            } else {
+                checkpoint.weights.insert(name, value);
+            }
+        }
+        for (name, first) in first {
+            let weight = checkpoint.weights.get(&name).map(|w| &w.shape);
+            match second.remove(&name) {
+                Some(second) if Some(&second.shape) == weight && Some(&first.shape) == weight => {
+                    checkpoint.moments.insert(name, Moments { first, second });
+                }
+                _ => return Err(damaged(&format!("the moments of `{name}` do not fit it"))),
+            }
+        }
+        Ok(checkpoint)
+    }
+}
+
+/// Writes beside the place, flushes, and moves there.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let fail = |e| Error::file(path, e);
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(fail)?;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.part", std::process::id()));
+    let mut file = File::create(&beside).map_err(fail)?;
+    file.write_all(bytes).map_err(fail)?;
+    file.sync_all().map_err(fail)?;
+    fs::rename(&beside, path).map_err(fail)?;
+    #[cfg(unix)]
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)?;
+    Ok(())
+}

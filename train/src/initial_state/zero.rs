@@ -1,0 +1,22 @@
+//! Every sequence begins at zero: ordinary training, and the control of every comparison.
+
+use super::{InitialState, Moment};
+use crate::models::HostStates;
+
+/// The zero-state control.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Zero;
+
+impl InitialState for Zero {
+    fn name(&self) -> &'static str {
+        "zero"
+    }
+
+    fn draw(&mut self, _: Moment<'_>) -> Option<HostStates> {
+        None
+    }
+
+    fn observe(&mut self, _: usize, _: &dyn Fn() -> HostStates) {}
+
+    fn commit(&mut self) {}
+}

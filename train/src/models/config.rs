@@ -1,0 +1,163 @@
+//! The shape of a model and how its weights begin. Stored with every checkpoint, and compared.
+
+use crate::Error;
+use serde::{Deserialize, Serialize};
+
+/// A language model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// Tokens in the vocabulary; 256 for bytes.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Number of blocks.
+    pub num_hidden_layers: usize,
+    /// Epsilon of every norm.
+    pub layer_norm_epsilon: f64,
+    /// Which block, and its shape.
+    pub block: BlockConfig,
+}
+
+/// Which block a model stacks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum BlockConfig {
+    /// Mamba-2.
+    Mamba2(Mamba2Config),
+    /// Gated linear attention.
+    Gla(GlaConfig),
+}
+
+/// A Mamba-2 block.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mamba2Config {
+    /// Inner width over residual width.
+    pub expand: usize,
+    /// Channels of a head, P.
+    pub head_dim: usize,
+    /// Rows of the state, N.
+    pub state_size: usize,
+    /// Groups of heads that share b and c.
+    pub n_groups: usize,
+    /// Taps of the convolution.
+    pub conv_kernel: usize,
+    /// Range that -A is drawn from; the published one is 1 to 16, a slow one keeps a long memory.
+    pub a_init_range: [f64; 2],
+    /// Range that the time step is drawn from, evenly in its logarithm.
+    pub time_step_range: [f64; 2],
+    /// The least time step drawn.
+    pub time_step_floor: f64,
+    /// Whether the out-projection begins smaller by the root of the number of layers.
+    pub rescale_prenorm_residual: bool,
+}
+
+impl Default for Mamba2Config {
+    /// As published.
+    fn default() -> Self {
+        Mamba2Config {
+            expand: 2,
+            head_dim: 64,
+            state_size: 128,
+            n_groups: 1,
+            conv_kernel: 4,
+            a_init_range: [1.0, 16.0],
+            time_step_range: [1e-3, 1e-1],
+            time_step_floor: 1e-4,
+            rescale_prenorm_residual: true,
+        }
+    }
+}
+
+/// A gated-linear-attention block.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GlaConfig {
+    /// Number of heads.
+    pub num_heads: usize,
+    /// Key channels of a head, K.
+    pub key_dim: usize,
+    /// Value channels of a head, V.
+    pub value_dim: usize,
+    /// Rank of the projection that the decay comes from.
+    pub gate_rank: usize,
+    /// What the log-sigmoid of the decay is divided by.
+    pub gate_normalizer: f64,
+}
+
+impl Mamba2Config {
+    /// Inner width for a residual stream of `hidden`.
+    pub fn intermediate(&self, hidden: usize) -> usize {
+        self.expand * hidden
+    }
+
+    /// Number of heads for a residual stream of `hidden`.
+    pub fn num_heads(&self, hidden: usize) -> usize {
+        self.intermediate(hidden) / self.head_dim.max(1)
+    }
+}
+
+impl ModelConfig {
+    /// Sizes of every recurrence state without the batch, `[layer][state]`.
+    pub fn state_sizes(&self) -> Vec<Vec<Vec<usize>>> {
+        let state = match &self.block {
+            BlockConfig::Mamba2(block) => vec![
+                block.num_heads(self.hidden_size),
+                block.state_size,
+                block.head_dim,
+            ],
+            BlockConfig::Gla(block) => vec![block.num_heads, block.key_dim, block.value_dim],
+        };
+        vec![vec![state]; self.num_hidden_layers]
+    }
+
+    /// Refuses sizes that do not fit together.
+    pub fn check(&self) -> Result<(), Error> {
+        let wrong = |what: String| Err(Error::Config(what));
+        if self.vocab_size == 0 || self.hidden_size == 0 {
+            return wrong("vocab_size and hidden_size given as 0, expected at least 1".into());
+        }
+        match &self.block {
+            BlockConfig::Mamba2(block) => {
+                let (inner, heads) = (
+                    block.intermediate(self.hidden_size),
+                    block.num_heads(self.hidden_size),
+                );
+                if block.head_dim == 0 || heads * block.head_dim != inner {
+                    return wrong(format!(
+                        "head_dim {} given, expected a divisor of expand * hidden_size = {inner}",
+                        block.head_dim
+                    ));
+                }
+                if block.n_groups == 0 || heads % block.n_groups != 0 {
+                    return wrong(format!(
+                        "n_groups {} given, expected a divisor of the {heads} heads",
+                        block.n_groups
+                    ));
+                }
+                let [low, high] = block.a_init_range;
+                if !(0.0 < low && low <= high) {
+                    return wrong(format!(
+                        "a_init_range {low} to {high} given, expected 0 < low <= high"
+                    ));
+                }
+                if block.conv_kernel == 0 || block.state_size == 0 {
+                    return wrong(
+                        "conv_kernel or state_size given as 0, expected at least 1".into(),
+                    );
+                }
+            }
+            BlockConfig::Gla(block) => {
+                if [
+                    block.num_heads,
+                    block.key_dim,
+                    block.value_dim,
+                    block.gate_rank,
+                ]
+                .contains(&0)
+                {
+                    return wrong(format!("{block:?} given, expected sizes of at least 1"));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! A language model over either block: embedding, pre-norm residual blocks, norm, tied logits.
+
+use super::{BlockConfig, Embedding, Gla, LayerState, Mamba2, ModelConfig, RmsNorm, States};
+use crate::Error;
+use crate::rng::{Purpose, Rng};
+use burn::Tensor;
+use burn::module::Module;
+use burn::tensor::Device;
+
+/// A causal language model.
+#[derive(Module, Debug)]
+pub struct LanguageModel {
+    /// Everything; the logits use the embedding's weights.
+    pub backbone: Backbone,
+}
+
+/// Embedding, blocks and the last norm.
+#[derive(Module, Debug)]
+pub struct Backbone {
+    /// Tokens to the residual stream, and back to logits.
+    pub embeddings: Embedding,
+    /// First to last.
+    pub layers: Vec<Layer>,
+    /// Before the logits.
+    pub norm_f: RmsNorm,
+}
+
+/// One residual block.
+#[derive(Module, Debug)]
+pub struct Layer {
+    /// Before the mixer.
+    pub norm: RmsNorm,
+    /// The block.
+    pub mixer: Mixer,
+}
+
+/// Which block a layer has.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)]
+pub enum Mixer {
+    /// Mamba-2.
+    Mamba2(Mamba2),
+    /// Gated linear attention.
+    Gla(Gla),
+}
+
+impl Mixer {
+    /// [B, T, D] and the state before it to [B, T, D] and the state after it.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        state: Option<LayerState>,
+    ) -> Result<(Tensor<3>, LayerState), Error> {
+        match self {
+            Mixer::Mamba2(block) => block.forward(x, state),
+            Mixer::Gla(block) => block.forward(x, state),
+        }
+    }
+}
+
+impl LanguageModel {
+    /// A model with fresh weights drawn from `seed`, its recurrences on `target`. Ready to train;
+    /// [`Module::valid`] gives the same model without a graph.
+    pub fn new(
+        config: &ModelConfig,
+        target: &dyn baton_runtime::Device,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        config.check()?;
+        let device = &Device::default().autodiff();
+        let (hidden, layers) = (config.hidden_size, config.num_hidden_layers);
+        let eps = config.layer_norm_epsilon;
+        let mut rng = Rng::at(seed, Purpose::Weights, 0);
+        let rng = &mut rng;
+        let embeddings = Embedding::new(config.vocab_size, hidden, rng, device);
+        let mut layer = || {
+            let mixer = match &config.block {
+                BlockConfig::Mamba2(block) => Mixer::Mamba2(Mamba2::new(
+                    block,
+                    [hidden, layers],
+                    eps,
+                    target,
+                    rng,
+                    device,
+                )?),
+                BlockConfig::Gla(block) => {
+                    Mixer::Gla(Gla::new(block, hidden, eps, target, rng, device)?)
+                }
+            };
+            let norm = RmsNorm::new(hidden, eps, device);
+            Ok(Layer { norm, mixer })
+        };
+        let layers = (0..layers).map(|_| layer()).collect::<Result<_, Error>>()?;
+        let norm_f = RmsNorm::new(hidden, eps, device);
+        Ok(LanguageModel {
+            backbone: Backbone {
+                embeddings,
+                layers,
+                norm_f,
+            },
+        })
+    }
+
+    /// `ids`, [B, T] in row order, and the states before them (absent: zero) to logits [B, T, V]
+    /// and the states after them.
+    pub fn forward(
+        &self,
+        ids: &[u32],
+        shape: [usize; 2],
+        states: Option<States>,
+    ) -> Result<(Tensor<3>, States), Error> {
+        let Backbone {
+            embeddings,
+            layers,
+            norm_f,
+        } = &self.backbone;
+        if let Some(states) = &states
+            && states.len() != layers.len()
+        {
+            return Err(Error::Tensor(format!(
+                "states of {} layers given, expected {}",
+                states.len(),
+                layers.len()
+            )));
+        }
+        let mut before = states.map(Vec::into_iter);
+        let mut after = Vec::with_capacity(layers.len());
+        let mut x = embeddings.forward(ids, shape)?;
+        for layer in layers {
+            let state = before.as_mut().and_then(Iterator::next);
+            let (y, state) = layer.mixer.forward(layer.norm.forward(x.clone())?, state)?;
+            x = x + y;
+            after.push(state);
+        }
+        Ok((embeddings.logits(norm_f.forward(x)?), after))
+    }
+}

@@ -1,0 +1,144 @@
+//! The Mamba-2 block as published (Dao and Gu, arXiv 2405.21060, figure 6, left).
+//!
+//! One projection gives, in this order, the gate z, x, b, c and the time step dt; x, b and c pass
+//! a causal convolution of width 4 and SiLU; the recurrence runs by heads; the gate is applied
+//! before a norm that takes its mean by group; a projection leads back.
+
+use super::{Compiled, Conv1d, LayerState, Linear, Mamba2Config, RmsNorm, layers::parameter};
+use crate::Error;
+use crate::op::{Value, causal_conv, gated_rms_norm, split};
+use crate::rng::Rng;
+use baton_ir::builtin;
+use burn::Tensor;
+use burn::module::{Module, Param};
+use burn::tensor::Device;
+
+/// A Mamba-2 block.
+#[derive(Module, Debug)]
+#[allow(non_snake_case)]
+pub struct Mamba2 {
+    /// [D] to z [H P], x [H P], b [G N], c [G N], dt [H].
+    pub in_proj: Linear,
+    /// Over x, b and c.
+    pub conv1d: Conv1d,
+    /// log(-A), [H].
+    pub A_log: Param<Tensor<1>>,
+    /// Skip connection, [H].
+    pub D: Param<Tensor<1>>,
+    /// Added to dt before its softplus, [H].
+    pub dt_bias: Param<Tensor<1>>,
+    /// After the gate.
+    pub norm: RmsNorm,
+    /// [H P] to [D].
+    pub out_proj: Linear,
+    #[module(skip)]
+    sizes: Sizes,
+    #[module(skip)]
+    recurrence: Compiled,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    heads: usize,
+    head_dim: usize,
+    groups: usize,
+    state: usize,
+}
+
+impl Mamba2 {
+    /// A block for a residual stream of `hidden` in a stack of `layers`, with fresh weights.
+    pub fn new(
+        config: &Mamba2Config,
+        [hidden, layers]: [usize; 2],
+        eps: f64,
+        target: &dyn baton_runtime::Device,
+        rng: &mut Rng,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let sizes = Sizes {
+            heads: config.num_heads(hidden),
+            head_dim: config.head_dim,
+            groups: config.n_groups,
+            state: config.state_size,
+        };
+        let inner = config.intermediate(hidden);
+        let conv = inner + 2 * sizes.groups * sizes.state;
+        let text = builtin::text("mamba2").expect("mamba2 is built in");
+        let shrink = match config.rescale_prenorm_residual {
+            true => 1.0 / (layers as f64).sqrt(),
+            false => 1.0,
+        };
+        let [slow, fast] = config.a_init_range;
+        let [short, long] = config.time_step_range.map(f64::ln);
+        Ok(Mamba2 {
+            in_proj: Linear::new(hidden, inner + conv + sizes.heads, 1.0, rng, device),
+            conv1d: Conv1d::new(conv, config.conv_kernel, rng, device),
+            A_log: parameter([sizes.heads], device, || rng.between(slow, fast).ln()),
+            D: parameter([sizes.heads], device, || 1.0),
+            dt_bias: parameter([sizes.heads], device, || {
+                let dt = rng.between(short, long).exp().max(config.time_step_floor);
+                dt + (-(-dt).exp_m1()).ln() // the inverse of softplus
+            }),
+            norm: RmsNorm::new(inner, eps, device),
+            out_proj: Linear::new(inner, hidden, shrink, rng, device),
+            sizes,
+            recurrence: Compiled::new(target, text, &[sizes.state, sizes.head_dim])?,
+        })
+    }
+
+    /// [B, T, D] and the state before it to [B, T, D] and the state after it.
+    pub fn forward(
+        &self,
+        u: Tensor<3>,
+        state: Option<LayerState>,
+    ) -> Result<(Tensor<3>, LayerState), Error> {
+        let Sizes {
+            heads,
+            head_dim,
+            groups,
+            state: n,
+        } = self.sizes;
+        let inner = heads * head_dim;
+        let (recurrence, conv) = match state {
+            Some(state) => (Some(state.recurrence), state.conv),
+            None => (None, None),
+        };
+        let columns = split(
+            self.in_proj.forward(u),
+            &[&[inner], &[inner + 2 * groups * n], &[heads]],
+        )?;
+        let [z, xbc, dt] = three(columns);
+        let (xbc, conv) = causal_conv(
+            xbc.tensor()?,
+            self.conv1d.weight.val(),
+            self.conv1d.bias.val(),
+            conv.map(Value::tensor).transpose()?,
+        )?;
+        let [x, b, c] = three(split(
+            xbc,
+            &[&[heads, head_dim], &[groups, n], &[groups, n]],
+        )?);
+        let params = [&self.A_log, &self.D, &self.dt_bias].map(|param| Value::new(param.val()));
+        let mut run = self.recurrence.apply(
+            vec![x, b, c, dt],
+            params.into_iter().collect::<Result<_, _>>()?,
+            recurrence,
+        )?;
+        let y = gated_rms_norm(
+            run.outputs.remove(0).tensor::<4>()?,
+            z.tensor()?,
+            self.norm.weight.val(),
+            inner / groups,
+            self.norm.eps(),
+        )?;
+        let state = LayerState {
+            recurrence: run.states,
+            conv: Some(Value::new(conv)?),
+        };
+        Ok((self.out_proj.forward(y), state))
+    }
+}
+
+fn three(parts: Vec<Value>) -> [Value; 3] {
+    <[Value; 3]>::try_from(parts).expect("split gives as many parts as were asked for")
+}

@@ -1,0 +1,25 @@
+//! Recurrent language models as Burn modules: a stack of blocks over a residual stream in f32.
+//!
+//! Fields carry the names of the published checkpoints (`backbone.layers.0.mixer.in_proj.weight`),
+//! so that a module path *is* a tensor name. Every forward takes the states and returns them:
+//! a long text is a chain of segments, and an intervention is a choice of the first state.
+
+mod compiled;
+mod config;
+mod gla;
+mod layers;
+mod lm;
+mod mamba2;
+mod parameters;
+mod states;
+#[cfg(test)]
+mod tests;
+
+pub use compiled::Compiled;
+pub use config::{BlockConfig, GlaConfig, Mamba2Config, ModelConfig};
+pub use gla::Gla;
+pub use layers::{Conv1d, Embedding, Linear, RmsNorm};
+pub use lm::{Backbone, LanguageModel, Layer, Mixer};
+pub use mamba2::Mamba2;
+pub use parameters::{Parameter, gradients, load, parameters, update};
+pub use states::{HostState, HostStates, LayerState, States};

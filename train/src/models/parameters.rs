@@ -1,0 +1,169 @@
+//! A model's weights by name: read, replaced, and updated in one walk.
+//!
+//! A name is the path of fields to the tensor; the variant of an enum is not a part of it, so
+//! that a block's weights are called as in published checkpoints whichever block it is.
+
+use super::LanguageModel;
+use crate::Error;
+use crate::op::Value;
+use baton_runtime::Tensor as HostTensor;
+use burn::Tensor;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::Gradients;
+use std::collections::BTreeMap;
+
+/// A weight under its name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// Its path, as `backbone.layers.0.mixer.in_proj.weight`.
+    pub name: String,
+    /// Its elements.
+    pub value: HostTensor,
+}
+
+/// The path walked so far.
+#[derive(Default)]
+struct Path(Vec<String>);
+
+impl Path {
+    fn enter(&mut self, name: &str, container: &str) {
+        let part = if container.starts_with("Enum:") {
+            ""
+        } else {
+            name
+        };
+        self.0.push(part.to_string());
+    }
+
+    fn exit(&mut self) {
+        self.0.pop();
+    }
+
+    fn name(&self) -> String {
+        let parts = self.0.iter().filter(|part| !part.is_empty());
+        parts.cloned().collect::<Vec<_>>().join(".")
+    }
+}
+
+/// What a walk makes of each weight; `None` leaves it out.
+type Read<'a> = &'a mut dyn FnMut(Value, Option<Value>) -> Option<HostTensor>;
+
+struct Collect<'a> {
+    path: Path,
+    gradients: Option<&'a mut Gradients>,
+    read: Read<'a>,
+    found: Vec<Parameter>,
+}
+
+impl ModuleVisitor for Collect<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
+        let gradient = self.gradients.as_mut().and_then(|g| tensor.grad_remove(g));
+        if let Some(value) = (self.read)(known(tensor), gradient.map(known)) {
+            let name = self.path.name();
+            self.found.push(Parameter { name, value });
+        }
+    }
+
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+}
+
+fn known<const D: usize>(tensor: Tensor<D>) -> Value {
+    Value::new(tensor).expect("weights are made on Flex in f32")
+}
+
+fn collect(
+    model: &LanguageModel,
+    gradients: Option<&mut Gradients>,
+    read: Read<'_>,
+) -> Vec<Parameter> {
+    let mut collect = Collect {
+        path: Path::default(),
+        gradients,
+        read,
+        found: Vec::new(),
+    };
+    model.visit(&mut collect);
+    collect.found
+}
+
+/// Every weight, in the order of the model.
+pub fn parameters(model: &LanguageModel) -> Vec<Parameter> {
+    collect(model, None, &mut |weight, _| Some(weight.to_host()))
+}
+
+/// The gradient of every weight that has one, in the order of the model; taken out of `from`.
+pub fn gradients(model: &LanguageModel, from: &mut Gradients) -> Vec<Parameter> {
+    collect(model, Some(from), &mut |_, gradient| gradient.map(|g| g.to_host()))
+}
+
+/// What an update does with a weight: its name and value to the new value, of the same shape.
+type Change<'a> = &'a mut dyn FnMut(&str, HostTensor) -> HostTensor;
+
+struct Walk<'a> {
+    path: Path,
+    change: Change<'a>,
+}
+
+impl ModuleMapper for Walk<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.name();
+        param.map(|tensor| {
+            let (recorded, tracked) = (tensor.is_autodiff(), tensor.is_require_grad());
+            let value = (self.change)(&name, known(tensor).to_host());
+            let value: Tensor<D> = Value::from_host(value)
+                .tensor()
+                .expect("an update keeps the shape");
+            let value = if recorded { value.autodiff() } else { value };
+            value.set_require_grad(tracked)
+        })
+    }
+}
+
+/// The model with every weight replaced by what `change` makes of it.
+pub fn update(model: LanguageModel, change: Change<'_>) -> LanguageModel {
+    let path = Path::default();
+    model.map(&mut Walk { path, change })
+}
+
+/// The model with the weights of `given`; every weight must be there, in its shape, and no other.
+pub fn load(
+    model: LanguageModel,
+    mut given: BTreeMap<String, HostTensor>,
+) -> Result<LanguageModel, Error> {
+    let mut wrong = Vec::new();
+    let model = update(model, &mut |name, value| match given.remove(name) {
+        Some(new) if new.shape == value.shape => new,
+        Some(new) => {
+            let (found, expected) = (new.shape, &value.shape);
+            wrong.push(format!(
+                "tensor `{name}` has shape {found:?}, expected {expected:?}"
+            ));
+            value
+        }
+        None => {
+            wrong.push(format!("tensor `{name}` is missing"));
+            value
+        }
+    });
+    let extra = given.keys();
+    wrong.extend(extra.map(|name| format!("tensor `{name}` is not part of the model")));
+    match wrong.is_empty() {
+        true => Ok(model),
+        false => Err(Error::Tensor(wrong.join("; "))),
+    }
+}

@@ -1,0 +1,46 @@
+//! The states of a model between two segments.
+
+use crate::op::Value;
+use baton_runtime::Tensor;
+
+/// The states of one layer.
+#[derive(Clone, Debug)]
+pub struct LayerState {
+    /// Of the recurrence, in order of declaration: `[B, H, dims...]` each.
+    pub recurrence: Vec<Value>,
+    /// Of the causal convolution, [B, W - 1, C]; absent is zero, and so is a block without one.
+    pub conv: Option<Value>,
+}
+
+/// The states of all layers, first to last.
+pub type States = Vec<LayerState>;
+
+/// The states of one layer on the host: what interventions work on and checkpoints hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostState {
+    /// Of the recurrence, in order of declaration.
+    pub recurrence: Vec<Tensor>,
+    /// Of the causal convolution; absent is zero.
+    pub conv: Option<Tensor>,
+}
+
+/// The states of all layers on the host.
+pub type HostStates = Vec<HostState>;
+
+impl LayerState {
+    /// A copy on the host.
+    pub fn to_host(&self) -> HostState {
+        HostState {
+            recurrence: self.recurrence.iter().map(Value::to_host).collect(),
+            conv: self.conv.as_ref().map(Value::to_host),
+        }
+    }
+
+    /// Constant states.
+    pub fn from_host(state: HostState) -> Self {
+        LayerState {
+            recurrence: state.recurrence.into_iter().map(Value::from_host).collect(),
+            conv: state.conv.map(Value::from_host),
+        }
+    }
+}

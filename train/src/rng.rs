@@ -1,0 +1,83 @@
+//! Random numbers that can be asked for by place: a seed, a named stream and a step give the same
+//! numbers whatever was drawn before. So a resumed run needs no generator state, only its step.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+/// What numbers are drawn for; each purpose has a stream of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The initial weights.
+    Weights = 1,
+    /// Where the windows of a step begin.
+    Windows = 2,
+    /// The initial states of a step.
+    States = 3,
+    /// Which parts of the held-out text are evaluated.
+    Evaluation = 4,
+}
+
+/// A generator at one place of one stream.
+pub struct Rng(ChaCha8Rng);
+
+impl Rng {
+    /// The numbers of `purpose` at `step`.
+    pub fn at(seed: u64, purpose: Purpose, step: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ (purpose as u64) << 56);
+        rng.set_stream(step);
+        Rng(rng)
+    }
+
+    /// Uniform in [0, 1).
+    pub fn uniform(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Uniform in [low, high).
+    pub fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * self.uniform()
+    }
+
+    /// Uniform in 0 .. n; n is positive.
+    pub fn below(&mut self, n: usize) -> usize {
+        (((self.0.next_u64() as u128) * n as u128) >> 64) as usize
+    }
+
+    /// Gaussian with mean 0 and standard deviation 1.
+    pub fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_independent_of_history_and_of_each_other() {
+        let draw = |seed, purpose, step| Rng::at(seed, purpose, step).0.next_u64();
+        let all = [
+            draw(1, Purpose::Windows, 0),
+            draw(1, Purpose::Windows, 1),
+            draw(1, Purpose::States, 0),
+            draw(2, Purpose::Windows, 0),
+        ];
+        assert_eq!(all[1], draw(1, Purpose::Windows, 1));
+        for (i, a) in all.iter().enumerate() {
+            assert!(all[..i].iter().all(|b| a != b));
+        }
+    }
+
+    #[test]
+    fn moments_are_those_of_the_distributions() {
+        let mut rng = Rng::at(7, Purpose::Weights, 0);
+        let n = 200_000;
+        let normal: Vec<f64> = (0..n).map(|_| rng.normal()).collect();
+        let mean = normal.iter().sum::<f64>() / n as f64;
+        let variance = normal.iter().map(|x| x * x).sum::<f64>() / n as f64;
+        assert!(mean.abs() < 0.01 && (variance - 1.0).abs() < 0.02);
+        let hits = (0..n).filter(|_| rng.below(10) == 9).count() as f64;
+        assert!((hits / n as f64 - 0.1).abs() < 0.005);
+    }
+}

@@ -1,0 +1,351 @@
+//! The training loop: data, initial states, model, optimiser, checkpoints, progress.
+//!
+//! One step reads `parts` batches, sums their gradients, updates once, and only then promotes the
+//! final states that the initial-state policy saw. Everything random is a function of seed and
+//! step, every sum has a fixed order, and a checkpoint holds the rest: a run killed at any moment
+//! and resumed goes on with the same bits.
+
+use crate::Error;
+use crate::checkpoint::{Checkpoint, Progress};
+use crate::data::{Text, Windows};
+use crate::initial_state::{InitialState, InitialStateConfig, Moment};
+use crate::metrics::Metrics;
+use crate::models::{self, HostStates, LanguageModel, LayerState, ModelConfig, Parameter};
+use crate::op::{Value, cross_entropy};
+use crate::optimizer::{AdamW, AdamWConfig};
+use crate::rng::{Purpose, Rng};
+use crate::schedule::Schedule;
+use baton_runtime::{Device, Tensor};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Everything that decides what a run computes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainConfig {
+    /// The model.
+    pub model: ModelConfig,
+    /// Tokens in a training sequence.
+    pub train_length: usize,
+    /// Sequences in a batch.
+    pub batch_size: usize,
+    /// Batches whose gradients are summed for one step.
+    pub parts: usize,
+    /// The learning rate and the number of steps.
+    pub schedule: Schedule,
+    /// The optimiser.
+    pub optimizer: AdamWConfig,
+    /// Where sequences begin.
+    pub initial_state: InitialStateConfig,
+    /// Of all random choices.
+    pub seed: u64,
+}
+
+/// What one step tells.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepReport {
+    /// Steps done before it.
+    pub step: u64,
+    /// Mean nats per token.
+    pub loss: f32,
+    /// The learning rate.
+    pub rate: f64,
+    /// The global norm of the gradients before clipping.
+    pub norm: f64,
+    /// Tokens trained on after it.
+    pub tokens: u64,
+    /// Seconds spent after it.
+    pub seconds: f64,
+}
+
+/// Where a run keeps its files, and what it shows.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Folder of `checkpoint.safetensors` and `metrics.jsonl`; nothing is kept when absent.
+    pub folder: Option<PathBuf>,
+    /// Steps between checkpoints; 0 writes one at the end only.
+    pub checkpoint_every: u64,
+    /// What the progress bar is called; no bar when absent.
+    pub title: Option<String>,
+}
+
+/// The name of a checkpoint in its folder.
+pub const CHECKPOINT: &str = "checkpoint.safetensors";
+
+/// A run.
+pub struct Trainer<'a> {
+    config: TrainConfig,
+    text: &'a Text,
+    model: Option<LanguageModel>,
+    optimizer: AdamW,
+    policy: Box<dyn InitialState>,
+    windows: Windows,
+    sizes: Vec<Vec<Vec<usize>>>,
+    progress: Progress,
+}
+
+impl<'a> Trainer<'a> {
+    /// A run from fresh weights.
+    pub fn new(config: TrainConfig, device: &dyn Device, text: &'a Text) -> Result<Self, Error> {
+        let model = LanguageModel::new(&config.model, device, config.seed)?;
+        if config.batch_size == 0 || config.parts == 0 || config.train_length == 0 {
+            return Err(Error::Config(format!(
+                "batch_size {}, parts {}, train_length {} given, expected at least 1 each",
+                config.batch_size, config.parts, config.train_length
+            )));
+        }
+        if config.model.vocab_size < 256 {
+            return Err(Error::Config(format!(
+                "vocab_size {} given, expected at least 256 for bytes",
+                config.model.vocab_size
+            )));
+        }
+        let policy = config.initial_state.build()?;
+        Ok(Trainer {
+            windows: Windows {
+                seed: config.seed,
+                batch: config.batch_size,
+                length: config.train_length,
+                order: policy.order(),
+            },
+            optimizer: AdamW::new(config.optimizer.clone()),
+            sizes: config.model.state_sizes(),
+            model: Some(model),
+            policy,
+            text,
+            progress: Progress {
+                step: 0,
+                tokens: 0,
+                seconds: 0.0,
+            },
+            config,
+        })
+    }
+
+    /// A run from the weights of another, whose tokens and seconds count on; new optimiser, step 0.
+    pub fn continue_from(
+        config: TrainConfig,
+        device: &dyn Device,
+        text: &'a Text,
+        weights: BTreeMap<String, Tensor>,
+        before: &Progress,
+    ) -> Result<Self, Error> {
+        let mut run = Trainer::new(config, device, text)?;
+        run.replace_weights(weights)?;
+        run.progress.tokens = before.tokens;
+        run.progress.seconds = before.seconds;
+        Ok(run)
+    }
+
+    /// The run that a checkpoint stopped; refuses a checkpoint of another configuration.
+    pub fn resume(
+        config: TrainConfig,
+        device: &dyn Device,
+        text: &'a Text,
+        path: &Path,
+    ) -> Result<Self, Error> {
+        let checkpoint = Checkpoint::read(path)?;
+        let mut run = Trainer::new(config, device, text)?;
+        if let Some(difference) = difference(&checkpoint.config, &run.identity()?) {
+            return Err(Error::file(
+                path,
+                format!("made by another configuration: {difference}"),
+            ));
+        }
+        run.replace_weights(checkpoint.weights)?;
+        run.optimizer.moments = checkpoint.moments;
+        run.policy.restore(checkpoint.carried)?;
+        run.progress = checkpoint.progress;
+        Ok(run)
+    }
+
+    fn replace_weights(&mut self, weights: BTreeMap<String, Tensor>) -> Result<(), Error> {
+        self.model = Some(models::load(self.take_model(), weights)?);
+        Ok(())
+    }
+
+    fn take_model(&mut self) -> LanguageModel {
+        self.model.take().expect("a step that fails ends the run")
+    }
+
+    /// The model as it is.
+    pub fn model(&self) -> &LanguageModel {
+        self.model.as_ref().expect("a step that fails ends the run")
+    }
+
+    /// How far the run has come.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Weights by name.
+    pub fn weights(&self) -> BTreeMap<String, Tensor> {
+        let all = models::parameters(self.model()).into_iter();
+        all.map(|p| (p.name, p.value)).collect()
+    }
+
+    /// The configuration and the text, as one line of text.
+    fn identity(&self) -> Result<String, Error> {
+        let config = serde_json::to_value(&self.config);
+        let identity = config.map(|config| {
+            serde_json::json!({ "config": config, "text": self.text.fingerprint() }).to_string()
+        });
+        identity.map_err(|e| Error::Config(e.to_string()))
+    }
+
+    /// Everything that the run needs to go on.
+    pub fn checkpoint(&self) -> Result<Checkpoint, Error> {
+        Ok(Checkpoint {
+            config: self.identity()?,
+            progress: self.progress.clone(),
+            weights: self.weights(),
+            moments: self.optimizer.moments.clone(),
+            carried: self.policy.carried(),
+        })
+    }
+
+    /// One optimiser step.
+    pub fn step(&mut self) -> Result<StepReport, Error> {
+        let begun = Instant::now();
+        let step = self.progress.step;
+        let mut sum: Vec<Parameter> = Vec::new();
+        let mut loss = 0.0;
+        for part in 0..self.config.parts {
+            let (part_loss, gradients) = self.part(step, part)?;
+            loss += part_loss / self.config.parts as f32;
+            sum = add(sum, gradients);
+        }
+        let share = 1.0 / self.config.parts as f32;
+        if self.config.parts > 1 {
+            let all = sum.iter_mut().flat_map(|g| &mut g.value.data);
+            all.for_each(|g| *g *= share);
+        }
+        let rate = self.config.schedule.rate(step);
+        let model = self.take_model();
+        let (model, norm) = self.optimizer.step(model, sum, rate, step);
+        self.model = Some(model);
+        self.policy.commit();
+        let tokens = self.config.parts * self.config.batch_size * self.config.train_length;
+        self.progress.step += 1;
+        self.progress.tokens += tokens as u64;
+        self.progress.seconds += begun.elapsed().as_secs_f64();
+        Ok(StepReport {
+            step,
+            loss,
+            rate,
+            norm,
+            tokens: self.progress.tokens,
+            seconds: self.progress.seconds,
+        })
+    }
+
+    /// Loss and gradients of one part of a step.
+    fn part(&mut self, step: u64, part: usize) -> Result<(f32, Vec<Parameter>), Error> {
+        let index = step * self.config.parts as u64 + part as u64;
+        let batch = self.windows.batch(&self.text.train, index)?;
+        let states = self.policy.draw(Moment {
+            step,
+            part,
+            batch: self.config.batch_size,
+            sizes: &self.sizes,
+            rng: Rng::at(self.config.seed, Purpose::States, index),
+        });
+        let states = states.map(|s| s.into_iter().map(LayerState::from_host).collect());
+        let shape = [self.config.batch_size, self.config.train_length];
+        let model = self.model.as_ref().expect("a step that fails ends the run");
+        let (logits, finals) = model.forward(&batch.inputs, shape, states)?;
+        let host = || -> HostStates { finals.iter().map(LayerState::to_host).collect() };
+        self.policy.observe(part, &host);
+        let loss = cross_entropy(logits, batch.targets)?;
+        let value = Value::new(loss.clone())?.to_host().data[0];
+        let gradients = models::gradients(model, &mut loss.backward());
+        Ok((value, gradients))
+    }
+
+    /// Steps until the schedule ends, with progress, metrics and checkpoints; `each` sees every
+    /// step. Returns the last loss.
+    pub fn run(
+        &mut self,
+        options: &RunOptions,
+        each: &mut dyn FnMut(&StepReport),
+    ) -> Result<f32, Error> {
+        let steps = self.config.schedule.steps;
+        let mut metrics = match &options.folder {
+            Some(folder) => Some(Metrics::open(&folder.join("metrics.jsonl"), self.progress.step)?),
+            None => None,
+        };
+        let bar = bar(options.title.as_deref(), steps, self.progress.step);
+        let begun = (Instant::now(), self.progress.tokens);
+        let mut last = f32::NAN;
+        while self.progress.step < steps {
+            let report = self.step()?;
+            last = report.loss;
+            let speed = (report.tokens - begun.1) as f64 / begun.0.elapsed().as_secs_f64();
+            bar.set_message(format!("loss {:.3}  {speed:.0} tokens/s", report.loss));
+            bar.inc(1);
+            if let Some(metrics) = &mut metrics {
+                metrics.write(&report)?;
+            }
+            each(&report);
+            if !report.loss.is_finite() {
+                return Err(Error::Config(format!(
+                    "the loss is {} at step {}: training diverged, expected a lower rate to help",
+                    report.loss, report.step
+                )));
+            }
+            let due = match options.checkpoint_every {
+                0 => self.progress.step == steps,
+                every => self.progress.step % every == 0 || self.progress.step == steps,
+            };
+            if let Some(folder) = options.folder.as_ref().filter(|_| due) {
+                self.checkpoint()?.write(&folder.join(CHECKPOINT))?;
+            }
+        }
+        bar.finish();
+        Ok(last)
+    }
+}
+
+fn bar(title: Option<&str>, steps: u64, done: u64) -> ProgressBar {
+    let Some(title) = title else {
+        return ProgressBar::hidden();
+    };
+    let template = "{prefix:>16} {bar:30} {pos}/{len}  {elapsed} gone, {eta} left  {msg}";
+    let style = ProgressStyle::with_template(template).expect("the template is well-formed");
+    let bar = ProgressBar::new(steps).with_style(style);
+    bar.with_prefix(title.to_string()).with_position(done)
+}
+
+fn add(mut sum: Vec<Parameter>, more: Vec<Parameter>) -> Vec<Parameter> {
+    if sum.is_empty() {
+        return more;
+    }
+    for (sum, more) in sum.iter_mut().zip(more) {
+        let pairs = sum.value.data.iter_mut().zip(more.value.data);
+        pairs.for_each(|(sum, more)| *sum += more);
+    }
+    sum
+}
+
+/// The first place where two configurations differ, in words.
+fn difference(stored: &str, now: &str) -> Option<String> {
+    fn walk(path: &str, a: &serde_json::Value, b: &serde_json::Value) -> Option<String> {
+        match (a.as_object(), b.as_object()) {
+            (Some(x), Some(y)) => {
+                let keys = x.keys().chain(y.keys().filter(|k| !x.contains_key(*k)));
+                keys.into_iter().find_map(|key| {
+                    let path = format!("{path}.{key}");
+                    walk(path.trim_start_matches('.'), &a[key], &b[key])
+                })
+            }
+            _ => (a != b).then(|| format!("`{path}` was {a} there and is {b} now")),
+        }
+    }
+    let parsed = [stored, now].map(serde_json::from_str::<serde_json::Value>);
+    match parsed {
+        [Ok(stored), Ok(now)] => walk("", &stored, &now),
+        _ => (stored != now).then(|| format!("{stored} there, {now} now")),
+    }
+}
