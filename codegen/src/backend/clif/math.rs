@@ -196,7 +196,7 @@ impl Lanes<'_, '_> {
     /// `exp(x)` as a number near one and two powers of two: 2^n alone may leave the range where
     /// the result does not.
     fn exp_parts(&mut self, x: Value) -> (Value, Value, Value) {
-        let x = self.at_least(x, -105.0);
+        let x = self.at_least(x, -126.0);
         let x = self.at_most(x, 90.0);
         let (log2e, magic) = (
             self.number(std::f32::consts::LOG2_E),
@@ -315,7 +315,7 @@ impl Lanes<'_, '_> {
         let small = self.mul(small, b);
         let (zero, one) = (self.number(0.0), self.number(1.0));
         // x exp(x), with x taken in before the power of two makes it subnormal.
-        let x_bounded = self.at_least(x, -200.0);
+        let x_bounded = self.at_least(x, -126.0);
         let product = self.mul(x_bounded, p);
         let product = self.mul(product, a);
         let product = self.mul(product, b);

@@ -298,7 +298,7 @@ mod x86 {
 pub unsafe fn exp<V: Vector>(x: V) -> V {
     // SAFETY: as the caller's.
     unsafe {
-        let x = x.at_least(V::splat(-105.0)).at_most(V::splat(90.0));
+        let x = x.at_least(V::splat(-126.0)).at_most(V::splat(90.0));
         let shifted = x.fma(V::splat(std::f32::consts::LOG2_E), V::splat(MAGIC));
         let n = shifted.sub(V::splat(MAGIC));
         let r = n.fma(V::splat(-LN2_HIGH), x);
