@@ -1,0 +1,388 @@
+//! `baton bench`: how long a recurrence takes on this machine, and how much of it that uses.
+//!
+//! The first thing done is a cold start, from the beginning of the process to the gradients of the
+//! shape asked for, compile included. Then the same kernel is measured warm: forward, forward
+//! with what a backward needs, backward and step take turns, so that a slow moment of the machine
+//! falls on all of them. Freed memory is not part of any time.
+
+mod count;
+mod inputs;
+mod peak;
+mod sample;
+
+use crate::Context;
+use crate::device::{self, Name, device};
+use crate::failure::Failure;
+use crate::shape::Shape;
+use crate::source::Source;
+use baton_codegen::schedule::{Load, Plan};
+use baton_codegen::{Compiler, Phase};
+use baton_ir::recurrence::{Facts, Recurrence};
+use baton_runtime::{Call, Kernel, Options, Tensor, View};
+use count::{Extent, work};
+use inputs::Inputs;
+use sample::{Sample, timed};
+use serde_json::{Map, Value, json};
+
+/// Runs before any that is measured.
+const WARM: usize = 2;
+/// Steps measured for each repetition of a whole run.
+const STEPS: usize = 20;
+/// The most repetitions of a compile.
+const COMPILES: usize = 5;
+
+/// Measure a recurrence on this machine's CPU
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  baton bench mamba2 --shape B=1,T=2048,H=80,P=64,N=128,G=1 --threads 2 --json\n\n\
+    Times are medians with p10, p90 and the minimum. FLOPs are the multiplies and adds of products\n\
+    (causal ones halved), bytes those of inputs, outputs and states; the share is of this machine's\n\
+    own peak, measured with fused multiply-adds on as many threads. The cold start runs from the\n\
+    beginning of the process to the first gradients, compile and making of inputs included."
+)]
+pub struct Bench {
+    /// A file, or the name of a built-in recurrence
+    #[arg(value_name = "FILE|NAME")]
+    place: String,
+
+    /// Sizes: T, H and every dim of the recurrence; B and G are 1 when absent
+    #[arg(long, value_name = "B=1,T=2048,H=80,..")]
+    shape: Shape,
+
+    /// Threads; every core when absent
+    #[arg(long, value_name = "N", value_parser = device::threads())]
+    threads: Option<usize>,
+
+    /// Runs that are measured
+    #[arg(long, value_name = "N", default_value = "15", value_parser = clap::value_parser!(u32).range(1..))]
+    repetitions: u32,
+
+    /// Steps of a chunk; by the cost model when absent
+    #[arg(long, value_name = "C", value_parser = device::chunk())]
+    chunk: Option<usize>,
+}
+
+impl Bench {
+    pub fn run(self, context: &Context) -> Result<(), Failure> {
+        let (recurrence, facts) = Source::find(&self.place)?.verify()?;
+        let (sizes, extent) = self.sizes(&recurrence)?;
+        let threads = match self.threads {
+            Some(threads) => threads,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let device = device(Name::Cpu, Some(threads))?;
+        let options = Options {
+            chunk: self.chunk,
+            ..Options::default()
+        };
+        let kernel = device.load(&recurrence, &sizes, &options)?;
+        let (tensors, inputs_ms) = timed(|| Inputs::new(&recurrence, &facts, &sizes, extent));
+        let subject = Subject {
+            kernel: &*kernel,
+            tensors: &tensors,
+        };
+        subject.cold()?;
+        let cold_start_ms = context.started.elapsed().as_secs_f64() * 1e3;
+
+        let times = subject.measure(self.repetitions as usize)?;
+        let plan = self.plan(&recurrence, &facts, &sizes, extent);
+        let compiler = Compiler::new(&recurrence, &sizes).map_err(|list| {
+            Failure::new(
+                list.iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            )
+        })?;
+        let compile = self.compile(&recurrence, &sizes, plan.chunk)?;
+        let peak = peak::measure(threads);
+
+        let count = |phase, chunk, extent| Some(work(&compiler.program(phase, chunk), extent));
+        let one = Extent { time: 1, ..extent };
+        let [forward, keep, backward, step] = times.map(Sample::new);
+        let parts = [
+            (
+                "forward",
+                forward,
+                count(Phase::Forward, plan.chunk, extent),
+            ),
+            (
+                "forward_keep",
+                keep,
+                count(Phase::ForwardKeep, plan.chunk, extent),
+            ),
+            (
+                "backward",
+                backward,
+                count(Phase::Backward, plan.chunk, extent),
+            ),
+            ("step", step, count(Phase::Forward, 1, one)),
+            ("compile", Sample::new(compile), None),
+        ];
+        let shape = self.named(&recurrence, &sizes, extent);
+        let cpu = cpu_name();
+        let value = || {
+            let mut value = json!({
+                "recurrence": recurrence.name,
+                "class": facts.class.name(),
+                "device": device.name(),
+                "dtype": "f32",
+                "shape": shape,
+                "threads": threads,
+                "chunk": plan.chunk,
+                "segment": plan.segment,
+                "cold_start_ms": cold_start_ms,
+                "inputs_ms": inputs_ms,
+                "machine": {
+                    "cpu": cpu,
+                    "peak_gflops": peak.flops * 1e-9,
+                    "peak_instructions": peak.instructions,
+                },
+            });
+            for (name, sample, work) in &parts {
+                value[*name] = sample.data(*work, peak.flops);
+            }
+            value
+        };
+        let text = || {
+            let list: Vec<_> = shape
+                .iter()
+                .map(|(name, size)| format!("{name}={size}"))
+                .collect();
+            let mut text = format!(
+                "{} {} f32, chunk {}, {threads} threads\n{cpu}, peak {:.1} GFLOP/s ({})\n\n\
+                 {:<13}{:>12}{:>12}{:>12}{:>12}{:>10}{:>9}\n",
+                recurrence.name,
+                list.join(" "),
+                plan.chunk,
+                peak.flops * 1e-9,
+                peak.instructions,
+                "ms",
+                "median",
+                "p10",
+                "p90",
+                "min",
+                "GFLOP/s",
+                "of peak",
+            );
+            for (name, sample, work) in &parts {
+                let [median, p10, p90, min] =
+                    [0.5, 0.1, 0.9, 0.0].map(|share| sample.quantile(share));
+                text += &format!("{name:<13}{median:>12.3}{p10:>12.3}{p90:>12.3}{min:>12.3}");
+                if let Some(work) = work {
+                    let rate = work.flops as f64 / (median * 1e-3);
+                    text += &format!("{:>10.1}{:>8.1}%", rate * 1e-9, 100.0 * rate / peak.flops);
+                }
+                text.push('\n');
+            }
+            text + &format!(
+                "cold start   {cold_start_ms:>12.3}   (making of inputs {inputs_ms:.3})\n"
+            )
+        };
+        context.output.result(value, text);
+        Ok(())
+    }
+
+    /// The sizes of the dims, and those outside.
+    fn sizes(&self, recurrence: &Recurrence) -> Result<(Vec<usize>, Extent), Failure> {
+        let dims = recurrence.dims.iter().map(String::as_str);
+        let names: Vec<&str> = ["B", "T", "H", "G"].into_iter().chain(dims).collect();
+        self.shape.only(&names)?;
+        let need = |name: &str| {
+            self.shape.get(name).ok_or_else(|| {
+                Failure::new(format!(
+                    "--shape does not give {name}; expected {}",
+                    names.join(", ")
+                ))
+            })
+        };
+        let (time, heads) = (need("T")?, need("H")?);
+        let shared = recurrence.inputs.iter().any(|port| port.per_group);
+        let groups = match self.shape.get("G").unwrap_or(1) {
+            1 if !shared => heads,
+            groups if shared && heads % groups == 0 => groups,
+            groups if shared => {
+                return Err(Failure::new(format!(
+                    "--shape gives G={groups} groups for H={heads} heads, expected a divisor of H"
+                )));
+            }
+            groups => {
+                return Err(Failure::new(format!(
+                    "--shape gives G={groups}, but no input of `{}` is per group",
+                    recurrence.name
+                )));
+            }
+        };
+        let sizes: Result<Vec<_>, _> = recurrence.dims.iter().map(|dim| need(dim)).collect();
+        let batch = self.shape.get("B").unwrap_or(1);
+        Ok((
+            sizes?,
+            Extent {
+                batch,
+                time,
+                heads,
+                groups,
+            },
+        ))
+    }
+
+    /// How the device cuts the run.
+    fn plan(
+        &self,
+        recurrence: &Recurrence,
+        facts: &Facts,
+        sizes: &[usize],
+        extent: Extent,
+    ) -> Plan {
+        let states = recurrence.states.iter().map(|port| {
+            let entries: usize = port.shape.iter().map(|dim| sizes[dim.index()]).product();
+            entries * size_of::<f32>()
+        });
+        let load = Load {
+            sequences: extent.batch,
+            longest: extent.time,
+            steps: extent.batch * extent.time,
+            heads: extent.heads,
+            groups: extent.groups,
+            state_bytes: states.sum(),
+        };
+        Plan::new(facts.class, load, self.chunk, None)
+    }
+
+    /// Times from the recurrence to the machine code of a forward and a backward run.
+    fn compile(
+        &self,
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        chunk: usize,
+    ) -> Result<Vec<f64>, Failure> {
+        let once = || -> Result<(), String> {
+            let compiler = Compiler::new(recurrence, sizes).map_err(|list| format!("{list:?}"))?;
+            for phase in [Phase::ForwardKeep, Phase::Backward] {
+                compiler
+                    .compile(phase, chunk)
+                    .map_err(|why| why.to_string())?;
+            }
+            Ok(())
+        };
+        (0..COMPILES.min(self.repetitions as usize))
+            .map(|_| {
+                let (result, time) = timed(once);
+                result.map(|()| time).map_err(Failure::new)
+            })
+            .collect()
+    }
+
+    fn named(
+        &self,
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        extent: Extent,
+    ) -> Map<String, Value> {
+        let Extent {
+            batch,
+            time,
+            heads,
+            groups,
+        } = extent;
+        let outer = [("B", batch), ("T", time), ("H", heads), ("G", groups)];
+        let outer = outer.map(|(name, size)| (name.to_string(), json!(size)));
+        let inner = recurrence
+            .dims
+            .iter()
+            .cloned()
+            .zip(sizes.iter().map(|size| json!(size)));
+        outer.into_iter().chain(inner).collect()
+    }
+}
+
+/// A kernel and what it is measured on.
+struct Subject<'a> {
+    kernel: &'a dyn Kernel,
+    tensors: &'a Inputs,
+}
+
+impl Subject<'_> {
+    fn call(&self) -> Call<'_> {
+        Call {
+            inputs: self.tensors.inputs.iter().map(Tensor::view).collect(),
+            params: self.tensors.params.iter().map(Tensor::view).collect(),
+            states: self
+                .tensors
+                .states
+                .iter()
+                .map(|state| Some(state.view()))
+                .collect(),
+            cu_seqlens: None,
+        }
+    }
+
+    fn arriving(&self) -> [Vec<Option<View<'_>>>; 2] {
+        [&self.tensors.d_outputs, &self.tensors.states]
+            .map(|tensors| tensors.iter().map(|tensor| Some(tensor.view())).collect())
+    }
+
+    /// A first forward and backward run.
+    fn cold(&self) -> Result<(), Failure> {
+        let (call, [d_outputs, d_states]) = (self.call(), self.arriving());
+        let forward = self.kernel.forward(&call, true)?;
+        self.kernel
+            .backward(&call, forward.saved.as_ref(), &d_outputs, &d_states)?;
+        Ok(())
+    }
+
+    /// Milliseconds of forward, forward with what a backward needs, backward and step.
+    fn measure(&self, repetitions: usize) -> Result<[Vec<f64>; 4], Failure> {
+        let (call, [d_outputs, d_states]) = (self.call(), self.arriving());
+        let first: Vec<Tensor> = self.tensors.inputs.iter().map(first_step).collect();
+        let step = Call {
+            inputs: first.iter().map(Tensor::view).collect(),
+            states: vec![None; self.tensors.states.len()],
+            ..call.clone()
+        };
+        let mut states = self.tensors.states.clone();
+        let mut times = [const { vec![] }; 4];
+        for round in 0..WARM + repetitions {
+            let (forward, forward_ms) = timed(|| self.kernel.forward(&call, false));
+            drop(forward?);
+            let (kept, keep_ms) = timed(|| self.kernel.forward(&call, true));
+            let saved = kept?.saved;
+            let backward = || {
+                self.kernel
+                    .backward(&call, saved.as_ref(), &d_outputs, &d_states)
+            };
+            let (gradients, backward_ms) = timed(backward);
+            drop(gradients?);
+            if round >= WARM {
+                times[0].push(forward_ms);
+                times[1].push(keep_ms);
+                times[2].push(backward_ms);
+            }
+            for _ in 0..STEPS {
+                let (outputs, step_ms) = timed(|| self.kernel.step(&step, &mut states));
+                outputs?;
+                if round >= WARM {
+                    times[3].push(step_ms);
+                }
+            }
+        }
+        Ok(times)
+    }
+}
+
+/// The first step of an input `[B, T, H, dims...]`.
+fn first_step(input: &Tensor) -> Tensor {
+    let mut view = input.view();
+    view.shape[1] = 1;
+    view.to_tensor()
+}
+
+/// What the machine calls its CPU.
+fn cpu_name() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == "model name").then(|| value.trim().to_string())
+    });
+    name.unwrap_or_else(|| std::env::consts::ARCH.into())
+}

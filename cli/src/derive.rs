@@ -1,0 +1,46 @@
+//! `baton derive`: level 2, the algebra of one chunk, forward and in reverse.
+
+use crate::Context;
+use crate::failure::Failure;
+use crate::source::Source;
+use baton_ir::text::chunked::print;
+use serde_json::json;
+
+/// Print what is derived from a recurrence: one chunk of steps as tensor algebra
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  baton derive mamba2\n  baton derive my.rec --gradient")]
+pub struct Derive {
+    /// A file, or the name of a built-in recurrence
+    #[arg(value_name = "FILE|NAME")]
+    place: String,
+
+    /// Print the reverse program too: every gradient
+    #[arg(long)]
+    gradient: bool,
+}
+
+impl Derive {
+    pub fn run(self, context: &Context) -> Result<(), Failure> {
+        let source = Source::find(&self.place)?;
+        let (recurrence, facts) = source.verify()?;
+        let forward = baton_codegen::derive(&recurrence, &facts)
+            .map_err(|diagnostic| source.failure(vec![diagnostic]))?;
+        let reverse = self.gradient.then(|| baton_codegen::grad(&forward));
+        let (forward, reverse) = (print(&forward), reverse.as_ref().map(print));
+        context.output.result(
+            || {
+                json!({
+                    "recurrence": recurrence.name,
+                    "class": facts.class.name(),
+                    "forward": forward,
+                    "reverse": reverse,
+                })
+            },
+            || match &reverse {
+                Some(reverse) => format!("{forward}\n{reverse}"),
+                None => forward.clone(),
+            },
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,35 @@
+//! Devices by their names on the command line.
+
+use crate::failure::Failure;
+use baton_runtime::Device;
+use baton_runtime::device::cpu::Cpu;
+use baton_runtime::device::interpreter::Interpreter;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+/// A device's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Name {
+    /// Compiled code on the cores of this machine, in f32
+    Cpu,
+    /// Step by step in f64: slow, and the truth to compare with
+    Interpreter,
+}
+
+/// The device of this name, with `threads` threads; every core when absent.
+pub fn device(name: Name, threads: Option<usize>) -> Result<Box<dyn Device>, Failure> {
+    Ok(match name {
+        Name::Cpu => Box::new(Cpu::new(threads)?),
+        Name::Interpreter => Box::new(Interpreter),
+    })
+}
+
+/// Parses a chunk length.
+pub fn chunk() -> impl TypedValueParser<Value = usize> {
+    PossibleValuesParser::new(["16", "32", "64", "128"])
+        .map(|text| text.parse().expect("every possible value is a number"))
+}
+
+/// Parses a number of threads.
+pub fn threads() -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u16).range(1..=1024).map(usize::from)
+}

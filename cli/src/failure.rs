@@ -1,0 +1,40 @@
+//! Why a verb did not do what was asked.
+
+use crate::source::Source;
+use baton_ir::diag::Diagnostic;
+use std::process::ExitCode;
+
+/// The one error of the command line.
+#[derive(Debug)]
+pub enum Failure {
+    /// A recurrence that does not parse or verify.
+    Text {
+        /// The text.
+        source: Source,
+        /// Everything that is wrong with it.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// Anything else, in one sentence that names what was given and what was expected.
+    Message(String),
+}
+
+impl Failure {
+    /// A failure with a message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Failure::Message(message.into())
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> ExitCode {
+        match self {
+            Failure::Text { .. } => ExitCode::from(1),
+            Failure::Message(_) => ExitCode::from(2),
+        }
+    }
+}
+
+impl From<baton_runtime::Error> for Failure {
+    fn from(error: baton_runtime::Error) -> Self {
+        Failure::Message(error.to_string())
+    }
+}

@@ -1,0 +1,136 @@
+//! What leaves the process: results on the standard output, errors on the standard error.
+//!
+//! With `--json` the standard output holds exactly one line of JSON, also when a verb fails, so
+//! that a program need not read the standard error. A reader that goes away early (`| head`) is
+//! no error.
+
+use crate::failure::Failure;
+use baton_ir::diag::Diagnostic;
+use baton_ir::text::{place, render};
+use serde_json::{Value, json};
+use std::io::{self, IsTerminal, Write};
+
+const RED: &str = "\x1b[1;31m";
+const BLUE: &str = "\x1b[34m";
+const PLAIN: &str = "\x1b[0m";
+
+/// Where results go, and in which form.
+#[derive(Clone, Copy)]
+pub struct Output {
+    /// One line of JSON instead of text.
+    pub json: bool,
+}
+
+impl Output {
+    /// Writes a result in the form that was asked for.
+    pub fn result(self, value: impl FnOnce() -> Value, text: impl FnOnce() -> String) {
+        match self.json {
+            true => stdout(&format!("{}\n", value())),
+            false => stdout(&text()),
+        }
+    }
+
+    /// Writes a failure.
+    pub fn failure(self, failure: &Failure) {
+        match failure {
+            Failure::Text {
+                source,
+                diagnostics,
+            } => match self.json {
+                true => {
+                    let list: Vec<Value> =
+                        diagnostics.iter().map(|d| entry(&source.text, d)).collect();
+                    stdout(&format!("{}\n", json!({ "diagnostics": list })));
+                }
+                false => {
+                    let text = render(&source.name, &source.text, diagnostics);
+                    let colour =
+                        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+                    stderr(&if colour { coloured(&text) } else { text });
+                }
+            },
+            Failure::Message(message) => {
+                if self.json {
+                    stdout(&format!("{}\n", json!({ "error": message })));
+                }
+                stderr(&format!("error: {message}\n"));
+            }
+        }
+    }
+}
+
+/// A diagnostic as data; lines and columns from 1, columns and lengths in characters.
+fn entry(source: &str, diagnostic: &Diagnostic) -> Value {
+    let at = place(source, diagnostic.span);
+    json!({
+        "code": diagnostic.code,
+        "message": diagnostic.message,
+        "line": at.line,
+        "column": at.column,
+        "length": at.length,
+        "found": diagnostic.found,
+        "expected": diagnostic.expected,
+        "help": diagnostic.remedy,
+    })
+}
+
+/// The rendered diagnostics with their titles, gutters and marks in colour.
+fn coloured(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let gutter = line
+            .find(" | ")
+            .filter(|&at| line[..at].chars().all(|c| c == ' ' || c.is_ascii_digit()));
+        match gutter {
+            _ if line.starts_with("error[") => {
+                let end = line.find(':').unwrap_or(line.len());
+                out.push_str(&format!("{RED}{}{PLAIN}{}", &line[..end], &line[end..]));
+            }
+            Some(at) if line[at + 3..].trim_matches('^').trim().is_empty() => {
+                out.push_str(&format!(
+                    "{BLUE}{}{RED}{}{PLAIN}",
+                    &line[..at + 3],
+                    &line[at + 3..]
+                ));
+            }
+            Some(at) => {
+                out.push_str(&format!(
+                    "{BLUE}{}{PLAIN}{}",
+                    &line[..at + 3],
+                    &line[at + 3..]
+                ));
+            }
+            None => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn stdout(text: &str) {
+    let mut stream = io::stdout().lock();
+    let _ = stream
+        .write_all(text.as_bytes())
+        .and_then(|()| stream.flush());
+}
+
+fn stderr(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_adds_nothing_but_codes() {
+        let text = "error[R012]: no such name\n --> x.rec:3:9\n  |\n3 |     S = T;\n  |         ^\n  = help: declare it\n";
+        let shown = coloured(text);
+        let stripped = [RED, BLUE, PLAIN]
+            .iter()
+            .fold(shown.clone(), |text, code| text.replace(code, ""));
+        assert_eq!(stripped, text);
+        assert!(shown.contains(&format!("{RED}        ^{PLAIN}")));
+        assert!(shown.contains(&format!("{RED}error[R012]{PLAIN}")));
+    }
+}

@@ -1,0 +1,332 @@
+//! `baton run`: a recurrence on tensors of a file, forward and with all gradients.
+//!
+//! What the file holds is compared with what the recurrence declares before anything runs: every
+//! name, then types, then shapes (the last by the runtime, so that every caller gets the same
+//! words). The sizes of the dims are those of the tensors.
+
+use crate::Context;
+use crate::archive::{Archive, Element, Target, label, wrong_dtype};
+use crate::device::{self, Name};
+use crate::failure::Failure;
+use crate::source::{Source, port};
+use baton_ir::recurrence::{Port, Recurrence};
+use baton_runtime::device::check::infer_sizes;
+use baton_runtime::device::interpreter::{backward64, forward64};
+use baton_runtime::{Call, Error, Forward, Gradients, Options, Tensor, View};
+use safetensors::tensor::Dtype;
+use serde_json::{Map, json};
+use std::path::PathBuf;
+use std::time::Instant;
+
+const OFFSETS: &str = "cu_seqlens";
+
+/// Run a recurrence on the tensors of a safetensors file
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  baton run mamba2 --inputs in.safetensors --output out.safetensors --grad\n\n\
+    The inputs hold, in row-major order:\n  \
+    each input   [B, T, H, dims...]   ([B, T, G, dims...] when it is per group)\n  \
+    each param   [H, dims...]\n  \
+    each state   [B, H, dims...]      optional, zero when absent\n  \
+    cu_seqlens   [S + 1], i32 or i64  optional, offsets of packed sequences: B is 1 and states\n                                    \
+    are [S, H, dims...]\n  \
+    d_<output>, d_<state>             optional, with --grad: the gradients that arrive\n\n\
+    The output holds each output, each final state under the state's name and, with --grad,\n\
+    d_<input>, d_<param> and d_<state>, the gradient of the state in. Tensors are f32, or all f64\n\
+    with --device interpreter."
+)]
+pub struct Run {
+    /// The name of a built-in recurrence
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    name: Option<String>,
+
+    /// A file with the text of a recurrence
+    #[arg(long, value_name = "F.rec")]
+    file: Option<PathBuf>,
+
+    /// The tensors to read
+    #[arg(long, value_name = "IN.safetensors")]
+    inputs: PathBuf,
+
+    /// The tensors to write; an existing file is replaced when all went well
+    #[arg(long, value_name = "OUT.safetensors")]
+    output: PathBuf,
+
+    /// Compute every gradient too
+    #[arg(long)]
+    grad: bool,
+
+    /// Steps of a chunk; by the cost model when absent
+    #[arg(long, value_name = "C", value_parser = device::chunk())]
+    chunk: Option<usize>,
+
+    /// Threads; every core when absent
+    #[arg(long, value_name = "N", value_parser = device::threads())]
+    threads: Option<usize>,
+
+    /// Where it runs
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: Name,
+}
+
+impl Run {
+    pub fn run(self, context: &Context) -> Result<(), Failure> {
+        let source = match (&self.name, &self.file) {
+            (_, Some(file)) => Source::file(file)?,
+            (name, None) => Source::builtin(name.as_deref().unwrap_or_default())?,
+        };
+        let (recurrence, _) = source.verify()?;
+        let target = Target::new(&self.output)?;
+        let archive = Archive::read(&self.inputs)?;
+        self.check_names(&recurrence, &archive)?;
+        match self.dtype(&recurrence, &archive)? {
+            Dtype::F64 => self.execute::<f64>(context, &recurrence, &archive, &target),
+            _ => self.execute::<f32>(context, &recurrence, &archive, &target),
+        }
+    }
+
+    /// Every tensor of the file has a place in the recurrence, and nothing needed is absent.
+    fn check_names(&self, recurrence: &Recurrence, archive: &Archive) -> Result<(), Failure> {
+        let Recurrence {
+            inputs,
+            params,
+            states,
+            outputs,
+            ..
+        } = recurrence;
+        let given = archive.names();
+        let plain = |ports: &[Port]| -> Vec<String> {
+            ports.iter().map(|port| port.name.clone()).collect()
+        };
+        let needed: Vec<String> = [plain(inputs), plain(params)].concat();
+        let arriving: Vec<String> = (outputs.iter().chain(states)).map(gradient).collect();
+        let mut optional = plain(states);
+        optional.push(OFFSETS.into());
+        if self.grad {
+            optional.extend(arriving.iter().cloned());
+        }
+        for name in &given {
+            if needed.contains(name) || optional.contains(name) {
+                continue;
+            }
+            return Err(Failure::new(if arriving.contains(name) {
+                format!("tensor `{name}` is a gradient that arrives: expected only with --grad")
+            } else {
+                format!(
+                    "tensor `{name}` has no place in `{}`: expected {}, and if wanted {}",
+                    recurrence.name,
+                    needed.join(", "),
+                    optional.join(", ")
+                )
+            }));
+        }
+        match inputs
+            .iter()
+            .chain(params)
+            .find(|port| !given.contains(&port.name))
+        {
+            Some(absent) => Err(Failure::new(format!(
+                "tensor `{}` is missing: expected it as `{}` declares it, {}",
+                absent.name,
+                recurrence.name,
+                port(recurrence, absent)
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The one type of all tensors but the offsets.
+    fn dtype(&self, recurrence: &Recurrence, archive: &Archive) -> Result<Dtype, Error> {
+        let expected = match self.device {
+            Name::Interpreter => &[Dtype::F32, Dtype::F64][..],
+            Name::Cpu => &[Dtype::F32][..],
+        };
+        let first = &recurrence.inputs[0].name;
+        let mut common = None;
+        let rest = archive
+            .names()
+            .into_iter()
+            .filter(|name| name != first && name != OFFSETS);
+        for name in [first.clone()].into_iter().chain(rest) {
+            let Some(given) = archive.dtype(&name) else {
+                continue;
+            };
+            if !expected.contains(&given) {
+                return Err(wrong_dtype(
+                    &name,
+                    given,
+                    match self.device {
+                        Name::Cpu => "f32 (or f64 with --device interpreter)",
+                        Name::Interpreter => "f32 or f64",
+                    },
+                ));
+            }
+            if *common.get_or_insert(given) != given {
+                let expected = format!("{} as `{first}` does", label(common.unwrap_or(given)));
+                return Err(wrong_dtype(&name, given, &expected));
+            }
+        }
+        Ok(common.unwrap_or(Dtype::F32))
+    }
+
+    fn execute<T: Real>(
+        &self,
+        context: &Context,
+        recurrence: &Recurrence,
+        archive: &Archive,
+        target: &Target,
+    ) -> Result<(), Failure> {
+        let take = |ports: &[Port]| -> Result<Vec<Option<Tensor<T>>>, Error> {
+            ports.iter().map(|port| archive.take(&port.name)).collect()
+        };
+        let arriving = |ports: &[Port]| -> Result<Vec<Option<Tensor<T>>>, Error> {
+            ports
+                .iter()
+                .map(|port| archive.take(&gradient(port)))
+                .collect()
+        };
+        let (inputs, params) = (take(&recurrence.inputs)?, take(&recurrence.params)?);
+        let states = take(&recurrence.states)?;
+        let offsets = archive.offsets(OFFSETS)?;
+        let call = Call {
+            inputs: inputs.iter().flatten().map(Tensor::view).collect(),
+            params: params.iter().flatten().map(Tensor::view).collect(),
+            states: views(&states),
+            cu_seqlens: offsets.as_deref(),
+        };
+        let (d_outputs, d_states) = (
+            arriving(&recurrence.outputs)?,
+            arriving(&recurrence.states)?,
+        );
+        let arriving = Arriving {
+            outputs: views(&d_outputs),
+            states: views(&d_states),
+        };
+        let sizes = infer_sizes(recurrence, &call)?;
+        let begun = Instant::now();
+        let arriving = self.grad.then_some(&arriving);
+        let (forward, gradients) = T::compute(self, recurrence, &sizes, &call, arriving)?;
+        let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
+
+        let mut results = vec![];
+        let mut add = |ports: &[Port], name: fn(&Port) -> String, tensors: Vec<Tensor<T>>| {
+            results.extend(ports.iter().map(name).zip(tensors));
+        };
+        add(&recurrence.outputs, plain, forward.outputs);
+        add(&recurrence.states, plain, forward.states);
+        if let Some(gradients) = gradients {
+            add(&recurrence.inputs, gradient, gradients.inputs);
+            add(&recurrence.params, gradient, gradients.params);
+            add(&recurrence.states, gradient, gradients.states);
+        }
+        target.write(&results)?;
+        let device = match self.device {
+            Name::Cpu => "cpu",
+            Name::Interpreter => "interpreter",
+        };
+        context.output.result(
+            || {
+                let sizes: Map<_, _> = (recurrence.dims.iter().cloned())
+                    .zip(sizes.iter().map(|size| json!(size)))
+                    .collect();
+                let written: Map<_, _> = (results.iter())
+                    .map(|(name, tensor)| (name.clone(), json!(tensor.shape)))
+                    .collect();
+                json!({
+                    "recurrence": recurrence.name,
+                    "device": device,
+                    "dtype": label(T::DTYPE),
+                    "sizes": sizes,
+                    "output": self.output.display().to_string(),
+                    "tensors": written,
+                    "milliseconds": milliseconds,
+                })
+            },
+            || {
+                let mut text = format!(
+                    "{} on {device}, {milliseconds:.1} ms: {}\n",
+                    recurrence.name,
+                    self.output.display()
+                );
+                for (name, tensor) in &results {
+                    text.push_str(&format!("  {name:<12} {:?}\n", tensor.shape));
+                }
+                text
+            },
+        );
+        Ok(())
+    }
+}
+
+fn plain(port: &Port) -> String {
+    port.name.clone()
+}
+
+fn gradient(port: &Port) -> String {
+    format!("d_{}", port.name)
+}
+
+fn views<T: Copy>(tensors: &[Option<Tensor<T>>]) -> Vec<Option<View<'_, T>>> {
+    tensors
+        .iter()
+        .map(|tensor| tensor.as_ref().map(Tensor::view))
+        .collect()
+}
+
+/// The gradients that arrive.
+struct Arriving<'a, T> {
+    outputs: Vec<Option<View<'a, T>>>,
+    states: Vec<Option<View<'a, T>>>,
+}
+
+/// Results of a forward run, and of a backward run where there was one.
+type Results<T> = (Forward<T>, Option<Gradients<T>>);
+
+/// A type that recurrences are run in.
+trait Real: Element {
+    fn compute(
+        run: &Run,
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        call: &Call<'_, Self>,
+        arriving: Option<&Arriving<'_, Self>>,
+    ) -> Result<Results<Self>, Failure>;
+}
+
+impl Real for f32 {
+    fn compute(
+        run: &Run,
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        call: &Call<'_>,
+        arriving: Option<&Arriving<'_, f32>>,
+    ) -> Result<Results<f32>, Failure> {
+        let device = device::device(run.device, run.threads)?;
+        let options = Options {
+            chunk: run.chunk,
+            ..Options::default()
+        };
+        let kernel = device.load(recurrence, sizes, &options)?;
+        let forward = kernel.forward(call, run.grad)?;
+        let gradients = arriving
+            .map(|d| kernel.backward(call, forward.saved.as_ref(), &d.outputs, &d.states))
+            .transpose()?;
+        Ok((forward, gradients))
+    }
+}
+
+impl Real for f64 {
+    fn compute(
+        _: &Run,
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        call: &Call<'_, f64>,
+        arriving: Option<&Arriving<'_, f64>>,
+    ) -> Result<Results<f64>, Failure> {
+        let forward = forward64(recurrence, sizes, call)?;
+        let gradients = arriving
+            .map(|d| backward64(recurrence, sizes, call, &d.outputs, &d.states))
+            .transpose()?;
+        Ok((forward, gradients))
+    }
+}

@@ -1,0 +1,96 @@
+//! `K=64,V=64`: sizes by name, as the command line takes them.
+
+use crate::failure::Failure;
+
+/// Sizes by name, in the order given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shape(Vec<(String, usize)>);
+
+impl Shape {
+    /// The size of a name, if it was given.
+    pub fn get(&self, name: &str) -> Option<usize> {
+        (self.0.iter()).find_map(|(known, size)| (known == name).then_some(*size))
+    }
+
+    /// Fails when a name was given that is not among `known`.
+    pub fn only(&self, known: &[&str]) -> Result<(), Failure> {
+        match self
+            .0
+            .iter()
+            .find(|(name, _)| !known.contains(&name.as_str()))
+        {
+            Some((name, size)) => Err(Failure::new(format!(
+                "--shape gives {name}={size}, but the names here are {}",
+                known.join(", ")
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let list: Vec<_> = self
+            .0
+            .iter()
+            .map(|(name, size)| format!("{name}={size}"))
+            .collect();
+        f.write_str(&list.join(","))
+    }
+}
+
+impl std::str::FromStr for Shape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut shape = Shape::default();
+        for entry in text.split(',') {
+            let (name, size) = (entry.split_once('='))
+                .ok_or_else(|| format!("`{entry}` is not of the form NAME=SIZE"))?;
+            let (name, size) = (name.trim(), size.trim());
+            let size = (size.parse::<u32>().ok().filter(|size| *size > 0))
+                .ok_or_else(|| format!("`{size}` for {name} is no size, expected 1 or more"))?;
+            if shape.get(name).is_some() {
+                return Err(format!("{name} is given twice"));
+            }
+            shape.0.push((name.into(), size as usize));
+        }
+        Ok(shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Shape;
+
+    #[test]
+    fn parses_names_and_sizes() {
+        let shape: Shape = "B=1, T=2048,K=64".parse().unwrap();
+        assert_eq!(
+            [
+                shape.get("B"),
+                shape.get("T"),
+                shape.get("K"),
+                shape.get("V")
+            ],
+            [Some(1), Some(2048), Some(64), None]
+        );
+        assert!(shape.only(&["B", "T", "K"]).is_ok());
+        assert!(shape.only(&["B", "T"]).is_err());
+    }
+
+    #[test]
+    fn refuses_what_is_no_size() {
+        for (text, part) in [
+            ("K", "NAME=SIZE"),
+            ("K=0", "`0`"),
+            ("K=-3", "`-3`"),
+            ("K=x", "`x`"),
+            ("K=1,K=2", "twice"),
+            ("", "NAME=SIZE"),
+        ] {
+            let error = text.parse::<Shape>().unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

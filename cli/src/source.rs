@@ -1,0 +1,81 @@
+//! Where a recurrence comes from: a built-in name, or a file.
+
+use crate::failure::Failure;
+use baton_ir::builtin;
+use baton_ir::recurrence::{Facts, Port, Recurrence};
+use baton_ir::{text, verify};
+use std::path::Path;
+
+/// The text of a recurrence and what it is called in messages.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file or the built-in name.
+    pub name: String,
+    /// The text.
+    pub text: String,
+}
+
+impl Source {
+    /// The built-in of this name, or else the file at this path.
+    pub fn find(place: &str) -> Result<Source, Failure> {
+        if builtin::text(place).is_some() || Path::new(place).exists() {
+            return Source::builtin(place).or_else(|_| Source::file(Path::new(place)));
+        }
+        Err(Failure::new(format!(
+            "`{place}` is no file and no built-in recurrence; the built-in ones are {}",
+            builtin::NAMES.join(", ")
+        )))
+    }
+
+    /// The built-in of this name.
+    pub fn builtin(name: &str) -> Result<Source, Failure> {
+        let text = builtin::text(name).ok_or_else(|| {
+            Failure::new(format!(
+                "there is no built-in recurrence `{name}`, only {}; a file is given by --file",
+                builtin::NAMES.join(", ")
+            ))
+        })?;
+        Ok(Source {
+            name: name.into(),
+            text: text.into(),
+        })
+    }
+
+    /// The text of a file.
+    pub fn file(path: &Path) -> Result<Source, Failure> {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Source { name, text }),
+            Err(why) => Err(Failure::new(format!("cannot read `{name}`: {why}"))),
+        }
+    }
+
+    /// The recurrence, if the text parses.
+    pub fn parse(&self) -> Result<Recurrence, Failure> {
+        text::parse(&self.text).map_err(|diagnostics| self.failure(diagnostics))
+    }
+
+    /// The recurrence with its facts, if the text parses and verifies.
+    pub fn verify(&self) -> Result<(Recurrence, Facts), Failure> {
+        let recurrence = self.parse()?;
+        let facts = verify::verify(&recurrence).map_err(|diagnostics| self.failure(diagnostics))?;
+        Ok((recurrence, facts))
+    }
+
+    /// A failure of this text.
+    pub fn failure(&self, diagnostics: Vec<baton_ir::diag::Diagnostic>) -> Failure {
+        Failure::Text {
+            source: self.clone(),
+            diagnostics,
+        }
+    }
+}
+
+/// A port as the text says it: `b: [N] per group`.
+pub fn port(recurrence: &Recurrence, port: &Port) -> String {
+    let dims: Vec<&str> = (port.shape.iter())
+        .map(|dim| recurrence.dims[dim.index()].as_str())
+        .collect();
+    let shared = if port.per_group { " per group" } else { "" };
+    format!("{}: [{}]{shared}", port.name, dims.join(", "))
+}
