@@ -193,16 +193,17 @@ impl Reverse {
                     self.give(b, part);
                 }
             }
+            // At equality all of it goes to `a`.
             BinaryFn::Min | BinaryFn::Max => {
                 let (high, low) = if function == BinaryFn::Max {
-                    (a, b)
-                } else {
                     (b, a)
+                } else {
+                    (a, b)
                 };
                 let gap = self.build.binary(BinaryFn::Sub, high, low);
                 let chosen = self.build.add(Op::Step(gap));
-                let to_a = self.build.mul(adjoint, chosen);
-                let to_b = self.build.binary(BinaryFn::Sub, adjoint, to_a);
+                let to_b = self.build.mul(adjoint, chosen);
+                let to_a = self.build.binary(BinaryFn::Sub, adjoint, to_b);
                 self.give(a, to_a);
                 self.give(b, to_b);
             }

@@ -21,16 +21,29 @@ struct Tensors {
 }
 
 fn size(case: &Case, port: &Port) -> usize {
-    port.shape.iter().map(|dim| case.extents.sizes[dim.index()]).product()
+    port.shape
+        .iter()
+        .map(|dim| case.extents.sizes[dim.index()])
+        .product()
 }
 
 impl Tensors {
     fn port(&self, role: Role) -> &[f64] {
-        &self.ports.iter().find(|(known, _)| *known == role).expect("a known role").1
+        &self
+            .ports
+            .iter()
+            .find(|(known, _)| *known == role)
+            .expect("a known role")
+            .1
     }
 
     fn carry(&self, role: CarryRole) -> &[f64] {
-        &self.carries.iter().find(|(known, _)| *known == role).expect("a known role").1
+        &self
+            .carries
+            .iter()
+            .find(|(known, _)| *known == role)
+            .expect("a known role")
+            .1
     }
 
     /// Runs `program` on one group of one sequence.
@@ -48,13 +61,23 @@ impl Tensors {
             heads: group_heads,
         };
         let step = place.row * extents.time + place.start;
-        let mut ports: Vec<_> =
-            self.ports.iter_mut().map(|(role, data)| (*role, Some(&mut data[..]))).collect();
-        let mut carries: Vec<_> =
-            self.carries.iter_mut().map(|(role, data)| (*role, Some(&mut data[..]))).collect();
+        let mut ports: Vec<_> = self
+            .ports
+            .iter_mut()
+            .map(|(role, data)| (*role, Some(&mut data[..])))
+            .collect();
+        let mut carries: Vec<_> = self
+            .carries
+            .iter_mut()
+            .map(|(role, data)| (*role, Some(&mut data[..])))
+            .collect();
         for port in &program.ports {
             let entries = port.dims.iter().map(|&n| n as usize).product::<usize>();
-            let lanes = if port.per_head { extents.heads } else { extents.groups };
+            let lanes = if port.per_head {
+                extents.heads
+            } else {
+                extents.groups
+            };
             let lane = if port.per_head { head } else { group };
             let base = match port.pace {
                 Pace::Step => (step * lanes + lane) * entries,
@@ -82,7 +105,10 @@ impl Tensors {
 }
 
 fn take<'a, R: PartialEq>(all: &mut [(R, Option<&'a mut [f64]>)], role: R) -> &'a mut [f64] {
-    let found = all.iter_mut().find(|(known, _)| *known == role).expect("a known role");
+    let found = all
+        .iter_mut()
+        .find(|(known, _)| *known == role)
+        .expect("a known role");
     found.1.take().expect("a role is bound once")
 }
 
@@ -104,7 +130,14 @@ fn tiles_agree_with_the_step() {
         for chunk in [1, 16, 64] {
             let forward = lowered(&case, &plain, chunk, true);
             let backward = lowered(&case, &gradient, chunk, false);
-            check(&case, &forward, &backward, &outcome.outputs, &outcome.states, &truth);
+            check(
+                &case,
+                &forward,
+                &backward,
+                &outcome.outputs,
+                &outcome.states,
+                &truth,
+            );
         }
     }
 }
@@ -121,24 +154,37 @@ fn check(
     let heads = case.extents.heads;
     let recurrence = &case.recurrence;
     let number = |i: usize| i as u32;
-    let mut tensors = Tensors { ports: vec![], carries: vec![] };
+    let mut tensors = Tensors {
+        ports: vec![],
+        carries: vec![],
+    };
     for (i, data) in case.inputs.iter().enumerate() {
         tensors.ports.push((Role::Input(number(i)), data.clone()));
-        tensors.ports.push((Role::DInput(number(i)), vec![0.0; data.len()]));
+        tensors
+            .ports
+            .push((Role::DInput(number(i)), vec![0.0; data.len()]));
     }
     for (i, data) in case.params.iter().enumerate() {
         tensors.ports.push((Role::Param(number(i)), data.clone()));
-        tensors.ports.push((Role::DParam(number(i)), vec![0.0; data.len()]));
+        tensors
+            .ports
+            .push((Role::DParam(number(i)), vec![0.0; data.len()]));
     }
     for (i, data) in case.d_outputs.iter().enumerate() {
         tensors.ports.push((Role::DOutput(number(i)), data.clone()));
-        tensors.ports.push((Role::Output(number(i)), vec![f64::NAN; data.len()]));
+        tensors
+            .ports
+            .push((Role::Output(number(i)), vec![f64::NAN; data.len()]));
     }
     for (i, port) in recurrence.states.iter().enumerate() {
         let kept = vec![f64::NAN; chunks * heads * size(case, port)];
         tensors.ports.push((Role::Entering(number(i)), kept));
-        tensors.carries.push((CarryRole::State(number(i)), case.states[i].clone()));
-        tensors.carries.push((CarryRole::DState(number(i)), case.d_states[i].clone()));
+        tensors
+            .carries
+            .push((CarryRole::State(number(i)), case.states[i].clone()));
+        tensors
+            .carries
+            .push((CarryRole::DState(number(i)), case.d_states[i].clone()));
     }
     for sequence in 0..case.problem().sequences().len() {
         for group in 0..case.extents.groups {
@@ -148,7 +194,11 @@ fn check(
     }
     let same = |what: String, found: &[f64], truth: &[f64]| {
         let error = relative_error(found, truth);
-        assert!(error <= 1e-12, "{} {what}: relative error {error:e}", forward.name);
+        assert!(
+            error <= 1e-12,
+            "{} {what}: relative error {error:e}",
+            forward.name
+        );
     };
     for (i, truth) in outputs.iter().enumerate() {
         let port = &recurrence.outputs[i];
@@ -158,15 +208,31 @@ fn check(
         same(format!("output {i}"), found, truth);
     }
     for (i, truth) in states.iter().enumerate() {
-        same(format!("state {i}"), tensors.carry(CarryRole::State(number(i))), truth);
+        same(
+            format!("state {i}"),
+            tensors.carry(CarryRole::State(number(i))),
+            truth,
+        );
     }
     for (i, truth) in truth.inputs.iter().enumerate() {
-        same(format!("d_input {i}"), tensors.port(Role::DInput(number(i))), truth);
+        same(
+            format!("d_input {i}"),
+            tensors.port(Role::DInput(number(i))),
+            truth,
+        );
     }
     for (i, truth) in truth.params.iter().enumerate() {
-        same(format!("d_param {i}"), tensors.port(Role::DParam(number(i))), truth);
+        same(
+            format!("d_param {i}"),
+            tensors.port(Role::DParam(number(i))),
+            truth,
+        );
     }
     for (i, truth) in truth.states.iter().enumerate() {
-        same(format!("d_state {i}"), tensors.carry(CarryRole::DState(number(i))), truth);
+        same(
+            format!("d_state {i}"),
+            tensors.carry(CarryRole::DState(number(i))),
+            truth,
+        );
     }
 }
