@@ -103,14 +103,26 @@ impl Lanes<'_, '_> {
         self.add(product, c)
     }
 
-    /// The polynomial with these coefficients, highest power first.
+    /// The polynomial with these coefficients, highest power first. Neighbours are joined pairwise:
+    /// the chain of dependent operations is short, so that several vectors fit into the machine's
+    /// window.
     fn polynomial(&mut self, x: Value, coefficients: &[f32]) -> Value {
-        let mut p = self.number(coefficients[0]);
-        for &c in &coefficients[1..] {
-            let c = self.number(c);
-            p = self.mul_add(p, x, c);
+        let rising = coefficients.iter().rev();
+        let mut terms: Vec<Value> = rising.map(|&c| self.number(c)).collect();
+        let mut power = x;
+        while terms.len() > 1 {
+            terms = terms
+                .chunks(2)
+                .map(|pair| match *pair {
+                    [low, high] => self.mul_add(high, power, low),
+                    _ => pair[0],
+                })
+                .collect();
+            if terms.len() > 1 {
+                power = self.mul(power, power);
+            }
         }
-        p
+        terms[0]
     }
 
     /// `bound` where it is less than `x`, else `x`; a NaN `x` stays.

@@ -151,12 +151,9 @@ pub unsafe fn scan<V: Vector>(
     for c in (0..cols).step_by(V::WIDTH) {
         // SAFETY: columns c..c + WIDTH are inside the padding.
         unsafe {
-            let write = |r: usize, sum: V| {
-                let value = if kind.exp { exp(sum) } else { sum };
-                value.store(out.add(r * out_row + c));
-            };
             let mut sum = Exponent::<V>::zero();
-            for r in (0..rows).map(order) {
+            for i in 0..rows {
+                let r = if kind.reverse { rows - 1 - i } else { i };
                 let step = V::load(x.add(r * x_row + c));
                 let next = match kind.exp {
                     true => sum.add(step),
@@ -165,13 +162,14 @@ pub unsafe fn scan<V: Vector>(
                         ..sum
                     },
                 };
-                if !kind.total {
-                    write(r, if kind.inclusive { next.sum } else { sum.sum });
-                }
+                let wanted = if kind.inclusive { next.sum } else { sum.sum };
                 sum = next;
-            }
-            if kind.total {
-                write(0, sum.sum);
+                if kind.total && i + 1 < rows {
+                    continue;
+                }
+                let value = if kind.exp { exp(wanted) } else { wanted };
+                let row = if kind.total { 0 } else { r };
+                value.store(out.add(row * out_row + c));
             }
         }
     }
@@ -199,23 +197,16 @@ pub unsafe fn spread_between<V: Vector>(
             V::zero().store(below.add(s));
         }
         for r in (0..c).rev() {
-            let add_row = || {
-                for s in (0..=r).step_by(V::WIDTH) {
-                    let p = below.add(s);
-                    V::load(p).add(V::load(x.add(r * x_row + s))).store(p);
-                }
-            };
-            if !strict {
-                add_row();
-            }
+            // Strictly, row r itself does not count yet.
             let mut sum = V::zero();
-            for s in (0..r).step_by(V::WIDTH) {
-                sum = sum.add(V::load(below.add(s)).first(r - s, V::zero()));
+            for s in (0..=r).step_by(V::WIDTH) {
+                let old = V::load(below.add(s));
+                let new = old.add(V::load(x.add(r * x_row + s)));
+                new.store(below.add(s));
+                let counted = if strict { old } else { new };
+                sum = sum.add(counted.first(r - s, V::zero()));
             }
             *out.add(r) = sum.sum();
-            if strict {
-                add_row();
-            }
         }
     }
 }

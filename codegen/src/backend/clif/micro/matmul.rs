@@ -111,6 +111,20 @@ unsafe fn rows<V: Vector, const NV: usize>(p: &Product, shape: Shape, n: usize) 
     }
 }
 
+/// The statement for every row of a register block, with the row's number as a constant: the sums
+/// are registers only if every index is.
+macro_rules! each_row {
+    ($rows:ident, $i:ident => $body:expr) => {
+        each_row!(@ $rows, $i => $body; 0 1 2 3 4 5 6 7)
+    };
+    (@ $rows:ident, $i:ident => $body:expr; $($number:literal)*) => {
+        $(if $number < $rows {
+            const $i: usize = $number;
+            $body
+        })*
+    };
+}
+
 /// One register block.
 #[inline(always)]
 unsafe fn block<V: Vector, const MR: usize, const NV: usize>(
@@ -123,35 +137,69 @@ unsafe fn block<V: Vector, const MR: usize, const NV: usize>(
 ) {
     // SAFETY: rows m..m + MR, columns n..n + NV * WIDTH and k in first..last are inside the tiles.
     unsafe {
-        let mut sum = [[V::zero(); NV]; MR];
+        let mut sum = [[V::zero(); NV]; 8];
         if !p.add.is_null() && !zero {
-            for (i, row) in sum.iter_mut().enumerate() {
-                for (j, x) in row.iter_mut().enumerate() {
-                    *x = V::load(p.add.add((m + i) * p.add_row + n + j * V::WIDTH));
-                }
-            }
+            let add = p.add.add(m * p.add_row + n);
+            each_row!(MR, I => sum[I] = load::<V, NV>(add.add(I * p.add_row)));
         }
-        let mut a = p.a.add(m * p.a_row + first * p.a_col);
-        let mut b = p.b.add(first * p.b_row + n);
+        let (a_row, a_col, b_row) = (p.a_row, p.a_col, p.b_row);
+        let mut a = p.a.add(m * a_row + first * a_col);
+        let mut b = p.b.add(first * b_row + n);
         for _ in first..last {
-            let mut right = [V::zero(); NV];
-            for (j, x) in right.iter_mut().enumerate() {
-                *x = V::load(b.add(j * V::WIDTH));
-            }
-            for (i, row) in sum.iter_mut().enumerate() {
-                let left = V::splat(*a.add(i * p.a_row));
-                for (x, &r) in row.iter_mut().zip(&right) {
-                    *x = left.fma(r, *x);
-                }
-            }
-            a = a.wrapping_add(p.a_col);
-            b = b.wrapping_add(p.b_row);
+            let right = load::<V, NV>(b);
+            each_row!(MR, I => sum[I] = fma(V::splat(*a.add(I * a_row)), right, sum[I]));
+            a = a.wrapping_add(a_col);
+            b = b.wrapping_add(b_row);
         }
         let c = p.c.add(m * p.c_row + n);
-        for (i, row) in sum.iter().enumerate() {
-            for (j, x) in row.iter().enumerate() {
-                x.store(c.add(i * p.c_row + j * V::WIDTH));
-            }
+        each_row!(MR, I => store(sum[I], c.add(I * p.c_row)));
+    }
+}
+
+#[inline(always)]
+unsafe fn load<V: Vector, const NV: usize>(p: *const f32) -> [V; NV] {
+    // SAFETY: the caller vouches for NV vectors.
+    unsafe {
+        let mut row = [V::zero(); NV];
+        row[0] = V::load(p);
+        if NV > 1 {
+            row[1] = V::load(p.add(V::WIDTH));
+        }
+        if NV > 2 {
+            row[2] = V::load(p.add(2 * V::WIDTH));
+            row[3] = V::load(p.add(3 * V::WIDTH));
+        }
+        row
+    }
+}
+
+#[inline(always)]
+unsafe fn fma<V: Vector, const NV: usize>(a: V, b: [V; NV], mut sum: [V; NV]) -> [V; NV] {
+    // SAFETY: as the caller's.
+    unsafe {
+        sum[0] = a.fma(b[0], sum[0]);
+        if NV > 1 {
+            sum[1] = a.fma(b[1], sum[1]);
+        }
+        if NV > 2 {
+            sum[2] = a.fma(b[2], sum[2]);
+            sum[3] = a.fma(b[3], sum[3]);
+        }
+        sum
+    }
+}
+
+#[inline(always)]
+unsafe fn store<V: Vector, const NV: usize>(row: [V; NV], p: *mut f32) {
+    // SAFETY: the caller vouches for NV vectors.
+    unsafe {
+        row[0].store(p);
+        if NV > 1 {
+            row[1].store(p.add(V::WIDTH));
+        }
+        if NV > 2 {
+            row[2].store(p.add(2 * V::WIDTH));
+            row[3].store(p.add(3 * V::WIDTH));
         }
     }
 }

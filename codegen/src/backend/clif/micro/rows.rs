@@ -5,25 +5,37 @@
 
 use super::vector::Vector;
 
-/// Applies `f(dst, src)` in vectors, then singly for the last numbers of the row.
+/// What becomes of a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Copy,
+    Add,
+    Zero,
+}
+
+/// Changes one row: in vectors, then singly for its last numbers.
 #[inline(always)]
-unsafe fn row<V: Vector>(
-    dst: *mut f32,
-    src: *const f32,
-    cols: usize,
-    vector: impl Fn(*mut f32, *const f32),
-    single: impl Fn(*mut f32, *const f32),
-) {
+unsafe fn row<V: Vector>(dst: *mut f32, src: *const f32, cols: usize, change: Change) {
     let mut i = 0;
-    while i + V::WIDTH <= cols {
-        // SAFETY: i + WIDTH <= cols.
-        vector(unsafe { dst.add(i) }, unsafe { src.add(i) });
-        i += V::WIDTH;
-    }
-    while i < cols {
-        // SAFETY: i < cols.
-        single(unsafe { dst.add(i) }, unsafe { src.add(i) });
-        i += 1;
+    // SAFETY: i + WIDTH <= cols for vectors, i < cols for the rest.
+    unsafe {
+        while i + V::WIDTH <= cols {
+            let value = match change {
+                Change::Copy => V::load(src.add(i)),
+                Change::Add => V::load(dst.add(i)).add(V::load(src.add(i))),
+                Change::Zero => V::zero(),
+            };
+            value.store(dst.add(i));
+            i += V::WIDTH;
+        }
+        while i < cols {
+            *dst.add(i) = match change {
+                Change::Copy => *src.add(i),
+                Change::Add => *dst.add(i) + *src.add(i),
+                Change::Zero => 0.0,
+            };
+            i += 1;
+        }
     }
 }
 
@@ -48,8 +60,7 @@ pub unsafe fn copy<V: Vector>(
                 dst.byte_offset(r * dst_stride as isize),
                 src.byte_offset(r * src_stride as isize),
                 cols as usize,
-                |d, s| V::load(s).store(d),
-                |d, s| *d = *s,
+                Change::Copy,
             )
         }
     }
@@ -76,8 +87,7 @@ pub unsafe fn add<V: Vector>(
                 dst.byte_offset(r * dst_stride as isize),
                 src.byte_offset(r * src_stride as isize),
                 cols as usize,
-                |d, s| V::load(d).add(V::load(s)).store(d),
-                |d, s| *d += *s,
+                Change::Add,
             )
         }
     }
@@ -104,20 +114,8 @@ pub unsafe fn fill<V: Vector>(
             let d = dst.byte_offset(r * stride as isize);
             let s = dst.wrapping_byte_offset((from as isize - 1) * stride as isize);
             match repeat != 0 {
-                true => row::<V>(
-                    d,
-                    s,
-                    cols as usize,
-                    |d, s| V::load(s).store(d),
-                    |d, s| *d = *s,
-                ),
-                false => row::<V>(
-                    d,
-                    s,
-                    cols as usize,
-                    |d, _| V::zero().store(d),
-                    |d, _| *d = 0.0,
-                ),
+                true => row::<V>(d, s, cols as usize, Change::Copy),
+                false => row::<V>(d, s, cols as usize, Change::Zero),
             }
         }
     }

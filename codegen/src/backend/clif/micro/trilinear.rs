@@ -16,8 +16,23 @@ use super::vector::{Vector, exp};
 
 /// Steps of a block.
 const BLOCK: usize = 16;
-/// Most channel vectors of 8 that the sums of one row of pairs are kept for.
-const PAIRS: usize = BLOCK;
+/// Channel vectors that are worked on side by side, so that their chains of products overlap.
+const SIDE: usize = 4;
+
+/// The statement for every group of channel vectors: `c` is the first channel, `N` their number.
+macro_rules! each_group {
+    ($form:expr, $vector:ident, $kernel:ident($($argument:expr),*)) => {
+        let mut c = 0;
+        while c + SIDE * $vector::WIDTH <= $form.channels {
+            $kernel::<$vector, SIDE>($form, $($argument,)* c);
+            c += SIDE * $vector::WIDTH;
+        }
+        while c < $form.channels {
+            $kernel::<$vector, 1>($form, $($argument,)* c);
+            c += $vector::WIDTH;
+        }
+    };
+}
 
 /// A matrix in memory: first number and distance of rows in numbers.
 #[derive(Clone, Copy)]
@@ -47,6 +62,19 @@ impl Rows {
     unsafe fn store<V: Vector>(self, r: usize, c: usize, x: V) {
         // SAFETY: as the caller's.
         unsafe { x.store(self.at(r, c)) }
+    }
+
+    /// Vectors side by side.
+    #[inline(always)]
+    unsafe fn side<V: Vector, const N: usize>(self, r: usize, c: usize) -> [V; N] {
+        // SAFETY: as the caller's.
+        unsafe {
+            let mut side = [V::zero(); N];
+            for (i, x) in side.iter_mut().enumerate() {
+                *x = self.load(r, c + i * V::WIDTH);
+            }
+            side
+        }
     }
 
     #[inline(always)]
@@ -362,19 +390,42 @@ unsafe fn weights_within<V: Vector>(form: &Form, p: &Parts, block: usize) {
     for t in start..start + form.reading(block) {
         // SAFETY: start <= s <= t < steps.
         unsafe {
-            let mut sums = [V::zero(); PAIRS];
-            for c in (0..form.channels).step_by(V::WIDTH) {
-                let mut d = form.q.load::<V>(t, c);
-                for s in (start..=t).rev() {
-                    let pair = d.mul(form.k.load(s, c));
-                    let pair = pair.first(form.channels - c, V::zero());
-                    sums[s - start] = sums[s - start].add(pair);
-                    d = d.mul(p.factor.load(s, c));
-                }
-            }
+            let mut sums = [V::zero(); BLOCK];
+            each_group!(form, V, pair_sums(p, start, t, &mut sums));
             for s in start..=t {
                 *form.out.at(t, s) = sums[s - start].sum();
             }
+        }
+    }
+}
+
+/// Adds the pairs of reader `t`, lane by lane.
+#[inline(always)]
+unsafe fn pair_sums<V: Vector, const N: usize>(
+    form: &Form,
+    p: &Parts,
+    start: usize,
+    t: usize,
+    sums: &mut [V; BLOCK],
+    c: usize,
+) {
+    // SAFETY: start <= s <= t < steps; channels are inside the padding.
+    unsafe {
+        let mut d = form.q.side::<V, N>(t, c);
+        let last = form.channels - c;
+        for s in (start..=t).rev() {
+            let k = form.k.side::<V, N>(s, c);
+            let factor = p.factor.side::<V, N>(s, c);
+            let mut sum = sums[s - start];
+            for i in 0..N {
+                sum = match N * V::WIDTH <= last {
+                    true => d[i].fma(k[i], sum),
+                    // Past the last channel stands padding.
+                    false => sum.add(d[i].mul(k[i]).first(last, V::zero())),
+                };
+                d[i] = d[i].mul(factor[i]);
+            }
+            sums[s - start] = sum;
         }
     }
 }
@@ -399,20 +450,40 @@ pub unsafe fn query<V: Vector>(form: &Form) {
                 form.read_block::<V>(&p, i, j);
                 form.gather::<V>(&p, form.out, start, count);
             }
-            for c in (0..form.channels).step_by(V::WIDTH) {
-                for t in start..start + count {
-                    let mut sum = V::zero();
-                    for s in start..=t {
-                        let m = V::splat(*form.m.at(t, s));
-                        sum = sum.mul(p.factor.load(s, c));
-                        sum = m.fma(form.k.load(s, c), sum);
-                    }
-                    if i > 0 {
-                        sum = p.enter.load::<V>(t, c).fma(form.out.load(t, c), sum);
-                    }
-                    form.out.store(t, c, sum);
-                }
+            for t in start..start + count {
+                each_group!(&form, V, read_within(&p, start, t));
             }
+        }
+    }
+}
+
+/// Adds the writers of reader `t`'s own block to what it read of earlier ones.
+#[inline(always)]
+unsafe fn read_within<V: Vector, const N: usize>(
+    form: &Form,
+    p: &Parts,
+    start: usize,
+    t: usize,
+    c: usize,
+) {
+    // SAFETY: start <= s <= t < steps; channels are inside the padding.
+    unsafe {
+        let mut sum = [V::zero(); N];
+        for s in start..=t {
+            let m = V::splat(*form.m.at(t, s));
+            let factor = p.factor.side::<V, N>(s, c);
+            let k = form.k.side::<V, N>(s, c);
+            for i in 0..N {
+                sum[i] = sum[i].fma(factor[i], m.mul(k[i]));
+            }
+        }
+        for (i, sum) in sum.iter().enumerate() {
+            let c = c + i * V::WIDTH;
+            let earlier = match start > 0 {
+                true => p.enter.load::<V>(t, c).mul(form.out.load(t, c)),
+                false => V::zero(),
+            };
+            form.out.store(t, c, sum.add(earlier));
         }
     }
 }
@@ -437,21 +508,46 @@ pub unsafe fn key<V: Vector>(form: &Form) {
                 form.write_block::<V>(&p, i, j);
                 form.gather::<V>(&p, form.out, start, BLOCK);
             }
-            for c in (0..form.channels).step_by(V::WIDTH) {
-                for s in start..start + form.writing(j) {
-                    let mut sum = V::zero();
-                    for t in (s..end).rev() {
-                        if t + 1 < end {
-                            sum = sum.mul(p.factor.load(t + 1, c));
-                        }
-                        sum = V::splat(*form.m.at(t, s)).fma(form.q.load(t, c), sum);
-                    }
-                    if j + 1 < form.blocks() {
-                        sum = p.leave.load::<V>(s, c).fma(form.out.load(s, c), sum);
-                    }
-                    form.out.store(s, c, sum);
-                }
+            for s in start..start + form.writing(j) {
+                each_group!(&form, V, write_within(&p, s, end, j + 1 < form.blocks()));
             }
+        }
+    }
+}
+
+/// Adds the readers up to `end` of writer `s`'s own block to what later ones read.
+#[inline(always)]
+unsafe fn write_within<V: Vector, const N: usize>(
+    form: &Form,
+    p: &Parts,
+    s: usize,
+    end: usize,
+    later: bool,
+    c: usize,
+) {
+    // SAFETY: s <= t < end <= steps; channels are inside the padding.
+    unsafe {
+        let mut sum = [V::zero(); N];
+        for t in (s..end).rev() {
+            // The decay from t to t + 1; of the last reader it meets a sum of zero.
+            let next = (t + 1).min(end - 1);
+            let m = V::splat(*form.m.at(t, s));
+            let factor = p.factor.side::<V, N>(next, c);
+            let q = form.q.side::<V, N>(t, c);
+            for i in 0..N {
+                sum[i] = match t + 1 < end {
+                    true => sum[i].fma(factor[i], m.mul(q[i])),
+                    false => m.mul(q[i]),
+                };
+            }
+        }
+        for (i, sum) in sum.iter().enumerate() {
+            let c = c + i * V::WIDTH;
+            let after = match later {
+                true => p.leave.load::<V>(s, c).mul(form.out.load(s, c)),
+                false => V::zero(),
+            };
+            form.out.store(s, c, sum.add(after));
         }
     }
 }
@@ -484,7 +580,9 @@ pub unsafe fn log_decay<V: Vector>(form: &Form) {
                 form.write_block::<V>(&p, i, j);
                 form.gather::<V>(&p, p.writers, j * BLOCK, BLOCK);
             }
-            log_decay_within::<V>(&form, &p, i);
+            for t in start..start + count {
+                each_group!(&form, V, log_decay_within(&p, start, t));
+            }
         }
         if blocks == 1 {
             return;
@@ -531,28 +629,38 @@ unsafe fn over<V: Vector>(form: &Form, p: &Parts, i: usize, j: usize) {
     }
 }
 
-/// The pairs of one block: for each reader, what the writers up to each step left, times what the
-/// reader sees of it.
+/// The pairs of reader `t` with writers of its own block: what the writers up to each step left,
+/// times what the reader sees of it.
 #[inline(always)]
-unsafe fn log_decay_within<V: Vector>(form: &Form, p: &Parts, block: usize) {
-    let start = block * BLOCK;
-    for c in (0..form.channels).step_by(V::WIDTH) {
-        for t in start..start + form.reading(block) {
-            // SAFETY: start <= r <= t < steps.
-            unsafe {
-                // left[r - start]: the writers before r, decayed up to r - 1.
-                let mut left = [V::zero(); BLOCK];
-                let mut sum = V::zero();
-                for s in start..t {
-                    sum = sum.mul(p.factor.load(s, c));
-                    sum = V::splat(*form.m.at(t, s)).fma(form.k.load(s, c), sum);
-                    left[s + 1 - start] = sum;
-                }
-                let mut seen = form.q.load::<V>(t, c);
-                for r in (start + 1..=t).rev() {
-                    seen = seen.mul(p.factor.load(r, c));
-                    form.out.accumulate(r, c, seen.mul(left[r - start]));
-                }
+unsafe fn log_decay_within<V: Vector, const N: usize>(
+    form: &Form,
+    p: &Parts,
+    start: usize,
+    t: usize,
+    c: usize,
+) {
+    // SAFETY: start <= r <= t < steps; channels are inside the padding.
+    unsafe {
+        // left[r - start]: the writers before r, decayed up to r - 1.
+        let mut left = [[V::zero(); N]; BLOCK];
+        let mut sum = [V::zero(); N];
+        for s in start..t {
+            let m = V::splat(*form.m.at(t, s));
+            let factor = p.factor.side::<V, N>(s, c);
+            let k = form.k.side::<V, N>(s, c);
+            for i in 0..N {
+                sum[i] = sum[i].fma(factor[i], m.mul(k[i]));
+            }
+            left[s + 1 - start] = sum;
+        }
+        let mut seen = form.q.side::<V, N>(t, c);
+        for r in (start + 1..=t).rev() {
+            let factor = p.factor.side::<V, N>(r, c);
+            for i in 0..N {
+                seen[i] = seen[i].mul(factor[i]);
+                let c = c + i * V::WIDTH;
+                let sum = seen[i].fma(left[r - start][i], form.out.load(r, c));
+                form.out.store(r, c, sum);
             }
         }
     }

@@ -34,9 +34,9 @@ pub unsafe trait Vector: Copy {
     unsafe fn at_least(self, bound: Self) -> Self;
     /// The smaller; `self` when it is NaN.
     unsafe fn at_most(self, bound: Self) -> Self;
-    /// `2^n` for the integer n, -127 < n < 128, that is in the low bits of `self` (a number to
-    /// which 1.5 * 2^23 was added), as two factors, for n in -252..=254.
-    unsafe fn power_of_two(self) -> (Self, Self);
+    /// `self * 2^n` for the integer n in -252..=254 that is in the low bits of `shifted`, which is
+    /// n as a number with [`MAGIC`] added.
+    unsafe fn scaled(self, shifted: Self) -> Self;
     /// The first `n` lanes of `self`, the others of `other`.
     unsafe fn first(self, n: usize, other: Self) -> Self;
     /// The sum of the lanes, in a fixed order.
@@ -108,15 +108,15 @@ unsafe impl Vector for Portable {
         self.zip(bound, |a, b| if b < a { b } else { a })
     }
     #[inline(always)]
-    unsafe fn power_of_two(self) -> (Self, Self) {
-        let n = self
+    unsafe fn scaled(self, shifted: Self) -> Self {
+        let n = shifted
             .0
             .map(|x| (x.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32));
         let power = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
-        (
-            Self(n.map(|n| power(n >> 1))),
-            Self(n.map(|n| power(n.wrapping_sub(n >> 1)))),
-        )
+        // In two factors: 2^n alone may leave the range where the result does not.
+        Self(std::array::from_fn(|i| {
+            self.0[i] * power(n[i] >> 1) * power(n[i].wrapping_sub(n[i] >> 1))
+        }))
     }
     #[inline(always)]
     unsafe fn first(self, n: usize, other: Self) -> Self {
@@ -179,18 +179,19 @@ mod x86 {
             unsafe { _mm256_min_ps(bound, self) }
         }
         #[inline(always)]
-        unsafe fn power_of_two(self) -> (Self, Self) {
+        unsafe fn scaled(self, shifted: Self) -> Self {
             unsafe {
                 let n = _mm256_sub_epi32(
-                    _mm256_castps_si256(self),
+                    _mm256_castps_si256(shifted),
                     _mm256_set1_epi32(MAGIC.to_bits() as i32),
                 );
                 let half = _mm256_srai_epi32::<1>(n);
-                let power = |n| {
-                    let biased = _mm256_add_epi32(n, _mm256_set1_epi32(127));
-                    _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
-                };
-                (power(half), power(_mm256_sub_epi32(n, half)))
+                let bias = _mm256_set1_epi32(127);
+                let low = _mm256_add_epi32(half, bias);
+                let high = _mm256_add_epi32(_mm256_sub_epi32(n, half), bias);
+                let low = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(low));
+                let high = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(high));
+                _mm256_mul_ps(_mm256_mul_ps(self, low), high)
             }
         }
         #[inline(always)]
@@ -255,19 +256,8 @@ mod x86 {
             unsafe { _mm512_min_ps(bound, self) }
         }
         #[inline(always)]
-        unsafe fn power_of_two(self) -> (Self, Self) {
-            unsafe {
-                let n = _mm512_sub_epi32(
-                    _mm512_castps_si512(self),
-                    _mm512_set1_epi32(MAGIC.to_bits() as i32),
-                );
-                let half = _mm512_srai_epi32::<1>(n);
-                let power = |n| {
-                    let biased = _mm512_add_epi32(n, _mm512_set1_epi32(127));
-                    _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
-                };
-                (power(half), power(_mm512_sub_epi32(n, half)))
-            }
+        unsafe fn scaled(self, shifted: Self) -> Self {
+            unsafe { _mm512_scalef_ps(self, _mm512_sub_ps(shifted, _mm512_set1_ps(MAGIC))) }
         }
         #[inline(always)]
         unsafe fn first(self, n: usize, other: Self) -> Self {
@@ -308,8 +298,7 @@ pub unsafe fn exp<V: Vector>(x: V) -> V {
             p = p.fma(r, V::splat(c));
         }
         let p = p.mul(r).fma(r, r).add(V::splat(1.0));
-        let (a, b) = shifted.power_of_two();
-        p.mul(a).mul(b)
+        p.scaled(shifted)
     }
 }
 
