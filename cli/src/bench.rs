@@ -64,7 +64,8 @@ pub struct Bench {
 
 impl Bench {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let (recurrence, facts) = Source::find(&self.place)?.verify()?;
+        let source = Source::find(&self.place)?;
+        let (recurrence, facts) = source.verify()?;
         let (sizes, extent) = self.sizes(&recurrence)?;
         let threads = match self.threads {
             Some(threads) => threads,
@@ -75,7 +76,8 @@ impl Bench {
             chunk: self.chunk,
             ..Options::default()
         };
-        let kernel = device.load(&recurrence, &sizes, &options)?;
+        let kernel =
+            (device.load(&recurrence, &sizes, &options)).map_err(|error| source.refused(error))?;
         let (tensors, inputs_ms) = timed(|| Inputs::new(&recurrence, &facts, &sizes, extent));
         let subject = Subject {
             kernel: &*kernel,
@@ -86,15 +88,9 @@ impl Bench {
 
         let times = subject.measure(self.repetitions as usize)?;
         let plan = self.plan(&recurrence, &facts, &sizes, extent);
-        let compiler = Compiler::new(&recurrence, &sizes).map_err(|list| {
-            Failure::new(
-                list.iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join("; "),
-            )
-        })?;
-        let compile = self.compile(&recurrence, &sizes, plan.chunk)?;
+        let new = || Compiler::new(&recurrence, &sizes).map_err(|list| source.failure(list));
+        let compiler = new()?;
+        let compile = self.compile(new, plan.chunk)?;
         let peak = peak::measure(threads);
 
         let count = |phase, chunk, extent| Some(work(&compiler.program(phase, chunk), extent));
@@ -252,23 +248,20 @@ impl Bench {
     /// Times from the recurrence to the machine code of a forward and a backward run.
     fn compile(
         &self,
-        recurrence: &Recurrence,
-        sizes: &[usize],
+        new: impl Fn() -> Result<Compiler, Failure>,
         chunk: usize,
     ) -> Result<Vec<f64>, Failure> {
-        let once = || -> Result<(), String> {
-            let compiler = Compiler::new(recurrence, sizes).map_err(|list| format!("{list:?}"))?;
+        let once = || -> Result<(), Failure> {
+            let compiler = new()?;
             for phase in [Phase::ForwardKeep, Phase::Backward] {
-                compiler
-                    .compile(phase, chunk)
-                    .map_err(|why| why.to_string())?;
+                (compiler.compile(phase, chunk)).map_err(|why| Failure::new(why.to_string()))?;
             }
             Ok(())
         };
         (0..COMPILES.min(self.repetitions as usize))
             .map(|_| {
                 let (result, time) = timed(once);
-                result.map(|()| time).map_err(Failure::new)
+                result.map(|()| time)
             })
             .collect()
     }

@@ -1,9 +1,8 @@
 //! Devices by their names on the command line.
 
-use crate::failure::Failure;
-use baton_runtime::Device;
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::device::interpreter::Interpreter;
+use baton_runtime::{Device, Error};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 /// A device's name.
@@ -16,7 +15,7 @@ pub enum Name {
 }
 
 /// The device of this name, with `threads` threads; every core when absent.
-pub fn device(name: Name, threads: Option<usize>) -> Result<Box<dyn Device>, Failure> {
+pub fn device(name: Name, threads: Option<usize>) -> Result<Box<dyn Device>, Error> {
     Ok(match name {
         Name::Cpu => Box::new(Cpu::new(threads)?),
         Name::Interpreter => Box::new(Interpreter),

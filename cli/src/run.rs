@@ -80,8 +80,8 @@ impl Run {
         let archive = Archive::read(&self.inputs)?;
         self.check_names(&recurrence, &archive)?;
         match self.dtype(&recurrence, &archive)? {
-            Dtype::F64 => self.execute::<f64>(context, &recurrence, &archive, &target),
-            _ => self.execute::<f32>(context, &recurrence, &archive, &target),
+            Dtype::F64 => self.execute::<f64>(context, &source, &recurrence, &archive, &target),
+            _ => self.execute::<f32>(context, &source, &recurrence, &archive, &target),
         }
     }
 
@@ -172,6 +172,7 @@ impl Run {
     fn execute<T: Real>(
         &self,
         context: &Context,
+        source: &Source,
         recurrence: &Recurrence,
         archive: &Archive,
         target: &Target,
@@ -205,7 +206,8 @@ impl Run {
         let sizes = infer_sizes(recurrence, &call)?;
         let begun = Instant::now();
         let arriving = self.grad.then_some(&arriving);
-        let (forward, gradients) = T::compute(self, recurrence, &sizes, &call, arriving)?;
+        let (forward, gradients) = T::compute(self, recurrence, &sizes, &call, arriving)
+            .map_err(|error| source.refused(error))?;
         let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
 
         let mut results = vec![];
@@ -290,7 +292,7 @@ trait Real: Element {
         sizes: &[usize],
         call: &Call<'_, Self>,
         arriving: Option<&Arriving<'_, Self>>,
-    ) -> Result<Results<Self>, Failure>;
+    ) -> Result<Results<Self>, Error>;
 }
 
 impl Real for f32 {
@@ -300,7 +302,7 @@ impl Real for f32 {
         sizes: &[usize],
         call: &Call<'_>,
         arriving: Option<&Arriving<'_, f32>>,
-    ) -> Result<Results<f32>, Failure> {
+    ) -> Result<Results<f32>, Error> {
         let device = device::device(run.device, run.threads)?;
         let options = Options {
             chunk: run.chunk,
@@ -322,7 +324,7 @@ impl Real for f64 {
         sizes: &[usize],
         call: &Call<'_, f64>,
         arriving: Option<&Arriving<'_, f64>>,
-    ) -> Result<Results<f64>, Failure> {
+    ) -> Result<Results<f64>, Error> {
         let forward = forward64(recurrence, sizes, call)?;
         let gradients = arriving
             .map(|d| backward64(recurrence, sizes, call, &d.outputs, &d.states))

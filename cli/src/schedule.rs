@@ -23,13 +23,8 @@ pub struct Schedule {
     place: String,
 
     /// Sizes of the dims; 64 for those not given
-    #[arg(
-        long,
-        value_name = "K=64,V=64,..",
-        default_value_t,
-        hide_default_value = true
-    )]
-    shape: Shape,
+    #[arg(long, value_name = "K=64,V=64,..")]
+    shape: Option<Shape>,
 
     /// Steps of a chunk
     #[arg(long, value_name = "C", default_value = "64", value_parser = crate::device::chunk())]
@@ -55,9 +50,10 @@ impl Schedule {
         let source = Source::find(&self.place)?;
         let (recurrence, _) = source.verify()?;
         let names: Vec<&str> = recurrence.dims.iter().map(String::as_str).collect();
-        self.shape.only(&names)?;
+        let shape = self.shape.unwrap_or_default();
+        shape.only(&names)?;
         let sizes: Vec<usize> = (names.iter())
-            .map(|name| self.shape.get(name).unwrap_or(SIZE))
+            .map(|name| shape.get(name).unwrap_or(SIZE))
             .collect();
         let compiler = Compiler::new(&recurrence, &sizes).map_err(|list| source.failure(list))?;
         let program = match self.direction {

@@ -28,17 +28,6 @@ impl Shape {
     }
 }
 
-impl std::fmt::Display for Shape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let list: Vec<_> = self
-            .0
-            .iter()
-            .map(|(name, size)| format!("{name}={size}"))
-            .collect();
-        f.write_str(&list.join(","))
-    }
-}
-
 impl std::str::FromStr for Shape {
     type Err = String;
 

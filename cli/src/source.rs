@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use baton_ir::builtin;
+use baton_ir::diag::Diagnostic;
 use baton_ir::recurrence::{Facts, Port, Recurrence};
 use baton_ir::{text, verify};
 use std::path::Path;
@@ -62,8 +63,16 @@ impl Source {
         Ok((recurrence, facts))
     }
 
+    /// The failure of a device: one that refuses the recurrence points into the text.
+    pub fn refused(&self, error: baton_runtime::Error) -> Failure {
+        match error {
+            baton_runtime::Error::Invalid(diagnostics) => self.failure(diagnostics),
+            error => error.into(),
+        }
+    }
+
     /// A failure of this text.
-    pub fn failure(&self, diagnostics: Vec<baton_ir::diag::Diagnostic>) -> Failure {
+    pub fn failure(&self, diagnostics: Vec<Diagnostic>) -> Failure {
         Failure::Text {
             source: self.clone(),
             diagnostics,

@@ -1,0 +1,70 @@
+//! `baton bench`: what it says of a small shape; the times themselves are not judged.
+
+use crate::program::baton;
+
+#[test]
+fn bench_gives_times_counts_and_shares() {
+    let shape = "B=1,T=64,H=4,P=8,N=16,G=1";
+    let fixed = [
+        "bench",
+        "mamba2",
+        "--shape",
+        shape,
+        "--threads",
+        "2",
+        "--repetitions",
+        "3",
+    ];
+    let done = baton(&[&fixed[..], &["--chunk", "32", "--json"]].concat());
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    let value = done.json();
+    for part in ["forward", "forward_keep", "backward", "step", "compile"] {
+        let [min, p10, median, p90] = ["min_ms", "p10_ms", "median_ms", "p90_ms"]
+            .map(|key| value[part][key].as_f64().unwrap());
+        assert!(
+            0.0 < min && min <= p10 && p10 <= median && median <= p90,
+            "{part}: {value}"
+        );
+    }
+    let peak = value["machine"]["peak_gflops"].as_f64().unwrap();
+    assert!(peak > 0.0);
+    for part in ["forward", "forward_keep", "backward", "step"] {
+        let flops = value[part]["flops"].as_f64().unwrap();
+        let rate = flops / (value[part]["median_ms"].as_f64().unwrap() * 1e6);
+        let share = value[part]["peak_share"].as_f64().unwrap();
+        assert!((share * peak / rate - 1.0).abs() < 1e-9, "{part}: {value}");
+        assert!(value[part]["bytes"].as_u64().unwrap() > 0);
+    }
+    // Per token: (C + 1) P + 4 N P for each head, (C + 1) N once.
+    assert_eq!(
+        value["forward"]["flops"],
+        64 * (4 * (33 * 8 + 4 * 16 * 8) + 33 * 16)
+    );
+    assert_eq!(
+        value["shape"],
+        serde_json::json!({"B": 1, "T": 64, "H": 4, "G": 1, "P": 8, "N": 16})
+    );
+    assert_eq!(
+        (&value["chunk"], &value["threads"]),
+        (&32.into(), &2.into())
+    );
+    let (cold, inputs) = (value["cold_start_ms"].as_f64(), value["inputs_ms"].as_f64());
+    assert!(cold.unwrap() > inputs.unwrap());
+    let shown = baton(&fixed);
+    assert_eq!(shown.code, 0);
+    assert!(shown.stdout.contains("of peak") && shown.stdout.contains("cold start"));
+}
+
+#[test]
+fn bench_names_what_is_wrong_with_a_shape() {
+    for (name, shape, part) in [
+        ("mamba2", "T=64,H=4,P=8", "does not give N"),
+        ("mamba2", "T=64,H=4,P=8,N=8,K=8", "K=8"),
+        ("mamba2", "T=64,H=4,P=8,N=8,G=3", "divisor of H"),
+        ("gla", "T=64,H=4,K=8,V=8,G=2", "per group"),
+    ] {
+        let done = baton(&["bench", name, "--shape", shape]);
+        assert_eq!((done.code, done.stdout.as_str()), (2, ""), "{shape}");
+        assert!(done.stderr.contains(part), "{shape}: {}", done.stderr);
+    }
+}

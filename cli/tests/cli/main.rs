@@ -1,0 +1,8 @@
+//! The command line as another program sees it: exit codes, what is printed, files.
+//!
+//! Every test starts the binary; none calls into it.
+
+mod bench;
+mod program;
+mod run;
+mod text;

@@ -1,0 +1,256 @@
+//! The verbs that read a recurrence and print: `check`, `print`, `derive`, `schedule`.
+
+use crate::program::{Folder, baton};
+use baton_ir::text::{chunked, tile};
+use baton_ir::{builtin, chunked::Direction};
+
+const BAD: &str = "recurrence bad {
+    dims   { K, V }
+    inputs { q: [K], k: [K], v: [V] }
+    state  { S: [K, V], n: [K] }
+
+    S = tanh(S) + outer(k, v);
+    n = n + tanh(n) + k;
+    output o: [V] = dot(q, S) + dot(q, n);
+}
+";
+
+const DELTA: &str = "recurrence gated_delta_net {
+    dims   { K, V }
+    inputs { q: [K], k: [K], v: [V], beta: [], g: [] }
+    state  { S: [K, V] }
+    S = exp(g) * S;
+    S = S + outer(k, beta * (v - dot(k, S)));
+    output o: [V] = dot(q, S);
+}
+";
+
+#[test]
+fn check_gives_class_and_kernels() {
+    for &name in builtin::NAMES {
+        let done = baton(&["check", name, "--json"]);
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{name}");
+        let value = done.json();
+        let diagonal = ["gla", "hgrn2", "rwkv6"].contains(&name);
+        assert_eq!(
+            value["class"],
+            if diagonal { "diagonal" } else { "scalar" },
+            "{name}"
+        );
+        assert_eq!(value["recurrence"], name);
+        let kernels: Vec<&str> = (value["kernels"].as_array().unwrap().iter())
+            .map(|kernel| kernel.as_str().unwrap())
+            .collect();
+        assert!(kernels.iter().all(|kernel| kernel.starts_with(name)));
+        for phase in ["_output_forward", "_gradient_backward"] {
+            assert!(
+                kernels.iter().any(|kernel| kernel.contains(phase)),
+                "{name}: {kernels:?}"
+            );
+        }
+        let decays = kernels.iter().any(|kernel| kernel.contains("decay"));
+        assert_eq!(decays, name != "linear_attention", "{name}: {kernels:?}");
+        let shown = baton(&["check", name]);
+        assert_eq!(shown.code, 0);
+        assert!(
+            shown.stdout.starts_with(&format!("{name}: class ")),
+            "{}",
+            shown.stdout
+        );
+    }
+}
+
+#[test]
+fn check_gives_every_diagnostic_with_its_place() {
+    let folder = Folder::new("check_diagnostics");
+    let file = folder.write("bad.rec", BAD);
+    let done = baton(&["check", &file, "--json"]);
+    assert_eq!((done.code, done.stderr.as_str()), (1, ""));
+    let value = done.json();
+    let places: Vec<_> = (value["diagnostics"].as_array().unwrap().iter())
+        .map(|d| {
+            assert!(!d["message"].as_str().unwrap().is_empty());
+            (
+                d["code"].as_str().unwrap(),
+                ["line", "column", "length"].map(|key| d[key].as_u64().unwrap()),
+            )
+        })
+        .collect();
+    assert_eq!(places, [("R040", [6, 9, 7]), ("R040", [7, 13, 7])]);
+}
+
+#[test]
+fn check_counts_columns_in_characters() {
+    let folder = Folder::new("check_characters");
+    let text = BAD.replace("tanh(S)", "S + outer(k é, w)");
+    let file = folder.write("bad.rec", &text);
+    let value = baton(&["check", &file, "--json"]).json();
+    let place = |code: &str| {
+        let list = value["diagnostics"].as_array().unwrap();
+        let found = list
+            .iter()
+            .find(|d| d["code"] == code)
+            .unwrap_or_else(|| panic!("{value}"));
+        ["line", "column", "length"].map(|key| found[key].as_u64().unwrap())
+    };
+    assert_eq!(place("R001"), [6, 21, 1]);
+    assert_eq!(place("R012"), [6, 24, 1]);
+}
+
+#[test]
+fn check_shows_the_source_line_without_colour_in_a_pipe() {
+    let folder = Folder::new("check_shown");
+    let file = folder.write("bad.rec", BAD);
+    let done = baton(&["check", &file]);
+    assert_eq!((done.code, done.stdout.as_str()), (1, ""));
+    for part in [
+        "error[R040]",
+        "bad.rec:6:9",
+        "6 |     S = tanh(S) + outer(k, v);\n  |         ^^^^^^^\n",
+        "bad.rec:7:13",
+    ] {
+        assert!(
+            done.stderr.contains(part),
+            "{part} is not in\n{}",
+            done.stderr
+        );
+    }
+    assert!(!done.stderr.contains('\x1b'));
+}
+
+#[test]
+fn a_class_without_derivation_is_recognised() {
+    let folder = Folder::new("check_delta");
+    let file = folder.write("delta.rec", DELTA);
+    let done = baton(&["check", &file, "--json"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let value = done.json();
+    assert_eq!(value["class"], "delta");
+    assert_eq!(value["kernels"].as_array().unwrap().len(), 0);
+    assert!(
+        value["note"].as_str().unwrap().contains("no derivation"),
+        "{value}"
+    );
+    for verb in ["derive", "schedule"] {
+        let done = baton(&[verb, &file]);
+        assert_eq!((done.code, done.stdout.as_str()), (1, ""), "{verb}");
+        assert!(
+            done.stderr.contains("error[D001]"),
+            "{verb}: {}",
+            done.stderr
+        );
+    }
+}
+
+#[test]
+fn what_is_no_recurrence_is_one_message() {
+    let folder = Folder::new("no_recurrence");
+    let (absent, bytes) = (folder.path("absent.rec"), folder.path("bytes.rec"));
+    std::fs::write(&bytes, [0xff, 0xfe]).unwrap();
+    for (place, part) in [
+        ("mamba3", "built-in"),
+        (absent.as_str(), "absent.rec"),
+        (bytes.as_str(), "bytes.rec"),
+    ] {
+        for verb in ["check", "print", "derive", "schedule"] {
+            let done = baton(&[verb, place]);
+            assert_eq!((done.code, done.stdout.as_str()), (2, ""), "{verb} {place}");
+            assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+            assert!(done.stderr.contains(part), "{}", done.stderr);
+        }
+        let done = baton(&["check", place, "--json"]);
+        assert!(done.json()["error"].as_str().unwrap().contains(part));
+    }
+}
+
+#[test]
+fn print_is_canonical() {
+    let folder = Folder::new("print");
+    for &name in builtin::NAMES {
+        let first = baton(&["print", name]);
+        assert_eq!(first.code, 0);
+        assert!(
+            !first.stdout.contains("//"),
+            "comments are not part of the text"
+        );
+        let file = folder.write("again.rec", &first.stdout);
+        assert_eq!(baton(&["print", &file]).stdout, first.stdout);
+        assert_eq!(
+            baton(&["print", name, "--json"]).json()["text"],
+            first.stdout.as_str()
+        );
+    }
+}
+
+#[test]
+fn derive_prints_what_parses() {
+    for &name in builtin::NAMES {
+        let value = baton(&["derive", name, "--gradient", "--json"]).json();
+        let program = |key: &str| chunked::parse(value[key].as_str().unwrap()).unwrap().0;
+        let (forward, reverse) = (program("forward"), program("reverse"));
+        assert_eq!(forward.direction, Direction::Forward);
+        assert_eq!(reverse.direction, Direction::Reverse);
+        assert!(reverse.results.len() >= reverse.inputs.len() + reverse.params.len());
+        let shown = baton(&["derive", name]);
+        assert_eq!(shown.code, 0);
+        assert_eq!(shown.stdout, value["forward"].as_str().unwrap());
+    }
+}
+
+#[test]
+fn schedule_prints_what_parses() {
+    for (direction, chunk, name) in [
+        ("forward", 32, "gla_output_forward_f32_cpu"),
+        ("backward", 32, "gla_gradient_backward_f32_cpu"),
+        ("step", 1, "gla_output_forward_f32_cpu"),
+    ] {
+        let done = baton(&[
+            "schedule",
+            "gla",
+            "--shape",
+            "K=24",
+            "--chunk",
+            "32",
+            "--direction",
+            direction,
+        ]);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        let (program, _) = tile::parse(&done.stdout).unwrap();
+        assert_eq!((program.chunk, program.name.as_str()), (chunk, name));
+        let state = &program.carries[0];
+        assert_eq!(state.dims, [24, 64], "K as given, V as usual");
+    }
+    for (shape, part) in [
+        ("Q=3", "names here are K, V"),
+        ("K=0", "`0` for K"),
+        ("K", "NAME=SIZE"),
+    ] {
+        let done = baton(&["schedule", "gla", "--shape", shape]);
+        assert_eq!(done.code, 2);
+        assert!(done.stderr.contains(part), "{}", done.stderr);
+    }
+    assert_eq!(baton(&["schedule", "gla", "--chunk", "48"]).code, 2);
+}
+
+#[test]
+fn every_verb_has_an_example() {
+    for verb in ["check", "print", "derive", "schedule", "run", "bench"] {
+        let done = baton(&[verb, "--help"]);
+        assert_eq!(done.code, 0, "{verb}");
+        assert!(
+            done.stdout.contains(&format!("Example:\n  baton {verb} ")),
+            "{}",
+            done.stdout
+        );
+        assert_eq!(baton(&[verb]).code, 2, "{verb} needs arguments");
+    }
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    for flag in ["-v", "--version"] {
+        let done = baton(&[flag]);
+        let expected = format!("baton {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!((done.code, done.stdout), (0, expected));
+    }
+}
