@@ -1,7 +1,7 @@
 //! The machine's own peak: fused multiply-adds on registers, nothing else.
 //!
 //! Each thread runs independent chains of the widest vectors that the machine has, enough of them
-//! to hide the latency of one; the best of a few rounds counts, since a peak is what the machine
+//! to hide the latency of one; the best of many short rounds counts, since a peak is what the machine
 //! can do and not what it did while something else ran.
 
 use std::hint::black_box;
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 /// Independent chains of a thread.
 const CHAINS: usize = 12;
-/// Steps of each chain in a round: some 20 ms.
-const STEPS: usize = 4 << 20;
+/// Steps of each chain in a round: a few milliseconds, less than a time slice of the system.
+const STEPS: usize = 1 << 20;
 /// Rounds.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 50;
 
 /// A measured peak.
 pub struct Peak {
