@@ -2,4 +2,5 @@
 
 mod devices;
 mod levels;
+mod tidy;
 mod tiles;
