@@ -5,7 +5,9 @@
 //! call costs nothing; the best of many short runs counts, so
 //! that a loaded machine does little harm.
 
-use baton_codegen::backend::clif::{Code, compile};
+use baton_codegen::backend::clif::{Abi, Code, compile};
+use baton_codegen::{Compiler, Phase};
+use baton_ir::builtin;
 use baton_ir::chunked::{Direction, Interval, Partial};
 use baton_ir::recurrence::{BinaryFn, UnaryFn};
 use baton_ir::tile::*;
@@ -217,7 +219,7 @@ fn intervals(show: &impl Fn(&str) -> bool) {
                 println!("{name:50} {ns:9.1} ns {:7.1} ns/step", ns / c as f64);
             }
         }
-        let mut ops = |name: &str, l: &[usize], shape: &[usize], op: &dyn Fn(TileId) -> Op| {
+        let ops = |name: &str, l: &[usize], shape: &[usize], op: &dyn Fn(TileId) -> Op| {
             let name = format!("{name} C={c}");
             if show(&name) {
                 let mut draft = Draft::new(c);
@@ -245,10 +247,122 @@ fn intervals(show: &impl Fn(&str) -> bool) {
     }
 }
 
+/// Whole kernels of the built-ins: time to compile, and for one step of one head. Dims named P, V
+/// or D are 64, others 128; eight heads.
+fn kernels(show: &impl Fn(&str) -> bool) {
+    const HEADS: usize = 8;
+    for recurrence in builtin::NAMES {
+        let text = builtin::text(recurrence).expect("it is a built-in");
+        let parsed = baton_ir::text::parse(text).expect("it parses");
+        let sizes: Vec<usize> = parsed
+            .dims
+            .iter()
+            .map(|dim| {
+                if ["P", "V", "D"].contains(&&dim[..]) {
+                    64
+                } else {
+                    128
+                }
+            })
+            .collect();
+        for (phase, chunk) in [
+            (Phase::Forward, 64),
+            (Phase::Forward, 32),
+            (Phase::Forward, 16),
+            (Phase::Forward, 1),
+            (Phase::ForwardKeep, 64),
+            (Phase::Backward, 64),
+            (Phase::Backward, 32),
+            (Phase::Backward, 16),
+        ] {
+            let name = format!("{recurrence} {phase:?} {sizes:?} C={chunk}");
+            if !show(&name) {
+                continue;
+            }
+            let start = Instant::now();
+            let compiler = Compiler::new(&parsed, &sizes).expect("it is valid");
+            let derived = start.elapsed();
+            let artifact = compiler.compile(phase, chunk).expect("it compiles");
+            let compiled = start.elapsed() - derived;
+            let len = 512;
+            let ns = Whole::new(&artifact.program, len, HEADS).time(&artifact.code);
+            println!(
+                "{name:44} {:7.1} ns/step/head, derived {:5.2} ms, compiled {:5.2} ms, {:5.1} KB code, {:6.1} KB scratch",
+                ns / (len * HEADS) as f64,
+                derived.as_secs_f64() * 1e3,
+                compiled.as_secs_f64() * 1e3,
+                artifact.code.code_bytes() as f64 / 1e3,
+                artifact.code.scratch_bytes() as f64 / 1e3,
+            );
+        }
+    }
+}
+
+/// The tensors of a task of a whole kernel: steps outermost, then heads.
+struct Whole {
+    tensors: Vec<Vec<f32>>,
+    words: Vec<i64>,
+    abi: Abi,
+}
+
+impl Whole {
+    fn new(program: &TileProgram, len: usize, heads: usize) -> Self {
+        let abi = Abi::new(program);
+        let mut words = abi.task(len, heads, std::ptr::null_mut());
+        let mut tensors = vec![];
+        let numbers = |dims: &[u32]| dims.iter().product::<u32>() as usize;
+        let value = |i: usize| ((i * 2_654_435_761) % 1000) as f32 * -1e-3;
+        for (i, port) in program.ports.iter().enumerate() {
+            let times = match port.pace {
+                Pace::Step => len,
+                Pace::Chunk => len.div_ceil(program.chunk as usize),
+                Pace::Task => 1,
+            };
+            let (one, heads) = (numbers(&port.dims), if port.per_head { heads } else { 1 });
+            let mut tensor: Vec<f32> = (0..one * heads * times).map(value).collect();
+            let base = tensor.as_mut_ptr().cast();
+            let (time, head) = (4 * (one * heads) as i64, 4 * one as i64);
+            abi.set_port(&mut words, PortId(i as u32), base, time, head);
+            tensors.push(tensor);
+        }
+        for (i, carry) in program.carries.iter().enumerate() {
+            let one = numbers(&carry.dims);
+            let mut tensor: Vec<f32> = (0..one * heads).map(value).collect();
+            let base = tensor.as_mut_ptr().cast();
+            abi.set_carry(&mut words, CarryId(i as u32), base, 4 * one as i64);
+            tensors.push(tensor);
+        }
+        Self {
+            tensors,
+            words,
+            abi,
+        }
+    }
+
+    /// Nanoseconds of the task.
+    fn time(mut self, code: &Code) -> f64 {
+        let mut scratch = vec![0u8; code.scratch_bytes() + 64];
+        let skip = scratch.as_ptr().align_offset(64);
+        let empty = self.abi.task(0, 0, scratch[skip..].as_mut_ptr());
+        self.words[2] = empty[2];
+        let best = (0..30)
+            .map(|_| {
+                let start = Instant::now();
+                // SAFETY: the words describe `tensors`, which live as long as `self`.
+                unsafe { code.call(self.words.as_ptr()) };
+                start.elapsed().as_secs_f64()
+            })
+            .fold(f64::INFINITY, f64::min);
+        drop(self.tensors);
+        1e9 * best
+    }
+}
+
 fn main() {
     let filter = std::env::args().nth(1).unwrap_or_default();
     let show = |name: &str| name.contains(&filter);
     products(&show);
     maps(&show);
     intervals(&show);
+    kernels(&show);
 }

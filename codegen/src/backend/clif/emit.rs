@@ -1,17 +1,13 @@
-//! The skeleton of a compiled task, and the calls of micro-kernels.
+//! The skeleton of a compiled task: loops, addresses, loads and effects.
 //!
 //! The loops of the level as they stand there: chunks in their direction, in each the work before
-//! the heads, for each head, and after them. Maps become instructions (`map`), everything else a
-//! call. Loops are tested at their end, as a task has at least one step and one head.
+//! the heads, for each head, and after them. Ops are emitted by `ops`. Loops are tested at their end, as a task has at least one step and one head.
 
 use super::abi::{Abi, HEADS, LEN, SCRATCH};
-use super::map;
-use super::micro::{Kernels, Shape, scan_flags};
-use super::plan::{Buffer, Form, Place, Plan, Tile, Work, extents, form};
-use baton_ir::chunked::{Direction, Interval, Partial};
-use baton_ir::tile::{
-    CarryId, Effect, Fill, Op, Pace, PortId, Region, TileId, TileProgram, Triangle,
-};
+use super::micro::Kernels;
+use super::plan::{Buffer, Place, Plan, Tile, Work, extents};
+use baton_ir::chunked::Direction;
+use baton_ir::tile::{CarryId, Effect, Fill, Op, Pace, PortId, Region, TileProgram};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{
@@ -37,13 +33,15 @@ pub struct Emitter<'a, 'b> {
     pub fma: bool,
     /// Steps of the sequence in this chunk.
     pub valid: Value,
-    kernels: &'a Kernels,
+    /// The micro-kernels that are called.
+    pub kernels: &'a Kernels,
     abi: Abi,
     call_conv: CallConv,
     signatures: HashMap<usize, SigRef>,
     arguments: StackSlot,
     words: Value,
-    scratch: Value,
+    /// The scratch.
+    pub scratch: Value,
     chunk: Value,
     head: Value,
 }
@@ -70,11 +68,8 @@ pub fn emit(
     builder.append_block_params_for_function_params(entry);
     builder.switch_to_block(entry);
     let words = builder.block_params(entry)[0];
-    let arguments = builder.create_sized_stack_slot(StackSlotData::new(
-        StackSlotKind::ExplicitSlot,
-        16 * 8,
-        3,
-    ));
+    let arguments =
+        builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 16 * 8, 3));
     let zero = builder.ins().iconst(I64, 0);
     let mut emitter = Emitter {
         builder,
@@ -122,9 +117,15 @@ impl Emitter<'_, '_> {
             after.push(self.builder.append_block_param(done, kind));
         }
         let arguments = |first: Option<Value>, rest: &[Value]| -> Vec<BlockArg> {
-            first.iter().chain(rest).map(|&v| BlockArg::Value(v)).collect()
+            first
+                .iter()
+                .chain(rest)
+                .map(|&v| BlockArg::Value(v))
+                .collect()
         };
-        self.builder.ins().jump(turn, &arguments(Some(from), carried));
+        self.builder
+            .ins()
+            .jump(turn, &arguments(Some(from), carried));
         self.builder.switch_to_block(turn);
         let carried = body(self, i, &inside);
         let next = self.builder.ins().iadd_imm_s(i, step);
@@ -262,7 +263,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The address of a buffer as one value.
-    fn place(&mut self, buffer: Buffer) -> Value {
+    pub fn place(&mut self, buffer: Buffer) -> Value {
         let Address { base, offset } = self.address(buffer);
         self.builder.ins().iadd_imm_s(base, i64::from(offset))
     }
@@ -283,7 +284,8 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn carry(&mut self, carry: CarryId) -> Value {
+    /// The address of a carry of this head.
+    pub fn carry(&mut self, carry: CarryId) -> Value {
         let at = self.abi.carry(carry);
         let (base, stride) = (self.argument(at), self.argument(at + 1));
         let offset = self.builder.ins().imul(self.head, stride);
@@ -316,7 +318,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Calls a C function of words.
-    fn call(&mut self, address: usize, arguments: &[Value]) {
+    pub fn call(&mut self, address: usize, arguments: &[Value]) {
         let (builder, call_conv) = (&mut self.builder, self.call_conv);
         let signature = *self.signatures.entry(arguments.len()).or_insert_with(|| {
             let mut signature = Signature::new(call_conv);
@@ -329,8 +331,8 @@ impl Emitter<'_, '_> {
             .call_indirect(signature, callee, arguments);
     }
 
-    /// Calls a kernel with words laid out in memory; `None` leaves a word out.
-    fn call_with(&mut self, kernel: usize, words: &[Value], more: &[Value]) {
+    /// Calls a kernel with words laid out in memory, then more in registers.
+    pub fn call_with(&mut self, kernel: usize, words: &[Value], more: &[Value]) {
         for (i, &word) in words.iter().enumerate() {
             self.builder
                 .ins()
@@ -342,7 +344,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Copies (or adds) a tile to another of the same size.
-    fn rows(&mut self, kernel: usize, d: Value, dst: Tile, s: Value, src: Tile) {
+    pub fn rows(&mut self, kernel: usize, d: Value, dst: Tile, s: Value, src: Tile) {
         let rows = self.word(src.rows as i64);
         let strides = [dst.row, src.row].map(|row| row as i64 * NUMBER);
         let [ds, ss] = strides.map(|x| self.word(x));
@@ -351,7 +353,7 @@ impl Emitter<'_, '_> {
     }
 
     /// A tile outside, whose rows stand one after the other.
-    fn dense(dims: &[u32]) -> Tile {
+    pub fn dense(dims: &[u32]) -> Tile {
         let (rows, cols) = extents(dims);
         Tile {
             rows,
@@ -392,7 +394,8 @@ impl Emitter<'_, '_> {
         self.call(kernel, &[d, outside, s, stride, self.valid, cols]);
     }
 
-    fn load(&mut self, port: PortId, fill: Fill, tile: Buffer) {
+    /// Loads a port's tile of this chunk and head.
+    pub fn load(&mut self, port: PortId, fill: Fill, tile: Buffer) {
         let decl = &self.program.ports[port.index()];
         let to = self.plan.tiles[tile];
         if matches!(to.place, Place::Port(_)) {
@@ -419,237 +422,6 @@ impl Emitter<'_, '_> {
             let kernel = e.kernels.fill as usize;
             e.call(kernel, &[d, stride, e.valid, size, cols, repeat]);
         });
-    }
-
-    fn compute(&mut self, tile: TileId, room: usize) {
-        let program = self.program;
-        let node = program.node(tile);
-        let out = tile.index();
-        match &node.op {
-            Op::Load(port, fill) => self.load(*port, *fill, out),
-            Op::Carry(carry) => {
-                let to = self.plan.tiles[out];
-                if !matches!(to.place, Place::Carry(_)) {
-                    let from = Self::dense(&program.carries[carry.index()].dims);
-                    let (d, s) = (self.place(out), self.carry(*carry));
-                    self.rows(self.kernels.copy as usize, d, to, s, from);
-                }
-            }
-            Op::HeadSum(_) => (),
-            Op::Map {
-                shape,
-                operands,
-                body,
-                reduce,
-            } => map::Map {
-                shape,
-                operands,
-                body,
-                reduce: *reduce,
-                lower: self.plan.lower[out],
-                out,
-            }
-            .emit(self),
-            Op::Matmul {
-                a,
-                ta,
-                b,
-                tb,
-                add,
-                triangle,
-            } => self.matmul(out, (*a, *ta), (*b, *tb), *add, *triangle),
-            Op::Decay(interval, strict, l) => self.decay(out, *interval, *strict, l.index()),
-            Op::Spread(interval, strict, x) => {
-                self.spread(out, *interval, *strict, x.index(), room);
-            }
-            Op::Trilinear(partial, strict, operands, l) => {
-                self.trilinear(out, *partial, *strict, operands, *l, room);
-            }
-        }
-    }
-
-    fn matmul(
-        &mut self,
-        out: Buffer,
-        (a, ta): (TileId, bool),
-        (b, tb): (TileId, bool),
-        add: Option<TileId>,
-        triangle: Triangle,
-    ) {
-        let shape = |tile: TileId| &self.program.node(tile).shape[..];
-        let form = form(shape(a), ta, shape(b), tb);
-        let (left, right) = (self.plan.tiles[a.index()], self.plan.tiles[b.index()]);
-        let sum = self.plan.summed[out];
-        let target = sum.unwrap_or(out);
-        let result = self.plan.tiles[target];
-        let (mut m, mut k) = (left.rows, left.cols);
-        let (mut a_row, mut a_col) = (left.row, 1);
-        if ta {
-            (m, k) = (k, m);
-            (a_row, a_col) = (a_col, a_row);
-        }
-        let n = if tb { right.rows } else { right.cols };
-        let mut triangle = match (triangle, ta) {
-            (Triangle::None, _) => Shape::Full,
-            (Triangle::A, false) => Shape::LowerA,
-            (Triangle::A, true) => Shape::UpperA,
-            (Triangle::Out, _) => Shape::LowerC,
-        };
-        let (mut from, mut to) = (a.index(), b.index());
-        let (mut b_row, mut width) = (right.row, n.next_multiple_of(16));
-        let mut kernel = self.kernels.matmul as usize;
-        match form {
-            Form::Rows => (),
-            Form::TurnedRows => {
-                to = self.plan.turned[b.index()].unwrap_or(to);
-                b_row = self.plan.tiles[to].row;
-            }
-            Form::Swapped => {
-                (from, to) = (to, from);
-                (a_row, a_col, b_row) = (0, 1, left.row);
-                (m, width) = (1, m.next_multiple_of(16));
-                triangle = Shape::Full;
-            }
-            Form::DotA => kernel = self.kernels.dot_rows as usize,
-            Form::DotB => {
-                (from, to) = (to, from);
-                (a_row, m) = (right.row, n);
-                kernel = self.kernels.dot_rows as usize;
-            }
-        }
-        let added = sum.or(add.map(|add| add.index()));
-        let add_row = added.map_or(0, |add| self.plan.tiles[add].row);
-        let (from, to, result_at) = (self.place(from), self.place(to), self.place(target));
-        let added = match added {
-            Some(add) => self.place(add),
-            None => self.word(0),
-        };
-        let [a_row, a_col, b_row, add_row, c_row, m, n, k] =
-            [a_row, a_col, b_row, add_row, result.row, m, width, k].map(|x| self.word(x as i64));
-        let words = [
-            from, a_row, a_col, to, b_row, added, add_row, result_at, c_row, m, n, k,
-        ];
-        match form {
-            Form::DotA | Form::DotB => self.call_with(kernel, &words, &[]),
-            _ => {
-                let triangle = self.word(triangle as i64);
-                self.call_with(kernel, &words, &[triangle]);
-            }
-        }
-    }
-
-    /// A scan over the steps of `x`.
-    fn scan(&mut self, out: Buffer, x: Buffer, flags: i64) {
-        let (from, to) = (self.plan.tiles[x], self.plan.tiles[out]);
-        let vector = self.program.nodes[x].shape.len() == 1;
-        let (rows, cols, from_row, to_row) = match vector {
-            true => (from.cols, 1, 1, 1),
-            false => (from.rows, from.cols, from.row, to.row),
-        };
-        let (d, s) = (self.place(out), self.place(x));
-        let [to_row, from_row, rows, cols] =
-            [to_row, from_row, rows, cols].map(|x| self.word(x as i64));
-        let flags = self.word(flags);
-        self.call(
-            self.kernels.scan as usize,
-            &[d, to_row, s, from_row, rows, cols, flags],
-        );
-    }
-
-    fn decay(&mut self, out: Buffer, interval: Interval, strict: bool, l: Buffer) {
-        match interval {
-            Interval::Between => {
-                let (d, s) = (self.place(out), self.place(l));
-                let row = self.plan.tiles[out].row as i64;
-                let size = i64::from(self.program.chunk);
-                let words = [row, 0, size, 0, i64::from(strict)].map(|x| self.word(x));
-                let [row, none, size, no_room, strict] = words;
-                self.call(
-                    self.kernels.decay_between as usize,
-                    &[d, row, s, none, size, no_room, strict],
-                );
-            }
-            Interval::Start => self.scan(out, l, scan_flags(false, !strict, true, false)),
-            Interval::End => self.scan(out, l, scan_flags(true, false, true, false)),
-            Interval::Total => self.scan(out, l, scan_flags(false, true, true, true)),
-        }
-    }
-
-    fn spread(&mut self, out: Buffer, interval: Interval, strict: bool, x: Buffer, room: usize) {
-        match interval {
-            Interval::Between => {
-                let (d, s) = (self.place(out), self.place(x));
-                let row = self.plan.tiles[x].row as i64;
-                let size = i64::from(self.program.chunk);
-                let [none, row, size, strict] =
-                    [0, row, size, i64::from(strict)].map(|x| self.word(x));
-                let room = self.room(room);
-                self.call(
-                    self.kernels.spread_between as usize,
-                    &[d, none, s, row, size, room, strict],
-                );
-            }
-            Interval::Start => self.scan(out, x, scan_flags(true, !strict, false, false)),
-            Interval::End => self.scan(out, x, scan_flags(false, false, false, false)),
-            Interval::Total => {
-                let (d, s) = (self.place(out), self.place(x));
-                let (from, to) = (self.plan.tiles[x], self.plan.tiles[out]);
-                let number = self.program.nodes[x].shape.is_empty();
-                let (stride, cols) = match number {
-                    true => (NUMBER, 1),
-                    false => (to.row as i64 * NUMBER, from.cols as i64),
-                };
-                let size = i64::from(self.program.chunk);
-                let [stride, none, size, cols] =
-                    [stride, 0, size, cols].map(|x| self.word(x));
-                self.call(
-                    self.kernels.copy as usize,
-                    &[d, stride, s, none, size, cols],
-                );
-            }
-        }
-    }
-
-    fn room(&mut self, room: usize) -> Value {
-        let offset = room as i64 * NUMBER;
-        self.builder.ins().iadd_imm_s(self.scratch, offset)
-    }
-
-    fn trilinear(
-        &mut self,
-        out: Buffer,
-        partial: Partial,
-        strict: bool,
-        operands: &[TileId],
-        l: TileId,
-        room: usize,
-    ) {
-        // Positions of m, q and k among the operands.
-        let (kernel, order) = match partial {
-            Partial::Weights => (self.kernels.weights, [None, Some(0), Some(1)]),
-            Partial::Query => (self.kernels.query, [Some(0), None, Some(1)]),
-            Partial::Key => (self.kernels.key, [Some(0), Some(1), None]),
-            Partial::LogDecay => (self.kernels.log_decay, [Some(0), Some(1), Some(2)]),
-        };
-        let tiles = order
-            .map(|at| at.map(|i: usize| operands[i].index()))
-            .into_iter()
-            .chain([Some(l.index()), Some(out)]);
-        let mut words = vec![];
-        for tile in tiles {
-            let row = tile.map_or(0, |tile| self.plan.tiles[tile].row as i64);
-            words.push(match tile {
-                Some(tile) => self.place(tile),
-                None => self.scratch,
-            });
-            words.push(self.word(row));
-        }
-        let channels = self.plan.tiles[l.index()].cols as i64;
-        for word in [i64::from(self.program.chunk), channels, i64::from(strict)] {
-            words.push(self.word(word));
-        }
-        words.push(self.room(room));
-        self.call_with(kernel as usize, &words, &[]);
     }
 }
 

@@ -9,9 +9,9 @@ use super::emit::{Address, Emitter, NUMBER};
 use super::math::Lanes;
 use super::plan::{Buffer, extents};
 use baton_ir::tile::{Along, Reduce, Scalar, TileId};
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I32, I32X4, I64};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
-use cranelift_codegen::ir::condcodes::IntCC;
 
 /// A map that is to be emitted.
 pub struct Map<'a> {
@@ -94,7 +94,7 @@ impl Map<'_> {
             Reduce::All => vec![empty; TURN],
             _ => vec![],
         };
-        let mut each_row = |e: &mut Emitter, row: Value, sums: &[Value]| -> Vec<Value> {
+        let each_row = |e: &mut Emitter, row: Value, sums: &[Value]| -> Vec<Value> {
             let narrow = e.builder.ins().ireduce(I32, row);
             let place = Place {
                 row,
@@ -317,7 +317,14 @@ impl Map<'_> {
                 ..place
             };
             let mut values = state.values.to_vec();
-            self.scalars(e, state.levels, Level::Column, state.bases, place, &mut values);
+            self.scalars(
+                e,
+                state.levels,
+                Level::Column,
+                state.bases,
+                place,
+                &mut values,
+            );
             let value = values.last().copied().flatten();
             let value = value.expect("a body is not empty");
             match state.reduce {
@@ -335,7 +342,9 @@ impl Map<'_> {
                         false => 4,
                     };
                     let value = first_lanes(e, value, left);
-                    sums[i] = e.builder.ins().fadd(sums[i], value);
+                    if let Some(sum) = sums.get_mut(i) {
+                        *sum = e.builder.ins().fadd(*sum, value);
+                    }
                 }
             }
         }

@@ -210,10 +210,7 @@ impl Lanes<'_, '_> {
     fn exp_parts(&mut self, x: Value) -> (Value, Value, Value) {
         let x = self.at_least(x, -126.0);
         let x = self.at_most(x, 90.0);
-        let (log2e, magic) = (
-            self.number(std::f32::consts::LOG2_E),
-            self.number(MAGIC),
-        );
+        let (log2e, magic) = (self.number(std::f32::consts::LOG2_E), self.number(MAGIC));
         let shifted = self.mul_add(x, log2e, magic);
         let n = self.sub(shifted, magic);
         let (high, low) = (self.number(-LN2_HIGH), self.number(-LN2_LOW));
@@ -224,7 +221,10 @@ impl Lanes<'_, '_> {
         let p = self.mul_add(p, r, r);
         let one = self.number(1.0);
         let p = self.add(p, one);
-        let (shifted, magic) = (self.cast(I32X4, shifted), self.integer(MAGIC.to_bits() as i32));
+        let (shifted, magic) = (
+            self.cast(I32X4, shifted),
+            self.integer(MAGIC.to_bits() as i32),
+        );
         let n = self.builder.ins().isub(shifted, magic);
         let half = self.builder.ins().sshr_imm_s(n, 1);
         let rest = self.builder.ins().isub(n, half);
@@ -370,8 +370,7 @@ impl Lanes<'_, '_> {
 
     /// The sum of four lanes, in a fixed order.
     pub fn sum(&mut self, x: Value) -> Value {
-        let [a, b, c, d] =
-            [0u8, 1, 2, 3].map(|lane| self.builder.ins().extractlane(x, lane));
+        let [a, b, c, d] = [0u8, 1, 2, 3].map(|lane| self.builder.ins().extractlane(x, lane));
         let left = self.builder.ins().fadd(a, b);
         let right = self.builder.ins().fadd(c, d);
         self.builder.ins().fadd(left, right)

@@ -1,7 +1,8 @@
 //! The CPU back end: a tile program becomes native code by way of Cranelift.
 //!
 //! [`compile`] plans ([`plan`]: order of the work, place of every tile), emits ([`emit`]: loops
-//! and calls, [`map`]: fused maps as instructions, [`math`]: the functions in them) and links.
+//! and effects, [`ops`]: calls, [`map`]: fused maps as instructions, [`math`]: the functions in
+//! them) and links.
 //! Cranelift has vectors of 128 bits; what that would hold back (products, decays, copies) are
 //! [`micro`]-kernels that the code calls by address, chosen for the CPU once.
 //!
@@ -13,6 +14,7 @@ mod emit;
 mod map;
 mod math;
 mod micro;
+mod ops;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -148,9 +150,8 @@ fn compile_with(program: &TileProgram, kernels: &Kernels) -> Result<Code, Error>
     module.finalize_definitions()?;
     let address = module.get_finalized_function(entry);
     // SAFETY: the function was defined with exactly this signature.
-    let entry = unsafe {
-        std::mem::transmute::<*const u8, unsafe extern "C" fn(*const i64)>(address)
-    };
+    let entry =
+        unsafe { std::mem::transmute::<*const u8, unsafe extern "C" fn(*const i64)>(address) };
     Ok(Code {
         module: ManuallyDrop::new(module),
         entry,
@@ -167,7 +168,14 @@ fn host() -> Result<Arc<dyn TargetIsa>, Error> {
         ("opt_level", "speed"),
         ("is_pic", "false"),
         ("use_colocated_libcalls", "false"),
-        ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+        (
+            "enable_verifier",
+            if cfg!(debug_assertions) {
+                "true"
+            } else {
+                "false"
+            },
+        ),
     ] {
         flags
             .set(name, value)

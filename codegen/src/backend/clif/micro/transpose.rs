@@ -1,6 +1,7 @@
 //! Transposition of a tile: what turns `A B'` into `A B` with contiguous rows.
 //!
-//! Blocks of 8 x 8 in registers, the rest number by number. The source is readable up to its
+//! Blocks of 8 x 8 in registers, four of them at a time so that a line of the cache is filled by
+//! neighbours in time; the rest number by number. The source is readable up to its
 //! padded width, so a block may read columns past the last; it never writes past it.
 
 /// `dst[c][r] = src[r][c]`, strides in numbers.
@@ -20,11 +21,15 @@ pub unsafe fn transpose(
     block: impl Fn(*mut f32, *const f32, usize),
 ) {
     let whole = rows - rows % 8;
-    for r in (0..whole).step_by(8) {
-        for c in (0..cols).step_by(8) {
-            // SAFETY: r + 8 <= rows; columns are readable up to the multiple of 8.
-            let (d, s) = unsafe { (dst.add(c * dst_row + r), src.add(r * src_row + c)) };
-            block(d, s, 8.min(cols - c));
+    for corner in 0..whole.div_ceil(16) * cols.div_ceil(16) {
+        let (high, wide) = (corner / cols.div_ceil(16), corner % cols.div_ceil(16));
+        for part in 0..4 {
+            let (r, c) = (16 * high + 8 * (part % 2), 16 * wide + 8 * (part / 2));
+            if r < whole && c < cols {
+                // SAFETY: r + 8 <= rows; columns are readable up to the multiple of 8.
+                let (d, s) = unsafe { (dst.add(c * dst_row + r), src.add(r * src_row + c)) };
+                block(d, s, 8.min(cols - c));
+            }
         }
     }
     for c in 0..cols {

@@ -93,7 +93,10 @@ fn compare(what: &str, inputs: &[f32], got: &[f32], exact: impl Fn(usize) -> f64
         }
         let slack = 3e-45;
         let error = ((got - exact).abs() - slack).max(0.0) / exact.abs().max(1e-300);
-        assert!(!error.is_nan(), "{what}({x:e}) is {got:e}, expected {exact:e}");
+        assert!(
+            !error.is_nan(),
+            "{what}({x:e}) is {got:e}, expected {exact:e}"
+        );
         if error > worst.0 {
             worst = (error, f64::from(x));
         }

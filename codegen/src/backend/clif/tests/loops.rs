@@ -126,7 +126,13 @@ fn attention(direction: Direction, c: usize, n: usize, p: usize, read_late: bool
 #[test]
 fn tasks() {
     for direction in [Direction::Forward, Direction::Reverse] {
-        for (c, n, p) in [(1, 1, 1), (1, 16, 32), (3, 5, 17), (16, 16, 16), (5, 32, 48)] {
+        for (c, n, p) in [
+            (1, 1, 1),
+            (1, 16, 32),
+            (3, 5, 17),
+            (16, 16, 16),
+            (5, 32, 48),
+        ] {
             for read_late in [false, true] {
                 let draft = attention(direction, c, n, p, read_late);
                 for len in [1, c, c + 1, 3 * c, 4 * c - 1] {

@@ -285,7 +285,11 @@ fn check_on(
         }
         // SAFETY: the words describe the tensors above.
         unsafe { code.call(words.as_ptr()) };
-        assert!(scratch[skip + size..].iter().all(|x| x.to_bits() == junk.to_bits()));
+        assert!(
+            scratch[skip + size..]
+                .iter()
+                .all(|x| x.to_bits() == junk.to_bits())
+        );
         runs.push(data);
     }
     for (i, tensor) in tensors.iter().enumerate() {
@@ -300,7 +304,12 @@ fn check_on(
             )
         };
         let bits = |d: &[f32]| d.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&runs[0][i]), bits(&runs[1][i]), "same bits: {}", what());
+        assert_eq!(
+            bits(&runs[0][i]),
+            bits(&runs[1][i]),
+            "same bits: {}",
+            what()
+        );
         if inputs[i] {
             assert_eq!(bits(&runs[0][i]), bits(&given[i]), "unchanged: {}", what());
             continue;

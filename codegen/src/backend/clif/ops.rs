@@ -1,0 +1,242 @@
+//! Each op as a call of its micro-kernel; maps go to `map`.
+
+use super::emit::{Emitter, NUMBER};
+use super::map;
+use super::micro::{Shape, scan_flags};
+use super::plan::{Buffer, Form, Place, form};
+use baton_ir::chunked::{Interval, Partial};
+use baton_ir::tile::{Op, TileId, Triangle};
+use cranelift_codegen::ir::{InstBuilder, Value};
+
+impl Emitter<'_, '_> {
+    /// Computes a node, with `room` as its workspace.
+    pub fn compute(&mut self, tile: TileId, room: usize) {
+        let program = self.program;
+        let node = program.node(tile);
+        let out = tile.index();
+        match &node.op {
+            Op::Load(port, fill) => self.load(*port, *fill, out),
+            Op::Carry(carry) => {
+                let to = self.plan.tiles[out];
+                if !matches!(to.place, Place::Carry(_)) {
+                    let from = Self::dense(&program.carries[carry.index()].dims);
+                    let (d, s) = (self.place(out), self.carry(*carry));
+                    self.rows(self.kernels.copy as usize, d, to, s, from);
+                }
+            }
+            Op::HeadSum(_) => (),
+            Op::Map {
+                shape,
+                operands,
+                body,
+                reduce,
+            } => map::Map {
+                shape,
+                operands,
+                body,
+                reduce: *reduce,
+                lower: self.plan.lower[out],
+                out,
+            }
+            .emit(self),
+            Op::Matmul {
+                a,
+                ta,
+                b,
+                tb,
+                add,
+                triangle,
+            } => self.matmul(out, (*a, *ta), (*b, *tb), *add, *triangle),
+            Op::Decay(interval, strict, l) => self.decay(out, *interval, *strict, l.index()),
+            Op::Spread(interval, strict, x) => {
+                self.spread(out, *interval, *strict, x.index(), room);
+            }
+            Op::Trilinear(partial, strict, operands, l) => {
+                self.trilinear(out, *partial, *strict, operands, *l, room);
+            }
+        }
+    }
+
+    fn matmul(
+        &mut self,
+        out: Buffer,
+        (a, ta): (TileId, bool),
+        (b, tb): (TileId, bool),
+        add: Option<TileId>,
+        triangle: Triangle,
+    ) {
+        let shape = |tile: TileId| &self.program.node(tile).shape[..];
+        let form = form(shape(a), ta, shape(b), tb);
+        let (left, right) = (self.plan.tiles[a.index()], self.plan.tiles[b.index()]);
+        let sum = self.plan.summed[out];
+        let target = sum.unwrap_or(out);
+        let result = self.plan.tiles[target];
+        let (mut m, mut k) = (left.rows, left.cols);
+        let (mut a_row, mut a_col) = (left.row, 1);
+        if ta {
+            (m, k) = (k, m);
+            (a_row, a_col) = (a_col, a_row);
+        }
+        let n = if tb { right.rows } else { right.cols };
+        let mut triangle = match (triangle, ta) {
+            (Triangle::None, _) => Shape::Full,
+            (Triangle::A, false) => Shape::LowerA,
+            (Triangle::A, true) => Shape::UpperA,
+            (Triangle::Out, _) => Shape::LowerC,
+        };
+        let (mut from, mut to) = (a.index(), b.index());
+        let (mut b_row, mut width) = (right.row, n.next_multiple_of(16));
+        let mut kernel = self.kernels.matmul as usize;
+        match form {
+            Form::Rows => (),
+            Form::TurnedRows => {
+                to = self.plan.turned[b.index()].unwrap_or(to);
+                b_row = self.plan.tiles[to].row;
+            }
+            Form::Swapped => {
+                (from, to) = (to, from);
+                (a_row, a_col, b_row) = (0, 1, left.row);
+                (m, width) = (1, m.next_multiple_of(16));
+                triangle = Shape::Full;
+            }
+            Form::DotA => kernel = self.kernels.dot_rows as usize,
+            Form::DotB => {
+                (from, to) = (to, from);
+                (a_row, m) = (right.row, n);
+                kernel = self.kernels.dot_rows as usize;
+            }
+        }
+        let added = sum.or(add.map(|add| add.index()));
+        let add_row = added.map_or(0, |add| self.plan.tiles[add].row);
+        let (from, to, result_at) = (self.place(from), self.place(to), self.place(target));
+        let added = match added {
+            Some(add) => self.place(add),
+            None => self.word(0),
+        };
+        let [a_row, a_col, b_row, add_row, c_row, m, n, k] =
+            [a_row, a_col, b_row, add_row, result.row, m, width, k].map(|x| self.word(x as i64));
+        let words = [
+            from, a_row, a_col, to, b_row, added, add_row, result_at, c_row, m, n, k,
+        ];
+        match form {
+            Form::DotA | Form::DotB => self.call_with(kernel, &words, &[]),
+            _ => {
+                let triangle = self.word(triangle as i64);
+                self.call_with(kernel, &words, &[triangle]);
+            }
+        }
+    }
+
+    /// A scan over the steps of `x`.
+    fn scan(&mut self, out: Buffer, x: Buffer, flags: i64) {
+        let (from, to) = (self.plan.tiles[x], self.plan.tiles[out]);
+        let vector = self.program.nodes[x].shape.len() == 1;
+        let (rows, cols, from_row, to_row) = match vector {
+            true => (from.cols, 1, 1, 1),
+            false => (from.rows, from.cols, from.row, to.row),
+        };
+        let (d, s) = (self.place(out), self.place(x));
+        let [to_row, from_row, rows, cols] =
+            [to_row, from_row, rows, cols].map(|x| self.word(x as i64));
+        let flags = self.word(flags);
+        self.call(
+            self.kernels.scan as usize,
+            &[d, to_row, s, from_row, rows, cols, flags],
+        );
+    }
+
+    fn decay(&mut self, out: Buffer, interval: Interval, strict: bool, l: Buffer) {
+        match interval {
+            Interval::Between => {
+                let (d, s) = (self.place(out), self.place(l));
+                let row = self.plan.tiles[out].row as i64;
+                let size = i64::from(self.program.chunk);
+                let words = [row, 0, size, 0, i64::from(strict)].map(|x| self.word(x));
+                let [row, none, size, no_room, strict] = words;
+                self.call(
+                    self.kernels.decay_between as usize,
+                    &[d, row, s, none, size, no_room, strict],
+                );
+            }
+            Interval::Start => self.scan(out, l, scan_flags(false, !strict, true, false)),
+            Interval::End => self.scan(out, l, scan_flags(true, false, true, false)),
+            Interval::Total => self.scan(out, l, scan_flags(false, true, true, true)),
+        }
+    }
+
+    fn spread(&mut self, out: Buffer, interval: Interval, strict: bool, x: Buffer, room: usize) {
+        match interval {
+            Interval::Between => {
+                let (d, s) = (self.place(out), self.place(x));
+                let row = self.plan.tiles[x].row as i64;
+                let size = i64::from(self.program.chunk);
+                let [none, row, size, strict] =
+                    [0, row, size, i64::from(strict)].map(|x| self.word(x));
+                let room = self.room(room);
+                self.call(
+                    self.kernels.spread_between as usize,
+                    &[d, none, s, row, size, room, strict],
+                );
+            }
+            Interval::Start => self.scan(out, x, scan_flags(true, !strict, false, false)),
+            Interval::End => self.scan(out, x, scan_flags(false, false, false, false)),
+            Interval::Total => {
+                let (d, s) = (self.place(out), self.place(x));
+                let (from, to) = (self.plan.tiles[x], self.plan.tiles[out]);
+                let number = self.program.nodes[x].shape.is_empty();
+                let (stride, cols) = match number {
+                    true => (NUMBER, 1),
+                    false => (to.row as i64 * NUMBER, from.cols as i64),
+                };
+                let size = i64::from(self.program.chunk);
+                let [stride, none, size, cols] = [stride, 0, size, cols].map(|x| self.word(x));
+                self.call(
+                    self.kernels.copy as usize,
+                    &[d, stride, s, none, size, cols],
+                );
+            }
+        }
+    }
+
+    fn room(&mut self, room: usize) -> Value {
+        let offset = room as i64 * NUMBER;
+        self.builder.ins().iadd_imm_s(self.scratch, offset)
+    }
+
+    fn trilinear(
+        &mut self,
+        out: Buffer,
+        partial: Partial,
+        strict: bool,
+        operands: &[TileId],
+        l: TileId,
+        room: usize,
+    ) {
+        // Positions of m, q and k among the operands.
+        let (kernel, order) = match partial {
+            Partial::Weights => (self.kernels.weights, [None, Some(0), Some(1)]),
+            Partial::Query => (self.kernels.query, [Some(0), None, Some(1)]),
+            Partial::Key => (self.kernels.key, [Some(0), Some(1), None]),
+            Partial::LogDecay => (self.kernels.log_decay, [Some(0), Some(1), Some(2)]),
+        };
+        let tiles = order
+            .map(|at| at.map(|i: usize| operands[i].index()))
+            .into_iter()
+            .chain([Some(l.index()), Some(out)]);
+        let mut words = vec![];
+        for tile in tiles {
+            let row = tile.map_or(0, |tile| self.plan.tiles[tile].row as i64);
+            words.push(match tile {
+                Some(tile) => self.place(tile),
+                None => self.scratch,
+            });
+            words.push(self.word(row));
+        }
+        let channels = self.plan.tiles[l.index()].cols as i64;
+        for word in [i64::from(self.program.chunk), channels, i64::from(strict)] {
+            words.push(self.word(word));
+        }
+        words.push(self.room(room));
+        self.call_with(kernel as usize, &words, &[]);
+    }
+}
