@@ -42,8 +42,19 @@ mod usage;
 use crate::diag::Diagnostic;
 use crate::recurrence::{Facts, Recurrence};
 
-/// Checks every rule; gives the facts that derivation starts from, or all diagnostics.
+/// Checks every rule; gives the facts that derivation starts from, or all diagnostics. How states
+/// enter is looked at wherever the shapes are right, also when something is never used.
 pub fn verify(recurrence: &Recurrence) -> Result<Facts, Vec<Diagnostic>> {
-    let shapes = typing::check(recurrence)?;
-    affine::check(recurrence, &shapes)
+    let Ok(shapes) = typing::shapes(recurrence) else {
+        return typing::check(recurrence).and(Err(vec![]));
+    };
+    let facts = affine::check(recurrence, &shapes);
+    match typing::check(recurrence) {
+        Ok(_) => facts,
+        Err(mut diagnostics) => {
+            diagnostics.extend(facts.err().unwrap_or_default());
+            diagnostics.sort_by_key(|d| (d.span, d.code));
+            Err(diagnostics)
+        }
+    }
 }

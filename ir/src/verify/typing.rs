@@ -15,6 +15,20 @@ use crate::text;
 /// The shape of each expression of the arena, or every breach of the rules R020-R036 in order
 /// of place.
 pub fn check(recurrence: &Recurrence) -> Result<Vec<Shape>, Vec<Diagnostic>> {
+    let shapes = shapes(recurrence);
+    let mut diagnostics = shapes.as_ref().err().cloned().unwrap_or_default();
+    if structure::check(recurrence).is_none() {
+        usage::check(recurrence, &mut diagnostics);
+    }
+    if !diagnostics.is_empty() {
+        diagnostics.sort_by_key(|d| d.span);
+        return Err(diagnostics);
+    }
+    shapes
+}
+
+/// The shape of each expression, or every breach of the rules R020-R029.
+pub(super) fn shapes(recurrence: &Recurrence) -> Result<Vec<Shape>, Vec<Diagnostic>> {
     if let Some(breach) = structure::check(recurrence) {
         return Err(vec![breach]);
     }
@@ -43,13 +57,9 @@ pub fn check(recurrence: &Recurrence) -> Result<Vec<Shape>, Vec<Diagnostic>> {
         typing.statement(stmt);
     }
     let Typing {
-        kinds,
-        mut diagnostics,
-        ..
+        kinds, diagnostics, ..
     } = typing;
-    usage::check(recurrence, &mut diagnostics);
     if !diagnostics.is_empty() {
-        diagnostics.sort_by_key(|d| d.span);
         return Err(diagnostics);
     }
     let shapes = kinds.into_iter().map(|kind| match kind {

@@ -238,7 +238,11 @@ impl Analysis<'_> {
         let factor = self.sum_factors(factors, &mut class);
         let name = self.state_name(state);
         let Some(factor) = factor else {
-            if class <= Class::Diagonal {
+            // What became non-linear has been reported where it did.
+            let named = format!("`{name}`");
+            let non_linear = |d: &Diagnostic| d.code == "R040" && d.message.contains(&named);
+            let known = self.diagnostics.iter().any(non_linear);
+            if class <= Class::Diagonal && !known {
                 self.diagnostics.push(
                     Diagnostic::new(
                         "R042",

@@ -46,12 +46,22 @@ impl CpuKernel {
     /// The inputs and params of a call.
     pub fn bind<'a>(&self, call: &Call<'a>, memory: &mut Memory<'a>) -> Bound {
         let mut bound = Bound::default();
-        for (i, (view, port)) in call.inputs.iter().zip(&self.recurrence().inputs).enumerate() {
+        for (i, (view, port)) in call
+            .inputs
+            .iter()
+            .zip(&self.recurrence().inputs)
+            .enumerate()
+        {
             let packed = Packed::new(view, port.shape.len());
             bound.ports.insert(Role::Input(i as u32), packed.steps());
             memory.0.push(packed);
         }
-        for (i, (view, port)) in call.params.iter().zip(&self.recurrence().params).enumerate() {
+        for (i, (view, port)) in call
+            .params
+            .iter()
+            .zip(&self.recurrence().params)
+            .enumerate()
+        {
             let packed = Packed::new(view, port.shape.len());
             bound.ports.insert(Role::Param(i as u32), packed.heads());
             memory.0.push(packed);
@@ -98,7 +108,11 @@ impl CpuKernel {
         buffers: &mut [Tensor],
         role: fn(u32) -> CarryRole,
     ) {
-        for (i, (buffer, port)) in buffers.iter_mut().zip(&self.recurrence().states).enumerate() {
+        for (i, (buffer, port)) in buffers
+            .iter_mut()
+            .zip(&self.recurrence().states)
+            .enumerate()
+        {
             let entries = self.entries(port);
             let place = Place::heads(buffer.data.as_mut_ptr(), Major::Slot, heads, entries);
             bound.carries.insert(role(i as u32), place);
@@ -109,25 +123,37 @@ impl CpuKernel {
     /// differentiate them at all.
     pub fn gradient_buffers(&self, run: &Run, extent: Extent, written: &[Role]) -> Parts {
         let Extent { batch, time, .. } = extent;
-        let inputs = self.recurrence().inputs.iter().enumerate().map(|(i, port)| {
-            let shape = match port.per_group {
-                true => self.shape(&[run.blocks(), batch, time, run.groups], port),
-                false => self.shape(&[batch, time, run.heads], port),
-            };
-            match written.contains(&Role::DInput(i as u32)) {
-                true => unwritten(&shape),
-                false => Tensor::full(&shape, 0.0),
-            }
-        });
+        let inputs = self
+            .recurrence()
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(i, port)| {
+                let shape = match port.per_group {
+                    true => self.shape(&[run.blocks(), batch, time, run.groups], port),
+                    false => self.shape(&[batch, time, run.heads], port),
+                };
+                match written.contains(&Role::DInput(i as u32)) {
+                    true => unwritten(&shape),
+                    false => Tensor::full(&shape, 0.0),
+                }
+            });
         let slots = run.slots();
         let params = self.recurrence().params.iter();
         let params = params.map(|port| Tensor::full(&self.shape(&[slots, run.heads], port), 0.0));
-        Parts { inputs: inputs.collect(), params: params.collect() }
+        Parts {
+            inputs: inputs.collect(),
+            params: params.collect(),
+        }
     }
 
     pub fn bind_gradients(&self, bound: &mut Bound, parts: &mut Parts, run: &Run) {
-        for (i, (port, buffer)) in
-            self.recurrence().inputs.iter().zip(&mut parts.inputs).enumerate()
+        for (i, (port, buffer)) in self
+            .recurrence()
+            .inputs
+            .iter()
+            .zip(&mut parts.inputs)
+            .enumerate()
         {
             let mut place = Place::steps(buffer);
             if port.per_group {
@@ -137,8 +163,12 @@ impl CpuKernel {
             }
             bound.ports.insert(Role::DInput(i as u32), place);
         }
-        for (i, (port, buffer)) in
-            self.recurrence().params.iter().zip(&mut parts.params).enumerate()
+        for (i, (port, buffer)) in self
+            .recurrence()
+            .params
+            .iter()
+            .zip(&mut parts.params)
+            .enumerate()
         {
             let base = buffer.data.as_mut_ptr();
             let place = Place::heads(base, Major::Slot, run.heads, self.entries(port));
@@ -149,20 +179,31 @@ impl CpuKernel {
     /// Adds up the parts.
     pub fn finish_gradients(&self, parts: Parts, states: Vec<Tensor>, run: &Run) -> Gradients {
         let ports = self.recurrence().inputs.iter();
-        let inputs = ports.zip(parts.inputs).map(|(port, buffer)| match port.per_group {
-            true => self.add_blocks(buffer),
-            false => buffer,
-        });
+        let inputs = ports
+            .zip(parts.inputs)
+            .map(|(port, buffer)| match port.per_group {
+                true => self.add_blocks(buffer),
+                false => buffer,
+            });
         let inputs = inputs.collect();
         let params = parts.params.into_iter().map(|buffer| {
             let shape = buffer.shape[1..].to_vec();
             let row = shape.iter().product();
             let sum = |i: usize| {
-                (0..run.slots()).map(|s| f64::from(buffer.data[s * row + i])).sum::<f64>() as f32
+                (0..run.slots())
+                    .map(|s| f64::from(buffer.data[s * row + i]))
+                    .sum::<f64>() as f32
             };
-            Tensor { data: (0..row).map(sum).collect(), shape }
+            Tensor {
+                data: (0..row).map(sum).collect(),
+                shape,
+            }
         });
-        Gradients { inputs, params: params.collect(), states }
+        Gradients {
+            inputs,
+            params: params.collect(),
+            states,
+        }
     }
 
     /// `[blocks, ...]` summed over blocks, in order.
@@ -176,11 +217,16 @@ impl CpuKernel {
             sum.par_chunks_mut(SPAN).enumerate().for_each(|(i, sum)| {
                 for part in &rest {
                     let part = &part[i * SPAN..][..sum.len()];
-                    sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+                    sum.iter_mut()
+                        .zip(part)
+                        .for_each(|(sum, part)| *sum += part);
                 }
             });
         });
         buffer.data.truncate(row);
-        Tensor { data: buffer.data, shape }
+        Tensor {
+            data: buffer.data,
+            shape,
+        }
     }
 }

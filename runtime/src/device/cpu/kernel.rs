@@ -5,7 +5,7 @@
 //! checkpoints and rebuilt window by window (`window`), or rebuilt as a whole when the caller kept
 //! nothing.
 
-use super::bound::{Bound, Memory};
+use super::bound::Memory;
 use super::run::{Run, states_from, unwritten};
 use super::task::{Major, Place, Places, Scratch, Task, call};
 use super::unsupported;
@@ -49,7 +49,13 @@ impl CpuKernel {
         pool: Arc<ThreadPool>,
     ) -> Self {
         let artifacts = Mutex::default();
-        Self { compiler, sizes: sizes.to_vec(), options: options.clone(), pool, artifacts }
+        Self {
+            compiler,
+            sizes: sizes.to_vec(),
+            options: options.clone(),
+            pool,
+            artifacts,
+        }
     }
 
     pub fn recurrence(&self) -> &Recurrence {
@@ -57,7 +63,10 @@ impl CpuKernel {
     }
 
     pub fn artifact(&self, phase: Phase, chunk: usize) -> Result<Arc<Artifact>, Error> {
-        let mut artifacts = self.artifacts.lock().expect("no holder of this lock panics");
+        let mut artifacts = self
+            .artifacts
+            .lock()
+            .expect("no holder of this lock panics");
         if let Some(artifact) = artifacts.get(&(phase, chunk)) {
             return Ok(artifact.clone());
         }
@@ -69,7 +78,10 @@ impl CpuKernel {
 
     /// Elements of one head of a port at one step.
     pub fn entries(&self, port: &Port) -> usize {
-        port.shape.iter().map(|dim| self.sizes[dim.index()]).product()
+        port.shape
+            .iter()
+            .map(|dim| self.sizes[dim.index()])
+            .product()
     }
 
     /// The size of the second dim of a state; one for vectors and scalars.
@@ -78,15 +90,19 @@ impl CpuKernel {
     }
 
     pub fn shape(&self, outer: &[usize], port: &Port) -> Vec<usize> {
-        outer.iter().copied().chain(port.shape.iter().map(|dim| self.sizes[dim.index()])).collect()
+        outer
+            .iter()
+            .copied()
+            .chain(port.shape.iter().map(|dim| self.sizes[dim.index()]))
+            .collect()
     }
 
     /// Whether kept states have the size that a run needs.
     fn fits(&self, kept: &Entering, run: &Run) -> bool {
         let ports = self.recurrence().states.iter().zip(&kept.states);
-        ports.into_iter().all(|(port, data)| {
-            data.len() == run.windows() * run.heads * self.entries(port)
-        })
+        ports
+            .into_iter()
+            .all(|(port, data)| data.len() == run.windows() * run.heads * self.entries(port))
     }
 
     /// Runs `work` on the device's threads.
@@ -97,7 +113,12 @@ impl CpuKernel {
     fn extents(&self, call: &Call<'_>, options: &Options) -> Result<(Run, check::Extent), Error> {
         let extent = check::bind(self.recurrence(), &self.sizes, call)?;
         let extents = [extent.batch, extent.time, extent.heads, extent.groups];
-        let state_bytes = self.recurrence().states.iter().map(|p| 4 * self.entries(p)).sum();
+        let state_bytes = self
+            .recurrence()
+            .states
+            .iter()
+            .map(|p| 4 * self.entries(p))
+            .sum();
         let run = Run::new(extents, call, self.compiler.class(), state_bytes, options);
         Ok((run, extent))
     }
@@ -105,7 +126,10 @@ impl CpuKernel {
     /// Runs `work` on every task, on the device's threads.
     pub fn each(&self, tasks: &[Task], work: impl Fn(&mut Scratch, &Task) + Sync) {
         self.install(|| {
-            tasks.par_iter().with_max_len(1).for_each_init(Scratch::default, &work);
+            tasks
+                .par_iter()
+                .with_max_len(1)
+                .for_each_init(Scratch::default, &work);
         });
     }
 
@@ -116,33 +140,43 @@ impl CpuKernel {
     /// Buffers `[slots, H, dims...]` for every state, zero.
     pub fn state_buffers(&self, slots: usize, heads: usize) -> Vec<Tensor> {
         let states = self.recurrence().states.iter();
-        states.map(|port| Tensor::full(&self.shape(&[slots, heads], port), 0.0)).collect()
+        states
+            .map(|port| Tensor::full(&self.shape(&[slots, heads], port), 0.0))
+            .collect()
     }
 
     fn states(&self, given: &[Option<View<'_>>], run: &Run) -> Vec<Tensor> {
         let ports = self.recurrence().states.iter().zip(given);
         let shape = |port| self.shape(&[run.sequences, run.heads], port);
-        ports.map(|(port, view)| states_from(view.as_ref(), &shape(port))).collect()
+        ports
+            .map(|(port, view)| states_from(view.as_ref(), &shape(port)))
+            .collect()
     }
 
     /// Leaving states, and on request outputs and the entering states of each window.
-    fn sweep(
-        &self,
-        call: &Call<'_>,
-        outputs: bool,
-        keep: bool,
-    ) -> Result<Swept, Error> {
+    fn sweep(&self, call: &Call<'_>, outputs: bool, keep: bool) -> Result<Swept, Error> {
         let (run, extent) = self.extents(call, &self.options)?;
         let mut memory = Memory::default();
         let mut bound = self.bind(call, &mut memory);
         let mut states = self.states(&call.states, &run);
         let mut results = vec![];
-        for (i, port) in self.recurrence().outputs.iter().enumerate().filter(|_| outputs) {
+        for (i, port) in self
+            .recurrence()
+            .outputs
+            .iter()
+            .enumerate()
+            .filter(|_| outputs)
+        {
             let mut tensor = unwritten(&self.shape(&extent.steps(), port));
-            bound.ports.insert(Role::Output(i as u32), Place::steps(&mut tensor));
+            bound
+                .ports
+                .insert(Role::Output(i as u32), Place::steps(&mut tensor));
             results.push(tensor);
         }
-        let mut entering = Entering { chunk: run.plan.chunk, states: vec![] };
+        let mut entering = Entering {
+            chunk: run.plan.chunk,
+            states: vec![],
+        };
         if keep {
             let slots = run.windows();
             let buffers = self.state_buffers(slots, run.heads);
@@ -173,13 +207,22 @@ impl CpuKernel {
             }
         }
         drop(memory);
-        Ok(Swept { outputs: results, states, entering: keep.then_some(entering) })
+        Ok(Swept {
+            outputs: results,
+            states,
+            entering: keep.then_some(entering),
+        })
     }
 
     fn entering_places(&self, entering: &mut Entering, run: &Run) -> Vec<Place> {
         let ports = self.recurrence().states.iter().zip(&mut entering.states);
         let place = |(port, data): (&Port, &mut Vec<f32>)| {
-            Place::heads(data.as_mut_ptr(), Major::Chunk, run.heads, self.entries(port))
+            Place::heads(
+                data.as_mut_ptr(),
+                Major::Chunk,
+                run.heads,
+                self.entries(port),
+            )
         };
         ports.map(place).collect()
     }
@@ -187,9 +230,17 @@ impl CpuKernel {
 
 impl Kernel for CpuKernel {
     fn forward(&self, call: &Call<'_>, keep: bool) -> Result<Forward, Error> {
-        let Swept { outputs, states, entering } = self.sweep(call, true, keep)?;
+        let Swept {
+            outputs,
+            states,
+            entering,
+        } = self.sweep(call, true, keep)?;
         let saved = entering.map(|entering| Saved(Box::new(entering)));
-        Ok(Forward { outputs, states, saved })
+        Ok(Forward {
+            outputs,
+            states,
+            saved,
+        })
     }
 
     fn backward(
@@ -212,7 +263,9 @@ impl Kernel for CpuKernel {
                 })?,
             None => {
                 rebuilt = self.sweep(call, false, true)?.entering;
-                rebuilt.as_ref().ok_or_else(|| unsupported("no entering states were kept"))?
+                rebuilt
+                    .as_ref()
+                    .ok_or_else(|| unsupported("no entering states were kept"))?
             }
         };
         let zeros = self.arriving(d_outputs, extent.steps());
@@ -220,7 +273,12 @@ impl Kernel for CpuKernel {
         let mut bound = self.bind(call, &mut memory);
         self.bind_arriving(&mut bound, d_outputs, &zeros, &mut memory);
         let artifact = self.artifact(Phase::Backward, run.plan.chunk)?;
-        let written: Vec<Role> = artifact.program.ports.iter().map(|port| port.role).collect();
+        let written: Vec<Role> = artifact
+            .program
+            .ports
+            .iter()
+            .map(|port| port.role)
+            .collect();
         let mut gradients = self.gradient_buffers(&run, extent, &written);
         self.bind_gradients(&mut bound, &mut gradients, &run);
         let mut d_states = self.states(d_states, &run);
@@ -257,13 +315,21 @@ impl Kernel for CpuKernel {
 
     fn step(&self, call: &Call<'_>, states: &mut [Tensor]) -> Result<Vec<Tensor>, Error> {
         check::step(self.recurrence(), &self.sizes, call, states)?;
-        let (run, extent) = self.extents(call, &Options { chunk: Some(1), ..Options::default() })?;
+        let (run, extent) = self.extents(
+            call,
+            &Options {
+                chunk: Some(1),
+                ..Options::default()
+            },
+        )?;
         let mut memory = Memory::default();
         let mut bound = self.bind(call, &mut memory);
         let mut outputs = vec![];
         for (i, port) in self.recurrence().outputs.iter().enumerate() {
             let mut tensor = unwritten(&self.shape(&extent.steps(), port));
-            bound.ports.insert(Role::Output(i as u32), Place::steps(&mut tensor));
+            bound
+                .ports
+                .insert(Role::Output(i as u32), Place::steps(&mut tensor));
             outputs.push(tensor);
         }
         let artifact = self.artifact(Phase::Forward, 1)?;

@@ -11,8 +11,8 @@ mod segment;
 mod task;
 mod window;
 
-use crate::device::{Device, Kernel, Options};
 use crate::Error;
+use crate::device::{Device, Kernel, Options};
 use baton_codegen::Compiler;
 use baton_ir::recurrence::Recurrence;
 use kernel::CpuKernel;
@@ -23,10 +23,13 @@ use std::sync::{Arc, Mutex};
 /// Name of this device.
 const NAME: &str = "cpu";
 
+/// What a kernel is loaded for: the text, the sizes and the choices.
+type Key = (String, Vec<usize>, Options);
+
 /// The CPU device.
 pub struct Cpu {
     pool: Arc<ThreadPool>,
-    loaded: Mutex<HashMap<(String, Vec<usize>, Options), Arc<CpuKernel>>>,
+    loaded: Mutex<HashMap<Key, Arc<CpuKernel>>>,
 }
 
 impl Cpu {
@@ -37,7 +40,10 @@ impl Cpu {
             .thread_name(|i| format!("baton-{i}"))
             .build()
             .map_err(|why| unsupported(format!("cannot start threads: {why}")))?;
-        Ok(Self { pool: Arc::new(pool), loaded: Mutex::default() })
+        Ok(Self {
+            pool: Arc::new(pool),
+            loaded: Mutex::default(),
+        })
     }
 }
 
@@ -55,7 +61,9 @@ impl Device for Cpu {
         if let Some(chunk) = options.chunk
             && ![16, 32, 64, 128].contains(&chunk)
         {
-            return Err(Error::Argument(format!("chunk {chunk} given, expected 16, 32, 64 or 128")));
+            return Err(Error::Argument(format!(
+                "chunk {chunk} given, expected 16, 32, 64 or 128"
+            )));
         }
         let text = baton_ir::text::print(recurrence);
         let key = (text, sizes.to_vec(), options.clone());
@@ -71,5 +79,8 @@ impl Device for Cpu {
 }
 
 fn unsupported(reason: impl Into<String>) -> Error {
-    Error::Unsupported { device: NAME.into(), reason: reason.into() }
+    Error::Unsupported {
+        device: NAME.into(),
+        reason: reason.into(),
+    }
 }

@@ -44,7 +44,10 @@ impl Run {
         options: &Options,
     ) -> Run {
         let bounds: Vec<(usize, usize, usize)> = match call.cu_seqlens {
-            Some(ends) => ends.windows(2).map(|w| (0, w[0] as usize, (w[1] - w[0]) as usize)).collect(),
+            Some(ends) => ends
+                .windows(2)
+                .map(|w| (0, w[0] as usize, (w[1] - w[0]) as usize))
+                .collect(),
             None => (0..batch).map(|row| (row, 0, time)).collect(),
         };
         let lens = || bounds.iter().map(|&(.., len)| len);
@@ -68,7 +71,13 @@ impl Run {
         };
         for (sequence, &(row, start, len)) in bounds.iter().enumerate().filter(|(_, b)| b.2 > 0) {
             let chunk = run.chunks;
-            run.whole.push(Range { sequence, row, start, len, chunk });
+            run.whole.push(Range {
+                sequence,
+                row,
+                start,
+                len,
+                chunk,
+            });
             let step = plan.segment.unwrap_or(len);
             for offset in (0..len).step_by(step) {
                 run.segments.push(Range {
@@ -91,7 +100,11 @@ impl Run {
 
     /// Places of carries that tasks add to: one for each segment, or for each sequence.
     pub fn slots(&self) -> usize {
-        if self.segmented() { self.segments.len() } else { self.sequences }
+        if self.segmented() {
+            self.segments.len()
+        } else {
+            self.sequences
+        }
     }
 
     /// Whether segment `next` goes on where segment `this` ends.
@@ -118,7 +131,11 @@ impl Run {
             chunk: first + i,
             ..*task
         };
-        (0..task.len).step_by(steps).enumerate().map(window).collect()
+        (0..task.len)
+            .step_by(steps)
+            .enumerate()
+            .map(window)
+            .collect()
     }
 
     /// Copies what left each sequence's last (in reverse, first) segment.
@@ -143,15 +160,23 @@ impl Run {
 
     /// Tasks of one group.
     pub fn blocks(&self) -> usize {
-        (self.heads / self.groups.max(1)).div_ceil(self.plan.task_heads).max(1)
+        (self.heads / self.groups.max(1))
+            .div_ceil(self.plan.task_heads)
+            .max(1)
     }
 
     /// The tasks over `ranges`; `slot` names the place of a range's carries.
-    pub fn tasks(&self, ranges: &[Range], slot: impl Fn(usize, &Range) -> Option<usize>) -> Vec<Task> {
+    pub fn tasks(
+        &self,
+        ranges: &[Range],
+        slot: impl Fn(usize, &Range) -> Option<usize>,
+    ) -> Vec<Task> {
         let group_heads = self.heads / self.groups.max(1);
         let mut tasks = vec![];
         for (index, range) in ranges.iter().enumerate() {
-            let Some(slot) = slot(index, range) else { continue };
+            let Some(slot) = slot(index, range) else {
+                continue;
+            };
             for group in 0..self.groups {
                 for block in 0..self.blocks() {
                     let first = block * self.plan.task_heads;
@@ -218,7 +243,11 @@ impl<'a> Packed<'a> {
 /// A fresh tensor that tasks fill. Where checks are on it starts as NaN, so that whatever a kernel
 /// leaves out shows.
 pub(super) fn unwritten(shape: &[usize]) -> Tensor {
-    let value = if cfg!(debug_assertions) { f32::NAN } else { 0.0 };
+    let value = if cfg!(debug_assertions) {
+        f32::NAN
+    } else {
+        0.0
+    };
     Tensor::full(shape, value)
 }
 

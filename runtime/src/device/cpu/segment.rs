@@ -86,7 +86,11 @@ impl CpuKernel {
             let mut data = vec![0.0; run.segments.len() * run.heads * entries];
             let place = Place::heads(data.as_mut_ptr(), Major::Slot, run.heads, entries);
             bound.carries.insert(carry.role, place);
-            logs.push(Log { role: carry.role, entries, data });
+            logs.push(Log {
+                role: carry.role,
+                entries,
+                data,
+            });
         }
         logs
     }
@@ -100,7 +104,11 @@ impl CpuKernel {
             let row = run.heads * entries;
             let mut arriving = vec![];
             for position in 0..count {
-                let slot = if reverse { count - 1 - position } else { position };
+                let slot = if reverse {
+                    count - 1 - position
+                } else {
+                    position
+                };
                 let inside = match reverse {
                     true => run.follows(slot, slot + 1),
                     false => slot > 0 && run.follows(slot - 1, slot),
@@ -112,8 +120,10 @@ impl CpuKernel {
                 let border = &mut own[index].data[slot * row..][..row];
                 for (i, (own, arriving)) in border.iter_mut().zip(&mut arriving).enumerate() {
                     let lane = slot * run.heads + i / entries;
-                    let log: f32 =
-                        logs.iter().map(|log| log.at(index, lane, i % entries, columns)).sum();
+                    let log: f32 = logs
+                        .iter()
+                        .map(|log| log.at(index, lane, i % entries, columns))
+                        .sum();
                     let leaving = log.exp() * *arriving + *own;
                     *own = std::mem::replace(arriving, leaving);
                 }

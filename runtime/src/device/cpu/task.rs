@@ -59,12 +59,26 @@ unsafe impl Sync for Place {}
 impl Place {
     /// Memory `[major, head, entries]`.
     pub fn heads(base: *mut f32, by: Major, heads: usize, entries: usize) -> Place {
-        Place { base, by, major: heads * entries, block: 0, step: heads * entries, head: entries }
+        Place {
+            base,
+            by,
+            major: heads * entries,
+            block: 0,
+            step: heads * entries,
+            head: entries,
+        }
     }
 
     /// The same memory seen as one task's own, from its first head on.
     pub fn own(base: *mut f32, heads: usize, entries: usize) -> Place {
-        Place { base, by: Major::Slot, major: 0, block: 0, step: heads * entries, head: entries }
+        Place {
+            base,
+            by: Major::Slot,
+            major: 0,
+            block: 0,
+            step: heads * entries,
+            head: entries,
+        }
     }
 
     /// A tensor `[B, T, H, dims...]`.
@@ -77,7 +91,14 @@ impl Place {
     /// Memory with strides over batch, time and heads (and further ones).
     pub fn strided(base: *mut f32, strides: &[usize]) -> Place {
         let (major, step, head) = (strides[0], strides[1], strides[2]);
-        Place { base, by: Major::Row, major, block: 0, step, head }
+        Place {
+            base,
+            by: Major::Row,
+            major,
+            block: 0,
+            step,
+            head,
+        }
     }
 
     fn index(&self, task: &Task) -> usize {
@@ -93,9 +114,14 @@ impl Place {
         let start = if pace == Pace::Step { task.start } else { 0 };
         let lane = if per_head { task.head } else { task.group };
         let lane = if own { 0 } else { lane };
-        let at = self.major * major + self.block * task.block + self.step * start + self.head * lane;
+        let at =
+            self.major * major + self.block * task.block + self.step * start + self.head * lane;
         let head = if per_head { self.head } else { 0 };
-        [self.base.wrapping_add(at) as i64, (self.step * 4) as i64, (head * 4) as i64]
+        [
+            self.base.wrapping_add(at) as i64,
+            (self.step * 4) as i64,
+            (head * 4) as i64,
+        ]
     }
 }
 
@@ -111,17 +137,20 @@ pub(super) trait Places: Sync {
 #[derive(Default)]
 pub(super) struct Scratch(Vec<Line>);
 
+/// A cache line: only its size and alignment matter.
 #[repr(align(64))]
-#[derive(Clone, Copy)]
-struct Line([u8; 64]);
+#[derive(Clone, Copy, Default)]
+struct Line {
+    words: [u64; 8],
+}
 
 impl Scratch {
     fn at_least(&mut self, bytes: usize) -> i64 {
         let lines = bytes.div_ceil(64);
         if self.0.len() < lines {
-            self.0 = vec![Line([0; 64]); lines];
+            self.0 = vec![Line::default(); lines];
         }
-        self.0.as_mut_ptr() as i64
+        self.0.as_mut_ptr().cast::<u64>() as i64
     }
 }
 
@@ -130,7 +159,9 @@ impl Scratch {
 pub(super) fn copy_heads(task: &Task, from: (&Place, bool), to: (&Place, bool)) {
     let at = |(place, own): (&Place, bool)| {
         let lane = if own { 0 } else { task.head };
-        place.base.wrapping_add(place.major * place.index(task) + place.head * lane)
+        place
+            .base
+            .wrapping_add(place.major * place.index(task) + place.head * lane)
     };
     // SAFETY: both places hold the task's heads, `entries` apart and contiguous, and a checkpoint
     // is never a carry.
@@ -142,7 +173,13 @@ pub(super) fn call(artifact: &Artifact, task: &Task, places: &dyn Places, scratc
     let program = &artifact.program;
     let bytes = artifact.code.scratch_bytes();
     let mut words = vec![task.len as i64, task.heads as i64, scratch.at_least(bytes)];
-    for PortDecl { role, pace, per_head, .. } in &program.ports {
+    for PortDecl {
+        role,
+        pace,
+        per_head,
+        ..
+    } in &program.ports
+    {
         let (place, own) = places.port(*role);
         words.extend(place.words(task, *pace, *per_head, own));
     }

@@ -43,7 +43,11 @@ impl CpuKernel {
         outputs: bool,
         kept: Option<&[Place]>,
     ) -> Result<(), Error> {
-        let phase = if outputs { Phase::Forward } else { Phase::Entering };
+        let phase = if outputs {
+            Phase::Forward
+        } else {
+            Phase::Entering
+        };
         let artifact = self.artifact(phase, run.plan.chunk)?;
         self.each(&run.sequence_tasks(), |scratch, task| {
             let mut buffers = self.own_buffers(task, run.plan.window);
@@ -53,7 +57,11 @@ impl CpuKernel {
                     let (from, _) = bound.carry(CarryRole::State(i as u32));
                     copy_heads(&window, (&from, false), (to, false));
                 }
-                let places = Windowed { bound, entering: &entering, states: &[] };
+                let places = Windowed {
+                    bound,
+                    entering: &entering,
+                    states: &[],
+                };
                 call(&artifact, &window, &places, scratch);
             }
         });
@@ -73,7 +81,11 @@ impl CpuKernel {
                 for (from, to) in kept.iter().zip(&states) {
                     copy_heads(&window, (from, false), (to, true));
                 }
-                let places = Windowed { bound, entering: &entering, states: &states };
+                let places = Windowed {
+                    bound,
+                    entering: &entering,
+                    states: &states,
+                };
                 call(&rebuild, &window, &places, scratch);
                 call(&artifact, &window, &places, scratch);
             }
@@ -83,7 +95,9 @@ impl CpuKernel {
 
     fn own_buffers(&self, task: &Task, count: usize) -> Vec<Vec<f32>> {
         let states = self.recurrence().states.iter();
-        states.map(|port| vec![0.0; count * task.heads * self.entries(port)]).collect()
+        states
+            .map(|port| vec![0.0; count * task.heads * self.entries(port)])
+            .collect()
     }
 
     fn own_places(&self, buffers: &mut [Vec<f32>], task: &Task) -> Vec<Place> {
