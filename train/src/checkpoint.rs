@@ -97,7 +97,10 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes = fs::read(path).map_err(|e| Error::file(path, e))?;
         let damaged = |e: &dyn ToString| {
-            Error::file(path, format!("no checkpoint of this program: {}", e.to_string()))
+            Error::file(
+                path,
+                format!("no checkpoint of this program: {}", e.to_string()),
+            )
         };
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
         let header = metadata.metadata().as_ref().and_then(|m| m.get(ENTRY));
@@ -116,7 +119,9 @@ impl Checkpoint {
         for (name, view) in all {
             if view.dtype() != Dtype::F32 {
                 let given = view.dtype();
-                return Err(damaged(&format!("tensor `{name}` holds {given:?}, expected F32")));
+                return Err(damaged(&format!(
+                    "tensor `{name}` holds {given:?}, expected F32"
+                )));
             }
             let value = Tensor {
                 shape: view.shape().to_vec(),
@@ -161,6 +166,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     file.sync_all().map_err(fail)?;
     fs::rename(&beside, path).map_err(fail)?;
     #[cfg(unix)]
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(fail)?;
     Ok(())
 }

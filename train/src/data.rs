@@ -43,9 +43,12 @@ impl Text {
 
     /// A fingerprint of the training part (FNV-1a): a run is resumed on the text it began with.
     pub fn fingerprint(&self) -> String {
-        let hash = self.train.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| {
-            (hash ^ byte as u64).wrapping_mul(0x100_0000_01b3)
-        });
+        let hash = self
+            .train
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| {
+                (hash ^ byte as u64).wrapping_mul(0x100_0000_01b3)
+            });
         format!("{} bytes, {hash:016x}", self.train.len())
     }
 }
@@ -88,7 +91,9 @@ impl Windows {
                 }
             };
             let window = &bytes[at..at + self.length + 1];
-            batch.inputs.extend(window[..self.length].iter().map(|&b| b as u32));
+            batch
+                .inputs
+                .extend(window[..self.length].iter().map(|&b| b as u32));
             batch.targets.extend(window[1..].iter().map(|&b| b as u32));
         }
         Ok(batch)

@@ -85,7 +85,9 @@ pub fn by_position(
     while at < length {
         let size = segment.min(length - at);
         let read = |shift: usize| -> Vec<u32> {
-            let windows = starts.iter().map(|start| &text[start + at + shift..][..size]);
+            let windows = starts
+                .iter()
+                .map(|start| &text[start + at + shift..][..size]);
             windows.flatten().map(|&byte| byte as u32).collect()
         };
         let (logits, after) = model.forward(&read(0), [batch, size], states.take())?;
@@ -97,8 +99,13 @@ pub fn by_position(
         at += size;
         each(batch * size);
     }
-    let widths = edges.iter().scan(0, |left, &edge| Some(edge - std::mem::replace(left, edge)));
-    let loss = sums.iter().zip(widths).map(|(sum, width)| sum / (width * batch) as f64);
+    let widths = edges
+        .iter()
+        .scan(0, |left, &edge| Some(edge - std::mem::replace(left, edge)));
+    let loss = sums
+        .iter()
+        .zip(widths)
+        .map(|(sum, width)| sum / (width * batch) as f64);
     Ok(ByPosition {
         loss: loss.collect(),
         positions: edges,

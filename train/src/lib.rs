@@ -3,7 +3,9 @@
 #![deny(missing_docs)]
 
 pub mod checkpoint;
+pub mod corpus;
 pub mod data;
+pub mod demo;
 mod error;
 pub mod eval;
 pub mod initial_state;
@@ -11,8 +13,10 @@ pub mod metrics;
 pub mod models;
 pub mod op;
 pub mod optimizer;
+pub mod plot;
 pub mod report;
 pub mod rng;
+pub mod runs;
 pub mod schedule;
 #[cfg(test)]
 mod sequential;

@@ -95,12 +95,19 @@ impl AdamW {
                 return weight;
             };
             let Moments { first, second } =
-                self.moments.entry(name.to_string()).or_insert_with(|| Moments {
-                    first: Tensor::full(&weight.shape, 0.0),
-                    second: Tensor::full(&weight.shape, 0.0),
-                });
+                self.moments
+                    .entry(name.to_string())
+                    .or_insert_with(|| Moments {
+                        first: Tensor::full(&weight.shape, 0.0),
+                        second: Tensor::full(&weight.shape, 0.0),
+                    });
             let decayed = weight.shape.len() >= 2;
-            let keep = 1.0 - if decayed { (rate * weight_decay) as f32 } else { 0.0 };
+            let keep = 1.0
+                - if decayed {
+                    (rate * weight_decay) as f32
+                } else {
+                    0.0
+                };
             let moments = first.data.iter_mut().zip(&mut second.data);
             for ((w, g), (m, v)) in weight.data.iter_mut().zip(gradient.data).zip(moments) {
                 let g = g * shrink;

@@ -59,21 +59,29 @@ impl fmt::Display for Report {
         let arms = self.arms();
         writeln!(f, "perplexity by position, {}", self.text)?;
         write!(f, "{:>16}", "position")?;
-        arms.iter().try_for_each(|(name, _)| write!(f, "{name:>20}"))?;
+        arms.iter()
+            .try_for_each(|(name, _)| write!(f, "{name:>20}"))?;
         writeln!(f)?;
         let mut left = 1;
         for (i, &edge) in self.positions.iter().enumerate() {
             write!(f, "{:>16}", format!("{left} - {edge}"))?;
-            arms.iter().try_for_each(|(_, arm)| write!(f, "{:>20.3}", arm.loss[i].exp()))?;
-            let mark = if edge == self.train_length { "  <- training length" } else { "" };
+            arms.iter()
+                .try_for_each(|(_, arm)| write!(f, "{:>20.3}", arm.loss[i].exp()))?;
+            let mark = if edge == self.train_length {
+                "  <- training length"
+            } else {
+                ""
+            };
             writeln!(f, "{mark}")?;
             left = edge + 1;
         }
         write!(f, "{:>16}", "tokens")?;
-        arms.iter().try_for_each(|(_, arm)| write!(f, "{:>20}", arm.tokens_seen))?;
+        arms.iter()
+            .try_for_each(|(_, arm)| write!(f, "{:>20}", arm.tokens_seen))?;
         writeln!(f)?;
         write!(f, "{:>16}", "seconds")?;
-        arms.iter().try_for_each(|(_, arm)| write!(f, "{:>20.1}", arm.seconds))?;
+        arms.iter()
+            .try_for_each(|(_, arm)| write!(f, "{:>20.1}", arm.seconds))?;
         writeln!(f)
     }
 }

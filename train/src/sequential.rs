@@ -1,9 +1,26 @@
 //! Mamba-2 one step after another, forward and backward: the tests' own kernel, so that what the
 //! tests of this crate say does not depend on a compiler being right.
 
+use baton_ir::recurrence::Recurrence;
 use baton_runtime::tensor::contiguous;
-use baton_runtime::{Call, Error, Forward, Gradients, Kernel, Saved, Tensor, View};
+use baton_runtime::{
+    Call, Device, Error, Forward, Gradients, Kernel, Options, Saved, Tensor, View,
+};
 use rayon::prelude::*;
+use std::sync::Arc;
+
+/// The tests' own device; it runs mamba2 only.
+pub struct Sequential;
+
+impl Device for Sequential {
+    fn name(&self) -> &str {
+        "sequential"
+    }
+
+    fn load(&self, _: &Recurrence, _: &[usize], _: &Options) -> Result<Arc<dyn Kernel>, Error> {
+        Ok(Arc::new(Mamba2))
+    }
+}
 
 /// mamba2 with states [N, P].
 pub struct Mamba2;

@@ -65,7 +65,9 @@ impl InitialState for StatePassing {
 
     fn carried(&self) -> Vec<(String, Tensor)> {
         let parts = self.carried.iter();
-        parts.flat_map(|(part, states)| named(&part.to_string(), states)).collect()
+        parts
+            .flat_map(|(part, states)| named(&part.to_string(), states))
+            .collect()
     }
 
     fn restore(&mut self, carried: Vec<(String, Tensor)>) -> Result<(), Error> {
@@ -82,14 +84,22 @@ impl InitialState for StatePassing {
                 return Err(unknown(&name));
             };
             let key = words.next().ok_or_else(|| unknown(&name))?.to_string();
-            found.entry(part).or_default().entry(layer).or_default().insert(key, tensor);
+            found
+                .entry(part)
+                .or_default()
+                .entry(layer)
+                .or_default()
+                .insert(key, tensor);
         }
         let layer = |mut states: BTreeMap<String, Tensor>| HostState {
             conv: states.remove("conv"),
             recurrence: states.into_values().collect(),
         };
         let part = |layers: BTreeMap<usize, _>| layers.into_values().map(layer).collect();
-        self.carried = found.into_iter().map(|(i, layers)| (i, part(layers))).collect();
+        self.carried = found
+            .into_iter()
+            .map(|(i, layers)| (i, part(layers)))
+            .collect();
         Ok(())
     }
 }
@@ -136,9 +146,15 @@ mod tests {
         assert_eq!(first[0], first[1]);
         assert_eq!(first[0].conv, None);
         let sequences = first[0].recurrence[0].data.chunks(6);
-        let zeroed = sequences.clone().filter(|s| s.iter().all(|v| *v == 0.0)).count();
+        let zeroed = sequences
+            .clone()
+            .filter(|s| s.iter().all(|v| *v == 0.0))
+            .count();
         assert!((1..15).contains(&zeroed), "{zeroed} of 50 at p = 0.1");
-        assert_eq!(sequences.filter(|s| s.iter().all(|v| *v == 1.0)).count(), 50 - zeroed);
+        assert_eq!(
+            sequences.filter(|s| s.iter().all(|v| *v == 1.0)).count(),
+            50 - zeroed
+        );
     }
 
     #[test]
@@ -151,7 +167,9 @@ mod tests {
         other.restore(policy.carried()).unwrap();
         assert_eq!(draw(&mut other, 5), draw(&mut policy, 5));
         assert_eq!(other.carried(), policy.carried());
-        let error = other.restore(vec![("x.y".into(), Tensor::full(&[1], 0.0))]).unwrap_err();
+        let error = other
+            .restore(vec![("x.y".into(), Tensor::full(&[1], 0.0))])
+            .unwrap_err();
         assert!(error.to_string().starts_with("`x.y` is no carried state"));
     }
 }

@@ -15,7 +15,6 @@ use burn::tensor::Device;
 
 /// A Mamba-2 block.
 #[derive(Module, Debug)]
-#[allow(non_snake_case)]
 pub struct Mamba2 {
     /// [D] to z [H P], x [H P], b [G N], c [G N], dt [H].
     pub in_proj: Linear,

@@ -9,6 +9,7 @@ mod config;
 mod gla;
 mod layers;
 mod lm;
+#[allow(non_snake_case)] // weights are called as in published checkpoints
 mod mamba2;
 mod parameters;
 mod states;

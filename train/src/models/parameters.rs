@@ -100,7 +100,9 @@ pub fn parameters(model: &LanguageModel) -> Vec<Parameter> {
 
 /// The gradient of every weight that has one, in the order of the model; taken out of `from`.
 pub fn gradients(model: &LanguageModel, from: &mut Gradients) -> Vec<Parameter> {
-    collect(model, Some(from), &mut |_, gradient| gradient.map(|g| g.to_host()))
+    collect(model, Some(from), &mut |_, gradient| {
+        gradient.map(|g| g.to_host())
+    })
 }
 
 /// What an update does with a weight: its name and value to the new value, of the same shape.

@@ -3,25 +3,11 @@
 
 use super::*;
 use crate::op::{Value, cross_entropy};
-use crate::sequential;
-use baton_ir::recurrence::Recurrence;
-use baton_runtime::{Device, Error, Kernel, Options, Tensor};
+use crate::sequential::Sequential;
+use baton_runtime::Tensor;
 use burn::module::Module;
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-/// The tests' own device; it runs mamba2 only.
-struct Sequential;
-
-impl Device for Sequential {
-    fn name(&self) -> &str {
-        "sequential"
-    }
-    fn load(&self, _: &Recurrence, _: &[usize], _: &Options) -> Result<Arc<dyn Kernel>, Error> {
-        Ok(Arc::new(sequential::Mamba2))
-    }
-}
 
 const CHECKPOINT: &[u8] = include_bytes!("../../tests/golden/mamba2_hf.safetensors");
 const GOLDEN: &[u8] = include_bytes!("../../tests/golden/mamba2_hf_golden.safetensors");
@@ -113,7 +99,10 @@ fn logits_and_states_are_the_published_ones() {
     assert!(relative(&logits, &tensor(&golden, "logits_f64")) < 2e-6);
     for (layer, state) in states.iter().enumerate() {
         let want = swapped(&tensor(&golden, &format!("whole.ssm.{layer}")));
-        assert!(relative(&state.to_host().recurrence[0], &want) < 2e-6, "layer {layer}");
+        assert!(
+            relative(&state.to_host().recurrence[0], &want) < 2e-6,
+            "layer {layer}"
+        );
         // Theirs is [B, C, 4] with the current input last; ours [B, 3, C].
         let conv = tensor(&golden, &format!("whole.conv.{layer}"));
         let (b, c) = (conv.shape[0], conv.shape[1]);
@@ -131,7 +120,10 @@ fn a_run_from_a_given_state_is_the_published_one() {
     let (model, golden, ids, shape) = published();
     let first = (0..3).map(|layer| {
         let state = swapped(&tensor(&golden, &format!("rand_h0.{layer}")));
-        LayerState::from_host(HostState { recurrence: vec![state], conv: None })
+        LayerState::from_host(HostState {
+            recurrence: vec![state],
+            conv: None,
+        })
     });
     let (logits, states) = model
         .valid()
@@ -163,7 +155,12 @@ fn segments_with_their_states_are_the_whole() {
     let tail = whole.slice([0..batch, cut..time]);
     let host = |t| Value::new(t).unwrap().to_host();
     assert!(relative(&host(second), &host(tail)) < 1e-6);
-    assert!(relative(&end[2].to_host().recurrence[0], &last[2].to_host().recurrence[0]) < 1e-6);
+    assert!(
+        relative(
+            &end[2].to_host().recurrence[0],
+            &last[2].to_host().recurrence[0]
+        ) < 1e-6
+    );
 }
 
 #[test]

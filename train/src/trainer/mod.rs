@@ -43,6 +43,20 @@ pub struct TrainConfig {
     pub seed: u64,
 }
 
+impl TrainConfig {
+    /// The configuration that a checkpoint, read from `path`, was made by.
+    pub fn of(checkpoint: &Checkpoint, path: &Path) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Identity {
+            config: TrainConfig,
+        }
+        let identity = serde_json::from_str::<Identity>(&checkpoint.config);
+        let identity = identity
+            .map_err(|e| Error::file(path, format!("its configuration cannot be read: {e}")))?;
+        Ok(identity.config)
+    }
+}
+
 /// What one step tells.
 #[derive(Clone, Debug, Serialize)]
 pub struct StepReport {
@@ -265,23 +279,26 @@ impl<'a> Trainer<'a> {
     }
 
     /// Steps until the schedule ends, with progress, metrics and checkpoints; `each` sees every
-    /// step. Returns the last loss.
+    /// step. Returns the last step's loss.
     pub fn run(
         &mut self,
         options: &RunOptions,
         each: &mut dyn FnMut(&StepReport),
-    ) -> Result<f32, Error> {
+    ) -> Result<Option<f32>, Error> {
         let steps = self.config.schedule.steps;
         let mut metrics = match &options.folder {
-            Some(folder) => Some(Metrics::open(&folder.join("metrics.jsonl"), self.progress.step)?),
+            Some(folder) => Some(Metrics::open(
+                &folder.join("metrics.jsonl"),
+                self.progress.step,
+            )?),
             None => None,
         };
         let bar = bar(options.title.as_deref(), steps, self.progress.step);
         let begun = (Instant::now(), self.progress.tokens);
-        let mut last = f32::NAN;
+        let mut last = None;
         while self.progress.step < steps {
             let report = self.step()?;
-            last = report.loss;
+            last = Some(report.loss);
             let speed = (report.tokens - begun.1) as f64 / begun.0.elapsed().as_secs_f64();
             bar.set_message(format!("loss {:.3}  {speed:.0} tokens/s", report.loss));
             bar.inc(1);
@@ -349,3 +366,6 @@ fn difference(stored: &str, now: &str) -> Option<String> {
         _ => (stored != now).then(|| format!("{stored} there, {now} now")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! Whole runs as one call each: what the verbs `train`, `post-train` and `eval` do.
+//!
+//! A run lives in a folder. Begun again with the same configuration it resumes at its last
+//! checkpoint; with another it is refused, and nothing is overwritten.
+
+use crate::Error;
+use crate::checkpoint::{Checkpoint, Progress};
+use crate::data::Text;
+use crate::eval::{ByPosition, PositionOptions, by_position};
+use crate::initial_state::InitialStateConfig;
+use crate::models::{self, LanguageModel};
+use crate::schedule::Schedule;
+use crate::trainer::{CHECKPOINT, RunOptions, TrainConfig, Trainer};
+use baton_runtime::Device;
+use burn::module::Module;
+use indicatif::ProgressBar;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Where a run lives, and what it shows.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Folder of its checkpoint and metrics.
+    pub folder: PathBuf,
+    /// Steps between checkpoints; 0 writes one at the end only.
+    pub checkpoint_every: u64,
+    /// What the progress bar is called; no bar when absent.
+    pub title: Option<String>,
+}
+
+/// What a run ended with.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ended {
+    /// The last step's mean nats per token; absent when no step was left to do.
+    pub loss: Option<f32>,
+    /// How far it has come.
+    pub progress: Progress,
+    /// Its checkpoint.
+    pub checkpoint: PathBuf,
+}
+
+/// A post-training: what differs from the run that it begins from.
+#[derive(Clone, Debug)]
+pub struct PostTraining {
+    /// Where sequences begin.
+    pub initial_state: InitialStateConfig,
+    /// Its steps.
+    pub steps: u64,
+    /// Its peak rate over that of the first training; a tenth as published.
+    pub rate_share: f64,
+    /// Of all random choices.
+    pub seed: u64,
+}
+
+impl PostTraining {
+    /// The configuration of a post-training of `base`.
+    pub fn config(&self, base: &TrainConfig) -> TrainConfig {
+        TrainConfig {
+            schedule: Schedule {
+                peak: base.schedule.peak * self.rate_share,
+                warmup: self.steps / 10,
+                steps: self.steps,
+                floor: base.schedule.floor,
+            },
+            initial_state: self.initial_state.clone(),
+            seed: self.seed,
+            ..base.clone()
+        }
+    }
+}
+
+/// Trains from fresh weights, or resumes.
+pub fn train(
+    config: &TrainConfig,
+    text: &Text,
+    place: &Place,
+    device: &dyn Device,
+) -> Result<Ended, Error> {
+    go(begin(config, text, place, device, None)?, place)
+}
+
+/// Trains from the weights of a checkpoint, or resumes.
+pub fn post_train(
+    from: &Path,
+    post: &PostTraining,
+    text: &Text,
+    place: &Place,
+    device: &dyn Device,
+) -> Result<Ended, Error> {
+    let base = Checkpoint::read(from)?;
+    let config = post.config(&TrainConfig::of(&base, from)?);
+    go(begin(&config, text, place, device, Some(base))?, place)
+}
+
+/// The model of a checkpoint, without a graph, and the configuration that it was trained by.
+pub fn model(path: &Path, device: &dyn Device) -> Result<(LanguageModel, TrainConfig), Error> {
+    let checkpoint = Checkpoint::read(path)?;
+    let config = TrainConfig::of(&checkpoint, path)?;
+    let fresh = LanguageModel::new(&config.model, device, config.seed)?;
+    let model = models::load(fresh, checkpoint.weights).map_err(|e| Error::file(path, e))?;
+    Ok((model.valid(), config))
+}
+
+/// Perplexity by position of a checkpoint on `text`, `length` tokens of each of `sequences`.
+pub fn evaluate(
+    checkpoint: &Path,
+    text: &[u8],
+    length: usize,
+    sequences: usize,
+    title: Option<&str>,
+    device: &dyn Device,
+) -> Result<ByPosition, Error> {
+    let (model, config) = model(checkpoint, device)?;
+    let options = PositionOptions {
+        train_length: config.train_length,
+        length,
+        sequences,
+        segment: 256,
+    };
+    let bar = match title {
+        Some(title) => ProgressBar::new((length * sequences) as u64).with_prefix(title.to_string()),
+        None => ProgressBar::hidden(),
+    };
+    let result = by_position(&model, text, &options, &mut |tokens| bar.inc(tokens as u64))?;
+    bar.finish_and_clear();
+    Ok(result)
+}
+
+fn begin<'a>(
+    config: &TrainConfig,
+    text: &'a Text,
+    place: &Place,
+    device: &dyn Device,
+    base: Option<Checkpoint>,
+) -> Result<Trainer<'a>, Error> {
+    let stored = place.folder.join(CHECKPOINT);
+    if stored.exists() {
+        return Trainer::resume(config.clone(), device, text, &stored);
+    }
+    match base {
+        Some(base) => {
+            Trainer::continue_from(config.clone(), device, text, base.weights, &base.progress)
+        }
+        None => Trainer::new(config.clone(), device, text),
+    }
+}
+
+fn go(mut trainer: Trainer<'_>, place: &Place) -> Result<Ended, Error> {
+    let options = RunOptions {
+        folder: Some(place.folder.clone()),
+        checkpoint_every: place.checkpoint_every,
+        title: place.title.clone(),
+    };
+    let loss = trainer.run(&options, &mut |_| {})?;
+    Ok(Ended {
+        loss,
+        progress: trainer.progress().clone(),
+        checkpoint: place.folder.join(CHECKPOINT),
+    })
+}
