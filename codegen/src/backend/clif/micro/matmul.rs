@@ -64,7 +64,7 @@ pub unsafe fn matmul<V: Vector>(p: &Product, shape: Shape) {
     unsafe {
         if p.m == 1 {
             while n + 4 * V::WIDTH <= p.n {
-                rows::<V, 4>(p, shape, n);
+                single_row::<V>(p, shape, n);
                 n += 4 * V::WIDTH;
             }
         }
@@ -79,7 +79,39 @@ pub unsafe fn matmul<V: Vector>(p: &Product, shape: Shape) {
     }
 }
 
-/// A panel of NV vectors of columns.
+/// Four vectors of columns of a product of one row.
+#[inline(always)]
+unsafe fn single_row<V: Vector>(p: &Product, shape: Shape, n: usize) {
+    let last = match shape {
+        Shape::LowerA => p.k.min(1),
+        Shape::LowerC if n > 0 => 0,
+        _ => p.k,
+    };
+    // SAFETY: columns n..n + 4 * WIDTH are inside.
+    unsafe {
+        let at = |i: usize| n + i * V::WIDTH;
+        let mut sum = [V::zero(); 4];
+        if !p.add.is_null() && (last > 0 || p.k == 0) {
+            for (i, x) in sum.iter_mut().enumerate() {
+                *x = V::load(p.add.add(at(i)));
+            }
+        }
+        let [mut s, mut t, mut u, mut v] = sum;
+        for k in 0..last {
+            let left = V::splat(*p.a.add(k * p.a_col));
+            let b = p.b.add(k * p.b_row);
+            s = left.fma(V::load(b.add(at(0))), s);
+            t = left.fma(V::load(b.add(at(1))), t);
+            u = left.fma(V::load(b.add(at(2))), u);
+            v = left.fma(V::load(b.add(at(3))), v);
+        }
+        for (i, x) in [s, t, u, v].into_iter().enumerate() {
+            x.store(p.c.add(at(i)));
+        }
+    }
+}
+
+/// A panel of NV (one or two) vectors of columns.
 #[inline(always)]
 unsafe fn rows<V: Vector, const NV: usize>(p: &Product, shape: Shape, n: usize) {
     let mut m = 0;
@@ -165,10 +197,6 @@ unsafe fn load<V: Vector, const NV: usize>(p: *const f32) -> [V; NV] {
         if NV > 1 {
             row[1] = V::load(p.add(V::WIDTH));
         }
-        if NV > 2 {
-            row[2] = V::load(p.add(2 * V::WIDTH));
-            row[3] = V::load(p.add(3 * V::WIDTH));
-        }
         row
     }
 }
@@ -181,10 +209,6 @@ unsafe fn fma<V: Vector, const NV: usize>(a: V, b: [V; NV], mut sum: [V; NV]) ->
         if NV > 1 {
             sum[1] = a.fma(b[1], sum[1]);
         }
-        if NV > 2 {
-            sum[2] = a.fma(b[2], sum[2]);
-            sum[3] = a.fma(b[3], sum[3]);
-        }
         sum
     }
 }
@@ -196,10 +220,6 @@ unsafe fn store<V: Vector, const NV: usize>(row: [V; NV], p: *mut f32) {
         row[0].store(p);
         if NV > 1 {
             row[1].store(p.add(V::WIDTH));
-        }
-        if NV > 2 {
-            row[2].store(p.add(2 * V::WIDTH));
-            row[3].store(p.add(3 * V::WIDTH));
         }
     }
 }
