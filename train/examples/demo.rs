@@ -4,6 +4,7 @@ use baton_runtime::device::cpu::Cpu;
 use baton_train::demo::{DemoOptions, run};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    baton_train::memory::keep();
     let folder = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "target/demo".into());

@@ -47,7 +47,7 @@ impl DemoOptions {
             folder: folder.into(),
             text: None,
             seed: 1,
-            steps: 1800,
+            steps: 1000,
             post_steps: 300,
             length: 4096,
             sequences: 64,

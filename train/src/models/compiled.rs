@@ -1,55 +1,68 @@
 //! A recurrence compiled for a block: what a module holds instead of a parameter.
 
 use crate::Error;
-use crate::op::{Given, Returned, Value, apply_values};
+use crate::op::{self, Burn, Value};
+use baton_runtime::typed::{Definition, Fields};
 use baton_runtime::{Device, Kernel, Options};
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A kernel with the name and the number of states of its recurrence.
-#[derive(Clone)]
-pub struct Compiled {
-    name: String,
-    states: usize,
+/// A kernel of `D`.
+pub struct Compiled<D: Definition> {
     kernel: Arc<dyn Kernel>,
+    definition: PhantomData<fn() -> D>,
 }
 
-impl fmt::Debug for Compiled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Compiled({})", self.name)
+impl<D: Definition> Clone for Compiled<D> {
+    fn clone(&self) -> Self {
+        Compiled {
+            kernel: self.kernel.clone(),
+            definition: PhantomData,
+        }
     }
 }
 
-impl Compiled {
-    /// Loads the recurrence of `text` with dims of `sizes` on `device`.
-    pub fn new(device: &dyn Device, text: &str, sizes: &[usize]) -> Result<Self, Error> {
-        let recurrence = baton_ir::text::parse(text).map_err(baton_runtime::Error::Invalid)?;
-        let kernel = device.load(&recurrence, sizes, &Options::default())?;
+impl<D: Definition> fmt::Debug for Compiled<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Compiled({})", D::NAME)
+    }
+}
+
+impl<D: Definition> Compiled<D> {
+    /// Loads it for dims of `sizes` on `device`.
+    pub fn new(device: &dyn Device, sizes: D::Sizes) -> Result<Self, Error> {
         Ok(Compiled {
-            name: recurrence.name.clone(),
-            states: recurrence.states.len(),
-            kernel,
+            kernel: device.load(D::recurrence(), &sizes.into(), &Options::default())?,
+            definition: PhantomData,
         })
     }
 
-    /// Applies it; everything given may require gradients.
+    /// Applies it, from states that [`LayerState`](super::LayerState) holds (absent: zero);
+    /// returns the outputs and the states after them.
     pub fn apply(
         &self,
-        inputs: Vec<Value>,
-        params: Vec<Value>,
+        inputs: D::Inputs<Burn>,
+        params: D::Params<Burn>,
         states: Option<Vec<Value>>,
-    ) -> Result<Returned, Error> {
-        let given = Given {
-            inputs,
-            params,
-            states,
-            cu_seqlens: None,
-        };
-        apply_values(&self.kernel, self.states, given)
-    }
-
-    /// The kernel itself, for the typed interface of [`op::apply`](crate::op::apply).
-    pub fn kernel(&self) -> &Arc<dyn Kernel> {
-        &self.kernel
+    ) -> Result<(D::Outputs<Burn>, Vec<Value>), Error> {
+        let expected = <D::States<Burn> as Fields<Burn>>::NAMES;
+        if let Some(states) = &states
+            && states.len() != expected.len()
+        {
+            return Err(Error::Tensor(format!(
+                "{} states given to `{}`, expected {expected:?}",
+                states.len(),
+                D::NAME
+            )));
+        }
+        let states = states.map(|states| Fields::from_vec(states.into_iter().map(Ok).collect()));
+        let run = op::apply::<D>(&self.kernel, inputs, params, states)?;
+        let states = run
+            .states
+            .into_vec()
+            .into_iter()
+            .collect::<Result<_, _>>()?;
+        Ok((run.outputs, states))
     }
 }

@@ -8,11 +8,13 @@ use super::{Compiled, GlaConfig, LayerState, Linear, RmsNorm, layers::parameter}
 use crate::Error;
 use crate::op::{Value, split};
 use crate::rng::Rng;
-use baton_ir::builtin;
+use baton_macros::recurrence;
 use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::Device;
 use burn::tensor::activation::{log_sigmoid, silu};
+
+recurrence!(file = "../ir/recurrences/gla.rec");
 
 /// A gated-linear-attention block.
 #[derive(Module, Debug)]
@@ -32,7 +34,7 @@ pub struct Gla {
     #[module(skip)]
     config: GlaConfig,
     #[module(skip)]
-    recurrence: Compiled,
+    attention: Compiled<gla::Definition>,
 }
 
 impl Gla {
@@ -47,7 +49,6 @@ impl Gla {
     ) -> Result<Self, Error> {
         let keys = config.num_heads * config.key_dim;
         let values = config.num_heads * config.value_dim;
-        let text = builtin::text("gla").expect("gla is built in");
         Ok(Gla {
             in_proj: Linear::new(hidden, 2 * (keys + values), 1.0, rng, device),
             gk_down: Linear::new(hidden, config.gate_rank, 1.0, rng, device),
@@ -56,7 +57,13 @@ impl Gla {
             norm: RmsNorm::new(config.value_dim, eps, device),
             out_proj: Linear::new(values, hidden, 1.0, rng, device),
             config: config.clone(),
-            recurrence: Compiled::new(target, text, &[config.key_dim, config.value_dim])?,
+            attention: Compiled::new(
+                target,
+                gla::Sizes {
+                    K: config.key_dim,
+                    V: config.value_dim,
+                },
+            )?,
         })
     }
 
@@ -77,19 +84,27 @@ impl Gla {
         let bias = self.gk_bias.val().reshape([1, 1, h * k]);
         let decay = self.gk_up.forward(self.gk_down.forward(u.clone())) + bias;
         let decay = log_sigmoid(decay) / gate_normalizer;
-        let mut inputs = split(
+        let parts = split(
             self.in_proj.forward(u),
             &[&[h, k], &[h, k], &[h, v], &[h * v]],
         )?;
-        let gate = inputs.remove(3).tensor::<3>()?;
-        inputs.push(Value::new(decay.reshape([batch, time, h, k]))?);
-        let mut run = self
-            .recurrence
-            .apply(inputs, Vec::new(), state.map(|s| s.recurrence))?;
-        let o = self.norm.forward(run.outputs.remove(0).tensor::<4>()?)?;
+        let [q, key, value, gate] =
+            <[Value; 4]>::try_from(parts).expect("split gives as many parts as were asked for");
+        let gate = gate.tensor::<3>()?;
+        let (outputs, recurrence) = self.attention.apply(
+            gla::Inputs {
+                q: q.tensor()?,
+                k: key.tensor()?,
+                v: value.tensor()?,
+                g: decay.reshape([batch, time, h, k]),
+            },
+            gla::Params::default(),
+            state.map(|s| s.recurrence),
+        )?;
+        let o = self.norm.forward(outputs.o)?;
         let o = o.reshape([batch, time, h * v]) * silu(gate);
         let state = LayerState {
-            recurrence: run.states,
+            recurrence,
             conv: None,
         };
         Ok((self.out_proj.forward(o), state))

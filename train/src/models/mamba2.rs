@@ -8,10 +8,24 @@ use super::{Compiled, Conv1d, LayerState, Linear, Mamba2Config, RmsNorm, layers:
 use crate::Error;
 use crate::op::{Value, causal_conv, gated_rms_norm, split};
 use crate::rng::Rng;
-use baton_ir::builtin;
+use baton_macros::recurrence;
 use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::Device;
+
+recurrence! {
+    /// State-space duality, as the built-in of this name says it.
+    recurrence mamba2 {
+        dims   { N, P }
+        inputs { x: [P], b: [N] per group, c: [N] per group, dt: [] }
+        params { a_log: [], d: [], dt_bias: [] }
+        state  { S: [N, P] }
+
+        let delta = softplus(dt + dt_bias);
+        S = exp(-exp(a_log) * delta) * S + outer(b, delta * x);
+        output y: [P] = dot(c, S) + d * x;
+    }
+}
 
 /// A Mamba-2 block.
 #[derive(Module, Debug)]
@@ -33,7 +47,7 @@ pub struct Mamba2 {
     #[module(skip)]
     sizes: Sizes,
     #[module(skip)]
-    recurrence: Compiled,
+    ssd: Compiled<mamba2::Definition>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +76,6 @@ impl Mamba2 {
         };
         let inner = config.intermediate(hidden);
         let conv = inner + 2 * sizes.groups * sizes.state;
-        let text = builtin::text("mamba2").expect("mamba2 is built in");
         let shrink = match config.rescale_prenorm_residual {
             true => 1.0 / (layers as f64).sqrt(),
             false => 1.0,
@@ -81,7 +94,13 @@ impl Mamba2 {
             norm: RmsNorm::new(inner, eps, device),
             out_proj: Linear::new(inner, hidden, shrink, rng, device),
             sizes,
-            recurrence: Compiled::new(target, text, &[sizes.state, sizes.head_dim])?,
+            ssd: Compiled::new(
+                target,
+                mamba2::Sizes {
+                    N: sizes.state,
+                    P: sizes.head_dim,
+                },
+            )?,
         })
     }
 
@@ -117,21 +136,29 @@ impl Mamba2 {
             xbc,
             &[&[heads, head_dim], &[groups, n], &[groups, n]],
         )?);
-        let params = [&self.A_log, &self.D, &self.dt_bias].map(|param| Value::new(param.val()));
-        let mut run = self.recurrence.apply(
-            vec![x, b, c, dt],
-            params.into_iter().collect::<Result<_, _>>()?,
+        let (outputs, recurrence) = self.ssd.apply(
+            mamba2::Inputs {
+                x: x.tensor()?,
+                b: b.tensor()?,
+                c: c.tensor()?,
+                dt: dt.tensor()?,
+            },
+            mamba2::Params {
+                a_log: self.A_log.val(),
+                d: self.D.val(),
+                dt_bias: self.dt_bias.val(),
+            },
             recurrence,
         )?;
         let y = gated_rms_norm(
-            run.outputs.remove(0).tensor::<4>()?,
+            outputs.y,
             z.tensor()?,
             self.norm.weight.val(),
             inner / groups,
             self.norm.eps(),
         )?;
         let state = LayerState {
-            recurrence: run.states,
+            recurrence,
             conv: Some(Value::new(conv)?),
         };
         Ok((self.out_proj.forward(y), state))

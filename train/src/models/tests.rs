@@ -202,3 +202,11 @@ fn wrong_weights_are_refused_by_name() {
         assert!(error.contains(part), "{error}");
     }
 }
+
+#[test]
+fn the_recurrence_said_here_is_the_built_in() {
+    use baton_runtime::typed::Definition;
+    let built_in = baton_ir::builtin::text("mamba2").unwrap();
+    let built_in = baton_ir::text::parse(built_in).unwrap();
+    assert_eq!(super::mamba2::mamba2::Definition::recurrence(), &built_in);
+}
