@@ -38,3 +38,9 @@ impl From<baton_runtime::Error> for Failure {
         Failure::Message(error.to_string())
     }
 }
+
+impl From<baton_train::Error> for Failure {
+    fn from(error: baton_train::Error) -> Self {
+        Failure::Message(error.to_string())
+    }
+}

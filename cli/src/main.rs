@@ -10,15 +10,19 @@
 mod archive;
 mod bench;
 mod check;
+mod demo;
 mod derive;
 mod device;
+mod eval;
 mod failure;
 mod output;
+mod post_train;
 mod print;
 mod run;
 mod schedule;
 mod shape;
 mod source;
+mod train;
 
 use clap::{Parser, Subcommand};
 use failure::Failure;
@@ -62,6 +66,10 @@ verbs! {
     Schedule(schedule::Schedule),
     Run(run::Run),
     Bench(bench::Bench),
+    Train(train::Train),
+    PostTrain(post_train::PostTrain),
+    Eval(eval::Eval),
+    Demo(demo::Demo),
 }
 
 /// What every verb is given.
@@ -74,6 +82,7 @@ struct Context {
 
 fn main() -> ExitCode {
     let started = Instant::now();
+    baton_train::memory::keep();
     let arguments = Arguments::parse();
     let output = Output {
         json: arguments.json,

@@ -38,7 +38,7 @@ pub struct ByPosition {
 /// The right edges: the training length times powers of two, from 8 or so to `length`.
 pub fn edges(train_length: usize, length: usize) -> Vec<usize> {
     let mut edge = train_length.max(1);
-    while edge / 2 >= 8 && edge % 2 == 0 {
+    while edge / 2 >= 8 && edge.is_multiple_of(2) {
         edge /= 2;
     }
     let mut edges = Vec::new();

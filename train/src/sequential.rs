@@ -172,9 +172,7 @@ impl Kernel for Mamba2 {
                 let mut dx: Vec<f64> = dy.iter().map(|dy| dy * head.param(1)).collect();
                 let (mut db, mut dc) = (vec![0.0; s.n], vec![0.0; s.n]);
                 let (mut d_a, mut d_delta) = (0.0, 0.0);
-                for p in 0..s.p {
-                    dd += dy[p] * head.x(t, p);
-                }
+                dd += (0..s.p).map(|p| dy[p] * head.x(t, p)).sum::<f64>();
                 for n in 0..s.n {
                     for p in 0..s.p {
                         let i = n * s.p + p;

@@ -76,7 +76,7 @@ fn normalise(
     if elements != width
         || shape.last() != Some(&width)
         || group == 0
-        || width % group != 0
+        || !width.is_multiple_of(group)
         || given.iter().product::<usize>() != shape.iter().product::<usize>()
     {
         return Err(Error::Tensor(format!(

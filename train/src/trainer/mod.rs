@@ -314,7 +314,7 @@ impl<'a> Trainer<'a> {
             }
             let due = match options.checkpoint_every {
                 0 => self.progress.step == steps,
-                every => self.progress.step % every == 0 || self.progress.step == steps,
+                every => self.progress.step.is_multiple_of(every) || self.progress.step == steps,
             };
             if let Some(folder) = options.folder.as_ref().filter(|_| due) {
                 self.checkpoint()?.write(&folder.join(CHECKPOINT))?;

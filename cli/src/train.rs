@@ -1,0 +1,162 @@
+//! `baton train`: a language model from fresh weights.
+
+use crate::Context;
+use crate::device;
+use crate::failure::Failure;
+use baton_train::corpus;
+use baton_train::data::Text;
+use baton_train::demo::base_config;
+use baton_train::models::{BlockConfig, GlaConfig};
+use baton_train::runs::{self, Ended, Place};
+use baton_train::trainer::TrainConfig;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Train a byte-level language model on a text
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  baton train --text book.txt --folder runs/small\n  \
+    baton train --folder runs/gla --block gla --steps 2000\n\n\
+    Without --text, novels by Jane Austen are fetched from the distribution's package. Run again\n\
+    with the same arguments, it resumes at the last checkpoint, to the bit; a folder of another\n\
+    configuration is refused. The folder holds checkpoint.safetensors and metrics.jsonl."
+)]
+pub struct Train {
+    #[command(flatten)]
+    place: Run,
+    /// A JSON file of the whole configuration, instead of the options below
+    #[arg(long, conflicts_with_all = ["block", "steps", "length", "batch", "rate", "seed"])]
+    config: Option<PathBuf>,
+    /// The block of the model
+    #[arg(long, value_enum, default_value = "mamba2")]
+    block: Block,
+    /// Optimiser steps
+    #[arg(long, default_value_t = 1000)]
+    steps: u64,
+    /// Tokens in a training sequence
+    #[arg(long, default_value_t = 64)]
+    length: usize,
+    /// Sequences in a batch
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// The highest learning rate
+    #[arg(long, default_value_t = 3e-3)]
+    rate: f64,
+    /// Seed of all random choices
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// What every run is given.
+#[derive(clap::Args)]
+pub struct Run {
+    /// Where the run is kept
+    #[arg(long)]
+    folder: PathBuf,
+    /// A text to train on; its last 15 % are held out
+    #[arg(long)]
+    text: Option<PathBuf>,
+    /// Steps between checkpoints
+    #[arg(long, default_value_t = 500)]
+    checkpoint_every: u64,
+    /// Threads; every core when absent
+    #[arg(long, value_parser = device::threads())]
+    threads: Option<usize>,
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Block {
+    /// Mamba-2, with long memories from the start
+    Mamba2,
+    /// Gated linear attention
+    Gla,
+}
+
+impl Train {
+    pub fn run(self, context: &Context) -> Result<(), Failure> {
+        let config = match &self.config {
+            Some(path) => read(path)?,
+            None => self.config(),
+        };
+        let (text, device) = (self.place.text()?, self.place.device()?);
+        let ended = runs::train(&config, &text, &self.place.place("train"), device.as_ref())?;
+        finish(context, &ended);
+        Ok(())
+    }
+
+    fn config(&self) -> TrainConfig {
+        let mut config = base_config(self.seed, self.steps);
+        config.train_length = self.length;
+        config.batch_size = self.batch;
+        config.schedule.peak = self.rate;
+        config.model.block = match self.block {
+            Block::Mamba2 => config.model.block,
+            Block::Gla => BlockConfig::Gla(GlaConfig {
+                num_heads: 4,
+                key_dim: 32,
+                value_dim: 32,
+                gate_rank: 16,
+                gate_normalizer: 16.0,
+            }),
+        };
+        config
+    }
+}
+
+impl Run {
+    /// The text, and what of it is held out.
+    pub fn text(&self) -> Result<Text, Failure> {
+        text(self.text.as_deref(), &self.folder)
+    }
+
+    /// The CPU.
+    pub fn device(&self) -> Result<Box<dyn baton_runtime::Device>, Failure> {
+        Ok(device::device(device::Name::Cpu, self.threads)?)
+    }
+
+    /// Where the run is kept, as the library asks for it.
+    pub fn place(&self, title: &str) -> Place {
+        Place {
+            folder: self.folder.clone(),
+            checkpoint_every: self.checkpoint_every,
+            title: (!self.quiet).then(|| title.to_string()),
+        }
+    }
+}
+
+/// A text of one's own, or the one that is fetched into `folder`.
+pub fn text(own: Option<&Path>, folder: &Path) -> Result<Text, Failure> {
+    Ok(match own {
+        Some(path) => corpus::file(path)?,
+        None => corpus::austen(&folder.join("text"))?,
+    })
+}
+
+/// Says what a run ended with.
+pub fn finish(context: &Context, ended: &Ended) {
+    context.output.result(
+        || json!(ended),
+        || {
+            let progress = &ended.progress;
+            let loss = ended
+                .loss
+                .map_or("no step was left".into(), |loss| format!("loss {loss:.4}"));
+            format!(
+                "{loss} after {} steps, {} tokens in all, {:.0} s in all\n{}\n",
+                progress.step,
+                progress.tokens,
+                progress.seconds,
+                ended.checkpoint.display()
+            )
+        },
+    );
+}
+
+fn read(path: &Path) -> Result<TrainConfig, Failure> {
+    let wrong = |why: String| Failure::new(format!("{}: {why}", path.display()));
+    let text = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
+    serde_json::from_slice(&text).map_err(|e| wrong(format!("no training configuration: {e}")))
+}
