@@ -10,6 +10,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 const THREADS: usize = 2;
 
 fn ssd(c: &mut Criterion) {
+    baton_runtime::memory::keep();
     let shape = Shape {
         batch: 1,
         time: 2048,

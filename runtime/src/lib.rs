@@ -11,6 +11,7 @@
 
 pub mod device;
 mod error;
+pub mod memory;
 pub mod tensor;
 pub mod typed;
 

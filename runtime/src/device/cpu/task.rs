@@ -141,7 +141,7 @@ pub(super) struct Scratch(Vec<Line>);
 #[repr(align(64))]
 #[derive(Clone, Copy, Default)]
 struct Line {
-    words: [u64; 8],
+    _words: [u64; 8],
 }
 
 impl Scratch {

@@ -1,0 +1,60 @@
+//! Training on the real CPU device, from text to report.
+
+use baton_runtime::device::cpu::Cpu;
+use baton_train::demo::{self, DemoOptions};
+use std::fs;
+use std::path::PathBuf;
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("baton-{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a writable folder");
+    folder
+}
+
+/// The demonstration in small: the report has what its contract says, and the plots are there.
+#[test]
+fn the_report_keeps_its_contract() {
+    let folder = folder("report");
+    let text = folder.join("text.txt");
+    let sentence = "It is a truth universally acknowledged that a state must be carried. ";
+    fs::write(&text, sentence.repeat(400)).expect("a written text");
+    let cpu = Cpu::new(Some(2)).expect("threads start");
+    let options = DemoOptions {
+        text: Some(text),
+        steps: 3,
+        post_steps: 2,
+        length: 512,
+        sequences: 4,
+        progress: false,
+        ..DemoOptions::new(folder.join("run"))
+    };
+    demo::run(&options, &cpu).expect("it runs");
+
+    let report = fs::read_to_string(folder.join("run/report.json")).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    let length = report["train_length"].as_u64().expect("train_length");
+    let positions = report["positions"].as_array().expect("positions");
+    let edges: Vec<u64> = positions
+        .iter()
+        .map(|edge| edge.as_u64().expect("an edge"))
+        .collect();
+    assert!(edges.is_sorted() && edges.contains(&length) && edges.last() == Some(&512));
+    for arm in ["base", "control", "state_passing"] {
+        let loss = report[arm]["loss"].as_array().expect("loss");
+        assert_eq!(loss.len(), edges.len(), "{arm}");
+        for nats in loss {
+            let nats = nats.as_f64().expect("a number");
+            assert!(nats > 0.0 && nats < 10.0, "{arm}: {nats}");
+        }
+        assert!(report[arm]["seconds"].as_f64().expect("seconds") > 0.0);
+        let steps = if arm == "base" { 3 } else { 5 };
+        assert_eq!(report[arm]["tokens_seen"], steps * 64 * length, "{arm}");
+    }
+    assert!(report["seed"].is_u64() && report["text"].is_string());
+    let svg = fs::read_to_string(folder.join("run/perplexity.svg")).expect("an SVG");
+    assert!(svg.contains("<svg"));
+    let png = fs::read(folder.join("run/perplexity.png")).expect("a PNG");
+    assert!(png.starts_with(b"\x89PNG"));
+    fs::remove_dir_all(folder).expect("a folder to remove");
+}
