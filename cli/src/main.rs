@@ -82,7 +82,7 @@ struct Context {
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    baton_train::memory::keep();
+    baton_runtime::memory::keep();
     let arguments = Arguments::parse();
     let output = Output {
         json: arguments.json,

@@ -9,7 +9,6 @@ pub mod demo;
 mod error;
 pub mod eval;
 pub mod initial_state;
-pub mod memory;
 pub mod metrics;
 pub mod models;
 pub mod op;

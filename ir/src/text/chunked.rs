@@ -17,8 +17,8 @@
 use super::cursor::Cursor;
 use super::lex::Kind;
 use super::ops::{
-    DIRECTIONS, INTERVALS, PARTIALS, binary, binary_word, number, operands, strictly, unary,
-    unary_word, word,
+    DIRECTIONS, INTERVALS, PARTIALS, binary, binary_word, number, operands, over, strictly,
+    trilinear, unary, unary_word, word,
 };
 use crate::chunked::{Axis, Chunked, Direction, Op, Target, ValueId};
 use crate::diag::Diagnostic;
@@ -115,19 +115,10 @@ fn print_op(program: &Chunked, op: &Op) -> String {
         Op::Relabel(a, from, to) => format!("relabel %{}, {}, {}", a.0, axis(*from), axis(*to)),
         Op::Sum(a, along) => format!("sum %{}, {}", a.0, axis(*along)),
         Op::Contract(a, b, along) => format!("contract %{}, %{}, {}", a.0, b.0, axis(*along)),
-        Op::Decay(interval, strict, l) => {
-            let interval = word(INTERVALS, *interval);
-            format!("decay {interval} {}%{}", strictly(*strict), l.0)
-        }
-        Op::Spread(interval, strict, x) => {
-            let interval = word(INTERVALS, *interval);
-            format!("spread {interval} {}%{}", strictly(*strict), x.0)
-        }
+        Op::Decay(interval, strict, l) => over("decay", *interval, *strict, l.0),
+        Op::Spread(interval, strict, x) => over("spread", *interval, *strict, x.0),
         Op::Trilinear(partial, strict, operands, l) => {
-            let operands: String = operands.iter().map(|v| format!("%{}, ", v.0)).collect();
-            let partial = word(PARTIALS, *partial);
-            let strict = strictly(*strict);
-            format!("trilinear {partial} {strict}{operands}decay %{}", l.0)
+            trilinear(*partial, *strict, operands.iter().map(|v| v.0), l.0)
         }
     }
 }

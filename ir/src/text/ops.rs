@@ -83,3 +83,24 @@ pub(super) fn number(value: f64) -> String {
         false => format!("{value:?}"),
     }
 }
+
+/// `decay end %3`: an op over an interval, of value `operand`.
+pub(super) fn over(op: &str, interval: Interval, strict: bool, operand: u32) -> String {
+    let interval = word(INTERVALS, interval);
+    format!("{op} {interval} {}%{operand}", strictly(strict))
+}
+
+/// `trilinear weights %1, %2, decay %3`
+pub(super) fn trilinear(
+    partial: Partial,
+    strict: bool,
+    operands: impl Iterator<Item = u32>,
+    l: u32,
+) -> String {
+    let operands: String = operands.map(|v| format!("%{v}, ")).collect();
+    let partial = word(PARTIALS, partial);
+    format!(
+        "trilinear {partial} {}{operands}decay %{l}",
+        strictly(strict)
+    )
+}

@@ -75,18 +75,35 @@ pub fn shape(recurrence: &Recurrence, shape: &[DimId]) -> String {
 
 /// How tightly an expression holds together.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
+pub(super) enum Level {
     Sum,
     Product,
     Minus,
     Atom,
 }
 
+impl Level {
+    pub(super) fn unary(function: UnaryFn) -> Level {
+        if function == UnaryFn::Neg {
+            Level::Minus
+        } else {
+            Level::Atom
+        }
+    }
+
+    pub(super) fn binary(function: BinaryFn) -> Level {
+        match function {
+            BinaryFn::Add | BinaryFn::Sub => Level::Sum,
+            BinaryFn::Mul | BinaryFn::Div => Level::Product,
+            BinaryFn::Min | BinaryFn::Max => Level::Atom,
+        }
+    }
+}
+
 fn level(expr: &Expr) -> Level {
     match expr {
-        Expr::Binary(BinaryFn::Add | BinaryFn::Sub, ..) => Level::Sum,
-        Expr::Binary(BinaryFn::Mul | BinaryFn::Div, ..) => Level::Product,
-        Expr::Unary(UnaryFn::Neg, _) => Level::Minus,
+        Expr::Binary(function, ..) => Level::binary(*function),
+        Expr::Unary(function, _) => Level::unary(*function),
         _ => Level::Atom,
     }
 }

@@ -1,6 +1,6 @@
 //! Level 3 to its canonical text.
 
-use super::super::ops::{DIRECTIONS, INTERVALS, PARTIALS, strictly, word};
+use super::super::ops::{DIRECTIONS, over, trilinear, word};
 use super::{ALONG, CARRIES, FILLS, PACES, REDUCES, REGIONS, ROLES, TRIANGLES, scalar};
 use crate::tile::{CarryId, CarryRole, Effect, Op, PortId, Role, TileProgram};
 use std::fmt::Write;
@@ -140,19 +140,10 @@ fn print_op(program: &TileProgram, op: &Op) -> String {
             }
             out
         }
-        Op::Decay(interval, strict, l) => {
-            let interval = word(INTERVALS, *interval);
-            format!("decay {interval} {}%{}", strictly(*strict), l.0)
-        }
-        Op::Spread(interval, strict, x) => {
-            let interval = word(INTERVALS, *interval);
-            format!("spread {interval} {}%{}", strictly(*strict), x.0)
-        }
+        Op::Decay(interval, strict, l) => over("decay", *interval, *strict, l.0),
+        Op::Spread(interval, strict, x) => over("spread", *interval, *strict, x.0),
         Op::Trilinear(partial, strict, operands, l) => {
-            let operands: String = operands.iter().map(|v| format!("%{}, ", v.0)).collect();
-            let partial = word(PARTIALS, *partial);
-            let strict = strictly(*strict);
-            format!("trilinear {partial} {strict}{operands}decay %{}", l.0)
+            trilinear(*partial, *strict, operands.iter().map(|v| v.0), l.0)
         }
         Op::HeadSum(tile) => format!("head_sum %{}", tile.0),
     }

@@ -8,6 +8,7 @@
 use super::super::cursor::Cursor;
 use super::super::lex::Kind;
 use super::super::ops::{number, unary, unary_word};
+use super::super::print::Level;
 use crate::recurrence::{BinaryFn, UnaryFn};
 use crate::tile::Scalar;
 
@@ -97,19 +98,10 @@ pub(super) fn print(body: &[Scalar]) -> String {
     out
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
-    Sum,
-    Product,
-    Minus,
-    Atom,
-}
-
 fn level(scalar: &Scalar) -> Level {
     match scalar {
-        Scalar::Binary(BinaryFn::Add | BinaryFn::Sub, ..) => Level::Sum,
-        Scalar::Binary(BinaryFn::Mul | BinaryFn::Div, ..) => Level::Product,
-        Scalar::Unary(UnaryFn::Neg, _) => Level::Minus,
+        Scalar::Binary(function, ..) => Level::binary(*function),
+        Scalar::Unary(function, _) => Level::unary(*function),
         _ => Level::Atom,
     }
 }

@@ -1,3 +1,0 @@
-//! See [`baton_runtime::memory`].
-
-pub use baton_runtime::memory::keep;
