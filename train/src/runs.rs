@@ -5,7 +5,7 @@
 
 use crate::Error;
 use crate::checkpoint::{Checkpoint, Progress};
-use crate::data::Text;
+use crate::data::Source;
 use crate::eval::{ByPosition, PositionOptions, by_position};
 use crate::initial_state::InitialStateConfig;
 use crate::models::{self, LanguageModel};
@@ -72,24 +72,24 @@ impl PostTraining {
 /// Trains from fresh weights, or resumes.
 pub fn train(
     config: &TrainConfig,
-    text: &Text,
+    source: &dyn Source,
     place: &Place,
     device: &dyn Device,
 ) -> Result<Ended, Error> {
-    go(begin(config, text, place, device, None)?, place)
+    go(begin(config, source, place, device, None)?, place)
 }
 
 /// Trains from the weights of a checkpoint, or resumes.
 pub fn post_train(
     from: &Path,
     post: &PostTraining,
-    text: &Text,
+    source: &dyn Source,
     place: &Place,
     device: &dyn Device,
 ) -> Result<Ended, Error> {
     let base = Checkpoint::read(from)?;
     let config = post.config(&TrainConfig::of(&base, from)?);
-    go(begin(&config, text, place, device, Some(base))?, place)
+    go(begin(&config, source, place, device, Some(base))?, place)
 }
 
 /// The model of a checkpoint, without a graph, and the configuration that it was trained by.
@@ -128,20 +128,20 @@ pub fn evaluate(
 
 fn begin<'a>(
     config: &TrainConfig,
-    text: &'a Text,
+    source: &'a dyn Source,
     place: &Place,
     device: &dyn Device,
     base: Option<Checkpoint>,
 ) -> Result<Trainer<'a>, Error> {
     let stored = place.folder.join(CHECKPOINT);
     if stored.exists() {
-        return Trainer::resume(config.clone(), device, text, &stored);
+        return Trainer::resume(config.clone(), device, source, &stored);
     }
     match base {
         Some(base) => {
-            Trainer::continue_from(config.clone(), device, text, base.weights, &base.progress)
+            Trainer::continue_from(config.clone(), device, source, base.weights, &base.progress)
         }
-        None => Trainer::new(config.clone(), device, text),
+        None => Trainer::new(config.clone(), device, source),
     }
 }
 

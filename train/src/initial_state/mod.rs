@@ -6,21 +6,21 @@
 //! text just before. An [`InitialState`] says so for each batch. It sees final states detached and
 //! in f32, on the host, and knows nothing of the model or of Burn.
 //!
-//! What was observed counts only from the next optimiser step on: [`observe`] lays final states
-//! aside, [`commit`] promotes them. So a batch that is computed twice (gradient checkpointing) or
-//! in parts (gradient accumulation) sees the same states each time.
-//!
-//! [`observe`]: InitialState::observe
-//! [`commit`]: InitialState::commit
+//! What was observed counts only from the next optimiser step on: the trainer lays final states
+//! aside and hands them over after the update, and [`draw`](InitialState::draw) changes nothing.
+//! So a batch that is computed twice (gradient checkpointing) or in parts (gradient accumulation)
+//! sees the same states each time.
 
 mod passing;
+pub(crate) mod sequences;
 mod zero;
 
+pub use crate::data::Order;
 pub use passing::StatePassing;
 pub use zero::Zero;
 
 use crate::Error;
-use crate::models::{HostState, HostStates};
+use crate::models::HostStates;
 use crate::rng::Rng;
 use baton_runtime::Tensor;
 use serde::{Deserialize, Serialize};
@@ -29,23 +29,12 @@ use serde::{Deserialize, Serialize};
 pub struct Moment<'a> {
     /// Optimiser steps done.
     pub step: u64,
-    /// Which part of the step's batch, from 0 (more than one under gradient accumulation).
-    pub part: usize,
-    /// Sequences in this part.
+    /// Sequences in the step's batch, all parts together under gradient accumulation.
     pub batch: usize,
     /// Sizes of every recurrence state without the batch, `[layer][state]`.
     pub sizes: &'a [Vec<Vec<usize>>],
-    /// Random numbers of this step and part.
+    /// Random numbers of this step.
     pub rng: Rng,
-}
-
-/// The order of the data that a policy needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Windows at random places.
-    Random,
-    /// Slot b of a batch continues slot b of the batch before.
-    Contiguous,
 }
 
 /// A choice of initial states.
@@ -59,13 +48,15 @@ pub trait InitialState: Send {
     }
 
     /// Initial states of a batch, `[layer]`, each `[batch, H, dims...]`; `None` is zero.
-    fn draw(&mut self, moment: Moment<'_>) -> Option<HostStates>;
+    fn draw(&self, moment: Moment<'_>) -> Option<HostStates>;
 
-    /// Lays aside the final states of part `part` of the batch in work.
-    fn observe(&mut self, part: usize, finals: &dyn Fn() -> HostStates);
+    /// Whether it wants to see final states.
+    fn observes(&self) -> bool {
+        false
+    }
 
-    /// The optimiser step is done: what was observed is now the past.
-    fn commit(&mut self);
+    /// Takes the final states of the batch of the step that was just done.
+    fn observe(&mut self, _finals: HostStates) {}
 
     /// What has to be in a checkpoint for the next draw to be the same.
     fn carried(&self) -> Vec<(String, Tensor)> {
@@ -122,18 +113,4 @@ impl InitialStateConfig {
             }
         })
     }
-}
-
-/// Every tensor of `states` under the name `prefix.layer.state` or `prefix.layer.conv`.
-fn named(prefix: &str, states: &HostStates) -> Vec<(String, Tensor)> {
-    let mut all = Vec::new();
-    for (layer, HostState { recurrence, conv }) in states.iter().enumerate() {
-        for (i, state) in recurrence.iter().enumerate() {
-            all.push((format!("{prefix}.{layer}.{i}"), state.clone()));
-        }
-        if let Some(conv) = conv {
-            all.push((format!("{prefix}.{layer}.conv"), conv.clone()));
-        }
-    }
-    all
 }

@@ -4,7 +4,7 @@
 //! With probability p a sequence begins at zero instead, in all layers at once: a model that only
 //! ever began from states would forget how a text begins.
 
-use super::{InitialState, Moment, named};
+use super::{InitialState, Moment, sequences};
 use crate::Error;
 use crate::models::{HostState, HostStates};
 use baton_runtime::Tensor;
@@ -15,10 +15,8 @@ use std::collections::BTreeMap;
 pub struct StatePassing {
     p_zero: f64,
     pass_conv: bool,
-    /// Final states of each part of the previous step's batch.
-    carried: BTreeMap<usize, HostStates>,
-    /// Those of the batch in work.
-    pending: BTreeMap<usize, HostStates>,
+    /// Final states of the previous step's batch.
+    carried: Option<HostStates>,
 }
 
 impl StatePassing {
@@ -27,8 +25,7 @@ impl StatePassing {
         StatePassing {
             p_zero,
             pass_conv,
-            carried: BTreeMap::new(),
-            pending: BTreeMap::new(),
+            carried: None,
         }
     }
 }
@@ -38,76 +35,78 @@ impl InitialState for StatePassing {
         "state_passing"
     }
 
-    fn draw(&mut self, mut moment: Moment<'_>) -> Option<HostStates> {
-        let mut states = self.carried.get(&moment.part)?.clone();
+    fn draw(&self, mut moment: Moment<'_>) -> Option<HostStates> {
+        let mut states = self.carried.clone()?;
         for sequence in 0..moment.batch {
             if moment.rng.uniform() < self.p_zero {
-                for layer in &mut states {
-                    let all = layer.recurrence.iter_mut().chain(&mut layer.conv);
-                    all.for_each(|state| clear(state, sequence));
-                }
+                sequences::clear(&mut states, sequence);
             }
         }
         Some(states)
     }
 
-    fn observe(&mut self, part: usize, finals: &dyn Fn() -> HostStates) {
-        let mut finals = finals();
+    fn observes(&self) -> bool {
+        true
+    }
+
+    fn observe(&mut self, mut finals: HostStates) {
         if !self.pass_conv {
             finals.iter_mut().for_each(|layer| layer.conv = None);
         }
-        self.pending.insert(part, finals);
-    }
-
-    fn commit(&mut self) {
-        self.carried = std::mem::take(&mut self.pending);
+        self.carried = Some(finals);
     }
 
     fn carried(&self) -> Vec<(String, Tensor)> {
-        let parts = self.carried.iter();
-        parts
-            .flat_map(|(part, states)| named(&part.to_string(), states))
-            .collect()
+        self.carried.as_ref().map(named).unwrap_or_default()
     }
 
     fn restore(&mut self, carried: Vec<(String, Tensor)>) -> Result<(), Error> {
-        let unknown = |name: &str| {
-            Error::Config(format!(
-                "`{name}` is no carried state, expected PART.LAYER.STATE or PART.LAYER.conv"
-            ))
+        self.carried = match carried.is_empty() {
+            true => None,
+            false => Some(unnamed(carried)?),
         };
-        let mut found: BTreeMap<usize, BTreeMap<usize, BTreeMap<String, Tensor>>> = BTreeMap::new();
-        for (name, tensor) in carried {
-            let mut words = name.split('.');
-            let mut number = || words.next().and_then(|word| word.parse().ok());
-            let (Some(part), Some(layer)) = (number(), number()) else {
-                return Err(unknown(&name));
-            };
-            let key = words.next().ok_or_else(|| unknown(&name))?.to_string();
-            found
-                .entry(part)
-                .or_default()
-                .entry(layer)
-                .or_default()
-                .insert(key, tensor);
-        }
-        let layer = |mut states: BTreeMap<String, Tensor>| HostState {
-            conv: states.remove("conv"),
-            recurrence: states.into_values().collect(),
-        };
-        let part = |layers: BTreeMap<usize, _>| layers.into_values().map(layer).collect();
-        self.carried = found
-            .into_iter()
-            .map(|(i, layers)| (i, part(layers)))
-            .collect();
         Ok(())
     }
 }
 
-/// Zeroes the state of one sequence.
-fn clear(state: &mut Tensor, sequence: usize) {
-    let each = state.data.len() / state.shape[0].max(1);
-    state.data[sequence * each..(sequence + 1) * each].fill(0.0);
+/// Every tensor of `states` under the name `LAYER.STATE` or `LAYER.conv`.
+fn named(states: &HostStates) -> Vec<(String, Tensor)> {
+    let mut all = Vec::new();
+    for (layer, HostState { recurrence, conv }) in states.iter().enumerate() {
+        for (i, state) in recurrence.iter().enumerate() {
+            all.push((format!("{layer}.{i}"), state.clone()));
+        }
+        if let Some(conv) = conv {
+            all.push((format!("{layer}.conv"), conv.clone()));
+        }
+    }
+    all
+}
+
+/// The states whose tensors [`named`] gave, in any order.
+fn unnamed(carried: Vec<(String, Tensor)>) -> Result<HostStates, Error> {
+    let mut found: BTreeMap<usize, (BTreeMap<usize, Tensor>, Option<Tensor>)> = BTreeMap::new();
+    for (name, tensor) in carried {
+        let unknown = || {
+            Error::Config(format!(
+                "`{name}` is no carried state, expected LAYER.STATE or LAYER.conv"
+            ))
+        };
+        let (layer, key) = name.split_once('.').ok_or_else(unknown)?;
+        let layer = found.entry(layer.parse().map_err(|_| unknown())?);
+        let (recurrence, conv) = layer.or_default();
+        match key {
+            "conv" => *conv = Some(tensor),
+            state => {
+                recurrence.insert(state.parse().map_err(|_| unknown())?, tensor);
+            }
+        }
+    }
+    let layers = found.into_values().map(|(recurrence, conv)| HostState {
+        recurrence: recurrence.into_values().collect(),
+        conv,
+    });
+    Ok(layers.collect())
 }
 
 #[cfg(test)]
@@ -123,10 +122,9 @@ mod tests {
         vec![layer.clone(), layer]
     }
 
-    fn draw(policy: &mut StatePassing, step: u64) -> Option<HostStates> {
+    fn draw(policy: &StatePassing, step: u64) -> Option<HostStates> {
         policy.draw(Moment {
             step,
-            part: 0,
             batch: 50,
             sizes: &[],
             rng: Rng::at(1, Purpose::States, step),
@@ -134,15 +132,12 @@ mod tests {
     }
 
     #[test]
-    fn states_count_only_after_the_step_and_are_zeroed_together() {
+    fn sequences_are_zeroed_in_all_layers_together() {
         let mut policy = StatePassing::new(0.1, false);
-        assert_eq!(draw(&mut policy, 0), None);
-        policy.observe(0, &|| states(1.0));
-        assert_eq!(draw(&mut policy, 0), None);
-        policy.commit();
-        let first = draw(&mut policy, 1).unwrap();
-        policy.observe(0, &|| states(2.0));
-        assert_eq!(draw(&mut policy, 1).unwrap(), first);
+        assert_eq!(draw(&policy, 0), None);
+        policy.observe(states(1.0));
+        let first = draw(&policy, 1).unwrap();
+        assert_eq!(draw(&policy, 1).unwrap(), first);
         assert_eq!(first[0], first[1]);
         assert_eq!(first[0].conv, None);
         let sequences = first[0].recurrence[0].data.chunks(6);
@@ -160,12 +155,10 @@ mod tests {
     #[test]
     fn what_is_carried_is_restored() {
         let mut policy = StatePassing::new(0.5, true);
-        policy.observe(0, &|| states(3.0));
-        policy.observe(1, &|| states(4.0));
-        policy.commit();
+        policy.observe(states(3.0));
         let mut other = StatePassing::new(0.5, true);
         other.restore(policy.carried()).unwrap();
-        assert_eq!(draw(&mut other, 5), draw(&mut policy, 5));
+        assert_eq!(draw(&other, 5), draw(&policy, 5));
         assert_eq!(other.carried(), policy.carried());
         let error = other
             .restore(vec![("x.y".into(), Tensor::full(&[1], 0.0))])

@@ -12,11 +12,7 @@ impl InitialState for Zero {
         "zero"
     }
 
-    fn draw(&mut self, _: Moment<'_>) -> Option<HostStates> {
+    fn draw(&self, _: Moment<'_>) -> Option<HostStates> {
         None
     }
-
-    fn observe(&mut self, _: usize, _: &dyn Fn() -> HostStates) {}
-
-    fn commit(&mut self) {}
 }

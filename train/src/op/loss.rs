@@ -20,10 +20,34 @@ pub fn token_losses(logits: Tensor<3>, targets: &[u32]) -> Result<Vec<f32>, Erro
 
 /// The mean loss of all tokens, a scalar to run backward from.
 pub fn cross_entropy(logits: Tensor<3>, targets: Vec<u32>) -> Result<Tensor<1>, Error> {
+    let total = targets.len().max(1) as f64;
+    weighted_cross_entropy(logits, targets, None, total)
+}
+
+/// The sum of the losses, each times its weight (absent: 1), over `total`: with the sum of all
+/// weights of a step as `total`, the parts of a step add up to its mean loss.
+pub fn weighted_cross_entropy(
+    logits: Tensor<3>,
+    targets: Vec<u32>,
+    weights: Option<Vec<f32>>,
+    total: f64,
+) -> Result<Tensor<1>, Error> {
     let logits = checked(logits, &targets)?;
+    if let Some(weights) = &weights
+        && weights.len() != targets.len()
+    {
+        return Err(Error::Tensor(format!(
+            "{} weights given for {} targets",
+            weights.len(),
+            targets.len()
+        )));
+    }
     let (shape, rows) = (logits.shape(), Rows::new(logits.flex(), 1));
     let (losses, normaliser) = losses(&rows, &targets);
-    let mean = losses.iter().map(|&l| l as f64).sum::<f64>() / losses.len().max(1) as f64;
+    let weight = move |row: usize| weights.as_ref().map_or(1.0, |weights| weights[row]);
+    let weighted = losses.iter().enumerate();
+    let weighted = weighted.map(|(row, &loss)| weight(row) as f64 * loss as f64);
+    let mean = weighted.sum::<f64>() / total;
     let mut out = record(
         &[logits],
         vec![flex(vec![mean as f32], &[1])],
@@ -31,7 +55,7 @@ pub fn cross_entropy(logits: Tensor<3>, targets: Vec<u32>) -> Result<Tensor<1>, 
             let arrived = arrived[0]
                 .as_ref()
                 .map(|g| g.storage::<f32>()[g.layout().start_offset()]);
-            let share = arrived.unwrap_or(0.0) / targets.len().max(1) as f32;
+            let share = arrived.unwrap_or(0.0) / total as f32;
             let mut d_logits = vec![0.0; rows.count * rows.width];
             d_logits
                 .par_chunks_mut(BLOCK * rows.width)
@@ -39,6 +63,7 @@ pub fn cross_entropy(logits: Tensor<3>, targets: Vec<u32>) -> Result<Tensor<1>, 
                 .for_each(|(block, d_logits)| {
                     for (i, d_row) in d_logits.chunks_exact_mut(rows.width).enumerate() {
                         let row = block * BLOCK + i;
+                        let share = share * weight(row);
                         softmax(rows.row(row), normaliser[row], share, d_row);
                         d_row[targets[row] as usize] -= share;
                     }

@@ -23,7 +23,7 @@ mod value;
 
 pub use conv::causal_conv;
 pub use family::{Applied, Burn, apply};
-pub use loss::{cross_entropy, token_losses};
+pub use loss::{cross_entropy, token_losses, weighted_cross_entropy};
 pub use norm::{gated_rms_norm, rms_norm};
 pub use recurrence::{Given, Returned, apply as apply_values};
 pub use shape::{embed, split};

@@ -235,6 +235,35 @@ fn cross_entropy_embedding_and_split_have_their_gradients() {
 }
 
 #[test]
+fn weights_say_which_targets_count() {
+    let (logits, targets) = (host(&[2, 3, 4], 3), vec![0, 1, 2, 3, 1, 0]);
+    let weights = [0.0, 1.0, 0.5, 0.0, 2.0, 1.0];
+    check_direction(
+        std::slice::from_ref(&logits),
+        |inputs| {
+            let logits = leaf::<3>(&inputs[0]);
+            let given = Some(weights.to_vec());
+            let loss = weighted_cross_entropy(logits.clone(), targets.clone(), given, 4.5);
+            let loss = loss.unwrap();
+            let grads = loss.backward();
+            let gradient = data(logits.grad(&grads).unwrap());
+            for (row, weight) in gradient.chunks(4).zip(weights) {
+                assert_eq!(row.iter().all(|g| *g == 0.0), weight == 0.0);
+            }
+            (data(loss)[0] as f64, vec![gradient])
+        },
+        2e-3,
+    );
+    let each = token_losses(leaf(&logits), &targets).unwrap();
+    let want: f32 = each.iter().zip(weights).map(|(l, w)| l * w / 4.5).sum();
+    let loss = weighted_cross_entropy(leaf(&logits), targets.clone(), Some(weights.into()), 4.5);
+    assert!((data(loss.unwrap())[0] - want).abs() < 1e-6);
+    let loss = weighted_cross_entropy(leaf(&logits), targets, Some(vec![1.0]), 1.0);
+    let error = loss.unwrap_err().to_string();
+    assert_eq!(error, "1 weights given for 6 targets");
+}
+
+#[test]
 fn a_recurrence_passes_gradients_through_all_ports() {
     let kernel: Arc<dyn Kernel> = Arc::new(Mamba2);
     let (b, t, h, g, n, p) = (2, 5, 4, 2, 3, 2);

@@ -1,17 +1,17 @@
 //! The training loop: data, initial states, model, optimiser, checkpoints, progress.
 //!
-//! One step reads `parts` batches, sums their gradients, updates once, and only then promotes the
-//! final states that the initial-state policy saw. Everything random is a function of seed and
+//! One step reads one batch, runs it in `parts`, sums their gradients, updates once, and only then
+//! hands the final states to the initial-state policy. Everything random is a function of seed and
 //! step, every sum has a fixed order, and a checkpoint holds the rest: a run killed at any moment
 //! and resumed goes on with the same bits.
 
 use crate::Error;
 use crate::checkpoint::{Checkpoint, Progress};
-use crate::data::{Text, Windows};
-use crate::initial_state::{InitialState, InitialStateConfig, Moment};
+use crate::data::{Batch, Sampling, Source};
+use crate::initial_state::{InitialState, InitialStateConfig, Moment, Order, sequences};
 use crate::metrics::Metrics;
 use crate::models::{self, HostStates, LanguageModel, LayerState, ModelConfig, Parameter};
-use crate::op::{Value, cross_entropy};
+use crate::op::{Value, weighted_cross_entropy};
 use crate::optimizer::{AdamW, AdamWConfig};
 use crate::rng::{Purpose, Rng};
 use crate::schedule::Schedule;
@@ -29,9 +29,9 @@ pub struct TrainConfig {
     pub model: ModelConfig,
     /// Tokens in a training sequence.
     pub train_length: usize,
-    /// Sequences in a batch.
+    /// Sequences that are run at once.
     pub batch_size: usize,
-    /// Batches whose gradients are summed for one step.
+    /// Runs whose gradients are summed for one step: a step reads `parts * batch_size` sequences.
     pub parts: usize,
     /// The learning rate and the number of steps.
     pub schedule: Schedule,
@@ -91,18 +91,22 @@ pub const CHECKPOINT: &str = "checkpoint.safetensors";
 /// A run.
 pub struct Trainer<'a> {
     config: TrainConfig,
-    text: &'a Text,
+    source: &'a dyn Source,
     model: Option<LanguageModel>,
     optimizer: AdamW,
     policy: Box<dyn InitialState>,
-    windows: Windows,
+    sampling: Sampling,
     sizes: Vec<Vec<Vec<usize>>>,
     progress: Progress,
 }
 
 impl<'a> Trainer<'a> {
-    /// A run from fresh weights.
-    pub fn new(config: TrainConfig, device: &dyn Device, text: &'a Text) -> Result<Self, Error> {
+    /// A run from fresh weights on the sequences of `source`.
+    pub fn new(
+        config: TrainConfig,
+        device: &dyn Device,
+        source: &'a dyn Source,
+    ) -> Result<Self, Error> {
         let model = LanguageModel::new(&config.model, device, config.seed)?;
         if config.batch_size == 0 || config.parts == 0 || config.train_length == 0 {
             return Err(Error::Config(format!(
@@ -110,17 +114,27 @@ impl<'a> Trainer<'a> {
                 config.batch_size, config.parts, config.train_length
             )));
         }
-        if config.model.vocab_size < 256 {
+        if config.model.vocab_size < source.vocab_size() {
             return Err(Error::Config(format!(
-                "vocab_size {} given, expected at least 256 for bytes",
-                config.model.vocab_size
+                "vocab_size {} given, expected at least {} for {}",
+                config.model.vocab_size,
+                source.vocab_size(),
+                source.name()
             )));
         }
         let policy = config.initial_state.build()?;
+        if policy.order() == Order::Contiguous && !source.is_contiguous() {
+            return Err(Error::Config(format!(
+                "the initial state `{}` given, which reads sequences in order, expected one that \
+                 does not: {} has no order",
+                policy.name(),
+                source.name()
+            )));
+        }
         Ok(Trainer {
-            windows: Windows {
+            sampling: Sampling {
                 seed: config.seed,
-                batch: config.batch_size,
+                batch: config.parts * config.batch_size,
                 length: config.train_length,
                 order: policy.order(),
             },
@@ -128,7 +142,7 @@ impl<'a> Trainer<'a> {
             sizes: config.model.state_sizes(),
             model: Some(model),
             policy,
-            text,
+            source,
             progress: Progress {
                 step: 0,
                 tokens: 0,
@@ -142,11 +156,11 @@ impl<'a> Trainer<'a> {
     pub fn continue_from(
         config: TrainConfig,
         device: &dyn Device,
-        text: &'a Text,
+        source: &'a dyn Source,
         weights: BTreeMap<String, Tensor>,
         before: &Progress,
     ) -> Result<Self, Error> {
-        let mut run = Trainer::new(config, device, text)?;
+        let mut run = Trainer::new(config, device, source)?;
         run.replace_weights(weights)?;
         run.progress.tokens = before.tokens;
         run.progress.seconds = before.seconds;
@@ -157,11 +171,11 @@ impl<'a> Trainer<'a> {
     pub fn resume(
         config: TrainConfig,
         device: &dyn Device,
-        text: &'a Text,
+        source: &'a dyn Source,
         path: &Path,
     ) -> Result<Self, Error> {
         let checkpoint = Checkpoint::read(path)?;
-        let mut run = Trainer::new(config, device, text)?;
+        let mut run = Trainer::new(config, device, source)?;
         if let Some(difference) = difference(&checkpoint.config, &run.identity()?) {
             return Err(Error::file(
                 path,
@@ -200,11 +214,11 @@ impl<'a> Trainer<'a> {
         all.map(|p| (p.name, p.value)).collect()
     }
 
-    /// The configuration and the text, as one line of text.
+    /// The configuration and the data, as one line of text.
     fn identity(&self) -> Result<String, Error> {
         let config = serde_json::to_value(&self.config);
         let identity = config.map(|config| {
-            serde_json::json!({ "config": config, "text": self.text.fingerprint() }).to_string()
+            serde_json::json!({ "config": config, "data": self.source.fingerprint() }).to_string()
         });
         identity.map_err(|e| Error::Config(e.to_string()))
     }
@@ -224,26 +238,31 @@ impl<'a> Trainer<'a> {
     pub fn step(&mut self) -> Result<StepReport, Error> {
         let begun = Instant::now();
         let step = self.progress.step;
+        let batch = self.source.batch(step, &self.sampling)?;
+        batch.check(&self.source.name(), &self.sampling)?;
+        let states = self.initial_states(step, &batch);
+        let (size, total) = (self.config.batch_size, batch.total());
         let mut sum: Vec<Parameter> = Vec::new();
+        let mut finals = Vec::new();
         let mut loss = 0.0;
         for part in 0..self.config.parts {
-            let (part_loss, gradients) = self.part(step, part)?;
-            loss += part_loss / self.config.parts as f32;
+            let rows = part * size..(part + 1) * size;
+            let states = states.as_ref().map(|s| sequences::rows(s, rows.clone()));
+            let batch = batch.rows(rows, self.config.train_length);
+            let (part_loss, gradients, after) = self.part(batch, total, states)?;
+            loss += part_loss;
+            finals.extend(after);
             sum = add(sum, gradients);
-        }
-        let share = 1.0 / self.config.parts as f32;
-        if self.config.parts > 1 {
-            let all = sum.iter_mut().flat_map(|g| &mut g.value.data);
-            all.for_each(|g| *g *= share);
         }
         let rate = self.config.schedule.rate(step);
         let model = self.take_model();
         let (model, norm) = self.optimizer.step(model, sum, rate, step);
         self.model = Some(model);
-        self.policy.commit();
-        let tokens = self.config.parts * self.config.batch_size * self.config.train_length;
+        if self.policy.observes() {
+            self.policy.observe(sequences::join(finals));
+        }
         self.progress.step += 1;
-        self.progress.tokens += tokens as u64;
+        self.progress.tokens += batch.inputs.len() as u64;
         self.progress.seconds += begun.elapsed().as_secs_f64();
         Ok(StepReport {
             step,
@@ -255,27 +274,47 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Loss and gradients of one part of a step.
-    fn part(&mut self, step: u64, part: usize) -> Result<(f32, Vec<Parameter>), Error> {
-        let index = step * self.config.parts as u64 + part as u64;
-        let batch = self.windows.batch(&self.text.train, index)?;
-        let states = self.policy.draw(Moment {
+    /// What the policy draws, with zero where a document begins at a row's first token.
+    fn initial_states(&self, step: u64, batch: &Batch) -> Option<HostStates> {
+        let mut states = self.policy.draw(Moment {
             step,
-            part,
-            batch: self.config.batch_size,
+            batch: self.sampling.batch,
             sizes: &self.sizes,
-            rng: Rng::at(self.config.seed, Purpose::States, index),
-        });
+            rng: Rng::at(self.config.seed, Purpose::States, step),
+        })?;
+        for at in batch.starts.iter().flatten() {
+            if at.is_multiple_of(self.config.train_length) {
+                sequences::clear(&mut states, at / self.config.train_length);
+            }
+        }
+        Some(states)
+    }
+
+    /// Loss over `total`, gradients and (if the policy wants them) final states of one part.
+    fn part(
+        &self,
+        batch: Batch,
+        total: f64,
+        states: Option<HostStates>,
+    ) -> Result<(f32, Vec<Parameter>, Option<HostStates>), Error> {
+        let length = self.config.train_length;
+        let inside = |starts: &&Vec<usize>| starts.iter().any(|at| !at.is_multiple_of(length));
+        if batch.starts.as_ref().filter(inside).is_some() {
+            return Err(Error::Config(format!(
+                "documents that begin inside a sequence given by {}, expected whole sequences",
+                self.source.name()
+            )));
+        }
         let states = states.map(|s| s.into_iter().map(LayerState::from_host).collect());
-        let shape = [self.config.batch_size, self.config.train_length];
-        let model = self.model.as_ref().expect("a step that fails ends the run");
+        let shape = [self.config.batch_size, length];
+        let model = self.model();
         let (logits, finals) = model.forward(&batch.inputs, shape, states)?;
-        let host = || -> HostStates { finals.iter().map(LayerState::to_host).collect() };
-        self.policy.observe(part, &host);
-        let loss = cross_entropy(logits, batch.targets)?;
+        let finals = finals.iter().map(LayerState::to_host);
+        let finals = self.policy.observes().then(|| finals.collect());
+        let loss = weighted_cross_entropy(logits, batch.targets, batch.weights, total)?;
         let value = Value::new(loss.clone())?.to_host().data[0];
         let gradients = models::gradients(model, &mut loss.backward());
-        Ok((value, gradients))
+        Ok((value, gradients, finals))
     }
 
     /// Steps until the schedule ends, with progress, metrics and checkpoints; `each` sees every

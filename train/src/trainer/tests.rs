@@ -2,6 +2,7 @@
 //! configuration is refused; state passing sees the right states.
 
 use super::*;
+use crate::data::Text;
 use crate::models::{BlockConfig, GlaConfig, Mamba2Config};
 use crate::sequential::Sequential;
 use baton_runtime::device::interpreter::Interpreter;
@@ -117,7 +118,7 @@ fn another_configuration_and_a_damaged_file_are_refused() {
 }
 
 #[test]
-fn passed_states_are_the_final_states_of_the_same_part_one_step_before() {
+fn passed_states_are_the_final_states_of_the_same_slot_one_step_before() {
     let text = text();
     let mut config = config(InitialStateConfig::StatePassing {
         p_zero: 0.0,
@@ -128,20 +129,47 @@ fn passed_states_are_the_final_states_of_the_same_part_one_step_before() {
     run.step().unwrap();
     run.step().unwrap();
     let carried = run.policy.carried();
-    // With a rate of 0 the weights stay: part 1 of step 1 is its window after that of step 0.
-    let read = |index| run.windows.batch(&text.train, index).unwrap().inputs;
-    let shape = [config.batch_size, config.train_length];
-    let (_, first) = run.model().forward(&read(1), shape, None).unwrap();
-    let (_, second) = run.model().forward(&read(3), shape, Some(first)).unwrap();
+    // With a rate of 0 the weights stay: all of step 1 is its windows after those of step 0.
+    let read = |index| text.batch(index, &run.sampling).unwrap().inputs;
+    let shape = [config.parts * config.batch_size, config.train_length];
+    let (_, first) = run.model().forward(&read(0), shape, None).unwrap();
+    let (_, second) = run.model().forward(&read(1), shape, Some(first)).unwrap();
     for (layer, state) in second.iter().enumerate() {
         let find = |key: &str| {
-            let name = format!("1.{layer}.{key}");
+            let name = format!("{layer}.{key}");
             let found = carried.iter().find(|(carried, _)| *carried == name);
             &found.expect("every layer is carried").1
         };
         let host = state.to_host();
         assert_eq!(find("0"), &host.recurrence[0]);
         assert_eq!(Some(find("conv")), host.conv.as_ref());
+    }
+}
+
+/// Two parts of four sequences are one batch of eight: the same windows, draws and states. Sums
+/// over the batch are cut in two, so weights agree to rounding and not in bits.
+#[test]
+fn accumulated_parts_are_one_batch() {
+    let text = text();
+    let run = |parts, batch_size| {
+        let mut config = config(InitialStateConfig::StatePassing {
+            p_zero: 0.3,
+            pass_conv: true,
+        });
+        (config.parts, config.batch_size) = (parts, batch_size);
+        let mut run = Trainer::new(config, &Sequential, &text).unwrap();
+        let losses: Vec<f32> = (0..4).map(|_| run.step().unwrap().loss).collect();
+        (losses, run.policy.carried())
+    };
+    let ((whole, carried), (parts, also)) = (run(1, 8), run(2, 4));
+    for (a, b) in whole.iter().zip(&parts) {
+        assert!((a - b).abs() < 1e-4, "{whole:?} against {parts:?}");
+    }
+    for ((name, a), (same, b)) in carried.iter().zip(&also) {
+        assert_eq!((name, &a.shape), (same, &b.shape));
+        let far = a.data.iter().zip(&b.data).map(|(a, b)| (a - b).abs());
+        let far = far.fold(0.0, f32::max);
+        assert!(far < 1e-4, "{name} differs by {far}");
     }
 }
 

@@ -1,0 +1,86 @@
+//! The states of a batch, sequence by sequence: cleared, taken out, joined, chosen from.
+//!
+//! Whatever number and shape of states a recurrence has, the first dim of each is the sequence.
+
+use crate::models::{HostState, HostStates};
+use baton_runtime::Tensor;
+use std::ops::Range;
+
+/// Every tensor of one layer.
+fn tensors(layer: &mut HostState) -> impl Iterator<Item = &mut Tensor> {
+    layer.recurrence.iter_mut().chain(&mut layer.conv)
+}
+
+/// Elements of one sequence.
+fn stride(state: &Tensor) -> usize {
+    state.shape[1..].iter().product()
+}
+
+/// Zeroes all states of one sequence, in all layers.
+pub(crate) fn clear(states: &mut HostStates, sequence: usize) {
+    for state in states.iter_mut().flat_map(tensors) {
+        let each = stride(state);
+        state.data[sequence * each..(sequence + 1) * each].fill(0.0);
+    }
+}
+
+/// The states of some sequences.
+pub(crate) fn rows(states: &HostStates, rows: Range<usize>) -> HostStates {
+    let take = |state: &Tensor| {
+        let each = stride(state);
+        let shape = [&[rows.len()], &state.shape[1..]].concat();
+        let data = state.data[rows.start * each..rows.end * each].to_vec();
+        Tensor { shape, data }
+    };
+    let layer = |layer: &HostState| HostState {
+        recurrence: layer.recurrence.iter().map(take).collect(),
+        conv: layer.conv.as_ref().map(take),
+    };
+    states.iter().map(layer).collect()
+}
+
+/// The states of the sequences of all parts, in order; every part has the same layers.
+pub(crate) fn join(parts: Vec<HostStates>) -> HostStates {
+    let mut parts = parts.into_iter();
+    let mut all = parts.next().unwrap_or_default();
+    for part in parts {
+        for (layer, mut more) in all.iter_mut().zip(part) {
+            for (state, more) in tensors(layer).zip(tensors(&mut more)) {
+                state.shape[0] += more.shape[0];
+                state.data.append(&mut more.data);
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_come_apart_and_together() {
+        let count = |shape: &[usize]| Tensor {
+            shape: shape.to_vec(),
+            data: (0..shape.iter().product()).map(|i| i as f32).collect(),
+        };
+        let layer = HostState {
+            recurrence: vec![count(&[4, 2, 3]), count(&[4, 5])],
+            conv: Some(count(&[4, 1])),
+        };
+        let whole = vec![layer.clone(), layer];
+        let parts: Vec<HostStates> = [0..1, 1..1, 1..4].map(|r| rows(&whole, r)).to_vec();
+        assert_eq!(parts[2][1].recurrence[1].data[0], 5.0);
+        assert_eq!(join(parts), whole);
+        let mut cleared = whole.clone();
+        clear(&mut cleared, 2);
+        assert_eq!(rows(&cleared, 0..2), rows(&whole, 0..2));
+        assert_eq!(rows(&cleared, 3..4), rows(&whole, 3..4));
+        let zero = rows(&cleared, 2..3);
+        assert!(zero.iter().all(|l| {
+            l.recurrence
+                .iter()
+                .all(|s| s.data.iter().all(|v| *v == 0.0))
+        }));
+    }
+}
