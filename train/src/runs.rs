@@ -6,14 +6,12 @@
 use crate::Error;
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::data::Source;
-use crate::eval::{ByPosition, PositionOptions, by_position};
+use crate::eval::perplexity::{self, ByPosition};
+use crate::eval::{Subject, progress};
 use crate::initial_state::InitialStateConfig;
-use crate::models::{self, LanguageModel};
 use crate::schedule::Schedule;
 use crate::trainer::{CHECKPOINT, RunOptions, TrainConfig, Trainer};
 use baton_runtime::Device;
-use burn::module::Module;
-use indicatif::ProgressBar;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -92,15 +90,6 @@ pub fn post_train(
     go(begin(&config, source, place, device, Some(base))?, place)
 }
 
-/// The model of a checkpoint, without a graph, and the configuration that it was trained by.
-pub fn model(path: &Path, device: &dyn Device) -> Result<(LanguageModel, TrainConfig), Error> {
-    let checkpoint = Checkpoint::read(path)?;
-    let config = TrainConfig::of(&checkpoint, path)?;
-    let fresh = LanguageModel::new(&config.model, device, config.seed)?;
-    let model = models::load(fresh, checkpoint.weights).map_err(|e| Error::file(path, e))?;
-    Ok((model.valid(), config))
-}
-
 /// Perplexity by position of a checkpoint on `text`, `length` tokens of each of `sequences`.
 pub fn evaluate(
     checkpoint: &Path,
@@ -110,18 +99,12 @@ pub fn evaluate(
     title: Option<&str>,
     device: &dyn Device,
 ) -> Result<ByPosition, Error> {
-    let (model, config) = model(checkpoint, device)?;
-    let options = PositionOptions {
-        train_length: config.train_length,
-        length,
-        sequences,
-        segment: 256,
-    };
-    let bar = match title {
-        Some(title) => ProgressBar::new((length * sequences) as u64).with_prefix(title.to_string()),
-        None => ProgressBar::hidden(),
-    };
-    let result = by_position(&model, text, &options, &mut |tokens| bar.inc(tokens as u64))?;
+    let subject = Subject::open(checkpoint, device)?;
+    let train_length = subject.checkpoint.train_length.unwrap_or(length);
+    let options = perplexity::Options::new(train_length, length, sequences);
+    let bar = progress(title, length * sequences);
+    let mut each = |tokens| bar.inc(tokens as u64);
+    let result = perplexity::by_position(&subject.model, text, &options, None, &mut each)?;
     bar.finish_and_clear();
     Ok(result)
 }

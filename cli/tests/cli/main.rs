@@ -3,6 +3,7 @@
 //! Every test starts the binary; none calls into it.
 
 mod bench;
+mod eval;
 mod program;
 mod run;
 mod text;

@@ -109,6 +109,18 @@ impl LanguageModel {
         shape: [usize; 2],
         states: Option<States>,
     ) -> Result<(Tensor<3>, States), Error> {
+        let (x, after) = self.hidden(ids, shape, states)?;
+        Ok((self.logits(x), after))
+    }
+
+    /// What [`logits`](Self::logits) are made from, [B, T, D], and the states after `ids`: a reader
+    /// of the last position alone need not pay for the vocabulary at all others.
+    pub fn hidden(
+        &self,
+        ids: &[u32],
+        shape: [usize; 2],
+        states: Option<States>,
+    ) -> Result<(Tensor<3>, States), Error> {
         let Backbone {
             embeddings,
             layers,
@@ -132,6 +144,11 @@ impl LanguageModel {
             x = x + y;
             after.push(state);
         }
-        Ok((embeddings.logits(norm_f.forward(x)?), after))
+        Ok((norm_f.forward(x)?, after))
+    }
+
+    /// [B, T, D] of [`hidden`](Self::hidden) to [B, T, V].
+    pub fn logits(&self, x: Tensor<3>) -> Tensor<3> {
+        self.backbone.embeddings.logits(x)
     }
 }

@@ -1,0 +1,108 @@
+//! `baton eval`: one verb for each measure.
+//!
+//! All of them take a checkpoint and answer with a [`Measurement`]; what they share is [`Given`].
+//! A new measure is its file, its `mod` line and its line in [`Measure`].
+
+mod perplexity;
+
+use crate::Context;
+use crate::device;
+use crate::failure::Failure;
+use crate::train::text;
+use baton_runtime::Device;
+use baton_train::data::Text;
+use baton_train::eval::{Measurement, Subject, progress};
+use clap::Subcommand;
+use indicatif::ProgressBar;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Evaluate a checkpoint far past its training length
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  baton eval perplexity --checkpoint runs/small/checkpoint.safetensors \
+    --text book.txt --length 4096\n\n\
+    Sequences are read in streaming segments, all states carried, in memory that does not grow\n\
+    with the length. What is measured, and how: docs/evaluation.md."
+)]
+pub struct Eval {
+    #[command(subcommand)]
+    measure: Measure,
+}
+
+macro_rules! measures {
+    ($($variant:ident($arguments:ty),)*) => {
+        #[derive(Subcommand)]
+        enum Measure { $($variant($arguments),)* }
+
+        impl Eval {
+            pub fn run(self, context: &Context) -> Result<(), Failure> {
+                match self.measure {
+                    $(Measure::$variant(arguments) => arguments.run(context),)*
+                }
+            }
+        }
+    };
+}
+
+measures! {
+    Perplexity(perplexity::Perplexity),
+}
+
+/// What every measure is given.
+#[derive(clap::Args)]
+pub struct Given {
+    /// The checkpoint
+    #[arg(long)]
+    checkpoint: PathBuf,
+    /// The text that it was trained on; its last 15 % are evaluated
+    #[arg(long)]
+    text: Option<PathBuf>,
+    /// Write the result to this JSON file too
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// Threads; every core when absent
+    #[arg(long, value_parser = device::threads())]
+    threads: Option<usize>,
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Given {
+    /// The CPU.
+    pub fn device(&self) -> Result<Box<dyn Device>, Failure> {
+        Ok(device::device(device::Name::Cpu, self.threads)?)
+    }
+
+    /// The model.
+    pub fn subject(&self) -> Result<Subject, Failure> {
+        Ok(Subject::open(&self.checkpoint, self.device()?.as_ref())?)
+    }
+
+    /// The text, and what of it is held out.
+    pub fn text(&self) -> Result<Text, Failure> {
+        let folder = self.checkpoint.parent().unwrap_or(Path::new("."));
+        text(self.text.as_deref(), folder)
+    }
+
+    /// A bar over `tokens`, unless none is wanted.
+    pub fn bar(&self, title: &str, tokens: usize) -> ProgressBar {
+        progress((!self.quiet).then_some(title), tokens)
+    }
+
+    /// Writes a measurement where it was asked for; `shown` is the same for a person.
+    pub fn finish(
+        &self,
+        context: &Context,
+        measurement: Measurement,
+        mut shown: String,
+    ) -> Result<(), Failure> {
+        if let Some(path) = &self.output {
+            measurement.write(path)?;
+            shown.push_str(&format!("{}\n", path.display()));
+        }
+        context.output.result(|| json!(measurement), || shown);
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! What every measure writes: one JSON object of the same form.
+
+use super::Checkpoint;
+use crate::Error;
+use crate::checkpoint::write_whole;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::Path;
+
+/// One measurement, with all that is needed to make it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// Which measure: the verb's name, `perplexity` and so on.
+    pub measure: String,
+    /// What was measured.
+    pub checkpoint: Checkpoint,
+    /// What it read, in words; absent for a task that makes its own text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The measure's options, a seed among them where there is chance.
+    pub options: Value,
+    /// What was found; its form is the measure's own.
+    pub result: Value,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+impl Measurement {
+    /// Puts a result into its envelope.
+    pub fn new(
+        measure: &str,
+        checkpoint: &Checkpoint,
+        text: Option<String>,
+        options: &impl Serialize,
+        result: &impl Serialize,
+        seconds: f64,
+    ) -> Result<Self, Error> {
+        let json = |e: serde_json::Error| Error::Config(format!("{measure}: {e}"));
+        Ok(Measurement {
+            measure: measure.into(),
+            checkpoint: checkpoint.clone(),
+            text,
+            options: serde_json::to_value(options).map_err(json)?,
+            result: serde_json::to_value(result).map_err(json)?,
+            seconds,
+        })
+    }
+
+    /// Writes the file whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let mut text = serde_json::to_vec_pretty(self).map_err(|e| Error::file(path, e))?;
+        text.push(b'\n');
+        write_whole(path, &text)
+    }
+}
+
+/// A bar over `tokens` with speed and the time left; none without a title.
+pub fn progress(title: Option<&str>, tokens: usize) -> ProgressBar {
+    let Some(title) = title else {
+        return ProgressBar::hidden();
+    };
+    let template =
+        "{prefix:>16} {bar:30} {percent:>3} %  {elapsed} gone, {eta} left  {per_sec} {msg}";
+    let style = ProgressStyle::with_template(template).expect("the template is well-formed");
+    let bar = ProgressBar::new(tokens as u64).with_style(style);
+    bar.with_prefix(title.to_string()).with_message("(tokens)")
+}

@@ -1,0 +1,137 @@
+//! Measures of a language model far past its training length.
+//!
+//! Every measure reads its sequences through a [`Stream`]: segments, all states carried, so memory
+//! does not grow with the length. What it found is a [`Measurement`], one JSON file that says what
+//! was measured, on which checkpoint and with which options; the report reads nothing else.
+//!
+//! A measure is a file here (options, result, one function of a model and tokens) and a verb of
+//! `baton eval`. Definitions: docs/evaluation.md.
+
+mod interval;
+mod measurement;
+pub mod perplexity;
+mod stream;
+mod subject;
+
+pub use interval::Interval;
+pub use measurement::{Measurement, progress};
+pub use stream::Stream;
+pub use subject::{Checkpoint, Subject};
+
+use crate::Error;
+
+/// A text as tokens, read at any place.
+pub trait Tokens: Sync {
+    /// Number of tokens.
+    fn len(&self) -> usize;
+
+    /// Token number `at`.
+    fn token(&self, at: usize) -> u32;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tokens `from .. from + count` of each of `starts`, [B, count] in row order.
+    fn rows(&self, starts: &[usize], from: usize, count: usize) -> Vec<u32> {
+        let row = |start: &usize| {
+            let begin = start + from;
+            (begin..begin + count).map(|at| self.token(at))
+        };
+        starts.iter().flat_map(row).collect()
+    }
+}
+
+impl Tokens for [u8] {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn token(&self, at: usize) -> u32 {
+        self[at] as u32
+    }
+}
+
+impl Tokens for [u32] {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn token(&self, at: usize) -> u32 {
+        self[at]
+    }
+}
+
+/// Where up to `sequences` windows of `length` tokens begin: evenly spread from the first place to
+/// the last, none overlapping another; fewer than asked for when the text is too short for more.
+pub fn starts(text: usize, length: usize, sequences: usize) -> Result<Vec<usize>, Error> {
+    if length == 0 || sequences == 0 {
+        return Err(Error::Config(format!(
+            "{sequences} sequences of {length} tokens given, expected at least 1 of each"
+        )));
+    }
+    let batch = sequences.min(text / length);
+    if batch == 0 {
+        return Err(Error::Config(format!(
+            "a text of {text} tokens given, expected at least {length} for one sequence"
+        )));
+    }
+    let spare = text - length;
+    Ok((0..batch).map(|i| i * spare / (batch - 1).max(1)).collect())
+}
+
+/// About `count` whole numbers from `first` to `last`, evenly spaced in their logarithm, each once.
+pub fn log_spaced(first: usize, last: usize, count: usize) -> Vec<usize> {
+    let (first, last) = (first.max(1), last.max(1));
+    let ratio = (last as f64 / first as f64).ln();
+    let steps = count.max(2) - 1;
+    let point = |i: usize| first as f64 * (ratio * i as f64 / steps as f64).exp();
+    let mut points: Vec<usize> = (0..=steps).map(|i| point(i).round() as usize).collect();
+    points.dedup();
+    points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::{BlockConfig, LanguageModel, Mamba2Config, ModelConfig};
+    use crate::sequential::Sequential;
+    use burn::module::Module;
+
+    /// A Mamba-2 of two layers with fresh weights, without a graph.
+    pub fn micro() -> LanguageModel {
+        let config = ModelConfig {
+            vocab_size: 256,
+            hidden_size: 16,
+            num_hidden_layers: 2,
+            layer_norm_epsilon: 1e-5,
+            block: BlockConfig::Mamba2(Mamba2Config {
+                head_dim: 8,
+                state_size: 8,
+                ..Mamba2Config::default()
+            }),
+        };
+        let model = LanguageModel::new(&config, &Sequential, 1).unwrap();
+        model.valid()
+    }
+
+    #[test]
+    fn windows_spread_and_do_not_overlap() {
+        assert_eq!(starts(100, 10, 3).unwrap(), [0, 45, 90]);
+        assert_eq!(starts(29, 10, 5).unwrap(), [0, 19]);
+        assert_eq!(starts(10, 10, 5).unwrap(), [0]);
+        let error = starts(9, 10, 5).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "a text of 9 tokens given, expected at least 10 for one sequence"
+        );
+    }
+
+    #[test]
+    fn log_spacing_keeps_both_ends_and_repeats_nothing() {
+        assert_eq!(log_spaced(1, 64, 7), [1, 2, 4, 8, 16, 32, 64]);
+        assert_eq!(log_spaced(1, 3, 20), [1, 2, 3]);
+        assert_eq!(log_spaced(5, 5, 4), [5]);
+    }
+}

@@ -1,0 +1,156 @@
+//! Perplexity by position: how well each token is predicted, by how many tokens were read before.
+//!
+//! Several sequences of the held-out text run side by side, each from the same initial state. A
+//! position is gathered into a bucket; buckets' edges are evenly spaced in the logarithm, the
+//! training length always one of them. Intervals are over sequences, in nats: the tokens of one
+//! sequence share its state and are no independent samples.
+
+use super::{Interval, Stream, Tokens, starts};
+use crate::Error;
+use crate::models::{HostStates, LanguageModel};
+use crate::op::token_losses;
+use serde::{Deserialize, Serialize};
+
+/// What is evaluated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// The training length; an edge of the buckets.
+    pub train_length: usize,
+    /// Tokens of each sequence.
+    pub length: usize,
+    /// Sequences, evenly spread over the text; fewer when they would overlap.
+    pub sequences: usize,
+    /// Tokens that are run at once.
+    pub segment: usize,
+    /// Buckets to each doubling of the position.
+    pub per_octave: usize,
+}
+
+impl Options {
+    /// `sequences` of `length` tokens, one bucket to an octave.
+    pub fn new(train_length: usize, length: usize, sequences: usize) -> Self {
+        Options {
+            train_length,
+            length,
+            sequences,
+            segment: 256,
+            per_octave: 1,
+        }
+    }
+}
+
+/// Losses by position.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ByPosition {
+    /// The right edges of the buckets: bucket i holds positions up to edge i, from after edge
+    /// i - 1. A position is the number of tokens read before the one predicted.
+    pub positions: Vec<usize>,
+    /// Mean nats per token of each bucket.
+    pub loss: Vec<f64>,
+    /// Both ends of the 95 % interval of each over sequences (Student's t); absent for one.
+    pub interval: Option<Vec<[f64; 2]>>,
+    /// Sequences that were run.
+    pub sequences: usize,
+    /// Where in the text each begins; no heed is paid to the bounds of documents.
+    pub starts: Vec<usize>,
+}
+
+/// The right edges: the training length times powers of two (`per_octave` to each), from 8 or so
+/// to `length`.
+pub fn edges(train_length: usize, length: usize, per_octave: usize) -> Vec<usize> {
+    let (train_length, per_octave) = (train_length.max(1) as f64, per_octave.max(1) as f64);
+    let below = (train_length / 8.0).log2().floor().max(0.0) * per_octave;
+    let edge = |i: f64| (train_length * (i / per_octave).exp2()).round() as usize;
+    let all = (0..).map(|i| edge(i as f64 - below));
+    let mut edges: Vec<usize> = all.take_while(|&edge| edge < length).collect();
+    edges.push(length);
+    edges.dedup();
+    edges
+}
+
+/// Runs `model` (without a graph) over `text`, every sequence from `initial` (absent: zero; one
+/// sequence's states are every one's); `each` hears the tokens done.
+pub fn by_position(
+    model: &LanguageModel,
+    text: &(impl Tokens + ?Sized),
+    options: &Options,
+    initial: Option<HostStates>,
+    each: &mut dyn FnMut(usize),
+) -> Result<ByPosition, Error> {
+    let Options {
+        train_length,
+        length,
+        sequences,
+        segment,
+        per_octave,
+    } = *options;
+    let starts = starts(text.len(), length + 1, sequences)?;
+    let batch = starts.len();
+    let edges = edges(train_length, length, per_octave);
+    let mut sums = vec![vec![0.0f64; edges.len()]; batch];
+    let initial = initial.map(|states| super::stream::spread(states, batch));
+    let mut stream = Stream::new(model, batch, initial)?;
+    let mut at = 0;
+    while at < length {
+        let size = segment.max(1).min(length - at);
+        let logits = stream.feed(&text.rows(&starts, at, size))?;
+        let losses = token_losses(logits, &text.rows(&starts, at + 1, size))?;
+        for (sums, losses) in sums.iter_mut().zip(losses.chunks(size)) {
+            for (i, &loss) in losses.iter().enumerate() {
+                sums[edges.partition_point(|&edge| edge < at + i + 1)] += loss as f64;
+            }
+        }
+        at += size;
+        each(batch * size);
+    }
+    let mut left = 0;
+    let buckets: Vec<Interval> = (edges.iter().enumerate())
+        .map(|(i, &edge)| {
+            let width = (edge - std::mem::replace(&mut left, edge)) as f64;
+            let means: Vec<f64> = sums.iter().map(|sums| sums[i] / width).collect();
+            Interval::of(&means)
+        })
+        .collect();
+    Ok(ByPosition {
+        loss: buckets.iter().map(|bucket| bucket.mean).collect(),
+        interval: (batch > 1).then(|| buckets.iter().map(Interval::ends).collect()),
+        positions: edges,
+        sequences: batch,
+        starts,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::micro;
+    use super::*;
+
+    #[test]
+    fn edges_double_through_the_training_length() {
+        assert_eq!(edges(64, 500, 1), [8, 16, 32, 64, 128, 256, 500]);
+        assert_eq!(edges(100, 400, 1), [13, 25, 50, 100, 200, 400]);
+        assert_eq!(edges(64, 128, 2), [8, 11, 16, 23, 32, 45, 64, 91, 128]);
+        assert_eq!(edges(4, 4, 1), [4]);
+    }
+
+    #[test]
+    fn segments_and_starts_are_seen_by_no_one() {
+        let model = micro();
+        let text: Vec<u8> = (0..400u32).map(|i| (i * i % 251) as u8).collect();
+        let run = |segment| {
+            let options = Options {
+                segment,
+                ..Options::new(16, 100, 3)
+            };
+            by_position(&model, &text[..], &options, None, &mut |_| {}).unwrap()
+        };
+        let (whole, cut) = (run(100), run(7));
+        assert_eq!(whole.starts, [0, 149, 299]);
+        for (a, b) in whole.loss.iter().zip(&cut.loss) {
+            assert!((a - b).abs() < 1e-5, "{a} against {b}");
+        }
+        let interval = whole.interval.unwrap();
+        let inside = |i: usize| interval[i][0] < whole.loss[i] && whole.loss[i] < interval[i][1];
+        assert!((0..whole.loss.len()).all(inside));
+    }
+}

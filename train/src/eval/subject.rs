@@ -1,0 +1,97 @@
+//! What is measured: a model without a graph, and what tells it apart from every other.
+
+use crate::Error;
+use crate::checkpoint::{self, Progress};
+use crate::models::{self, LanguageModel};
+use crate::trainer::TrainConfig;
+use baton_runtime::{Device, Tensor};
+use burn::module::Module;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Which checkpoint, without a path: folders move, weights do not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The name of the folder that it lies in.
+    pub run: String,
+    /// A fingerprint of the weights (FNV-1a over names, shapes and bits).
+    pub weights: String,
+    /// Number of weights.
+    pub parameters: usize,
+    /// Tokens in a training sequence, where it is known.
+    pub train_length: Option<usize>,
+    /// How it was trained, where it is known.
+    pub config: Option<TrainConfig>,
+    /// How far, where it is known.
+    pub progress: Option<Progress>,
+}
+
+/// A model to measure.
+pub struct Subject {
+    /// Without a graph.
+    pub model: LanguageModel,
+    /// Which one.
+    pub checkpoint: Checkpoint,
+}
+
+impl Subject {
+    /// Opens a checkpoint.
+    pub fn open(path: &Path, device: &dyn Device) -> Result<Self, Error> {
+        let file = checkpoint::Checkpoint::read(path)?;
+        let config = TrainConfig::of(&file, path)?;
+        let fresh = LanguageModel::new(&config.model, device, config.seed)?;
+        let checkpoint = Checkpoint {
+            run: run_name(path),
+            weights: fingerprint(&file.weights),
+            parameters: file.weights.values().map(|w| w.data.len()).sum(),
+            train_length: Some(config.train_length),
+            config: Some(config),
+            progress: Some(file.progress),
+        };
+        let model = models::load(fresh, file.weights).map_err(|e| Error::file(path, e))?;
+        Ok(Subject {
+            model: model.valid(),
+            checkpoint,
+        })
+    }
+}
+
+/// The folder's name.
+fn run_name(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let folder = path.parent().and_then(Path::file_name);
+    folder.map_or(String::new(), |name| name.to_string_lossy().into_owned())
+}
+
+fn fingerprint(weights: &BTreeMap<String, Tensor>) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut take = |word: u64| hash = (hash ^ word).wrapping_mul(0x100_0000_01b3);
+    for (name, weight) in weights {
+        name.bytes().for_each(|byte| take(byte as u64));
+        weight.shape.iter().for_each(|&size| take(size as u64));
+        weight.data.iter().for_each(|x| take(x.to_bits() as u64));
+    }
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_told_apart_by_name_shape_and_bits() {
+        let one = |name: &str, shape: &[usize], value| {
+            fingerprint(&[(name.to_string(), Tensor::full(shape, value))].into())
+        };
+        let first = one("a", &[2, 3], 1.0);
+        assert_eq!(first, one("a", &[2, 3], 1.0));
+        for other in [
+            one("b", &[2, 3], 1.0),
+            one("a", &[3, 2], 1.0),
+            one("a", &[2, 3], 1.0000001),
+        ] {
+            assert_ne!(first, other);
+        }
+    }
+}
