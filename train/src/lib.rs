@@ -20,6 +20,7 @@ pub mod runs;
 pub mod schedule;
 #[cfg(test)]
 mod sequential;
+pub mod tasks;
 pub mod trainer;
 
 pub use error::Error;

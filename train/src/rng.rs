@@ -3,6 +3,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use std::collections::BTreeSet;
 
 /// What numbers are drawn for; each purpose has a stream of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,10 @@ pub enum Purpose {
     States = 3,
     /// Which parts of the held-out text are evaluated.
     Evaluation = 4,
+    /// The trials of a task that is evaluated.
+    Trials = 16,
+    /// The examples of a task that is trained on.
+    Examples = 17,
 }
 
 /// A generator at one place of one stream.
@@ -43,6 +48,33 @@ impl Rng {
         (((self.0.next_u64() as u128) * n as u128) >> 64) as usize
     }
 
+    /// One of `choices`, which is not empty.
+    pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+        &choices[self.below(choices.len())]
+    }
+
+    /// A uniformly random order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for i in (1..items.len()).rev() {
+            items.swap(i, self.below(i + 1));
+        }
+    }
+
+    /// `count` different numbers of 0 .. n in random order; `count` is at most n. Takes memory for
+    /// `count` numbers (Floyd's method).
+    pub fn distinct(&mut self, n: usize, count: usize) -> Vec<usize> {
+        let mut seen = BTreeSet::new();
+        let mut chosen = Vec::with_capacity(count);
+        for top in n - count..n {
+            let drawn = self.below(top + 1);
+            let next = if seen.contains(&drawn) { top } else { drawn };
+            seen.insert(next);
+            chosen.push(next);
+        }
+        self.shuffle(&mut chosen);
+        chosen
+    }
+
     /// Gaussian with mean 0 and standard deviation 1.
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
@@ -67,6 +99,24 @@ mod tests {
         for (i, a) in all.iter().enumerate() {
             assert!(all[..i].iter().all(|b| a != b));
         }
+    }
+
+    #[test]
+    fn distinct_numbers_are_uniform_and_differ() {
+        let mut rng = Rng::at(3, Purpose::Trials, 0);
+        let mut counts = [[0.0; 5]; 3];
+        let n = 30_000;
+        for _ in 0..n {
+            let chosen = rng.distinct(5, 3);
+            assert!(chosen[0] != chosen[1] && chosen[0] != chosen[2] && chosen[1] != chosen[2]);
+            for (place, number) in chosen.into_iter().enumerate() {
+                counts[place][number] += 1.0 / n as f64;
+            }
+        }
+        for share in counts.as_flattened() {
+            assert!((share - 0.2).abs() < 0.01, "{counts:?}");
+        }
+        assert_eq!(rng.distinct(4, 4).iter().sum::<usize>(), 6);
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub fn log_spaced(first: usize, last: usize, count: usize) -> Vec<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::models::{BlockConfig, LanguageModel, Mamba2Config, ModelConfig};
     use crate::sequential::Sequential;

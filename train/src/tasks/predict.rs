@@ -1,0 +1,55 @@
+//! Who answers: a model that reads in segments with its states carried, or a rule written by hand.
+
+use super::{Ask, Trial};
+use crate::Error;
+
+/// Something that answers trials. `each` hears the share of the reading that is done, from 0 to 1.
+pub trait Predict {
+    /// The likeliest next token at each place that each trial asks for; every trial is forced.
+    fn forced(
+        &mut self,
+        trials: &[Trial],
+        each: &mut dyn FnMut(f64),
+    ) -> Result<Vec<Vec<u32>>, Error>;
+
+    /// `count` greedy tokens after each prompt.
+    fn greedy(
+        &mut self,
+        prompts: &[&[u32]],
+        count: usize,
+        each: &mut dyn FnMut(f64),
+    ) -> Result<Vec<Vec<u32>>, Error>;
+}
+
+/// A next token as a function of all tokens before it: an oracle that shows a score to be right.
+pub struct Rule<F>(pub F);
+
+impl<F: FnMut(&[u32]) -> u32> Predict for Rule<F> {
+    fn forced(&mut self, trials: &[Trial], _: &mut dyn FnMut(f64)) -> Result<Vec<Vec<u32>>, Error> {
+        let said = |trial: &Trial| match &trial.ask {
+            Ask::Forced(asked) => asked
+                .iter()
+                .map(|asked| (self.0)(&trial.tokens[..=asked.after]))
+                .collect(),
+            Ask::Greedy { .. } => Vec::new(),
+        };
+        Ok(trials.iter().map(said).collect())
+    }
+
+    fn greedy(
+        &mut self,
+        prompts: &[&[u32]],
+        count: usize,
+        _: &mut dyn FnMut(f64),
+    ) -> Result<Vec<Vec<u32>>, Error> {
+        let said = |prompt: &&[u32]| {
+            let mut tokens = prompt.to_vec();
+            for _ in 0..count {
+                let next = (self.0)(&tokens);
+                tokens.push(next);
+            }
+            tokens.split_off(prompt.len())
+        };
+        Ok(prompts.iter().map(said).collect())
+    }
+}
