@@ -4,6 +4,8 @@
 //! A new measure is its file, its `mod` line and its line in [`Measure`].
 
 mod perplexity;
+mod remembrance;
+mod states;
 
 use crate::Context;
 use crate::device;
@@ -47,6 +49,8 @@ macro_rules! measures {
 
 measures! {
     Perplexity(perplexity::Perplexity),
+    States(states::States),
+    Remembrance(remembrance::Remembrance),
 }
 
 /// What every measure is given.

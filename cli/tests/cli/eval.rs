@@ -81,3 +81,40 @@ fn perplexity_is_by_position_with_intervals() {
         long.stderr
     );
 }
+
+#[test]
+fn states_and_remembrance_keep_their_forms() {
+    let folder = Folder::new("eval-states");
+    let [text, checkpoint] = trained(&folder);
+    let options = [
+        "states",
+        "--length",
+        "128",
+        "--sequences",
+        "2",
+        "--times",
+        "5",
+    ];
+    let output = folder.path("states.json");
+    let result = &measure(&options, &checkpoint, &text, &output)["result"];
+    assert_eq!(result["times"], serde_json::json!([1, 3, 11, 32, 38, 128]));
+    let layers = result["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 2);
+    for layer in layers {
+        for series in ["head_mean", "head_std", "head_max", "head_norm"] {
+            assert_eq!(layer[series][5].as_array().unwrap().len(), 8, "{series}");
+        }
+        assert!(layer["std"][5].as_f64().unwrap() > 0.0);
+    }
+    let output = folder.path("remembrance.json");
+    let options = ["remembrance", "--sequences", "4", "--cuts", "8"];
+    let value = measure(&options, &checkpoint, &text, &output);
+    assert_eq!(value["options"]["length"], 4 * 32);
+    let distances = value["result"]["distance"].as_array().unwrap();
+    assert_eq!(
+        value["result"]["cuts"].as_array().unwrap().len(),
+        distances.len()
+    );
+    let inside = |d: &Value| (0.0..=1.0).contains(&d.as_f64().unwrap());
+    assert!(distances.iter().all(inside));
+}

@@ -10,6 +10,8 @@
 mod interval;
 mod measurement;
 pub mod perplexity;
+pub mod remembrance;
+pub mod states;
 mod stream;
 mod subject;
 

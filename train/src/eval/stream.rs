@@ -67,6 +67,11 @@ impl<'m> Stream<'m> {
         Ok(Value::new(self.model.logits(last))?.to_host().data)
     }
 
+    /// Reads `tokens`, [B, t], for the states alone.
+    pub fn skip(&mut self, tokens: &[u32]) -> Result<(), Error> {
+        self.hidden(tokens).map(drop)
+    }
+
     /// Reads `tokens`, [B, T] with any T, in segments of at most `segment`; logits after the last,
     /// [B, V]. `each` hears how many tokens were read.
     pub fn read(
@@ -84,7 +89,7 @@ impl<'m> Stream<'m> {
             logits = match end == length {
                 true => self.feed_last(&piece)?,
                 false => {
-                    self.hidden(&piece)?;
+                    self.skip(&piece)?;
                     Vec::new()
                 }
             };

@@ -1,0 +1,92 @@
+//! `baton eval remembrance`: effective remembrance.
+
+use super::Given;
+use crate::Context;
+use crate::failure::Failure;
+use baton_train::eval::Measurement;
+use baton_train::eval::remembrance::{Options, Remembrance as Found, Spacing, remembrance};
+
+/// How much the prediction at the end owes to the tokens before each place
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  baton eval remembrance --checkpoint runs/small/checkpoint.safetensors \
+    --text book.txt --output runs/small/remembrance.json"
+)]
+pub struct Remembrance {
+    #[command(flatten)]
+    given: Given,
+    /// Tokens of each sequence; four times the training length when absent
+    #[arg(long)]
+    length: Option<usize>,
+    /// Sequences, evenly spread over the held-out text; fewer when they would overlap
+    #[arg(long, default_value_t = 64)]
+    sequences: usize,
+    /// About as many places to cut at
+    #[arg(long, default_value_t = 25)]
+    cuts: usize,
+    /// How these are spaced
+    #[arg(long, value_enum, default_value = "ends")]
+    spacing: Places,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Places {
+    /// Evenly
+    Linear,
+    /// Evenly in the logarithm
+    Log,
+    /// Evenly in the logarithm of the distance to either end
+    Ends,
+}
+
+impl Remembrance {
+    pub fn run(self, context: &Context) -> Result<(), Failure> {
+        let (subject, text) = (self.given.subject()?, self.given.text()?);
+        let published = subject.checkpoint.train_length.map(|length| 4 * length);
+        let Some(length) = self.length.or(published) else {
+            return Err(Failure::new(
+                "no --length given, and the checkpoint does not say its training length: expected one",
+            ));
+        };
+        let options = Options {
+            length,
+            sequences: self.sequences,
+            cuts: self.cuts,
+            spacing: match self.spacing {
+                Places::Linear => Spacing::Linear,
+                Places::Log => Spacing::Log,
+                Places::Ends => Spacing::Ends,
+            },
+        };
+        let bar = self.given.bar("remembrance", options.work(self.sequences));
+        let mut each = |tokens| bar.inc(tokens as u64);
+        let result = remembrance(&subject.model, &text.held_out[..], &options, &mut each)?;
+        bar.finish_and_clear();
+        let shown = table(&text.name, length, &result);
+        let measurement = Measurement::new(
+            "remembrance",
+            &subject.checkpoint,
+            Some(text.name),
+            &options,
+            &result,
+            context.started.elapsed().as_secs_f64(),
+        )?;
+        self.given.finish(context, measurement, shown)
+    }
+}
+
+fn table(text: &str, length: usize, result: &Found) -> String {
+    let mut shown = format!(
+        "{text}, {} sequences of {length}\n{:>12}{:>12}   95 % interval\n",
+        result.sequences, "cut at", "distance"
+    );
+    for (i, (cut, distance)) in result.cuts.iter().zip(&result.distance).enumerate() {
+        shown.push_str(&format!("{cut:>12}{distance:>12.4}"));
+        if let Some(interval) = &result.interval {
+            let [low, high] = interval[i];
+            shown.push_str(&format!("   {low:.4} to {high:.4}"));
+        }
+        shown.push('\n');
+    }
+    shown
+}

@@ -1,0 +1,77 @@
+//! `baton eval states`: statistics of the states over time.
+
+use super::Given;
+use crate::Context;
+use crate::failure::Failure;
+use baton_train::eval::Measurement;
+use baton_train::eval::states::{Options, OverTime, over_time};
+
+/// How the states' statistics change over time, of each layer and head
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  baton eval states --checkpoint runs/small/checkpoint.safetensors \
+    --text book.txt --length 16384 --output runs/small/states.json"
+)]
+pub struct States {
+    #[command(flatten)]
+    given: Given,
+    /// Tokens of each sequence
+    #[arg(long, default_value_t = 4096)]
+    length: usize,
+    /// Sequences, evenly spread over the held-out text; fewer when they would overlap
+    #[arg(long, default_value_t = 16)]
+    sequences: usize,
+    /// About as many times, evenly spaced in their logarithm
+    #[arg(long, default_value_t = 25)]
+    times: usize,
+    /// Tokens that are run at once
+    #[arg(long, default_value_t = 256)]
+    segment: usize,
+}
+
+impl States {
+    pub fn run(self, context: &Context) -> Result<(), Failure> {
+        let (subject, text) = (self.given.subject()?, self.given.text()?);
+        let options = Options {
+            train_length: subject.checkpoint.train_length.unwrap_or(self.length),
+            length: self.length,
+            sequences: self.sequences,
+            times: self.times,
+            segment: self.segment,
+        };
+        let bar = self.given.bar("states", self.length * self.sequences);
+        let mut each = |tokens| bar.inc(tokens as u64);
+        let result = over_time(&subject.model, &text.held_out[..], &options, &mut each)?;
+        bar.finish_and_clear();
+        let shown = table(&text.name, &result);
+        let measurement = Measurement::new(
+            "states",
+            &subject.checkpoint,
+            Some(text.name),
+            &options,
+            &result,
+            context.started.elapsed().as_secs_f64(),
+        )?;
+        self.given.finish(context, measurement, shown)
+    }
+}
+
+fn table(text: &str, result: &OverTime) -> String {
+    let mut shown = format!(
+        "standard deviation of the states, {text}, {} sequences\n{:>12}{:>12}",
+        result.sequences, "tokens read", "all layers"
+    );
+    for layer in &result.layers {
+        let name = format!("layer {}.{}", layer.layer, layer.state);
+        shown.push_str(&format!("{name:>12}"));
+    }
+    shown.push('\n');
+    for (i, time) in result.times.iter().enumerate() {
+        shown.push_str(&format!("{time:>12}{:>12.4}", result.std[i]));
+        for layer in &result.layers {
+            shown.push_str(&format!("{:>12.4}", layer.std[i]));
+        }
+        shown.push('\n');
+    }
+    shown
+}

@@ -1,0 +1,232 @@
+//! Statistics of the states over time: whether a model's state goes on growing past its training.
+//!
+//! The published figure is the standard deviation over all elements of the state, here of all
+//! layers together, of each layer, and of each head (over sequences and elements). Beside it for
+//! each head: mean, greatest magnitude, and the Euclidean norm averaged over sequences.
+
+use super::{Stream, Tokens, log_spaced, starts};
+use crate::Error;
+use crate::models::{HostStates, LanguageModel};
+use baton_runtime::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// What is evaluated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// The training length; one of the times.
+    pub train_length: usize,
+    /// Tokens of each sequence.
+    pub length: usize,
+    /// Sequences, evenly spread over the text; fewer when they would overlap.
+    pub sequences: usize,
+    /// About as many times, evenly spaced in their logarithm from 1 to the length.
+    pub times: usize,
+    /// Tokens that are run at once, at most.
+    pub segment: usize,
+}
+
+/// One state of one layer over time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerStatistics {
+    /// From 0.
+    pub layer: usize,
+    /// Which of the layer's states, from 0.
+    pub state: usize,
+    /// Standard deviation over all elements, `[time]`.
+    pub std: Vec<f64>,
+    /// Mean of each head, `[time][head]`.
+    pub head_mean: Vec<Vec<f64>>,
+    /// Standard deviation of each head, `[time][head]`.
+    pub head_std: Vec<Vec<f64>>,
+    /// Greatest magnitude in each head, `[time][head]`.
+    pub head_max: Vec<Vec<f64>>,
+    /// Euclidean norm of each head, averaged over sequences, `[time][head]`.
+    pub head_norm: Vec<Vec<f64>>,
+}
+
+/// The states over time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OverTime {
+    /// Tokens read.
+    pub times: Vec<usize>,
+    /// Standard deviation over all elements of all layers, `[time]`.
+    pub std: Vec<f64>,
+    /// Each state of each layer.
+    pub layers: Vec<LayerStatistics>,
+    /// Sequences that were run.
+    pub sequences: usize,
+    /// Where in the text each begins.
+    pub starts: Vec<usize>,
+}
+
+/// Sums that a mean and a standard deviation are made from.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    count: f64,
+    sum: f64,
+    squares: f64,
+    max: f64,
+}
+
+impl Sums {
+    fn of(elements: &[f32]) -> Self {
+        let zero = Sums {
+            count: elements.len() as f64,
+            ..Sums::default()
+        };
+        elements.iter().fold(zero, |all, &x| Sums {
+            sum: all.sum + x as f64,
+            squares: all.squares + (x as f64).powi(2),
+            max: all.max.max(x.abs() as f64),
+            ..all
+        })
+    }
+
+    fn and(self, other: Self) -> Self {
+        Sums {
+            count: self.count + other.count,
+            sum: self.sum + other.sum,
+            squares: self.squares + other.squares,
+            max: self.max.max(other.max),
+        }
+    }
+
+    fn mean(&self) -> f64 {
+        self.sum / self.count.max(1.0)
+    }
+
+    fn std(&self) -> f64 {
+        let variance = self.squares / self.count.max(1.0) - self.mean().powi(2);
+        variance.max(0.0).sqrt()
+    }
+}
+
+/// Runs `model` (without a graph) over `text` from zero states; `each` hears the tokens done.
+pub fn over_time(
+    model: &LanguageModel,
+    text: &(impl Tokens + ?Sized),
+    options: &Options,
+    each: &mut dyn FnMut(usize),
+) -> Result<OverTime, Error> {
+    let starts = starts(text.len(), options.length, options.sequences)?;
+    let mut times = log_spaced(1, options.length, options.times);
+    if options.train_length <= options.length && !times.contains(&options.train_length) {
+        times.push(options.train_length);
+        times.sort_unstable();
+    }
+    let mut found = OverTime {
+        std: Vec::new(),
+        layers: Vec::new(),
+        sequences: starts.len(),
+        times: times.clone(),
+        starts: starts.clone(),
+    };
+    let mut stream = Stream::new(model, starts.len(), None)?;
+    let mut at = 0;
+    for time in times {
+        while at < time {
+            let size = options.segment.max(1).min(time - at);
+            stream.skip(&text.rows(&starts, at, size))?;
+            at += size;
+            each(starts.len() * size);
+        }
+        add(&mut found, stream.states().unwrap_or_default());
+    }
+    Ok(found)
+}
+
+/// Adds one time.
+fn add(found: &mut OverTime, states: HostStates) {
+    let named = states.iter().enumerate().flat_map(|(layer, states)| {
+        let states = states.recurrence.iter().enumerate();
+        states.map(move |(i, state)| (layer, i, state))
+    });
+    let mut whole = Sums::default();
+    for (number, (layer, state, tensor)) in named.enumerate() {
+        if found.layers.len() == number {
+            found.layers.push(LayerStatistics {
+                layer,
+                state,
+                std: Vec::new(),
+                head_mean: Vec::new(),
+                head_std: Vec::new(),
+                head_max: Vec::new(),
+                head_norm: Vec::new(),
+            });
+        }
+        let (heads, norms) = by_head(tensor);
+        let all = heads.iter().fold(Sums::default(), |a, &b| a.and(b));
+        let into = &mut found.layers[number];
+        into.std.push(all.std());
+        into.head_mean.push(heads.iter().map(Sums::mean).collect());
+        into.head_std.push(heads.iter().map(Sums::std).collect());
+        into.head_max.push(heads.iter().map(|h| h.max).collect());
+        into.head_norm.push(norms);
+        whole = whole.and(all);
+    }
+    found.std.push(whole.std());
+}
+
+/// Sums of each head over sequences, and each head's norm averaged over them, of [B, H, ...].
+fn by_head(state: &Tensor) -> (Vec<Sums>, Vec<f64>) {
+    let (batch, heads) = (state.shape[0], state.shape[1]);
+    let each = state.data.len() / (batch * heads).max(1);
+    let mut sums = vec![Sums::default(); heads];
+    let mut norms = vec![0.0; heads];
+    for (i, elements) in state.data.chunks(each.max(1)).enumerate() {
+        let one = Sums::of(elements);
+        sums[i % heads] = sums[i % heads].and(one);
+        norms[i % heads] += one.squares.sqrt() / batch as f64;
+    }
+    (sums, norms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::micro;
+    use super::*;
+
+    #[test]
+    fn heads_are_told_apart_and_sequences_are_not() {
+        // Two sequences, two heads of two elements.
+        let state = Tensor {
+            shape: vec![2, 2, 1, 2],
+            data: vec![3.0, -4.0, 1.0, 1.0, 0.0, 5.0, 1.0, 1.0],
+        };
+        let (heads, norms) = by_head(&state);
+        assert_eq!(norms, [5.0, 2f64.sqrt()]);
+        assert_eq!((heads[0].mean(), heads[1].mean()), (1.0, 1.0));
+        assert_eq!((heads[0].max, heads[1].std()), (5.0, 0.0));
+        assert!((heads[0].std() - (50.0f64 / 4.0 - 1.0).sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_last_time_is_that_of_one_read() {
+        let model = micro();
+        let text: Vec<u8> = (0..120u32).map(|i| (i * i % 251) as u8).collect();
+        let options = Options {
+            train_length: 10,
+            length: 50,
+            sequences: 2,
+            times: 5,
+            segment: 7,
+        };
+        let mut heard = 0;
+        let found = over_time(&model, &text[..], &options, &mut |n| heard += n).unwrap();
+        assert_eq!(found.times, [1, 3, 7, 10, 19, 50]);
+        assert_eq!((heard, found.layers.len()), (100, 2));
+        let mut stream = Stream::new(&model, 2, None).unwrap();
+        stream.feed(&text[..].rows(&found.starts, 0, 50)).unwrap();
+        let states = stream.states().unwrap();
+        let all: Vec<f64> = states
+            .iter()
+            .flat_map(|layer| &layer.recurrence[0].data)
+            .map(|&x| x as f64)
+            .collect();
+        let n = all.len() as f64;
+        let mean = all.iter().sum::<f64>() / n;
+        let std = (all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt();
+        assert!((found.std[5] / std - 1.0).abs() < 1e-4);
+        assert!(found.layers.iter().all(|l| l.head_norm[5].len() == 4));
+    }
+}
