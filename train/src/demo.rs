@@ -75,6 +75,7 @@ pub fn base_config(seed: u64, steps: u64) -> TrainConfig {
             hidden_size: 128,
             num_hidden_layers: 2,
             layer_norm_epsilon: 1e-5,
+            tie_word_embeddings: true,
             block: BlockConfig::Mamba2(Mamba2Config {
                 head_dim: 32,
                 state_size: 64,

@@ -14,6 +14,7 @@ pub mod models;
 pub mod op;
 pub mod optimizer;
 pub mod plot;
+pub mod pretrained;
 pub mod report;
 pub mod rng;
 pub mod runs;
@@ -21,6 +22,7 @@ pub mod schedule;
 #[cfg(test)]
 mod sequential;
 pub mod tasks;
+pub mod tokenizer;
 pub mod trainer;
 
 pub use error::Error;

@@ -14,6 +14,9 @@ pub struct ModelConfig {
     pub num_hidden_layers: usize,
     /// Epsilon of every norm.
     pub layer_norm_epsilon: f64,
+    /// Whether the logits use the embedding's weights.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub tie_word_embeddings: bool,
     /// Which block, and its shape.
     pub block: BlockConfig,
 }
@@ -49,6 +52,34 @@ pub struct Mamba2Config {
     pub time_step_floor: f64,
     /// Whether the out-projection begins smaller by the root of the number of layers.
     pub rescale_prenorm_residual: bool,
+    /// Whether both projections have a bias.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub use_bias: bool,
+    /// Whether the convolution has a bias.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub use_conv_bias: bool,
+    /// What the time step is clamped to after its softplus; absent is without a bound.
+    #[serde(default, skip_serializing_if = "is_unbounded")]
+    pub time_step_limit: [Option<f64>; 2],
+}
+
+// What a configuration does not say is as it was before it could be said, and is not written, so
+// that a run of an older program is resumed.
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(flag: &bool) -> bool {
+    *flag
+}
+
+fn is_no(flag: &bool) -> bool {
+    !flag
+}
+
+fn is_unbounded(limit: &[Option<f64>; 2]) -> bool {
+    *limit == [None, None]
 }
 
 impl Default for Mamba2Config {
@@ -64,6 +95,9 @@ impl Default for Mamba2Config {
             time_step_range: [1e-3, 1e-1],
             time_step_floor: 1e-4,
             rescale_prenorm_residual: true,
+            use_bias: false,
+            use_conv_bias: true,
+            time_step_limit: [None, None],
         }
     }
 }
@@ -92,6 +126,16 @@ impl Mamba2Config {
     /// Number of heads for a residual stream of `hidden`.
     pub fn num_heads(&self, hidden: usize) -> usize {
         self.intermediate(hidden) / self.head_dim.max(1)
+    }
+}
+
+impl BlockConfig {
+    /// Its name, as `type` says it in a file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            BlockConfig::Mamba2(_) => "mamba2",
+            BlockConfig::Gla(_) => "gla",
+        }
     }
 }
 
@@ -137,6 +181,13 @@ impl ModelConfig {
                 if !(0.0 < low && low <= high) {
                     return wrong(format!(
                         "a_init_range {low} to {high} given, expected 0 < low <= high"
+                    ));
+                }
+                let [low, high] = block.time_step_limit;
+                if low.unwrap_or(0.0) < 0.0 || low.unwrap_or(0.0) >= high.unwrap_or(f64::INFINITY) {
+                    return wrong(format!(
+                        "time_step_limit {:?} given, expected 0 <= low < high",
+                        block.time_step_limit
                     ));
                 }
                 if block.conv_kernel == 0 || block.state_size == 0 {

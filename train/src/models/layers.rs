@@ -17,11 +17,13 @@ pub(super) fn parameter<const D: usize>(
     Param::from_data(TensorData::new(data, shape), device)
 }
 
-/// x W', without a bias.
+/// x W', and a bias where there is one.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// [out, in].
     pub weight: Param<Tensor<2>>,
+    /// [out].
+    pub bias: Option<Param<Tensor<1>>>,
 }
 
 impl Linear {
@@ -30,7 +32,15 @@ impl Linear {
         let bound = scale / (from as f64).sqrt();
         Linear {
             weight: parameter([to, from], device, || rng.between(-bound, bound)),
+            bias: None,
         }
+    }
+
+    /// The same with a bias of zeros if `wanted`.
+    pub fn with_bias(mut self, wanted: bool, device: &Device) -> Self {
+        let [out, _] = self.weight.dims();
+        self.bias = wanted.then(|| parameter([out], device, || 0.0));
+        self
     }
 
     /// [B, T, in] to [B, T, out].
@@ -38,28 +48,44 @@ impl Linear {
         let [batch, time, width] = x.dims();
         let weight = self.weight.val();
         let [out, _] = weight.dims();
-        x.reshape([batch * time, width])
-            .matmul(weight.transpose())
-            .reshape([batch, time, out])
+        let y = x.reshape([batch * time, width]).matmul(weight.transpose());
+        let y = match &self.bias {
+            Some(bias) => y + bias.val().reshape([1, out]),
+            None => y,
+        };
+        y.reshape([batch, time, out])
     }
 }
 
-/// Depthwise convolution over time, with a bias.
+/// Depthwise convolution over time.
 #[derive(Module, Debug)]
 pub struct Conv1d {
     /// [C, 1, W].
     pub weight: Param<Tensor<3>>,
     /// [C].
-    pub bias: Param<Tensor<1>>,
+    pub bias: Option<Param<Tensor<1>>>,
 }
 
 impl Conv1d {
-    /// Uniform within 1 / sqrt(W), weight and bias.
-    pub fn new(channels: usize, width: usize, rng: &mut Rng, device: &Device) -> Self {
+    /// Uniform within 1 / sqrt(W), weight and bias; no bias unless `biased`.
+    pub fn new(
+        [channels, width]: [usize; 2],
+        biased: bool,
+        rng: &mut Rng,
+        device: &Device,
+    ) -> Self {
         let bound = 1.0 / (width as f64).sqrt();
         Conv1d {
             weight: parameter([channels, 1, width], device, || rng.between(-bound, bound)),
-            bias: parameter([channels], device, || rng.between(-bound, bound)),
+            bias: biased.then(|| parameter([channels], device, || rng.between(-bound, bound))),
+        }
+    }
+
+    /// The bias [C]; zeros where there is none.
+    pub fn bias(&self) -> Tensor<1> {
+        match &self.bias {
+            Some(bias) => bias.val(),
+            None => Tensor::zeros([self.weight.dims()[0]], &Device::default()),
         }
     }
 }

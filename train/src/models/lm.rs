@@ -1,6 +1,8 @@
-//! A language model over either block: embedding, pre-norm residual blocks, norm, tied logits.
+//! A language model over either block: embedding, pre-norm residual blocks, norm, logits.
 
-use super::{BlockConfig, Embedding, Gla, LayerState, Mamba2, ModelConfig, RmsNorm, States};
+use super::{
+    BlockConfig, Embedding, Gla, LayerState, Linear, Mamba2, ModelConfig, RmsNorm, States,
+};
 use crate::Error;
 use crate::rng::{Purpose, Rng};
 use burn::Tensor;
@@ -10,8 +12,10 @@ use burn::tensor::Device;
 /// A causal language model.
 #[derive(Module, Debug)]
 pub struct LanguageModel {
-    /// Everything; the logits use the embedding's weights.
+    /// Everything up to the logits.
     pub backbone: Backbone,
+    /// To logits; the embedding's weights where absent.
+    pub lm_head: Option<Linear>,
 }
 
 /// Embedding, blocks and the last norm.
@@ -92,7 +96,10 @@ impl LanguageModel {
         };
         let layers = (0..layers).map(|_| layer()).collect::<Result<_, Error>>()?;
         let norm_f = RmsNorm::new(hidden, eps, device);
+        let own = !config.tie_word_embeddings;
+        let lm_head = own.then(|| Linear::new(hidden, config.vocab_size, 1.0, rng, device));
         Ok(LanguageModel {
+            lm_head,
             backbone: Backbone {
                 embeddings,
                 layers,
@@ -149,6 +156,9 @@ impl LanguageModel {
 
     /// [B, T, D] of [`hidden`](Self::hidden) to [B, T, V].
     pub fn logits(&self, x: Tensor<3>) -> Tensor<3> {
-        self.backbone.embeddings.logits(x)
+        match &self.lm_head {
+            Some(head) => head.forward(x),
+            None => self.backbone.embeddings.logits(x),
+        }
     }
 }

@@ -47,6 +47,8 @@ pub struct Mamba2 {
     #[module(skip)]
     sizes: Sizes,
     #[module(skip)]
+    limit: [Option<f64>; 2],
+    #[module(skip)]
     ssd: Compiled<mamba2::Definition>,
 }
 
@@ -83,17 +85,24 @@ impl Mamba2 {
         let [slow, fast] = config.a_init_range;
         let [short, long] = config.time_step_range.map(f64::ln);
         Ok(Mamba2 {
-            in_proj: Linear::new(hidden, inner + conv + sizes.heads, 1.0, rng, device),
-            conv1d: Conv1d::new(conv, config.conv_kernel, rng, device),
+            in_proj: Linear::new(hidden, inner + conv + sizes.heads, 1.0, rng, device)
+                .with_bias(config.use_bias, device),
+            conv1d: Conv1d::new(
+                [conv, config.conv_kernel],
+                config.use_conv_bias,
+                rng,
+                device,
+            ),
             A_log: parameter([sizes.heads], device, || rng.between(slow, fast).ln()),
             D: parameter([sizes.heads], device, || 1.0),
             dt_bias: parameter([sizes.heads], device, || {
-                let dt = rng.between(short, long).exp().max(config.time_step_floor);
-                dt + (-(-dt).exp_m1()).ln() // the inverse of softplus
+                softplus_inverse(rng.between(short, long).exp().max(config.time_step_floor))
             }),
             norm: RmsNorm::new(inner, eps, device),
-            out_proj: Linear::new(inner, hidden, shrink, rng, device),
+            out_proj: Linear::new(inner, hidden, shrink, rng, device)
+                .with_bias(config.use_bias, device),
             sizes,
+            limit: config.time_step_limit,
             ssd: Compiled::new(
                 target,
                 mamba2::Sizes {
@@ -129,24 +138,25 @@ impl Mamba2 {
         let (xbc, conv) = causal_conv(
             xbc.tensor()?,
             self.conv1d.weight.val(),
-            self.conv1d.bias.val(),
+            self.conv1d.bias(),
             conv.map(Value::tensor).transpose()?,
         )?;
         let [x, b, c] = three(split(
             xbc,
             &[&[heads, head_dim], &[groups, n], &[groups, n]],
         )?);
+        let (dt, dt_bias) = self.limited(dt.tensor()?);
         let (outputs, recurrence) = self.ssd.apply(
             mamba2::Inputs {
                 x: x.tensor()?,
                 b: b.tensor()?,
                 c: c.tensor()?,
-                dt: dt.tensor()?,
+                dt,
             },
             mamba2::Params {
                 a_log: self.A_log.val(),
                 d: self.D.val(),
-                dt_bias: self.dt_bias.val(),
+                dt_bias,
             },
             recurrence,
         )?;
@@ -163,6 +173,34 @@ impl Mamba2 {
         };
         Ok((self.out_proj.forward(y), state))
     }
+
+    /// dt [B, T, H] and its bias, such that the softplus of their sum keeps to the limit.
+    ///
+    /// Softplus grows, so a bound on its value is a bound on its argument, and the recurrence
+    /// needs no second text.
+    fn limited(&self, dt: Tensor<3>) -> (Tensor<3>, Tensor<1>) {
+        let bias = self.dt_bias.val();
+        if self.limit == [None, None] {
+            return (dt, bias);
+        }
+        let heads = self.sizes.heads;
+        let sum = dt + bias.reshape([1, 1, heads]);
+        let [low, high] = self.limit.map(|bound| bound.map(softplus_inverse));
+        let sum = match low {
+            Some(low) if low.is_finite() => sum.clamp_min(low),
+            _ => sum,
+        };
+        let sum = match high {
+            Some(high) => sum.clamp_max(high),
+            None => sum,
+        };
+        (sum, Tensor::zeros([heads], &Device::default()))
+    }
+}
+
+/// x with ln(1 + exp(x)) = y.
+fn softplus_inverse(y: f64) -> f64 {
+    y + (-(-y).exp_m1()).ln()
 }
 
 fn three(parts: Vec<Value>) -> [Value; 3] {

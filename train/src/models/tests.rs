@@ -9,7 +9,7 @@ use burn::module::Module;
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 
-const CHECKPOINT: &[u8] = include_bytes!("../../tests/golden/mamba2_hf.safetensors");
+const CHECKPOINT: &[u8] = include_bytes!("../../tests/golden/mamba2_hf/model.safetensors");
 const GOLDEN: &[u8] = include_bytes!("../../tests/golden/mamba2_hf_golden.safetensors");
 
 fn tensor(file: &SafeTensors<'_>, name: &str) -> Tensor {
@@ -58,6 +58,7 @@ fn config() -> ModelConfig {
         hidden_size: 32,
         num_hidden_layers: 3,
         layer_norm_epsilon: 1e-5,
+        tie_word_embeddings: true,
         block: BlockConfig::Mamba2(Mamba2Config {
             head_dim: 8,
             state_size: 16,

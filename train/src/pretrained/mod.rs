@@ -1,0 +1,199 @@
+//! Checkpoints as they are published and passed on: weights and their configuration, nothing of
+//! the run that made them.
+//!
+//! Three layouts are read and written, each a folder of `config.json` and weights:
+//! Hugging Face's (`hugging_face.rs`), that of the authors of Mamba-2 (`authors.rs`), and Baton's
+//! own, which any model has ([`Layout::Baton`]). The trainer's checkpoint is read too, so that a
+//! verb that takes a checkpoint takes them all: [`open`]. Whatever the layout, weights are called
+//! here as in Hugging Face's, which are the paths of the model's fields, and are f32.
+//!
+//! Two rules: what a configuration says and this program cannot compute is refused by its name,
+//! never passed over; and saving makes a new folder, whole or not at all.
+
+mod authors;
+mod hugging_face;
+mod save;
+mod settings;
+mod tensors;
+#[cfg(test)]
+mod tests;
+mod torch;
+
+pub use save::{Precision, save};
+
+use crate::Error;
+use crate::checkpoint::Checkpoint;
+use crate::models::{self, LanguageModel, ModelConfig};
+use crate::tokenizer::Tokenizer;
+use crate::trainer::{CHECKPOINT, TrainConfig};
+use baton_runtime::{Device, Tensor};
+use burn::module::Module;
+use settings::Settings;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The configuration of every layout.
+const CONFIG: &str = "config.json";
+/// What `model_type` says in Baton's own.
+const BATON: &str = "baton";
+/// Names that only Hugging Face's layout and only the authors' have.
+const EMBEDDING: [&str; 2] = ["backbone.embeddings.weight", "backbone.embedding.weight"];
+const HEAD: &str = "lm_head.weight";
+
+/// How a checkpoint lies on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// As transformers writes `Mamba2ForCausalLM`.
+    HuggingFace,
+    /// As mamba_ssm writes `MambaLMHeadModel`.
+    Authors,
+    /// A model of any block: its configuration as the trainer has it, and the weights.
+    Baton,
+}
+
+/// A checkpoint in memory.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The shape of the model.
+    pub config: ModelConfig,
+    /// Every weight by name.
+    pub weights: BTreeMap<String, Tensor>,
+    /// Tokens of the sequences that it was trained on, where that is known.
+    pub train_length: Option<usize>,
+    /// How its text becomes tokens.
+    pub tokenizer: Tokenizer,
+    /// How it lay on the disk.
+    pub layout: Layout,
+    /// Its configuration as it was found, for what the layout holds beside the model's shape.
+    source: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A checkpoint that runs.
+#[derive(Clone, Debug)]
+pub struct Pretrained {
+    /// The model, without a graph.
+    pub model: LanguageModel,
+    /// Its shape.
+    pub config: ModelConfig,
+    /// Tokens of the sequences that it was trained on, where that is known.
+    pub train_length: Option<usize>,
+    /// How its text becomes tokens.
+    pub tokenizer: Tokenizer,
+}
+
+/// Loads a checkpoint of any kind, its recurrences on `device`: a folder of a published layout, a
+/// run's folder, or the file of the trainer's checkpoint.
+pub fn open(path: &Path, device: &dyn Device) -> Result<Pretrained, Error> {
+    let stored = read(path)?;
+    let (config, train_length) = (stored.config.clone(), stored.train_length);
+    let tokenizer = stored.tokenizer.clone();
+    let model = stored.model(device).map_err(|e| Error::file(path, e))?;
+    Ok(Pretrained {
+        model: model.valid(),
+        config,
+        train_length,
+        tokenizer,
+    })
+}
+
+/// Reads what [`open`] loads; that the weights fit the configuration is known once a
+/// [`model`](Stored::model) is made of them.
+pub fn read(path: &Path) -> Result<Stored, Error> {
+    if path.is_file() {
+        return trained(path, path.parent().unwrap_or(Path::new(".")));
+    }
+    let config = path.join(CONFIG);
+    let run = path.join(CHECKPOINT);
+    match (config.is_file(), run.is_file()) {
+        (true, _) => published(path, &config),
+        (false, true) => trained(&run, path),
+        (false, false) if path.is_dir() => Err(Error::file(
+            path,
+            format!("neither {CONFIG} nor {CHECKPOINT} is in this folder, expected one of them"),
+        )),
+        (false, false) => Err(Error::file(path, "no such file or folder")),
+    }
+}
+
+impl Stored {
+    /// The model with these weights, ready to train; a weight that does not fit is refused by name.
+    pub fn model(self, device: &dyn Device) -> Result<LanguageModel, Error> {
+        models::load(LanguageModel::new(&self.config, device, 0)?, self.weights)
+    }
+}
+
+fn published(folder: &Path, config: &Path) -> Result<Stored, Error> {
+    let settings = Settings::read(config)?;
+    let (layout, config, train_length) = match settings.text("model_type")? {
+        Some("mamba2") => (Layout::HuggingFace, hugging_face::config(&settings)?, None),
+        Some(BATON) => {
+            let (config, train_length) = own(&settings)?;
+            (Layout::Baton, config, train_length)
+        }
+        None if settings.has("d_model") => (Layout::Authors, authors::config(&settings)?, None),
+        given => {
+            return Err(settings.wrong(
+                "model_type",
+                given.map_or("nothing".into(), |given| format!("{given:?}")),
+                "\"mamba2\" (or the authors' layout, which has `d_model`)",
+            ));
+        }
+    };
+    config
+        .check()
+        .map_err(|e| Error::file(settings.path(), e))?;
+    let mut weights = tensors::read(folder)?;
+    canonical(&mut weights, config.tie_word_embeddings).map_err(|e| Error::file(folder, e))?;
+    Ok(Stored {
+        config,
+        weights,
+        train_length,
+        tokenizer: Tokenizer::of(folder)?,
+        layout,
+        source: settings.into_map(),
+    })
+}
+
+/// Calls weights as Hugging Face's layout does; a head that repeats the embedding goes.
+fn canonical(weights: &mut BTreeMap<String, Tensor>, tied: bool) -> Result<(), Error> {
+    let [ours, theirs] = EMBEDDING;
+    if let Some(embedding) = weights.remove(theirs)
+        && weights.insert(ours.into(), embedding).is_some()
+    {
+        return Err(Error::Tensor(format!(
+            "both tensor `{ours}` and `{theirs}` are given, expected one of them"
+        )));
+    }
+    if tied && let Some(head) = weights.remove(HEAD) {
+        let same = weights.get(ours) == Some(&head);
+        return same.then_some(()).ok_or_else(|| {
+            Error::Tensor(format!(
+                "tensor `{HEAD}` differs from `{ours}`, expected the same values as the \
+                 configuration ties them"
+            ))
+        });
+    }
+    Ok(())
+}
+
+/// What a folder of Baton's own layout says.
+fn own(settings: &Settings) -> Result<(ModelConfig, Option<usize>), Error> {
+    let model = settings.get("model").cloned().unwrap_or_default();
+    let config = serde_json::from_value(model)
+        .map_err(|e| Error::file(settings.path(), format!("`model` is no model: {e}")))?;
+    Ok((config, settings.size("train_length")?))
+}
+
+/// A checkpoint of the trainer.
+fn trained(file: &Path, folder: &Path) -> Result<Stored, Error> {
+    let checkpoint = Checkpoint::read(file)?;
+    let config = TrainConfig::of(&checkpoint, file)?;
+    Ok(Stored {
+        config: config.model,
+        weights: checkpoint.weights,
+        train_length: Some(config.train_length),
+        tokenizer: Tokenizer::of(folder)?,
+        layout: Layout::Baton,
+        source: Default::default(),
+    })
+}

@@ -1,0 +1,226 @@
+//! Writing a checkpoint's folder: everything beside its place first, then moved there in one step.
+
+use super::{BATON, CONFIG, EMBEDDING, HEAD, Layout, Stored, authors, hugging_face, torch};
+use crate::Error;
+use crate::models::{BlockConfig, Mamba2Config};
+use crate::tokenizer;
+use baton_runtime::Tensor;
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, View};
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+/// The type that weights are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// 32 bits: nothing is lost.
+    F32,
+    /// Bfloat, 16 bits.
+    Bf16,
+    /// Half, 16 bits.
+    F16,
+}
+
+impl Precision {
+    /// As configurations call it.
+    fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "float32",
+            Precision::Bf16 => "bfloat16",
+            Precision::F16 => "float16",
+        }
+    }
+
+    /// As PyTorch calls a storage of it.
+    pub(super) fn storage(self) -> &'static str {
+        match self {
+            Precision::F32 => "FloatStorage",
+            Precision::Bf16 => "BFloat16Storage",
+            Precision::F16 => "HalfStorage",
+        }
+    }
+}
+
+/// A tensor on its way to a file.
+#[derive(Clone, Copy)]
+pub(super) struct Weight<'a> {
+    pub tensor: &'a Tensor,
+    pub precision: Precision,
+}
+
+impl Weight<'_> {
+    /// Its elements, rounded to the nearest.
+    pub fn bytes(&self) -> Vec<u8> {
+        let data = self.tensor.data.iter();
+        match self.precision {
+            Precision::F32 => data.flat_map(|x| x.to_le_bytes()).collect(),
+            Precision::Bf16 => data
+                .flat_map(|&x| bf16::from_f32(x).to_le_bytes())
+                .collect(),
+            Precision::F16 => data.flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect(),
+        }
+    }
+}
+
+impl View for Weight<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.precision {
+            Precision::F32 => Dtype::F32,
+            Precision::Bf16 => Dtype::BF16,
+            Precision::F16 => Dtype::F16,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.tensor.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(self.bytes())
+    }
+
+    fn data_len(&self) -> usize {
+        let size = if self.precision == Precision::F32 {
+            4
+        } else {
+            2
+        };
+        self.tensor.data.len() * size
+    }
+}
+
+/// Writes `stored` as a new folder `to` in `layout`; a folder that exists is refused, and a layout
+/// that has no words for the model too.
+pub fn save(stored: &Stored, to: &Path, layout: Layout, precision: Precision) -> Result<(), Error> {
+    let fail = |e: std::io::Error| Error::file(to, e);
+    if to.symlink_metadata().is_ok() {
+        return Err(Error::file(
+            to,
+            "it exists, expected the name of a new folder",
+        ));
+    }
+    let name = to
+        .file_name()
+        .ok_or_else(|| Error::file(to, "it names no folder"))?;
+    overflow(stored, precision)?;
+    let config = config(stored, layout, precision)?;
+    let parent = match to.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(parent).map_err(fail)?;
+    let beside = parent.join(format!(
+        ".{}.{}.part",
+        name.to_string_lossy(),
+        std::process::id()
+    ));
+    fs::create_dir(&beside).map_err(fail)?;
+    let written = contents(stored, &beside, layout, precision, config)
+        .and_then(|()| fs::rename(&beside, to).map_err(fail));
+    if written.is_err() {
+        let _ = fs::remove_dir_all(&beside);
+    }
+    written
+}
+
+fn contents(
+    stored: &Stored,
+    folder: &Path,
+    layout: Layout,
+    precision: Precision,
+    config: Map<String, Value>,
+) -> Result<(), Error> {
+    let path = folder.join(CONFIG);
+    let text = serde_json::to_string_pretty(&config).map_err(|e| Error::file(&path, e))?;
+    File::create(&path)
+        .and_then(|mut file| {
+            writeln!(file, "{text}")?;
+            file.sync_all()
+        })
+        .map_err(|e| Error::file(&path, e))?;
+    if let Some(from) = stored.tokenizer.path() {
+        let to = folder.join(tokenizer::FILE);
+        fs::copy(from, &to).map_err(|e| Error::file(from, e))?;
+    }
+    let weights = stored.weights.iter().map(|(name, tensor)| {
+        let name = name.as_str();
+        (name, Weight { tensor, precision })
+    });
+    if layout == Layout::Authors {
+        let [ours, theirs] = EMBEDDING;
+        let tied = stored.config.tie_word_embeddings;
+        let named: Vec<_> = weights
+            .map(|(name, weight)| match name == ours {
+                true if tied => (vec![theirs, HEAD], weight),
+                true => (vec![theirs], weight),
+                false => (vec![name], weight),
+            })
+            .collect();
+        return torch::write(&folder.join("pytorch_model.bin"), &named);
+    }
+    let path = folder.join("model.safetensors");
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    safetensors::serialize_to_file(weights, Some(metadata), &path)
+        .map_err(|e| Error::file(&path, e))?;
+    File::open(&path)
+        .and_then(|file| file.sync_all())
+        .map_err(|e| Error::file(&path, e))
+}
+
+fn config(
+    stored: &Stored,
+    layout: Layout,
+    precision: Precision,
+) -> Result<Map<String, Value>, Error> {
+    let source = match stored.layout == layout {
+        true => stored.source.clone(),
+        false => Map::new(),
+    };
+    let published = || -> Result<&Mamba2Config, Error> {
+        match &stored.config.block {
+            BlockConfig::Mamba2(block) => Ok(block),
+            other => Err(Error::Config(format!(
+                "a model of {} given, expected Mamba-2: the published layouts have no other",
+                other.name()
+            ))),
+        }
+    };
+    match layout {
+        Layout::HuggingFace => {
+            let dtype = precision.name();
+            let block = published()?;
+            Ok(hugging_face::settings(&stored.config, block, dtype, source))
+        }
+        Layout::Authors => authors::settings(&stored.config, published()?, source),
+        Layout::Baton => {
+            let mut config = Map::new();
+            config.insert("model_type".into(), BATON.into());
+            config.insert("model".into(), json!(stored.config));
+            config.insert("train_length".into(), json!(stored.train_length));
+            config.insert("dtype".into(), precision.name().into());
+            Ok(config)
+        }
+    }
+}
+
+/// Refuses a value that rounding would make infinite.
+fn overflow(stored: &Stored, precision: Precision) -> Result<(), Error> {
+    let round: fn(f32) -> f32 = match precision {
+        Precision::F32 => return Ok(()),
+        Precision::Bf16 => |x| bf16::from_f32(x).to_f32(),
+        Precision::F16 => |x| f16::from_f32(x).to_f32(),
+    };
+    for (name, tensor) in &stored.weights {
+        if let Some(x) = tensor.data.iter().find(|&&x| !round(x).is_finite()) {
+            let what = precision.name();
+            return Err(Error::Tensor(format!(
+                "tensor `{name}` holds {x}, expected what {what} can hold"
+            )));
+        }
+    }
+    Ok(())
+}
