@@ -108,6 +108,7 @@ pub(crate) mod tests {
             hidden_size: 16,
             num_hidden_layers: 2,
             layer_norm_epsilon: 1e-5,
+            tie_word_embeddings: true,
             block: BlockConfig::Mamba2(Mamba2Config {
                 head_dim: 8,
                 state_size: 8,

@@ -1,8 +1,10 @@
 //! What is measured: a model without a graph, and what tells it apart from every other.
 
 use crate::Error;
-use crate::checkpoint::{self, Progress};
-use crate::models::{self, LanguageModel};
+use crate::checkpoint::Progress;
+use crate::models::LanguageModel;
+use crate::pretrained;
+use crate::tokenizer::Tokenizer;
 use crate::trainer::TrainConfig;
 use baton_runtime::{Device, Tensor};
 use burn::module::Module;
@@ -33,26 +35,29 @@ pub struct Subject {
     pub model: LanguageModel,
     /// Which one.
     pub checkpoint: Checkpoint,
+    /// How its text becomes tokens.
+    pub tokenizer: Tokenizer,
 }
 
 impl Subject {
-    /// Opens a checkpoint.
+    /// Opens a checkpoint of any kind.
     pub fn open(path: &Path, device: &dyn Device) -> Result<Self, Error> {
-        let file = checkpoint::Checkpoint::read(path)?;
-        let config = TrainConfig::of(&file, path)?;
-        let fresh = LanguageModel::new(&config.model, device, config.seed)?;
+        let stored = pretrained::read(path)?;
+        let (config, progress) = stored.run.clone().unzip();
         let checkpoint = Checkpoint {
             run: run_name(path),
-            weights: fingerprint(&file.weights),
-            parameters: file.weights.values().map(|w| w.data.len()).sum(),
-            train_length: Some(config.train_length),
-            config: Some(config),
-            progress: Some(file.progress),
+            weights: fingerprint(&stored.weights),
+            parameters: stored.weights.values().map(|w| w.data.len()).sum(),
+            train_length: stored.train_length,
+            config,
+            progress,
         };
-        let model = models::load(fresh, file.weights).map_err(|e| Error::file(path, e))?;
+        let tokenizer = stored.tokenizer.clone();
+        let model = stored.model(device).map_err(|e| Error::file(path, e))?;
         Ok(Subject {
             model: model.valid(),
             checkpoint,
+            tokenizer,
         })
     }
 }
@@ -60,8 +65,12 @@ impl Subject {
 /// The folder's name.
 fn run_name(path: &Path) -> String {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    let folder = path.parent().and_then(Path::file_name);
-    folder.map_or(String::new(), |name| name.to_string_lossy().into_owned())
+    let folder = match path.is_dir() {
+        true => Some(path.as_path()),
+        false => path.parent(),
+    };
+    let name = folder.and_then(Path::file_name);
+    name.map_or(String::new(), |name| name.to_string_lossy().into_owned())
 }
 
 fn fingerprint(weights: &BTreeMap<String, Tensor>) -> String {

@@ -22,7 +22,7 @@ mod torch;
 pub use save::{Precision, save};
 
 use crate::Error;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Progress};
 use crate::models::{self, LanguageModel, ModelConfig};
 use crate::tokenizer::Tokenizer;
 use crate::trainer::{CHECKPOINT, TrainConfig};
@@ -60,6 +60,8 @@ pub struct Stored {
     pub weights: BTreeMap<String, Tensor>,
     /// Tokens of the sequences that it was trained on, where that is known.
     pub train_length: Option<usize>,
+    /// The run that it is from and how far that had come, if it is the trainer's own.
+    pub run: Option<(TrainConfig, Progress)>,
     /// How its text becomes tokens.
     pub tokenizer: Tokenizer,
     /// How it lay on the disk.
@@ -148,6 +150,7 @@ fn published(folder: &Path, config: &Path) -> Result<Stored, Error> {
         config,
         weights,
         train_length,
+        run: None,
         tokenizer: Tokenizer::of(folder)?,
         layout,
         source: settings.into_map(),
@@ -189,9 +192,10 @@ fn trained(file: &Path, folder: &Path) -> Result<Stored, Error> {
     let checkpoint = Checkpoint::read(file)?;
     let config = TrainConfig::of(&checkpoint, file)?;
     Ok(Stored {
-        config: config.model,
+        config: config.model.clone(),
         weights: checkpoint.weights,
         train_length: Some(config.train_length),
+        run: Some((config, checkpoint.progress)),
         tokenizer: Tokenizer::of(folder)?,
         layout: Layout::Baton,
         source: Default::default(),

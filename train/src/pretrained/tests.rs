@@ -129,6 +129,7 @@ fn a_head_of_its_own_and_all_biases_are_kept() {
         config,
         weights,
         train_length: Some(64),
+        run: None,
         tokenizer: Tokenizer::Bytes,
         layout: Layout::Baton,
         source: Default::default(),
