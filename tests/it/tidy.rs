@@ -92,6 +92,7 @@ fn arrows_go_one_way() {
         ("macros", &["baton-ir"]),
         ("codegen", &["baton-ir"]),
         ("runtime", &["baton-ir", "baton-codegen"]),
+        ("emulator", &[]),
         ("train", &["baton-ir", "baton-macros", "baton-runtime"]),
         (
             "cli",
@@ -130,7 +131,7 @@ fn documents_name_paths_that_exist() {
     let mut pages = files(&root().join("docs"), ".md");
     pages.extend(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|p| root().join(p)));
     let rooms = [
-        "ir/", "macros/", "codegen/", "runtime/", "train/", "cli/", "tests/", "benches/", "docs/",
+        "ir/", "macros/", "codegen/", "runtime/", "emulator/", "train/", "cli/", "tests/", "benches/", "docs/",
     ];
     for page in pages {
         for quoted in text(&page).split('`').skip(1).step_by(2) {

@@ -1,0 +1,35 @@
+//! The order of blocks and warps, and all else that looks random but is a function of a seed.
+
+/// A small generator of good quality (splitmix64).
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(u64);
+
+pub(crate) fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+impl Dice {
+    pub fn new(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.0) % limit.max(1)
+    }
+}
+
+/// All blocks of a grid; seed 0 keeps their order.
+pub(crate) fn blocks(count: u64, seed: u64) -> Vec<u64> {
+    let mut order: Vec<u64> = (0..count).collect();
+    if seed != 0 {
+        let mut dice = Dice::new(seed);
+        for last in (1..order.len()).rev() {
+            let other = dice.below(last as u64 + 1) as usize;
+            order.swap(last, other);
+        }
+    }
+    order
+}

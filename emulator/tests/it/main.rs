@@ -1,0 +1,4 @@
+//! The emulator against PTX that it had no part in writing.
+
+mod instructions;
+mod support;
