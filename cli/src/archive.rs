@@ -114,6 +114,33 @@ impl Archive {
         }
     }
 
+    /// A tensor of whole numbers of any type, if there is one of this name.
+    pub fn integers(&self, name: &str) -> Result<Option<Tensor<i64>>, Error> {
+        let Some(info) = self.metadata.info(name) else {
+            return Ok(None);
+        };
+        let width = match info.dtype {
+            Dtype::I64 | Dtype::U64 => 8,
+            Dtype::I32 | Dtype::U32 => 4,
+            Dtype::I16 | Dtype::U16 => 2,
+            Dtype::I8 | Dtype::U8 => 1,
+            given => return Err(wrong_dtype(name, given, "whole numbers")),
+        };
+        let signed = matches!(info.dtype, Dtype::I64 | Dtype::I32 | Dtype::I16 | Dtype::I8);
+        let (start, end) = info.data_offsets;
+        let whole = |bytes: &[u8]| {
+            let negative = signed && bytes[width - 1] >= 0x80;
+            let mut own = [if negative { 0xff } else { 0 }; 8];
+            own[..width].copy_from_slice(bytes);
+            i64::from_le_bytes(own) // a u64 past i64 comes out negative, which no index may be
+        };
+        let bytes = &self.bytes[self.data + start..self.data + end];
+        Ok(Some(Tensor {
+            shape: info.shape.clone(),
+            data: bytes.chunks_exact(width).map(whole).collect(),
+        }))
+    }
+
     fn tensor<T: Element>(&self, info: &TensorInfo) -> Tensor<T> {
         let (start, end) = info.data_offsets;
         let bytes = &self.bytes[self.data + start..self.data + end];

@@ -10,6 +10,7 @@
 mod archive;
 mod bench;
 mod check;
+mod convert;
 mod demo;
 mod derive;
 mod device;
@@ -69,6 +70,7 @@ verbs! {
     Train(train::Train),
     PostTrain(post_train::PostTrain),
     Eval(eval::Eval),
+    Convert(convert::Convert),
     Demo(demo::Demo),
 }
 

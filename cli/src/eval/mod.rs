@@ -3,6 +3,7 @@
 //! All of them take a checkpoint and answer with a [`Measurement`]; what they share is [`Given`].
 //! A new measure is its file, its `mod` line and its line in [`Measure`].
 
+mod logits;
 mod perplexity;
 mod remembrance;
 mod states;
@@ -49,6 +50,7 @@ macro_rules! measures {
 
 measures! {
     Perplexity(perplexity::Perplexity),
+    Logits(logits::Logits),
     States(states::States),
     Remembrance(remembrance::Remembrance),
 }

@@ -4,6 +4,7 @@
 
 mod bench;
 mod eval;
+mod logits;
 mod program;
 mod run;
 mod text;

@@ -113,7 +113,7 @@ pub fn save(path: &str, tensors: &Tensors) {
     std::fs::write(path, serialize(views, None).expect("serialised")).expect("written");
 }
 
-/// Reads a safetensors file of floats.
+/// Reads a safetensors file of floats and whole numbers.
 pub fn load(path: &str) -> Tensors {
     let bytes = std::fs::read(path).expect("readable");
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
@@ -124,6 +124,9 @@ pub fn load(path: &str) -> Tensors {
                 .collect(),
             Dtype::F64 => (view.data().chunks_exact(8))
                 .map(|b| f64::from_le_bytes(b.try_into().expect("eight bytes")))
+                .collect(),
+            Dtype::I64 => (view.data().chunks_exact(8))
+                .map(|b| i64::from_le_bytes(b.try_into().expect("eight bytes")) as f64)
                 .collect(),
             other => panic!("baton never writes {other:?}"),
         };

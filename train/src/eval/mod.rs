@@ -8,6 +8,7 @@
 //! `baton eval`. Definitions: docs/evaluation.md.
 
 mod interval;
+pub mod logits;
 mod measurement;
 pub mod perplexity;
 pub mod remembrance;
