@@ -5,15 +5,16 @@ use crate::failure::Failure;
 use crate::train::{Run, finish};
 use baton_train::initial_state::InitialStateConfig;
 use baton_train::runs::{self, PostTraining};
-use std::path::PathBuf;
+use baton_train::tokenizer::Tokenizer;
+use std::path::{Path, PathBuf};
 
 /// Train a checkpoint a little further, from other initial states
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  baton post-train --from runs/small/checkpoint.safetensors \
     --folder runs/repaired --initial-state state-passing\n\n\
-    The text and everything that is not given are those of the checkpoint's own run. Run again\n\
-    with the same arguments, it resumes at the last checkpoint."
+    Everything that is not given is that of the checkpoint's own run. Run again with the same\n\
+    arguments, it resumes at the last checkpoint. --task passkey:loss=all --length 1024 trains on a task."
 )]
 pub struct PostTrain {
     #[command(flatten)]
@@ -30,6 +31,12 @@ pub struct PostTrain {
     /// Pass the convolution's state too
     #[arg(long)]
     pass_conv: bool,
+    /// Tokens in a training sequence; those of the checkpoint's run when absent
+    #[arg(long)]
+    length: Option<usize>,
+    /// Sequences in a batch; those of the checkpoint's run when absent
+    #[arg(long)]
+    batch: Option<usize>,
     /// Optimiser steps
     #[arg(long, default_value_t = 300)]
     steps: u64,
@@ -62,10 +69,13 @@ impl PostTrain {
             steps: self.steps,
             rate_share: self.rate_share,
             seed: self.seed,
+            train_length: self.length,
+            batch_size: self.batch,
         };
-        let (text, device) = (self.place.text()?, self.place.device()?);
+        let tokenizer = Tokenizer::of(self.from.parent().unwrap_or(Path::new(".")))?;
+        let (source, device) = (self.place.source(tokenizer)?, self.place.device()?);
         let place = self.place.place("post-train");
-        let ended = runs::post_train(&self.from, &post, &text, &place, device.as_ref())?;
+        let ended = runs::post_train(&self.from, &post, source.as_ref(), &place, device.as_ref())?;
         finish(context, &ended);
         Ok(())
     }

@@ -4,19 +4,22 @@ use crate::Context;
 use crate::device;
 use crate::failure::Failure;
 use baton_train::corpus;
-use baton_train::data::Text;
+use baton_train::data::{Source, Text};
 use baton_train::demo::base_config;
 use baton_train::models::{BlockConfig, GlaConfig};
 use baton_train::runs::{self, Ended, Place};
+use baton_train::tasks::{Material, TaskConfig, TaskSource};
+use baton_train::tokenizer::Tokenizer;
 use baton_train::trainer::TrainConfig;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// Train a byte-level language model on a text
+/// Train a language model on a text or a task
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  baton train --text book.txt --folder runs/small\n  \
-    baton train --folder runs/gla --block gla --steps 2000\n\n\
+    baton train --folder runs/gla --block gla --steps 2000\n  \
+    baton train --folder runs/copy --task copying:max=20 --length 128\n\n\
     Without --text, novels by Jane Austen are fetched from the distribution's package. Run again\n\
     with the same arguments, it resumes at the last checkpoint, to the bit; a folder of another\n\
     configuration is refused. The folder holds checkpoint.safetensors and metrics.jsonl."
@@ -56,6 +59,10 @@ pub struct Run {
     /// A text to train on; its last 15 % are held out
     #[arg(long)]
     text: Option<PathBuf>,
+    /// A task to train on instead, `name` or `name:key=value,..` (docs/tasks.md); --text is what it
+    /// hides answers in
+    #[arg(long)]
+    task: Option<String>,
     /// Steps between checkpoints
     #[arg(long, default_value_t = 500)]
     checkpoint_every: u64,
@@ -77,12 +84,16 @@ enum Block {
 
 impl Train {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let config = match &self.config {
+        let mut config = match &self.config {
             Some(path) => read(path)?,
             None => self.config(),
         };
-        let (text, device) = (self.place.text()?, self.place.device()?);
-        let ended = runs::train(&config, &text, &self.place.place("train"), device.as_ref())?;
+        let (source, device) = (self.place.source(Tokenizer::Bytes)?, self.place.device()?);
+        if self.config.is_none() {
+            config.model.vocab_size = source.vocab_size();
+        }
+        let place = self.place.place("train");
+        let ended = runs::train(&config, source.as_ref(), &place, device.as_ref())?;
         finish(context, &ended);
         Ok(())
     }
@@ -107,9 +118,20 @@ impl Train {
 }
 
 impl Run {
-    /// The text, and what of it is held out.
-    pub fn text(&self) -> Result<Text, Failure> {
-        text(self.text.as_deref(), &self.folder)
+    /// The text, or the task in the tokens of `tokenizer`.
+    pub fn source(&self, tokenizer: Tokenizer) -> Result<Box<dyn Source>, Failure> {
+        let Some(task) = &self.task else {
+            return Ok(Box::new(text(self.text.as_deref(), &self.folder)?));
+        };
+        let config: TaskConfig = task.parse()?;
+        let haystack = match &self.text {
+            Some(path) => Some(String::from_utf8_lossy(&corpus::file(path)?.train).into()),
+            None => None,
+        };
+        Ok(Box::new(TaskSource::new(
+            config,
+            &Material::new(tokenizer, haystack),
+        )?))
     }
 
     /// The CPU.

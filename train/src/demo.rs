@@ -114,6 +114,8 @@ pub fn run(options: &DemoOptions, device: &dyn Device) -> Result<Report, Error> 
             steps: options.post_steps,
             rate_share: 0.1,
             seed: options.seed.wrapping_add(1),
+            train_length: None,
+            batch_size: None,
         };
         runs::post_train(&base.checkpoint, &post, &text, &options.place(name), device)
     };

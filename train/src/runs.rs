@@ -48,6 +48,10 @@ pub struct PostTraining {
     pub rate_share: f64,
     /// Of all random choices.
     pub seed: u64,
+    /// Tokens in a sequence; absent: those of the first training.
+    pub train_length: Option<usize>,
+    /// Sequences in a batch; absent: those of the first training.
+    pub batch_size: Option<usize>,
 }
 
 impl PostTraining {
@@ -62,6 +66,8 @@ impl PostTraining {
             },
             initial_state: self.initial_state.clone(),
             seed: self.seed,
+            train_length: self.train_length.unwrap_or(base.train_length),
+            batch_size: self.batch_size.unwrap_or(base.batch_size),
             ..base.clone()
         }
     }

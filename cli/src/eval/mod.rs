@@ -3,9 +3,15 @@
 //! All of them take a checkpoint and answer with a [`Measurement`]; what they share is [`Given`].
 //! A new measure is its file, its `mod` line and its line in [`Measure`].
 
+mod asking;
+mod babi;
+mod copying;
 mod logits;
+mod passkey;
 mod perplexity;
+mod recall;
 mod remembrance;
+mod ruler;
 mod states;
 
 use crate::Context;
@@ -53,6 +59,11 @@ measures! {
     Logits(logits::Logits),
     States(states::States),
     Remembrance(remembrance::Remembrance),
+    Passkey(passkey::Passkey),
+    Babi(babi::Babi),
+    Ruler(ruler::Ruler),
+    Recall(recall::Recall),
+    Copying(copying::Copying),
 }
 
 /// What every measure is given.

@@ -7,4 +7,5 @@ mod eval;
 mod logits;
 mod program;
 mod run;
+mod tasks;
 mod text;

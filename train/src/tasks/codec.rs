@@ -1,37 +1,51 @@
 //! Between text and tokens, as far as tasks need it.
 
 use crate::Error;
+use crate::tokenizer::Tokenizer;
 
-/// A tokenizer.
+/// A vocabulary of text.
 pub trait Codec: Send + Sync {
     /// The tokens of a text, nothing added.
-    fn encode(&self, text: &str) -> Result<Vec<u32>, Error>;
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, Error>;
 
-    /// The text of tokens; what is no text becomes U+FFFD.
-    fn decode(&self, tokens: &[u32]) -> Result<String, Error>;
+    /// The text of tokens, whatever a model makes up: what is no UTF-8 becomes U+FFFD, and tokens
+    /// past the vocabulary (a model's may be padded) are left out.
+    fn text(&self, tokens: &[u32]) -> Result<String, Error>;
 
     /// Tokens in the vocabulary.
     fn vocabulary(&self) -> usize;
 }
 
-/// One token a byte.
-#[derive(Clone, Copy, Debug)]
-pub struct Bytes;
-
-impl Codec for Bytes {
-    fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        Ok(text.bytes().map(u32::from).collect())
+impl Codec for Tokenizer {
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.encode(text.as_bytes())
     }
 
-    fn decode(&self, tokens: &[u32]) -> Result<String, Error> {
-        let bytes: Vec<u8> = tokens
+    fn text(&self, tokens: &[u32]) -> Result<String, Error> {
+        let vocabulary = self.vocabulary();
+        let known = tokens
             .iter()
-            .map(|&t| u8::try_from(t).unwrap_or(b'?'))
-            .collect();
+            .filter(|&&token| (token as usize) < vocabulary);
+        let bytes = self.decode(&known.copied().collect::<Vec<u32>>())?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn vocabulary(&self) -> usize {
-        256
+        self.vocab_size()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_model_says_is_text() {
+        let bytes = Tokenizer::Bytes;
+        assert_eq!(bytes.tokens("h\u{e9}").unwrap(), [104, 195, 169]);
+        assert_eq!(
+            bytes.text(&[104, 300, 195, 169, 195]).unwrap(),
+            "h\u{e9}\u{fffd}"
+        );
     }
 }

@@ -8,9 +8,10 @@ use super::copying::{Copying, Ids};
 use super::passkey::{Keys, Landmark, TokenPasskey};
 use super::recall::Recall;
 use super::ruler::{Ruler, TokenRuler};
-use super::{Bytes, Codec, Task, haystack};
+use super::{Codec, Task, haystack};
 use crate::Error;
 use crate::rng::Rng;
+use crate::tokenizer::Tokenizer;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -28,12 +29,17 @@ pub struct Material {
 }
 
 impl Material {
-    /// Bytes as tokens.
-    pub fn bytes(text: Option<Arc<str>>) -> Self {
+    /// The tokens of `tokenizer`.
+    pub fn new(tokenizer: Tokenizer, text: Option<Arc<str>>) -> Self {
         Material {
-            codec: Arc::new(Bytes),
+            codec: Arc::new(tokenizer),
             text,
         }
+    }
+
+    /// Bytes as tokens.
+    pub fn bytes(text: Option<Arc<str>>) -> Self {
+        Material::new(Tokenizer::Bytes, text)
     }
 
     /// `count` tokens of the haystack from a random place, or random ones below `ids`.

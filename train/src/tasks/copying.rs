@@ -158,9 +158,9 @@ impl Task for Copying {
 mod tests {
     use super::*;
     use crate::rng::Purpose;
-    use crate::tasks::Bytes;
     use crate::tasks::grid::{Plan, run};
     use crate::tasks::predict::Rule;
+    use crate::tokenizer::Tokenizer;
 
     fn bytes() -> Copying {
         Copying {
@@ -206,12 +206,26 @@ mod tests {
                 .filter(|&t| t != u32::from(b'|'))
                 .unwrap_or(u32::from(b'.'))
         });
-        let grid = run(&bytes(), &plan(), &Bytes, &mut copier, &mut |_, _| {}).unwrap();
+        let grid = run(
+            &bytes(),
+            &plan(),
+            &Tokenizer::Bytes,
+            &mut copier,
+            &mut |_, _| {},
+        )
+        .unwrap();
         for cell in &grid.cells {
             assert!(cell.scores.iter().all(|s| s.mean == 1.0), "{cell:?}");
         }
         let mut constant = Rule(|_: &[u32]| u32::from(b'e'));
-        let grid = run(&bytes(), &plan(), &Bytes, &mut constant, &mut |_, _| {}).unwrap();
+        let grid = run(
+            &bytes(),
+            &plan(),
+            &Tokenizer::Bytes,
+            &mut constant,
+            &mut |_, _| {},
+        )
+        .unwrap();
         let score = &grid.cells[1].scores[0];
         assert!((score.mean - 1.0 / 26.0).abs() < 0.006, "{score:?}");
         assert_eq!(grid.cells[1].scores[1].mean, 0.0);

@@ -192,7 +192,7 @@ fn answers(
     let prompts: Vec<&[u32]> = trials.iter().map(|t| t.tokens.as_slice()).collect();
     let said = model.greedy(&prompts, *count, each)?;
     said.iter()
-        .map(|tokens| codec.decode(tokens).map(Said::Text))
+        .map(|tokens| codec.text(tokens).map(Said::Text))
         .collect()
 }
 

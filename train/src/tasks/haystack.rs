@@ -73,7 +73,7 @@ pub fn tokens(
         let wanted = at.saturating_add(8 * (count - found.len()) + 64);
         let end = (wanted..text.len()).find(|&i| text.is_char_boundary(i));
         let end = end.unwrap_or(text.len());
-        let part = codec.encode(&text[at..end])?;
+        let part = codec.tokens(&text[at..end])?;
         if part.is_empty() && at == 0 && end == text.len() {
             return Err(Error::Config("a haystack without any token given".into()));
         }
@@ -101,7 +101,7 @@ pub fn encoded_sentences(
     let mut any = false;
     while left > 0 {
         for sentence in sentences(&text[from..]).skip(skip) {
-            let mut tokens = codec.encode(&format!(" {sentence}"))?;
+            let mut tokens = codec.tokens(&format!(" {sentence}"))?;
             if tokens.len() < SHORTEST {
                 continue;
             }
@@ -127,7 +127,7 @@ pub fn encoded_sentences(
 mod tests {
     use super::*;
     use crate::rng::Purpose;
-    use crate::tasks::Bytes;
+    use crate::tokenizer::Tokenizer;
 
     #[test]
     fn sentences_end_where_they_should() {
@@ -151,14 +151,19 @@ mod tests {
         let text = "A sentence that is long. No. \u{e9}t\u{e9} is summer in France.";
         for seed in 0..50 {
             let mut rng = Rng::at(seed, Purpose::Trials, 0);
-            assert_eq!(tokens(text, 301, &Bytes, &mut rng).unwrap().len(), 301);
-            let parts = encoded_sentences(text, 301, &Bytes, &mut rng).unwrap();
+            assert_eq!(
+                tokens(text, 301, &Tokenizer::Bytes, &mut rng)
+                    .unwrap()
+                    .len(),
+                301
+            );
+            let parts = encoded_sentences(text, 301, &Tokenizer::Bytes, &mut rng).unwrap();
             assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), 301);
-            let text = Bytes.decode(&parts.concat()).unwrap();
+            let text = Tokenizer::Bytes.text(&parts.concat()).unwrap();
             assert!(!text.contains("No.") && text.starts_with(' '));
         }
         let mut rng = Rng::at(1, Purpose::Trials, 0);
-        assert!(encoded_sentences("No. Yes.", 5, &Bytes, &mut rng).is_err());
-        assert!(tokens("", 5, &Bytes, &mut rng).is_err());
+        assert!(encoded_sentences("No. Yes.", 5, &Tokenizer::Bytes, &mut rng).is_err());
+        assert!(tokens("", 5, &Tokenizer::Bytes, &mut rng).is_err());
     }
 }

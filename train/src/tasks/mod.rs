@@ -26,7 +26,7 @@ pub mod ruler;
 pub mod source;
 pub mod words;
 
-pub use codec::{Bytes, Codec};
+pub use codec::Codec;
 pub use config::{Material, TaskConfig};
 pub use grid::{Cell, Grid, Plan, Score};
 pub use model::Reader;

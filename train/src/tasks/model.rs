@@ -29,6 +29,12 @@ impl<'m> Reader<'m> {
         }
     }
 
+    /// Tokens in the model's vocabulary.
+    pub fn vocabulary(model: &LanguageModel) -> usize {
+        let [vocabulary, _] = model.backbone.embeddings.weight.dims();
+        vocabulary
+    }
+
     fn stream(&self, batch: usize) -> Result<Stream<'m>, Error> {
         let initial = self.initial.clone();
         let initial = initial.map(|one| sequences::join(vec![one; batch]));
@@ -76,7 +82,7 @@ impl Predict for Reader<'_> {
                     said.extend(at.map(|at| likeliest(&logits.data[at..at + width])));
                 }
             } else {
-                stream.feed_last(&tokens).map(drop)?;
+                stream.skip(&tokens)?;
             }
             each(to as f64 / last as f64);
         }
@@ -107,7 +113,7 @@ impl Predict for Reader<'_> {
                 let to = end.min(from + self.segment);
                 let tokens = piece(prompts, from, to);
                 match to == end {
-                    false => stream.feed_last(&tokens).map(drop)?,
+                    false => stream.skip(&tokens)?,
                     true => {
                         let all = stream.feed_last(&tokens)?;
                         let after = stream.states().unwrap_or_default();

@@ -147,9 +147,9 @@ impl Task for Recall {
 mod tests {
     use super::*;
     use crate::rng::Purpose;
-    use crate::tasks::Bytes;
     use crate::tasks::grid::{Plan, run};
     use crate::tasks::predict::Rule;
+    use crate::tokenizer::Tokenizer;
 
     fn small() -> Recall {
         Recall {
@@ -173,7 +173,14 @@ mod tests {
             let pair = read[..16].chunks(2).find(|pair| pair[0] == *key).unwrap();
             pair[1]
         });
-        let grid = run(&small(), &plan, &Bytes, &mut table, &mut |_, _| {}).unwrap();
+        let grid = run(
+            &small(),
+            &plan,
+            &Tokenizer::Bytes,
+            &mut table,
+            &mut |_, _| {},
+        )
+        .unwrap();
         let scores = |grid: &crate::tasks::Grid| -> Vec<f64> {
             let cells = grid.cells.iter();
             cells
@@ -182,7 +189,14 @@ mod tests {
         };
         assert_eq!(scores(&grid), [1.0; 4]);
         let mut constant = Rule(|_: &[u32]| 40);
-        let grid = run(&small(), &plan, &Bytes, &mut constant, &mut |_, _| {}).unwrap();
+        let grid = run(
+            &small(),
+            &plan,
+            &Tokenizer::Bytes,
+            &mut constant,
+            &mut |_, _| {},
+        )
+        .unwrap();
         // 1600 values: three standard deviations are 0.013.
         assert!((scores(&grid)[0] - 1.0 / 32.0).abs() < 0.013, "{grid:?}");
         assert_eq!(scores(&grid)[1], 0.0);

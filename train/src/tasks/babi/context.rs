@@ -36,6 +36,6 @@ pub fn spread(
         tokens.extend(sentence);
     }
     tokens.extend(facts.flat_map(|(_, fact)| fact));
-    let text = material.codec.decode(&tokens)?;
+    let text = material.codec.text(&tokens)?;
     Ok(text.trim().trim_end_matches('\u{fffd}').to_string())
 }

@@ -60,7 +60,7 @@ impl Babi {
         }
         let head = prompt::head(&self);
         Ok(Built {
-            head_tokens: material.codec.encode(&head)?.len(),
+            head_tokens: material.codec.tokens(&head)?.len(),
             head,
             settings: self,
             material: material.clone(),
@@ -91,9 +91,9 @@ impl Task for Built {
         for _ in 0..DRAWS {
             let sample = story::sample(self.settings.qa, rng);
             let tail = prompt::tail(&sample.question);
-            let around = self.head_tokens + codec.encode(&tail)?.len() + COUNT;
+            let around = self.head_tokens + codec.tokens(&tail)?.len() + COUNT;
             let facts = (sample.facts.iter())
-                .map(|fact| codec.encode(&format!(" {fact}")))
+                .map(|fact| codec.tokens(&format!(" {fact}")))
                 .collect::<Result<Vec<_>, _>>()?;
             let noise = match place.length.checked_sub(around) {
                 _ if place.length == 0 => Some(0),
@@ -107,10 +107,10 @@ impl Task for Built {
             };
             let context = context::spread(facts, noise, &self.material, rng)?;
             return Ok(Trial {
-                tokens: codec.encode(&format!("{}{context}{tail}", self.head))?,
+                tokens: codec.tokens(&format!("{}{context}{tail}", self.head))?,
                 ask: Ask::Greedy {
                     count: COUNT,
-                    answer: codec.encode(&prompt::answer(&sample.answer))?,
+                    answer: codec.tokens(&prompt::answer(&sample.answer))?,
                     question: sample.question,
                     references: vec![sample.answer],
                 },

@@ -4,9 +4,10 @@
 use super::story::{Sample, sample};
 use super::*;
 use crate::rng::Purpose;
+use crate::tasks::Codec;
 use crate::tasks::grid::{Plan, run};
 use crate::tasks::predict::Rule;
-use crate::tasks::{Bytes, Codec};
+use crate::tokenizer::Tokenizer;
 use std::collections::BTreeMap;
 
 /// The answer to `question` after `facts`, by reading the words.
@@ -190,7 +191,7 @@ fn facts_stand_in_order_among_whole_sentences() {
             else {
                 panic!("bAbI is greedy")
             };
-            let text = Bytes.decode(&trial.tokens).unwrap();
+            let text = Tokenizer::Bytes.text(&trial.tokens).unwrap();
             let context = text.split("<context>\n").nth(1).unwrap();
             let (context, rest) = context.split_once("\n</context>").unwrap();
             assert_eq!(rest, format!("\n\nQuestion: {question}"));
@@ -219,7 +220,7 @@ fn a_reader_is_right_and_a_constant_as_often_as_its_word_is() {
         };
         let task = task.build(&haystack()).unwrap();
         let mut reader = Rule(|read: &[u32]| {
-            let text = Bytes.decode(read).unwrap();
+            let text = Tokenizer::Bytes.text(read).unwrap();
             let (context, rest) = text.rsplit_once("\n</context>\n\nQuestion: ").unwrap();
             let context = context.rsplit("<context>\n").next().unwrap();
             let (question, said) = rest.split_once('?').unwrap();
@@ -227,7 +228,7 @@ fn a_reader_is_right_and_a_constant_as_often_as_its_word_is() {
             let answer = format!(" {}.", solve(&facts, question));
             u32::from(*answer.as_bytes().get(said.len()).unwrap_or(&b'.'))
         });
-        let grid = run(&task, &plan, &Bytes, &mut reader, &mut |_, _| {}).unwrap();
+        let grid = run(&task, &plan, &Tokenizer::Bytes, &mut reader, &mut |_, _| {}).unwrap();
         assert!(
             grid.cells.iter().all(|c| c.scores[0].mean == 1.0),
             "{grid:?}"
@@ -238,7 +239,14 @@ fn a_reader_is_right_and_a_constant_as_often_as_its_word_is() {
             said += 1;
             u32::from(*word.get((said - 1) % COUNT).unwrap_or(&b' '))
         });
-        let grid = run(&task, &plan, &Bytes, &mut constant, &mut |_, _| {}).unwrap();
+        let grid = run(
+            &task,
+            &plan,
+            &Tokenizer::Bytes,
+            &mut constant,
+            &mut |_, _| {},
+        )
+        .unwrap();
         for (cell, place) in grid.cells.iter().zip(plan.places(&task)) {
             let is_label = |i: &usize| {
                 let mut rng = crate::tasks::grid::numbers(1, &task, place, *i);

@@ -55,10 +55,10 @@ impl Landmark {
         }
         let fits = |characters: usize| -> Result<bool, Error> {
             let text = prompt(characters / 2, characters, 88_888);
-            Ok(self.codec.encode(&text)?.len() + COUNT <= length)
+            Ok(self.codec.tokens(&text)?.len() + COUNT <= length)
         };
         if !fits(0)? {
-            let least = self.codec.encode(&prompt(0, 0, 88_888))?.len() + COUNT;
+            let least = self.codec.tokens(&prompt(0, 0, 88_888))?.len() + COUNT;
             return Err(Error::Config(format!(
                 "passkey: length {length} given, expected at least {least} for the text around the noise"
             )));
@@ -117,12 +117,12 @@ impl Task for Landmark {
             None => rng.below(noise + 1),
         };
         Ok(Trial {
-            tokens: self.codec.encode(&prompt(before.min(noise), noise, key))?,
+            tokens: self.codec.tokens(&prompt(before.min(noise), noise, key))?,
             ask: Ask::Greedy {
                 count: COUNT,
                 question: QUESTION.into(),
                 references: vec![key.to_string()],
-                answer: self.codec.encode(&format!(" {key}."))?,
+                answer: self.codec.tokens(&format!(" {key}."))?,
             },
         })
     }
@@ -141,12 +141,12 @@ impl Task for Landmark {
 mod tests {
     use super::*;
     use crate::rng::Purpose;
-    use crate::tasks::Bytes;
     use crate::tasks::grid::{Plan, run};
     use crate::tasks::predict::Rule;
+    use crate::tokenizer::Tokenizer;
 
     fn task() -> Landmark {
-        Landmark::new(Keys::FiveDigits, Arc::new(Bytes))
+        Landmark::new(Keys::FiveDigits, Arc::new(Tokenizer::Bytes))
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
             panic!("the format is greedy")
         };
         let key = &references[0];
-        let text = Bytes.decode(&trial.tokens).unwrap();
+        let text = Tokenizer::Bytes.text(&trial.tokens).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 5);
         assert!(lines[0].starts_with("There is an important info hidden inside"));
@@ -187,20 +187,34 @@ mod tests {
             seed: 1,
         };
         let mut reader = Rule(|read: &[u32]| {
-            let text = Bytes.decode(read).unwrap();
+            let text = Tokenizer::Bytes.text(read).unwrap();
             let key = text.split("The pass key is ").nth(1).unwrap();
             let answer = format!(" {}", key.split(". ").next().unwrap());
             let said = text.rsplit("The pass key is").next().unwrap().len();
             u32::from(*answer.as_bytes().get(said).unwrap_or(&b'.'))
         });
-        let grid = run(&task(), &plan, &Bytes, &mut reader, &mut |_, _| {}).unwrap();
+        let grid = run(
+            &task(),
+            &plan,
+            &Tokenizer::Bytes,
+            &mut reader,
+            &mut |_, _| {},
+        )
+        .unwrap();
         assert_eq!(grid.cells.len(), 6);
         for cell in &grid.cells {
             assert_eq!(cell.scores[0].mean, 1.0, "{cell:?}");
             assert_eq!(cell.tokens, cell.length);
         }
         let mut constant = Rule(|_: &[u32]| u32::from(b'1'));
-        let grid = run(&task(), &plan, &Bytes, &mut constant, &mut |_, _| {}).unwrap();
+        let grid = run(
+            &task(),
+            &plan,
+            &Tokenizer::Bytes,
+            &mut constant,
+            &mut |_, _| {},
+        )
+        .unwrap();
         assert!(grid.cells.iter().all(|cell| cell.scores[0].mean == 0.0));
     }
 

@@ -76,7 +76,7 @@ impl TokenPasskey {
                 ];
                 let mut markers = [const { Vec::new() }; 3];
                 for (marker, words) in markers.iter_mut().zip(words) {
-                    *marker = material.codec.encode(words)?;
+                    *marker = material.codec.tokens(words)?;
                 }
                 markers
             }
@@ -111,7 +111,7 @@ struct Built {
 
 impl Task for Built {
     fn name(&self) -> String {
-        format!("passkey of {} tokens", self.settings.key)
+        format!("passkey, key of {}", self.settings.key)
     }
 
     fn scores(&self) -> &'static [&'static str] {
@@ -171,9 +171,9 @@ impl Task for Built {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::Bytes;
     use crate::tasks::grid::{Plan, run};
     use crate::tasks::predict::Rule;
+    use crate::tokenizer::Tokenizer;
 
     fn plan() -> Plan {
         Plan {
@@ -198,12 +198,26 @@ mod tests {
             assert_eq!(place(17) - place(16), 6);
             read[place(16) + read.len() - place(18)]
         });
-        let grid = run(&task, &plan(), &Bytes, &mut lookup, &mut |_, _| {}).unwrap();
+        let grid = run(
+            &task,
+            &plan(),
+            &Tokenizer::Bytes,
+            &mut lookup,
+            &mut |_, _| {},
+        )
+        .unwrap();
         for cell in &grid.cells {
             assert!(cell.scores.iter().all(|s| s.mean == 1.0) && cell.tokens == cell.length);
         }
         let mut constant = Rule(|_: &[u32]| 3);
-        let grid = run(&task, &plan(), &Bytes, &mut constant, &mut |_, _| {}).unwrap();
+        let grid = run(
+            &task,
+            &plan(),
+            &Tokenizer::Bytes,
+            &mut constant,
+            &mut |_, _| {},
+        )
+        .unwrap();
         let first: f64 = grid.cells.iter().map(|c| c.scores[0].mean).sum();
         // 600 trials: three standard deviations are 0.03.
         assert!((first / 6.0 - 1.0 / 16.0).abs() < 0.03, "{first}");

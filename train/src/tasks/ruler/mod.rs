@@ -173,7 +173,7 @@ impl Ruler {
 
     fn built(self, material: &Material) -> Result<Built, Error> {
         let form = self.task.form(material);
-        let letters = material.codec.encode(GRASS)?.len() == GRASS.len();
+        let letters = material.codec.tokens(GRASS)?.len() == GRASS.len();
         Ok(Built {
             name: self.task,
             count: form.count() * if letters { LETTERS_PER_TOKEN } else { 1 },
@@ -196,7 +196,7 @@ struct Built {
 
 impl Built {
     fn tokens(&self, written: &Written) -> Result<usize, Error> {
-        Ok(self.codec.encode(&written.prompt)?.len() + self.count)
+        Ok(self.codec.tokens(&written.prompt)?.len() + self.count)
     }
 
     /// The greatest size that fits `length`, by bisection on one fixed prompt.
@@ -256,7 +256,7 @@ impl Task for Built {
         let mut size = self.size(place.length)?;
         loop {
             let written = self.form.write(size, place, rng)?;
-            let tokens = self.codec.encode(&written.prompt)?;
+            let tokens = self.codec.tokens(&written.prompt)?;
             if tokens.len() + self.count > place.length && size > least {
                 size = (size - (size / 64).max(1)).max(least);
                 continue;
@@ -267,7 +267,7 @@ impl Task for Built {
                 ask: Ask::Greedy {
                     count: self.count,
                     question: String::new(),
-                    answer: self.codec.encode(&answer)?,
+                    answer: self.codec.tokens(&answer)?,
                     references: written.references,
                 },
             });

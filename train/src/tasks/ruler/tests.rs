@@ -2,9 +2,9 @@
 //! published.
 
 use super::*;
-use crate::tasks::Bytes;
 use crate::tasks::grid::{Plan, run};
 use crate::tasks::predict::Rule;
+use crate::tokenizer::Tokenizer;
 use std::collections::BTreeMap;
 
 fn material() -> Material {
@@ -102,13 +102,16 @@ fn a_reader_finds_everything_and_a_constant_nothing() {
         let mut said = 0;
         let mut reader = Rule(|read: &[u32]| {
             if said == 0 {
-                answer = format!(" {}.", solve(&Bytes.decode(read).unwrap()).join(", "));
+                answer = format!(
+                    " {}.",
+                    solve(&Tokenizer::Bytes.text(read).unwrap()).join(", ")
+                );
             }
             said = (said + 1) % task.count;
             let at = (said + task.count - 1) % task.count;
             u32::from(*answer.as_bytes().get(at).unwrap_or(&b'.'))
         });
-        let grid = run(&task, &plan, &Bytes, &mut reader, &mut |_, _| {}).unwrap();
+        let grid = run(&task, &plan, &Tokenizer::Bytes, &mut reader, &mut |_, _| {}).unwrap();
         for cell in &grid.cells {
             let all = cell.scores.iter().all(|score| score.mean == 1.0);
             assert!(all, "{}: {cell:?}", grid.task);
@@ -119,7 +122,14 @@ fn a_reader_finds_everything_and_a_constant_nothing() {
         }
         assert_eq!(grid.cells.len(), if task.has_depth() { 6 } else { 2 });
         let mut constant = Rule(|_: &[u32]| u32::from(b'1'));
-        let grid = run(&task, &plan, &Bytes, &mut constant, &mut |_, _| {}).unwrap();
+        let grid = run(
+            &task,
+            &plan,
+            &Tokenizer::Bytes,
+            &mut constant,
+            &mut |_, _| {},
+        )
+        .unwrap();
         assert!(grid.cells.iter().all(|cell| cell.scores[0].mean == 0.0));
     }
 }
@@ -138,7 +148,7 @@ fn references_follow_from_the_prompts() {
             let Ask::Greedy { references, .. } = trial.ask else {
                 panic!("RULER is greedy")
             };
-            let mut solved = solve(&Bytes.decode(&trial.tokens).unwrap());
+            let mut solved = solve(&Tokenizer::Bytes.text(&trial.tokens).unwrap());
             let mut references = references;
             if task.name != Name::Vt && task.name != Name::Multiquery {
                 solved.sort();
@@ -162,7 +172,7 @@ fn the_needle_format_is_the_published_one() {
     let Ask::Greedy { references, .. } = &trial.ask else {
         panic!("RULER is greedy")
     };
-    let text = Bytes.decode(&trial.tokens).unwrap();
+    let text = Tokenizer::Bytes.text(&trial.tokens).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let key = lines[2]
         .split(" for ")
@@ -284,7 +294,7 @@ fn token_tasks_are_solved_by_looking_up_and_not_by_a_constant() {
         };
         let built = settings.build(&Material::bytes(None)).unwrap();
         let mut table = Rule(|read: &[u32]| look_up(task, 32, read));
-        let grid = run(&built, &plan, &Bytes, &mut table, &mut |_, _| {}).unwrap();
+        let grid = run(&built, &plan, &Tokenizer::Bytes, &mut table, &mut |_, _| {}).unwrap();
         for cell in &grid.cells {
             assert!(
                 cell.scores.iter().all(|s| s.mean == 1.0),
@@ -293,7 +303,14 @@ fn token_tasks_are_solved_by_looking_up_and_not_by_a_constant() {
             assert_eq!(cell.tokens, cell.length);
         }
         let mut constant = Rule(|_: &[u32]| 5);
-        let grid = run(&built, &plan, &Bytes, &mut constant, &mut |_, _| {}).unwrap();
+        let grid = run(
+            &built,
+            &plan,
+            &Tokenizer::Bytes,
+            &mut constant,
+            &mut |_, _| {},
+        )
+        .unwrap();
         let mean = grid.cells.iter().map(|c| c.scores[0].mean).sum::<f64>() / 2.0;
         // At least 360 tokens of 32 ids: three standard deviations are 0.028.
         assert!((mean - 1.0 / 32.0).abs() < 0.028, "{task:?} {mean}");

@@ -1,0 +1,249 @@
+//! What all tasks share: lengths and trials, one run over every cell, and the tables of scores.
+
+use super::Given;
+use crate::Context;
+use crate::device;
+use crate::failure::Failure;
+use baton_train::eval::{Measurement, Subject};
+use baton_train::tasks::grid::run;
+use baton_train::tasks::{Grid, Material, Plan, Reader, TaskConfig};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// What every task is given.
+#[derive(clap::Args)]
+pub struct Asking {
+    /// The checkpoint
+    #[arg(long)]
+    checkpoint: PathBuf,
+    /// Lengths, as tokens (500), as k or m of them (64k, 1m: times 1024) or as times the training
+    /// length (64x)
+    #[arg(long, value_delimiter = ',', default_value = "1x,4x,16x,64x")]
+    lengths: Vec<String>,
+    /// Trials in a cell
+    #[arg(long, default_value_t = 20)]
+    trials: usize,
+    /// Seed of all random choices
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Trials that are run side by side
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Tokens that are read at once
+    #[arg(long, default_value_t = 256)]
+    segment: usize,
+    /// A text to hide answers in; the task's own noise when absent
+    #[arg(long)]
+    haystack: Option<PathBuf>,
+    /// Write the result to this JSON file too
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// Threads; every core when absent
+    #[arg(long, value_parser = device::threads())]
+    threads: Option<usize>,
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// A checkpoint that is asked.
+pub struct Asked {
+    given: Given,
+    subject: Subject,
+    material: Material,
+}
+
+impl Asked {
+    /// Tokens in the model's vocabulary.
+    pub fn vocabulary(&self) -> usize {
+        Reader::vocabulary(&self.subject.model)
+    }
+
+    /// Whether the model reads text.
+    pub fn reads_text(&self) -> bool {
+        self.vocabulary() >= self.material.codec.vocabulary()
+    }
+}
+
+impl Asking {
+    /// Opens the checkpoint and reads the haystack.
+    pub fn open(&self) -> Result<Asked, Failure> {
+        let given = Given {
+            checkpoint: self.checkpoint.clone(),
+            text: None,
+            output: self.output.clone(),
+            threads: self.threads,
+            quiet: self.quiet,
+        };
+        let text = match &self.haystack {
+            None => None,
+            Some(path) => {
+                let bytes = std::fs::read(path)
+                    .map_err(|why| Failure::new(format!("{}: {why}", path.display())))?;
+                Some(String::from_utf8_lossy(&bytes).into())
+            }
+        };
+        let subject = given.subject()?;
+        Ok(Asked {
+            material: Material::new(subject.tokenizer.clone(), text),
+            subject,
+            given,
+        })
+    }
+
+    /// Runs `tasks` at `depths` and writes what `measure` found.
+    pub fn run(
+        &self,
+        context: &Context,
+        measure: &str,
+        asked: Asked,
+        tasks: &[TaskConfig],
+        depths: &[f64],
+    ) -> Result<(), Failure> {
+        let Asked {
+            given,
+            subject,
+            material,
+        } = asked;
+        let plan = Plan {
+            lengths: self.lengths(subject.checkpoint.train_length)?,
+            depths: depths.to_vec(),
+            trials: self.trials,
+            batch: self.batch,
+            seed: self.seed,
+        };
+        plan.check()?;
+        let built = tasks.iter().map(|task| task.build(&material));
+        let built = built.collect::<Result<Vec<_>, _>>()?;
+        let mut reader = Reader::new(&subject.model, self.segment, None);
+        let tokens = built.iter().map(|task| plan.tokens(task.as_ref()));
+        let bar = given.bar(measure, tokens.sum());
+        let mut grids = Vec::new();
+        for task in &built {
+            let codec = material.codec.as_ref();
+            let grid = run(
+                task.as_ref(),
+                &plan,
+                codec,
+                &mut reader,
+                &mut |_, tokens| bar.inc(tokens as u64),
+            )?;
+            grids.push(grid);
+        }
+        bar.finish_and_clear();
+        let haystack = self.haystack.as_ref().and_then(|path| path.file_name());
+        let options = json!({
+            "tasks": tasks.iter().map(TaskConfig::to_string).collect::<Vec<_>>(),
+            "lengths": plan.lengths,
+            "depths": plan.depths,
+            "trials": plan.trials,
+            "seed": plan.seed,
+            "batch": plan.batch,
+            "segment": self.segment,
+        });
+        let measurement = Measurement::new(
+            measure,
+            &subject.checkpoint,
+            haystack.map(|name| name.to_string_lossy().into_owned()),
+            &options,
+            &json!({ "grids": grids }),
+            context.started.elapsed().as_secs_f64(),
+        )?;
+        given.finish(context, measurement, tables(&grids))
+    }
+
+    fn lengths(&self, train_length: Option<usize>) -> Result<Vec<usize>, Failure> {
+        let length = |text: &String| {
+            let number = text.trim_end_matches(['k', 'm', 'x']);
+            let unit = match &text[number.len()..] {
+                "" => Some(1),
+                "k" => Some(1 << 10),
+                "m" => Some(1 << 20),
+                "x" => train_length,
+                _ => None,
+            };
+            let length = unit.zip(number.parse::<usize>().ok());
+            length
+                .and_then(|(unit, number)| unit.checked_mul(number))
+                .ok_or_else(|| {
+                    Failure::new(format!(
+                        "length `{text}` given, expected tokens as 500, 64k or 1m, or 64x for a \
+                         checkpoint that knows its training length"
+                    ))
+                })
+        };
+        self.lengths.iter().map(length).collect()
+    }
+}
+
+/// One table a score: a row for each task and depth, a column for each length.
+fn tables(grids: &[Grid]) -> String {
+    let mut shown = String::new();
+    let first = grids.iter().flat_map(|grid| grid.cells.first()).next();
+    let names = first.map(|cell| cell.scores.iter().map(|s| s.name.clone()));
+    for (i, name) in names.into_iter().flatten().enumerate() {
+        let mut lengths: Vec<usize> = Vec::new();
+        for cell in grids.iter().flat_map(|grid| &grid.cells) {
+            if !lengths.contains(&cell.length) {
+                lengths.push(cell.length);
+            }
+        }
+        shown.push_str(&format!("{name}, %\n{:>28}", "length"));
+        for length in &lengths {
+            shown.push_str(&format!("{length:>9}"));
+        }
+        shown.push('\n');
+        let mut sums = vec![(0.0, 0); lengths.len()];
+        for grid in grids {
+            let mut depths: Vec<Option<f64>> = grid.cells.iter().map(|cell| cell.depth).collect();
+            depths.dedup();
+            depths.truncate(grid.cells.len() / lengths.len());
+            for depth in depths {
+                let row = match depth {
+                    Some(depth) => format!("{} at {depth:.2}", grid.task),
+                    None => grid.task.clone(),
+                };
+                shown.push_str(&format!("{row:>28}"));
+                let cells = grid.cells.iter().filter(|cell| cell.depth == depth);
+                for (cell, sum) in cells.zip(&mut sums) {
+                    let mean = cell.scores[i].mean;
+                    shown.push_str(&format!("{:>7.1} {}", 100.0 * mean, shade(mean)));
+                    *sum = (sum.0 + mean, sum.1 + 1);
+                }
+                shown.push('\n');
+            }
+        }
+        if sums.iter().any(|&(_, count)| count > 1) {
+            shown.push_str(&format!("{:>28}", "mean"));
+            for (sum, count) in sums {
+                let mean = sum / f64::from(count.max(1));
+                shown.push_str(&format!("{:>7.1} {}", 100.0 * mean, shade(mean)));
+            }
+            shown.push('\n');
+        }
+        let chance = grids.iter().flat_map(|grid| &grid.cells);
+        let chance = chance.filter_map(|cell| cell.scores[i].chance).next();
+        if let Some(chance) = chance {
+            shown.push_str(&format!("{:>28}{:>7.1}\n", "guessing", 100.0 * chance));
+        }
+    }
+    shown
+}
+
+/// How full a cell of the heat map is.
+fn shade(share: f64) -> char {
+    const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
+    SHADES[(share * 4.0).round() as usize]
+}
+
+/// The task of `line`, which must be of one of `names`.
+pub fn one_of(line: &str, names: &[&str]) -> Result<TaskConfig, Failure> {
+    let name = line.split(':').next().unwrap_or_default();
+    match names.contains(&name) {
+        true => Ok(line.parse()?),
+        false => Err(Failure::new(format!(
+            "task `{name}` given, expected {}",
+            names.join(" or ")
+        ))),
+    }
+}
