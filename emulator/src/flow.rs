@@ -26,9 +26,9 @@ pub(crate) fn reconverge(steps: &mut [Step]) {
         successors.push(next);
     }
     let dominators = post_dominators(&successors);
-    for block in 0..starts.len() {
+    for (block, dominator) in dominators[..exit].iter().enumerate() {
         let end = starts.get(block + 1).map_or(steps.len(), |&e| e as usize);
-        let meeting = match dominators[block] {
+        let meeting = match *dominator {
             Some(meeting) if meeting < exit => starts[meeting],
             _ => NOWHERE,
         };

@@ -312,8 +312,8 @@ impl Special {
             ".z" => Some(2),
             _ => None,
         };
-        let families: [(&str, fn(usize) -> Special); 4] = [
-            ("%tid", Special::Thread),
+        let families = [
+            ("%tid", Special::Thread as fn(usize) -> Special),
             ("%ntid", Special::BlockSize),
             ("%ctaid", Special::Block),
             ("%nctaid", Special::GridSize),

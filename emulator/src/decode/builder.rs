@@ -8,16 +8,15 @@ use super::site::Site;
 use super::{DYNAMIC_ALIGN, ParameterShape, Program, SHARED_BASE, table};
 use crate::error::{Error, Result};
 use crate::flow;
-use crate::op::{NOWHERE, Op, Slot, Special, Step};
-use crate::text::tree::{Formal, Function, Instruction, Module, Operand, Statement, Variable};
+use crate::op::{Op, Slot, Special, Step};
+use crate::text::tree::{Function, Instruction, Module, Statement, Variable};
 use crate::types::{Space, Type};
 
 /// Inlining more than this is taken for a mistake.
 const MOST_STEPS: usize = 1 << 21;
-const DEEPEST_CALL: usize = 32;
 
 pub(crate) struct Builder<'a> {
-    module: &'a Module,
+    pub module: &'a Module,
     pub steps: Vec<Step>,
     slots: u32,
     constants: HashMap<u64, Slot>,
@@ -33,9 +32,9 @@ pub(crate) struct Builder<'a> {
     kind_of: HashMap<String, u16>,
     pub scopes: Scopes,
     /// Positions of labels, once met.
-    labels: Vec<Option<u32>>,
+    pub labels: Vec<Option<u32>>,
     /// The functions being inlined, and where their `ret` goes.
-    calls: Vec<(String, Label)>,
+    pub calls: Vec<(String, Label)>,
     parameters: Vec<ParameterShape>,
 }
 
@@ -143,7 +142,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn block(&mut self, statements: &[Statement]) -> Result<()> {
+    pub fn block(&mut self, statements: &[Statement]) -> Result<()> {
         let mut scope = Scope::default();
         for statement in statements {
             match statement {
@@ -330,7 +329,7 @@ impl<'a> Builder<'a> {
         slot
     }
 
-    fn label(&mut self) -> Label {
+    pub fn label(&mut self) -> Label {
         self.labels.push(None);
         self.labels.len() - 1
     }
@@ -392,105 +391,5 @@ impl<'a> Builder<'a> {
         let kind = self.kind(&instruction.mnemonic);
         let mut site = Site::new(self, instruction, guard, kind);
         table::decode(&mut site)
-    }
-
-    /// Inlines a device function: its parameters are other names for the caller's.
-    pub fn call(
-        &mut self,
-        site: (u32, Option<(Slot, bool)>, u16),
-        returns: &[Operand],
-        name: &str,
-        actuals: &[Operand],
-    ) -> Result<()> {
-        let (line, guard, kind) = site;
-        let module = self.module;
-        let function = module
-            .functions
-            .iter()
-            .find(|f| f.name == name && !f.kernel);
-        let unknown = || {
-            let message = format!("`{name}` is no function defined in this module");
-            Error::at(line, message)
-        };
-        let function = function.ok_or_else(unknown)?;
-        let body = function.body.as_ref().ok_or_else(unknown)?;
-        if self.calls.iter().any(|(caller, _)| caller == name) || self.calls.len() > DEEPEST_CALL {
-            let message = format!("`{name}` calls itself: recursion is not known to the emulator");
-            return Err(Error::at(line, message));
-        }
-        if returns.len() != function.returns.len() || actuals.len() != function.parameters.len() {
-            let message = format!(
-                "`{name}` returns {} and takes {}, but the call has {} and {}",
-                function.returns.len(),
-                function.parameters.len(),
-                returns.len(),
-                actuals.len()
-            );
-            return Err(Error::at(line, message));
-        }
-        let (after, end) = (self.label(), self.label());
-        if let Some((slot, negated)) = guard {
-            let branch = Op::Branch {
-                target: after as u32,
-                reconverge: NOWHERE,
-            };
-            self.push(branch, Some((slot, !negated)), line, None);
-        }
-        self.push(Op::Nothing, None, line, Some(kind));
-        let mut scope = Scope::default();
-        for (formal, actual) in function.parameters.iter().zip(actuals) {
-            let binding = self.passed(formal, actual, line)?;
-            if let (Binding::Register { slot, ty }, Some(_)) = (binding, formal.register) {
-                let d = self.fresh();
-                self.push(Op::Move { d, a: slot }, None, line, None);
-                scope.bind(&formal.name, Binding::Register { slot: d, ty });
-            } else {
-                scope.bind(&formal.name, binding);
-            }
-        }
-        for (formal, actual) in function.returns.iter().zip(returns) {
-            let binding = self.passed(formal, actual, line)?;
-            scope.bind(&formal.name, binding);
-        }
-        let outer = std::mem::replace(&mut self.scopes, vec![scope]);
-        self.calls.push((name.to_string(), end));
-        self.block(body)?;
-        self.calls.pop();
-        self.scopes = outer;
-        let here = self.steps.len() as u32;
-        self.labels[end] = Some(here);
-        self.labels[after] = Some(here);
-        Ok(())
-    }
-
-    /// What a formal parameter means inside of a call.
-    fn passed(&mut self, formal: &Formal, actual: &Operand, line: u32) -> Result<Binding> {
-        let mismatch = || {
-            let message = format!(
-                "parameter `{}` is passed by another kind of operand",
-                formal.name
-            );
-            Error::at(line, message)
-        };
-        match (actual, formal.register) {
-            (Operand::Name(name), register) => match find(&self.scopes, name) {
-                Some(binding @ Binding::Variable { .. }) if register.is_none() => Ok(binding),
-                Some(binding @ Binding::Register { .. }) if register.is_some() => Ok(binding),
-                _ => Err(mismatch()),
-            },
-            (Operand::Integer(value), Some(ty)) => {
-                let slot = self.constant(*value);
-                Ok(Binding::Register { slot, ty })
-            }
-            (Operand::Single(bits), Some(ty)) => {
-                let slot = self.constant(u64::from(*bits));
-                Ok(Binding::Register { slot, ty })
-            }
-            (Operand::Double(bits), Some(ty)) => {
-                let slot = self.constant(*bits);
-                Ok(Binding::Register { slot, ty })
-            }
-            _ => Err(mismatch()),
-        }
     }
 }

@@ -69,7 +69,7 @@ fn saturate(site: &mut Site, kind: Kind) -> Result<()> {
     }
     let d = site.dest(0)?;
     site.emit(Op::Map1 {
-        f: map1!(f32 => |a| a.max(0.0).min(1.0)),
+        f: map1!(f32 => |a| if a.is_nan() { 0.0 } else { a.clamp(0.0, 1.0) }),
         d,
         a: d,
     });

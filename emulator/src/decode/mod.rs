@@ -3,12 +3,14 @@
 //! Invariant: a mnemonic is accepted only if every one of its modifiers was understood by the decoder of its
 //! first word (`table.rs`). What is not understood is refused by its full name, never skipped.
 
+mod bits;
 mod builder;
 mod compare;
 mod control;
 mod convert;
 mod copies;
 mod float;
+mod inline;
 mod integer;
 mod matrix;
 mod memory;

@@ -4,7 +4,7 @@
 //! asynchronous unit), by an op in `op.rs` and its execution in `run`.
 
 use super::site::Site;
-use super::{compare, control, convert, copies, float, integer, matrix, memory, moves, warp};
+use super::{bits, compare, control, convert, copies, float, integer, matrix, memory, moves, warp};
 use crate::error::Result;
 
 type Decoder = fn(&mut Site<'_, '_, '_>) -> Result<()>;
@@ -19,13 +19,13 @@ fn decoder(word: &str) -> Option<Decoder> {
         "neg" | "abs" => float::one_operand,
         "rcp" | "sqrt" | "rsqrt" | "ex2" | "lg2" | "sin" | "cos" | "tanh" => float::function,
         "copysign" => float::copy_sign,
-        "and" | "or" | "xor" => integer::logic,
-        "not" | "cnot" | "popc" | "clz" | "brev" | "bfind" => integer::bits,
-        "shl" | "shr" => integer::shift,
-        "shf" => integer::funnel,
-        "bfe" | "bfi" => integer::field,
-        "prmt" => integer::permute,
-        "lop3" => integer::lookup,
+        "and" | "or" | "xor" => bits::logic,
+        "not" | "cnot" | "popc" | "clz" | "brev" | "bfind" => bits::bits,
+        "shl" | "shr" => bits::shift,
+        "shf" => bits::funnel,
+        "bfe" | "bfi" => bits::field,
+        "prmt" => bits::permute,
+        "lop3" => bits::lookup,
         "setp" => compare::to_predicate,
         "set" => compare::to_register,
         "selp" => compare::select,

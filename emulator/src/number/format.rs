@@ -94,7 +94,8 @@ pub(crate) fn f16_value(bits: u16) -> f32 {
     let (exponent, fraction) = (u32::from(bits >> 10 & 31), u32::from(bits & 0x3ff));
     let magnitude = match exponent {
         0 => {
-            return (fraction as f32 * f32::from_bits(103 << 23)).copysign(f32::from_bits(sign | 1));
+            return (fraction as f32 * f32::from_bits(103 << 23))
+                .copysign(f32::from_bits(sign | 1));
         }
         31 => 255 << 23 | fraction << 13,
         _ => (exponent + 112) << 23 | fraction << 13,

@@ -8,30 +8,44 @@
 const GUARD: i32 = 2;
 
 /// One group: the accumulator and exact products.
-pub(crate) fn group(accumulator: f32, products: &[f64]) -> f32 {
+pub(crate) fn group<const N: usize>(accumulator: f32, products: &[f64; N]) -> f32 {
     let start = f64::from(accumulator);
-    let largest = products.iter().fold(start.abs(), |m, p| m.max(p.abs()));
-    if !largest.is_finite() || products.iter().any(|p| p.is_nan()) || start.is_nan() {
-        return products.iter().fold(start, |sum, p| sum + p) as f32;
+    let (mut largest, mut plain) = (start.abs(), start);
+    for product in products {
+        largest = if product.abs() > largest {
+            product.abs()
+        } else {
+            largest
+        };
+        plain += product;
     }
-    if largest == 0.0 {
-        return products.iter().fold(start, |sum, p| sum + p) as f32;
+    // Nothing to align, or an infinity or NaN to pass on.
+    if largest == 0.0 || !plain.is_finite() {
+        return plain as f32;
     }
     let exponent = (largest.to_bits() >> 52) as i32 - 1023;
-    let shift = 23 + GUARD - exponent;
-    let scale = power(shift);
-    // Each term has at most 26 bits here: a group of some dozens sums exactly in i64.
-    let mut sum = (start * scale) as i64;
+    let unit = power(exponent - 23 - GUARD);
+    // Each term keeps at most 26 bits, so that some dozens of them sum exactly.
+    let mut sum = truncate(start, unit);
     for product in products {
-        sum += (product * scale) as i64;
+        sum += truncate(*product, unit);
     }
-    cut(sum as f64 / scale)
+    cut(sum)
 }
 
-/// Two to a power, by halves where f64's range needs it.
+/// To a multiple of the unit, toward zero, for values below 2^51 units: adding a large number rounds to the
+/// nearest multiple, and a step back undoes a rounding away from zero.
+fn truncate(x: f64, unit: f64) -> f64 {
+    let large = unit * (1u64 << 52) as f64;
+    let magnitude = x.abs();
+    let near = (magnitude + large) - large;
+    let back = if near > magnitude { unit } else { 0.0 };
+    (near - back).copysign(x)
+}
+
+/// Two to a power within f64's normal range.
 fn power(exponent: i32) -> f64 {
-    let exponent = exponent.clamp(-1022, 1023);
-    f64::from_bits(((exponent + 1023) as u64) << 52)
+    f64::from_bits(((exponent.max(-1022) + 1023) as u64) << 52)
 }
 
 /// To f32, toward zero.

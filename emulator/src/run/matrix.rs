@@ -78,9 +78,9 @@ impl Machine<'_> {
                 }
             }
             let (mut values, mut valid) = ([0; 32], 0);
-            for lane in 0..32 {
+            for (lane, value) in values.iter_mut().enumerate() {
                 let (first, second) = pair(&tile, lane, transposed);
-                values[lane] = u64::from(first.0) | u64::from(second.0) << 16;
+                *value = u64::from(first.0) | u64::from(second.0) << 16;
                 valid |= u32::from(first.1 && second.1) << lane;
             }
             results.push((slot, values, valid));
@@ -175,24 +175,16 @@ impl Machine<'_> {
                 place(element, i, thread, warp.get(slot, lane), &mut right[group]);
             }
         }
-        let step = match element {
-            Element::Tf32 => 4,
-            _ => 8,
-        };
         let mut out: [Lanes; 4] = [[0; 32]; 4];
         for lane in lanes(mask) {
             for (i, out) in out.iter_mut().enumerate() {
-                let row = lane / 4 + 8 * (i / 2);
-                let column = lane % 4 * 2 + i % 2;
-                let mut sum = f32::from_bits(warp.get(c[i], lane) as u32);
-                let mut products = [0f64; 8];
-                for start in (0..k).step_by(step) {
-                    for (j, product) in products[..step].iter_mut().enumerate() {
-                        let (x, y) = (left[row][start + j], right[column][start + j]);
-                        *product = f64::from(x) * f64::from(y);
-                    }
-                    sum = tensor::group(sum, &products[..step]);
-                }
+                let (row, column) = (lane / 4 + 8 * (i / 2), lane % 4 * 2 + i % 2);
+                let (x, y) = (&left[row][..k], &right[column][..k]);
+                let start = f32::from_bits(warp.get(c[i], lane) as u32);
+                let sum = match element {
+                    Element::Tf32 => dot::<4>(start, x, y),
+                    Element::F16 | Element::Bf16 => dot::<8>(start, x, y),
+                };
                 out[lane] = u64::from(sum.to_bits());
             }
         }
@@ -227,4 +219,13 @@ fn place(element: Element, register: usize, thread: usize, bits: u64, row: &mut 
             row[8 * register + 2 * thread + 1] = half(bits >> 16);
         }
     }
+}
+
+/// One element of a product, N products at a time.
+fn dot<const N: usize>(start: f32, x: &[f32], y: &[f32]) -> f32 {
+    let groups = x.as_chunks().0.iter().zip(y.as_chunks().0);
+    groups.fold(start, |sum, (x, y): (&[f32; N], &[f32; N])| {
+        let products = std::array::from_fn(|j| f64::from(x[j]) * f64::from(y[j]));
+        tensor::group::<N>(sum, &products)
+    })
 }

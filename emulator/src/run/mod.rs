@@ -1,6 +1,7 @@
 //! Running a kernel: the grid, and the launch that asks for it.
 
 mod access;
+mod approximate;
 mod atomics;
 mod barriers;
 mod block;

@@ -1,5 +1,9 @@
 //! The emulator against PTX that it had no part in writing.
 
+mod collectives;
+mod fragments;
 mod instructions;
+mod nvrtc;
 mod planted;
+mod refusals;
 mod support;

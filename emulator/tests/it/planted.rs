@@ -49,7 +49,11 @@ fn run(text: &str, blocks: u32, seed: u64) -> Report {
     let module = Module::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let mut memory = Memory::new();
     let bytes: Vec<u8> = (0..64u32).flat_map(u32::to_le_bytes).collect();
-    let buffers = [memory.input(&bytes), memory.in_out(&bytes), memory.output(256)];
+    let buffers = [
+        memory.input(&bytes),
+        memory.in_out(&bytes),
+        memory.output(256),
+    ];
     let launch = Launch {
         grid: [blocks, 1, 1],
         schedule_seed: seed,
@@ -79,12 +83,18 @@ fn check_grid(plants: &[Plant], blocks: u32) {
             let report = run(&wrong, blocks, seed);
             let found = report.findings.iter().find(|f| f.kind == plant.kind);
             let found = found.unwrap_or_else(|| {
-                panic!("no {:?} among {:?} of\n{wrong}", plant.kind, report.findings)
+                panic!(
+                    "no {:?} among {:?} of\n{wrong}",
+                    plant.kind, report.findings
+                )
             });
             // Of a race either access may come second; the finding names both.
             let race = matches!(plant.kind, Kind::Race | Kind::BlockRace);
             let named = race && found.message.contains(&format!("in line {line},"));
-            assert!(found.line == line || named, "line {line}: {found} of\n{wrong}");
+            assert!(
+                found.line == line || named,
+                "line {line}: {found} of\n{wrong}"
+            );
             assert_eq!(found.kernel, "k");
             if seed == 0 {
                 assert_eq!(found.thread, [plant.thread, 0, 0], "{found} of\n{wrong}");
