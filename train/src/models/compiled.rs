@@ -1,7 +1,7 @@
 //! A recurrence compiled for a block: what a module holds instead of a parameter.
 
 use crate::Error;
-use crate::op::{self, Burn, Value};
+use crate::op::{self, Burn, Packing, Value};
 use baton_runtime::typed::{Definition, Fields};
 use baton_runtime::{Device, Kernel, Options};
 use std::fmt;
@@ -46,6 +46,17 @@ impl<D: Definition> Compiled<D> {
         params: D::Params<Burn>,
         states: Option<Vec<Value>>,
     ) -> Result<(D::Outputs<Burn>, Vec<Value>), Error> {
+        self.apply_packed(inputs, params, states, None)
+    }
+
+    /// As [`apply`](Self::apply), for the sequences of `packing` in one row.
+    pub fn apply_packed(
+        &self,
+        inputs: D::Inputs<Burn>,
+        params: D::Params<Burn>,
+        states: Option<Vec<Value>>,
+        packing: Option<&Packing>,
+    ) -> Result<(D::Outputs<Burn>, Vec<Value>), Error> {
         let expected = <D::States<Burn> as Fields<Burn>>::NAMES;
         if let Some(states) = &states
             && states.len() != expected.len()
@@ -57,7 +68,7 @@ impl<D: Definition> Compiled<D> {
             )));
         }
         let states = states.map(|states| Fields::from_vec(states.into_iter().map(Ok).collect()));
-        let run = op::apply::<D>(&self.kernel, inputs, params, states)?;
+        let run = op::apply_packed::<D>(&self.kernel, inputs, params, states, packing)?;
         let states = run
             .states
             .into_vec()

@@ -6,7 +6,7 @@
 
 use super::{Compiled, GlaConfig, LayerState, Linear, RmsNorm, layers::parameter};
 use crate::Error;
-use crate::op::{Value, split};
+use crate::op::{Packing, Value, split};
 use crate::rng::Rng;
 use baton_macros::recurrence;
 use burn::Tensor;
@@ -67,11 +67,13 @@ impl Gla {
         })
     }
 
-    /// [B, T, D] and the state before it to [B, T, D] and the state after it.
+    /// [B, T, D] and the state before it to [B, T, D] and the state after it; with `packing` one
+    /// row of its sequences, each with its own state.
     pub fn forward(
         &self,
         u: Tensor<3>,
         state: Option<LayerState>,
+        packing: Option<&Packing>,
     ) -> Result<(Tensor<3>, LayerState), Error> {
         let GlaConfig {
             num_heads: h,
@@ -91,7 +93,7 @@ impl Gla {
         let [q, key, value, gate] =
             <[Value; 4]>::try_from(parts).expect("split gives as many parts as were asked for");
         let gate = gate.tensor::<3>()?;
-        let (outputs, recurrence) = self.attention.apply(
+        let (outputs, recurrence) = self.attention.apply_packed(
             gla::Inputs {
                 q: q.tensor()?,
                 k: key.tensor()?,
@@ -100,6 +102,7 @@ impl Gla {
             },
             gla::Params::default(),
             state.map(|s| s.recurrence),
+            packing,
         )?;
         let o = self.norm.forward(outputs.o)?;
         let o = o.reshape([batch, time, h * v]) * silu(gate);

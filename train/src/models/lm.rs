@@ -4,6 +4,7 @@ use super::{
     BlockConfig, Embedding, Gla, LayerState, Linear, Mamba2, ModelConfig, RmsNorm, States,
 };
 use crate::Error;
+use crate::op::Packing;
 use crate::rng::{Purpose, Rng};
 use burn::Tensor;
 use burn::module::Module;
@@ -49,16 +50,38 @@ pub enum Mixer {
 }
 
 impl Mixer {
-    /// [B, T, D] and the state before it to [B, T, D] and the state after it.
+    /// [B, T, D] and the state before it to [B, T, D] and the state after it; with `packing` one
+    /// row of its sequences, each with its own state.
     pub fn forward(
         &self,
         x: Tensor<3>,
         state: Option<LayerState>,
+        packing: Option<&Packing>,
     ) -> Result<(Tensor<3>, LayerState), Error> {
         match self {
-            Mixer::Mamba2(block) => block.forward(x, state),
-            Mixer::Gla(block) => block.forward(x, state),
+            Mixer::Mamba2(block) => block.forward(x, state, packing),
+            Mixer::Gla(block) => block.forward(x, state, packing),
         }
+    }
+}
+
+impl Layer {
+    /// What the layer adds to the residual stream `x`, and the state after it.
+    ///
+    /// States are those of rows, also with `packing`.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        state: Option<LayerState>,
+        packing: Option<&Packing>,
+    ) -> Result<(Tensor<3>, LayerState), Error> {
+        let x = self.norm.forward(x)?;
+        let Some(packing) = packing else {
+            return self.mixer.forward(x, state, None);
+        };
+        let state = state.map(|state| state.map(|s| packing.enter(s)));
+        let (y, state) = self.mixer.forward(x, state.transpose()?, Some(packing))?;
+        Ok((y, state.map(|s| packing.leave(s))?))
     }
 }
 
@@ -116,8 +139,22 @@ impl LanguageModel {
         shape: [usize; 2],
         states: Option<States>,
     ) -> Result<(Tensor<3>, States), Error> {
-        let (x, after) = self.hidden(ids, shape, states)?;
-        Ok((self.logits(x), after))
+        self.forward_packed(ids, shape, states, None)
+    }
+
+    /// As [`forward`](Self::forward); with `packing` rows hold several documents, and states go
+    /// into a row's first and come out of its last.
+    pub fn forward_packed(
+        &self,
+        ids: &[u32],
+        shape: [usize; 2],
+        states: Option<States>,
+        packing: Option<&Packing>,
+    ) -> Result<(Tensor<3>, States), Error> {
+        let (x, after) = self.hidden_packed(ids, shape, states, packing)?;
+        let logits = self.logits(x);
+        let [_, _, vocab] = logits.dims();
+        Ok((logits.reshape([shape[0], shape[1], vocab]), after))
     }
 
     /// What [`logits`](Self::logits) are made from, [B, T, D], and the states after `ids`: a reader
@@ -128,30 +165,27 @@ impl LanguageModel {
         shape: [usize; 2],
         states: Option<States>,
     ) -> Result<(Tensor<3>, States), Error> {
-        let Backbone {
-            embeddings,
-            layers,
-            norm_f,
-        } = &self.backbone;
-        if let Some(states) = &states
-            && states.len() != layers.len()
-        {
-            return Err(Error::Tensor(format!(
-                "states of {} layers given, expected {}",
-                states.len(),
-                layers.len()
-            )));
-        }
-        let mut before = states.map(Vec::into_iter);
+        self.hidden_packed(ids, shape, states, None)
+    }
+
+    /// As [`hidden`](Self::hidden), with `packing` in one row [1, B T, D].
+    fn hidden_packed(
+        &self,
+        ids: &[u32],
+        shape: [usize; 2],
+        states: Option<States>,
+        packing: Option<&Packing>,
+    ) -> Result<(Tensor<3>, States), Error> {
+        let layers = &self.backbone.layers;
+        let mut before = self.each_layer(states)?;
         let mut after = Vec::with_capacity(layers.len());
-        let mut x = embeddings.forward(ids, shape)?;
-        for layer in layers {
-            let state = before.as_mut().and_then(Iterator::next);
-            let (y, state) = layer.mixer.forward(layer.norm.forward(x.clone())?, state)?;
+        let mut x = self.backbone.embed(ids, shape, packing)?;
+        for (layer, state) in layers.iter().zip(&mut before) {
+            let (y, state) = layer.forward(x.clone(), state.take(), packing)?;
             x = x + y;
             after.push(state);
         }
-        Ok((norm_f.forward(x)?, after))
+        Ok((self.backbone.norm_f.forward(x)?, after))
     }
 
     /// [B, T, D] of [`hidden`](Self::hidden) to [B, T, V].
@@ -159,6 +193,42 @@ impl LanguageModel {
         match &self.lm_head {
             Some(head) => head.forward(x),
             None => self.backbone.embeddings.logits(x),
+        }
+    }
+
+    /// The states of every layer; absent is zero.
+    pub(super) fn each_layer(
+        &self,
+        states: Option<States>,
+    ) -> Result<Vec<Option<LayerState>>, Error> {
+        let layers = self.backbone.layers.len();
+        match states {
+            None => Ok(vec![None; layers]),
+            Some(states) if states.len() == layers => Ok(states.into_iter().map(Some).collect()),
+            Some(states) => Err(Error::Tensor(format!(
+                "states of {} layers given, expected {layers}",
+                states.len()
+            ))),
+        }
+    }
+}
+
+impl Backbone {
+    /// Tokens [B, T] to the residual stream: [B, T, D], or with `packing` [1, B T, D].
+    pub(super) fn embed(
+        &self,
+        ids: &[u32],
+        shape: [usize; 2],
+        packing: Option<&Packing>,
+    ) -> Result<Tensor<3>, Error> {
+        let tokens = shape[0] * shape[1];
+        match packing {
+            None => self.embeddings.forward(ids, shape),
+            Some(packing) if packing.len() == tokens => self.embeddings.forward(ids, [1, tokens]),
+            Some(packing) => Err(Error::Tensor(format!(
+                "{} packed tokens given, expected [B, T] = {shape:?}",
+                packing.len()
+            ))),
         }
     }
 }

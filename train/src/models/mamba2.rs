@@ -6,7 +6,7 @@
 
 use super::{Compiled, Conv1d, LayerState, Linear, Mamba2Config, RmsNorm, layers::parameter};
 use crate::Error;
-use crate::op::{Value, causal_conv, gated_rms_norm, split};
+use crate::op::{Packing, Value, causal_conv_packed, gated_rms_norm, split};
 use crate::rng::Rng;
 use baton_macros::recurrence;
 use burn::Tensor;
@@ -113,11 +113,13 @@ impl Mamba2 {
         })
     }
 
-    /// [B, T, D] and the state before it to [B, T, D] and the state after it.
+    /// [B, T, D] and the state before it to [B, T, D] and the state after it; with `packing` one
+    /// row of its sequences, each with its own state.
     pub fn forward(
         &self,
         u: Tensor<3>,
         state: Option<LayerState>,
+        packing: Option<&Packing>,
     ) -> Result<(Tensor<3>, LayerState), Error> {
         let Sizes {
             heads,
@@ -135,18 +137,19 @@ impl Mamba2 {
             &[&[inner], &[inner + 2 * groups * n], &[heads]],
         )?;
         let [z, xbc, dt] = three(columns);
-        let (xbc, conv) = causal_conv(
+        let (xbc, conv) = causal_conv_packed(
             xbc.tensor()?,
             self.conv1d.weight.val(),
             self.conv1d.bias(),
             conv.map(Value::tensor).transpose()?,
+            packing,
         )?;
         let [x, b, c] = three(split(
             xbc,
             &[&[heads, head_dim], &[groups, n], &[groups, n]],
         )?);
         let (dt, dt_bias) = self.limited(dt.tensor()?);
-        let (outputs, recurrence) = self.ssd.apply(
+        let (outputs, recurrence) = self.ssd.apply_packed(
             mamba2::Inputs {
                 x: x.tensor()?,
                 b: b.tensor()?,
@@ -159,6 +162,7 @@ impl Mamba2 {
                 dt_bias,
             },
             recurrence,
+            packing,
         )?;
         let y = gated_rms_norm(
             outputs.y,

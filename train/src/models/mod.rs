@@ -12,6 +12,7 @@ mod lm;
 #[allow(non_snake_case)] // weights are called as in published checkpoints
 mod mamba2;
 mod parameters;
+mod recompute;
 mod states;
 #[cfg(test)]
 mod tests;
@@ -23,4 +24,5 @@ pub use layers::{Conv1d, Embedding, Linear, RmsNorm};
 pub use lm::{Backbone, LanguageModel, Layer, Mixer};
 pub use mamba2::Mamba2;
 pub use parameters::{Parameter, gradients, load, parameters, update};
+pub use recompute::{Pass, Passed};
 pub use states::{HostState, HostStates, LayerState, States};

@@ -98,6 +98,16 @@ pub fn parameters(model: &LanguageModel) -> Vec<Parameter> {
     collect(model, None, &mut |weight, _| Some(weight.to_host()))
 }
 
+/// The name of every weight, in the order of the model.
+pub(super) fn names(model: &LanguageModel) -> Vec<String> {
+    let none = || HostTensor {
+        shape: vec![0],
+        data: Vec::new(),
+    };
+    let all = collect(model, None, &mut |_, _| Some(none())).into_iter();
+    all.map(|weight| weight.name).collect()
+}
+
 /// The gradient of every weight that has one, in the order of the model; taken out of `from`.
 pub fn gradients(model: &LanguageModel, from: &mut Gradients) -> Vec<Parameter> {
     collect(model, Some(from), &mut |_, gradient| {

@@ -1,5 +1,6 @@
 //! The states of a model between two segments.
 
+use crate::Error;
 use crate::op::Value;
 use baton_runtime::Tensor;
 
@@ -28,11 +29,34 @@ pub struct HostState {
 pub type HostStates = Vec<HostState>;
 
 impl LayerState {
+    /// Every state replaced by what `change` makes of it.
+    pub(super) fn map(
+        &self,
+        change: impl Fn(&Value) -> Result<Value, Error>,
+    ) -> Result<Self, Error> {
+        Ok(LayerState {
+            recurrence: self
+                .recurrence
+                .iter()
+                .map(&change)
+                .collect::<Result<_, _>>()?,
+            conv: self.conv.as_ref().map(&change).transpose()?,
+        })
+    }
+
     /// A copy on the host.
     pub fn to_host(&self) -> HostState {
         HostState {
             recurrence: self.recurrence.iter().map(Value::to_host).collect(),
             conv: self.conv.as_ref().map(Value::to_host),
+        }
+    }
+
+    /// The same states, cut off from any graph.
+    pub fn detach(&self) -> Self {
+        LayerState {
+            recurrence: self.recurrence.iter().map(Value::detach).collect(),
+            conv: self.conv.as_ref().map(Value::detach),
         }
     }
 

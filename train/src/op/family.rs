@@ -4,6 +4,7 @@
 //! [`Burn`] as the family, the same definition that runs on host memory trains: a model fills the
 //! struct of inputs by field name and gets outputs and states by field name.
 
+use super::packing::Packing;
 use super::recurrence::{self, Given};
 use super::value::Value;
 use crate::Error;
@@ -45,6 +46,17 @@ pub fn apply<D: Definition>(
     params: D::Params<Burn>,
     states: Option<D::States<Burn>>,
 ) -> Result<Applied<D>, Error> {
+    apply_packed(kernel, inputs, params, states, None)
+}
+
+/// As [`apply`]; with `packing` the inputs are one row of its sequences, each with its own state.
+pub fn apply_packed<D: Definition>(
+    kernel: &Arc<dyn Kernel>,
+    inputs: D::Inputs<Burn>,
+    params: D::Params<Burn>,
+    states: Option<D::States<Burn>>,
+    packing: Option<&Packing>,
+) -> Result<Applied<D>, Error> {
     let values = |tensors: Vec<Result<Value, Error>>| tensors.into_iter().collect();
     let returned = recurrence::apply(
         kernel,
@@ -53,7 +65,7 @@ pub fn apply<D: Definition>(
             inputs: values(inputs.into_vec())?,
             params: values(params.into_vec())?,
             states: states.map(|states| values(states.into_vec())).transpose()?,
-            cu_seqlens: None,
+            cu_seqlens: packing.map(Packing::offsets),
         },
     )?;
     Ok(Applied {

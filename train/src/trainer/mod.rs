@@ -10,8 +10,8 @@ use crate::checkpoint::{Checkpoint, Progress};
 use crate::data::{Batch, Sampling, Source};
 use crate::initial_state::{InitialState, InitialStateConfig, Moment, Order, sequences};
 use crate::metrics::Metrics;
-use crate::models::{self, HostStates, LanguageModel, LayerState, ModelConfig, Parameter};
-use crate::op::{Value, weighted_cross_entropy};
+use crate::models::{self, HostStates, LanguageModel, LayerState, ModelConfig, Parameter, Pass};
+use crate::op::{Packing, weighted_cross_entropy};
 use crate::optimizer::{AdamW, AdamWConfig};
 use crate::rng::{Purpose, Rng};
 use crate::schedule::Schedule;
@@ -33,6 +33,10 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Runs whose gradients are summed for one step: a step reads `parts * batch_size` sequences.
     pub parts: usize,
+    /// Gradient checkpointing: layers are run again in the backward instead of being kept. The
+    /// same bits in less memory and more time.
+    #[serde(default)]
+    pub recompute: bool,
     /// The learning rate and the number of steps.
     pub schedule: Schedule,
     /// The optimiser.
@@ -298,23 +302,27 @@ impl<'a> Trainer<'a> {
         states: Option<HostStates>,
     ) -> Result<(f32, Vec<Parameter>, Option<HostStates>), Error> {
         let length = self.config.train_length;
-        let inside = |starts: &&Vec<usize>| starts.iter().any(|at| !at.is_multiple_of(length));
-        if batch.starts.as_ref().filter(inside).is_some() {
-            return Err(Error::Config(format!(
-                "documents that begin inside a sequence given by {}, expected whole sequences",
-                self.source.name()
-            )));
-        }
-        let states = states.map(|s| s.into_iter().map(LayerState::from_host).collect());
         let shape = [self.config.batch_size, length];
-        let model = self.model();
-        let (logits, finals) = model.forward(&batch.inputs, shape, states)?;
-        let finals = finals.iter().map(LayerState::to_host);
+        // Rows that begin with a document already have a zero state.
+        let inside = |starts: &&Vec<usize>| starts.iter().any(|at| !at.is_multiple_of(length));
+        let packing = batch.starts.as_ref().filter(inside);
+        let packing = packing
+            .map(|starts| Packing::new(shape, starts))
+            .transpose()?;
+        let states = states.map(|s| s.into_iter().map(LayerState::from_host).collect());
+        let pass = Pass {
+            ids: &batch.inputs,
+            shape,
+            states,
+            packing: packing.as_ref(),
+        };
+        let (targets, weights) = (batch.targets, batch.weights);
+        let passed = pass.run(self.model(), self.config.recompute, |logits| {
+            weighted_cross_entropy(logits, targets, weights, total)
+        })?;
+        let finals = passed.finals.iter().map(LayerState::to_host);
         let finals = self.policy.observes().then(|| finals.collect());
-        let loss = weighted_cross_entropy(logits, batch.targets, batch.weights, total)?;
-        let value = Value::new(loss.clone())?.to_host().data[0];
-        let gradients = models::gradients(model, &mut loss.backward());
-        Ok((value, gradients, finals))
+        Ok((passed.loss, passed.gradients, finals))
     }
 
     /// Steps until the schedule ends, with progress, metrics and checkpoints; `each` sees every

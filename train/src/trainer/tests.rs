@@ -26,6 +26,7 @@ fn config(initial_state: InitialStateConfig) -> TrainConfig {
         train_length: 12,
         batch_size: 4,
         parts: 2,
+        recompute: false,
         schedule: Schedule {
             peak: 1e-2,
             warmup: 2,
