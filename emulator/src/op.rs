@@ -97,6 +97,8 @@ pub(crate) enum Bound {
     /// Relative to the result.
     Relative(f64),
     Absolute(f64),
+    /// Relative to the result, or absolute where the result is below one.
+    Either(f64),
 }
 
 /// The type whose bits an approximation's result has.

@@ -131,7 +131,16 @@ fn documents_name_paths_that_exist() {
     let mut pages = files(&root().join("docs"), ".md");
     pages.extend(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|p| root().join(p)));
     let rooms = [
-        "ir/", "macros/", "codegen/", "runtime/", "emulator/", "train/", "cli/", "tests/", "benches/", "docs/",
+        "ir/",
+        "macros/",
+        "codegen/",
+        "runtime/",
+        "emulator/",
+        "train/",
+        "cli/",
+        "tests/",
+        "benches/",
+        "docs/",
     ];
     for page in pages {
         for quoted in text(&page).split('`').skip(1).step_by(2) {

@@ -14,6 +14,10 @@ use crate::types::{Space, Type};
 
 /// Inlining more than this is taken for a mistake.
 const MOST_STEPS: usize = 1 << 21;
+const MOST_SLOTS: u32 = 1 << 18;
+
+/// Local memory that one thread can have.
+const MOST_LOCAL: u64 = 512 * 1024;
 
 pub(crate) struct Builder<'a> {
     pub module: &'a Module,
@@ -96,6 +100,13 @@ impl<'a> Builder<'a> {
         self.block(body)?;
         self.push(Op::Exit, None, function.line, None);
         self.resolve()?;
+        if self.local_end > MOST_LOCAL {
+            let message = format!(
+                "{} bytes of local memory: a thread has at most {MOST_LOCAL}",
+                self.local_end
+            );
+            return Err(Error::at(function.line, message));
+        }
         let dynamic_base = align_up(self.shared_end, self.dynamic_align);
         let mut constants: Vec<_> = self.constants.iter().map(|(&v, &s)| (s, v)).collect();
         if let Some(slot) = self.dynamic {
@@ -304,7 +315,7 @@ impl<'a> Builder<'a> {
     fn fresh_many(&mut self, count: u32, line: u32) -> Result<Slot> {
         let first = self.slots;
         self.slots += count;
-        if self.slots > 1 << 22 {
+        if self.slots > MOST_SLOTS {
             return Err(Error::at(line, "the kernel declares too many registers"));
         }
         Ok(first)

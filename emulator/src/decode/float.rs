@@ -238,7 +238,10 @@ pub(crate) fn function(site: &mut Site) -> Result<()> {
         ("sqrt", true, _) => (pointwise!(kind, |x| x.sqrt()), relative(23.0)),
         ("rsqrt", true, _) => (pointwise!(kind, |x| 1.0 / x.sqrt()), relative(22.9)),
         ("ex2", true, Type::F32) => (pointwise!(kind, |x| x.exp2()), TWO_ULP),
-        ("lg2", true, _) => (pointwise!(kind, |x| x.log2()), relative(22.0)),
+        ("lg2", true, _) => (
+            pointwise!(kind, |x| x.log2()),
+            Bound::Either((-22f64).exp2()),
+        ),
         ("sin", true, _) => (
             pointwise!(kind, |x| x.sin()),
             Bound::Absolute((-20.5f64).exp2()),

@@ -1,6 +1,6 @@
 //! Device memory: buffers with guarded address ranges, and what is known of each of their bytes.
 //!
-//! Every buffer begins 256 bytes into a 4 GiB window of its own, so that an address that leaves its buffer
+//! Every buffer begins 256 bytes into a 64 GiB window of its own, so that an address that leaves its buffer
 //! meets no other. Addresses depend on the order of creation only.
 
 mod local;
@@ -22,7 +22,8 @@ pub(crate) const LOCAL_WINDOW: u64 = 2 << 40;
 pub(crate) const PARAM_WINDOW: u64 = 3 << 40;
 pub(crate) const WINDOW_BYTES: u64 = 1 << 32;
 
-const FIRST_WINDOW: u64 = 0x7f00;
+const WINDOW_BITS: u32 = 36;
+const FIRST_WINDOW: u64 = 0x100;
 const OFFSET: u64 = 256;
 
 /// What fills bytes that nothing wrote: a NaN in every format.
@@ -141,8 +142,8 @@ impl Memory {
 
     /// The buffer and offset of an access that lies within one buffer.
     pub(crate) fn find(&self, address: u64, bytes: u32) -> Option<(usize, usize)> {
-        let index = (address >> 32).checked_sub(FIRST_WINDOW)? as usize;
-        let offset = (address & 0xffff_ffff).checked_sub(OFFSET)?;
+        let index = (address >> WINDOW_BITS).checked_sub(FIRST_WINDOW)? as usize;
+        let offset = (address & ((1 << WINDOW_BITS) - 1)).checked_sub(OFFSET)?;
         let store = self.buffers.get(index)?;
         let inside = offset + u64::from(bytes) <= store.bytes.len() as u64;
         inside.then_some((index, offset as usize))
@@ -154,11 +155,11 @@ impl Memory {
 
     /// Where an address is that lies in no buffer.
     pub(crate) fn describe(&self, address: u64) -> String {
-        let index = (address >> 32).checked_sub(FIRST_WINDOW);
+        let index = (address >> WINDOW_BITS).checked_sub(FIRST_WINDOW);
         let known = index.and_then(|index| self.buffers.get(index as usize).map(|b| (index, b)));
         match known {
             Some((index, store)) => {
-                let offset = (address & 0xffff_ffff) as i64 - OFFSET as i64;
+                let offset = (address & ((1 << WINDOW_BITS) - 1)) as i64 - OFFSET as i64;
                 let size = store.bytes.len();
                 format!("byte {offset} of buffer {index}, which has {size} bytes")
             }
@@ -168,5 +169,5 @@ impl Memory {
 }
 
 fn address(index: usize) -> u64 {
-    ((FIRST_WINDOW + index as u64) << 32) + OFFSET
+    ((FIRST_WINDOW + index as u64) << WINDOW_BITS) + OFFSET
 }

@@ -52,3 +52,6 @@ fn to_odd(value: f64, lost: f64) -> f64 {
     let bits = value.to_bits();
     f64::from_bits(if away { bits + 1 } else { bits - 1 })
 }
+
+#[cfg(test)]
+mod tests;

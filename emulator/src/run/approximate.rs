@@ -14,6 +14,7 @@ pub(super) fn perturb(bits: u64, bound: Bound, result: Approximate) -> u64 {
         match bound {
             Bound::Relative(bound) => value * (1.0 + chance * bound),
             Bound::Absolute(bound) => value + chance * bound,
+            Bound::Either(bound) => value + chance * bound * value.abs().max(1.0),
         }
     };
     let half = |bits: u64| {

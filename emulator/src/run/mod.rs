@@ -10,7 +10,7 @@ mod collective;
 mod copies;
 mod findings;
 mod matrix;
-mod order;
+pub(crate) mod order;
 mod step;
 mod traffic;
 mod warp;

@@ -21,15 +21,22 @@ impl Dice {
     }
 }
 
+/// A grid larger than this is not shuffled but run backwards.
+const MOST_SHUFFLED: u64 = 1 << 20;
+
 /// All blocks of a grid; seed 0 keeps their order.
-pub(crate) fn blocks(count: u64, seed: u64) -> Vec<u64> {
-    let mut order: Vec<u64> = (0..count).collect();
-    if seed != 0 {
-        let mut dice = Dice::new(seed);
-        for last in (1..order.len()).rev() {
-            let other = dice.below(last as u64 + 1) as usize;
-            order.swap(last, other);
-        }
+pub(crate) fn blocks(count: u64, seed: u64) -> Box<dyn Iterator<Item = u64>> {
+    if seed == 0 {
+        return Box::new(0..count);
     }
-    order
+    if count > MOST_SHUFFLED {
+        return Box::new((0..count).rev());
+    }
+    let mut order: Vec<u64> = (0..count).collect();
+    let mut dice = Dice::new(seed);
+    for last in (1..order.len()).rev() {
+        let other = dice.below(last as u64 + 1) as usize;
+        order.swap(last, other);
+    }
+    Box::new(order.into_iter())
 }

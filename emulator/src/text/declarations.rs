@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::types::{Space, Type};
 
 /// Static memory of one variable beyond this is taken for a mistake.
-const LARGEST: u64 = 1 << 32;
+const LARGEST: u64 = 1 << 30;
 
 /// What stands between a state space and a name.
 struct Shape {

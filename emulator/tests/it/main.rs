@@ -3,6 +3,7 @@
 mod collectives;
 mod fragments;
 mod instructions;
+mod llvm;
 mod nvrtc;
 mod planted;
 mod refusals;
