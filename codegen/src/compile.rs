@@ -5,6 +5,8 @@
 //! launched stands in the [`Artifact`]: a runtime sees nothing else.
 
 use crate::backend::clif::{self, Code};
+#[cfg(feature = "mlir")]
+use crate::backend::mlir;
 use crate::schedule::lower;
 use crate::{derive, grad};
 use baton_ir::chunked::{Chunked, Target};
@@ -93,6 +95,15 @@ pub struct Artifact {
     pub code: Code,
 }
 
+/// A kernel for a GPU.
+#[cfg(feature = "mlir")]
+pub struct GpuArtifact {
+    /// Its tile program: name, chunk, ports and carries are the signature.
+    pub program: TileProgram,
+    /// The PTX.
+    pub kernel: mlir::Kernel,
+}
+
 impl Compiler {
     /// Verifies and derives; `sizes` are those of the dims in order.
     pub fn new(recurrence: &Recurrence, sizes: &[usize]) -> Result<Self, Vec<Diagnostic>> {
@@ -144,5 +155,43 @@ impl Compiler {
         let program = self.program(phase, chunk);
         let code = clif::compile(&program)?;
         Ok(Artifact { program, code })
+    }
+
+    /// The tile program of a phase under its name for a GPU.
+    #[cfg(feature = "mlir")]
+    pub fn gpu_program(&self, phase: Phase, chunk: usize, options: &mlir::Options) -> TileProgram {
+        let (dtype, chip) = (options.storage.name(), options.chip);
+        let mut program = self.program(phase, chunk);
+        program.name = format!("{}_{}_{dtype}_{chip}", self.recurrence.name, phase.label());
+        program
+    }
+
+    /// The longest chunk of which every kernel fits, for runs whose backward reads what their
+    /// forward kept; the reason of the shortest when none does.
+    #[cfg(feature = "mlir")]
+    pub fn gpu_chunk(&self, options: &mlir::Options) -> Result<usize, mlir::Error> {
+        let phases = [Phase::ForwardKeep, Phase::Entering, Phase::Backward];
+        let fits = |chunk| {
+            let lower = |phase| mlir::lower(&self.gpu_program(phase, chunk, options), options);
+            phases
+                .into_iter()
+                .try_for_each(|phase| lower(phase).map(drop))
+        };
+        let found = [64, 32].into_iter().find(|&chunk| fits(chunk).is_ok());
+        found.map_or_else(|| fits(16).map(|()| 16), Ok)
+    }
+
+    /// The PTX of a phase for chunks of `chunk` steps.
+    #[cfg(feature = "mlir")]
+    pub fn gpu(
+        &self,
+        toolchain: &mlir::Toolchain,
+        phase: Phase,
+        chunk: usize,
+        options: &mlir::Options,
+    ) -> Result<GpuArtifact, mlir::Error> {
+        let program = self.gpu_program(phase, chunk, options);
+        let kernel = mlir::compile(toolchain, &program, options)?;
+        Ok(GpuArtifact { program, kernel })
     }
 }

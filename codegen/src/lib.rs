@@ -13,6 +13,8 @@ mod derive;
 mod grad;
 pub mod schedule;
 
+#[cfg(feature = "mlir")]
+pub use compile::GpuArtifact;
 #[cfg(feature = "clif")]
 pub use compile::{Artifact, Compiler, Phase};
 pub use derive::derive;

@@ -91,7 +91,7 @@ fn arrows_go_one_way() {
         ("ir", &[]),
         ("macros", &["baton-ir"]),
         ("codegen", &["baton-ir"]),
-        ("runtime", &["baton-ir", "baton-codegen"]),
+        ("runtime", &["baton-ir", "baton-codegen", "baton-emulator"]),
         ("emulator", &[]),
         ("train", &["baton-ir", "baton-macros", "baton-runtime"]),
         (

@@ -2,3 +2,5 @@
 
 #[cfg(feature = "clif")]
 pub mod clif;
+#[cfg(feature = "mlir")]
+pub mod mlir;

@@ -6,6 +6,8 @@
 
 pub mod check;
 pub mod cpu;
+#[cfg(feature = "mlir")]
+pub mod gpu;
 pub mod interpreter;
 
 use crate::{Error, Tensor, View};

@@ -1,0 +1,371 @@
+//! Global memory: the ring of asynchronous copies, loads of vectors, stores, carries.
+//!
+//! Matrices come in and go out by 16 bytes a thread; rows past the end of the sequence are not
+//! read (the copy fills zeros, or copies the last row) and not written.
+
+use super::*;
+use baton_ir::tile::{Fill, Pace};
+
+impl Machine<'_> {
+    /// Asks for the staged tiles of the chunk that is run as number `index`, and closes the group;
+    /// the group is empty past the end.
+    pub(super) fn request(&mut self, index: Val) {
+        if self.placement.staged.is_empty() {
+            return;
+        }
+        let some = self.text.icmp("slt", index, self.chunks);
+        self.when(some, |machine| {
+            let chunk = machine.nth(index);
+            let valid = machine.steps_of(chunk);
+            let slot = machine
+                .text
+                .int_op("urem", index, machine.placement.stages as i32);
+            let stage = machine
+                .text
+                .int_op("mul", slot, machine.placement.stage_bytes as i32);
+            for &tile in &machine.placement.staged {
+                machine.copy_in(tile, chunk, valid, stage);
+            }
+        });
+        self.text.op("nvvm.cp.async.commit.group");
+    }
+
+    fn copy_in(&mut self, tile: TileId, chunk: Val, valid: Val, stage: Val) {
+        let node = self.program.node(tile);
+        let Op::Load(port, fill) = node.op else {
+            unreachable!("what is staged is loaded");
+        };
+        let by_step = self.program.ports[port.index()].pace == Pace::Step;
+        let bytes = node.shape[1] * self.options.storage.bytes();
+        let room = self.room(tile, Form::Staged);
+        let origin = self.text.int_op("add", stage, room.offset as i32);
+        let base = self.tile_base(port, chunk);
+        self.pieces(node.shape[0], bytes / 16, |machine, row, unit| {
+            let size = match (by_step, fill) {
+                (true, Fill::Zero) => {
+                    let there = machine.text.icmp("slt", row, valid);
+                    let [some, none] = [16, 0].map(|v| machine.text.int(v));
+                    machine.text.select(there, some, none, "i32")
+                }
+                _ => machine.text.int(16),
+            };
+            let row_from = if by_step {
+                machine.last_row(row, valid)
+            } else {
+                row
+            };
+            let from = machine.row_at(port, base, row_from, by_step, bytes);
+            let within = machine.text.int_op("shl", unit, 4);
+            let from = machine.text.at(from, within, 1, "i32");
+            let to = machine.unit_at(origin, row, unit, bytes);
+            let to = machine.shared_at(to);
+            machine.text.op(format_args!(
+                "nvvm.cp.async.shared.global {to}, {from}, 16, cache = cg, {size} : \
+                 !llvm.ptr<3>, !llvm.ptr<1>, i32"
+            ));
+        });
+    }
+
+    /// `row`, or the last one that there is.
+    fn last_row(&mut self, row: Val, valid: Val) -> Val {
+        let last = self.text.int_op("sub", valid, 1);
+        self.text.def(format_args!(
+            "llvm.intr.smin({row}, {last}) : (i32, i32) -> i32"
+        ))
+    }
+
+    /// Where the tile of `chunk` begins in a port.
+    fn tile_base(&mut self, port: PortId, chunk: Val) -> Val {
+        let (base, time) = self.ports[port.index()];
+        let steps = match self.program.ports[port.index()].pace {
+            Pace::Task => return base,
+            Pace::Chunk => 1,
+            Pace::Step => self.program.chunk as i32,
+        };
+        let count = self.text.int_op("mul", chunk, steps);
+        let count = self.text.widen(count);
+        let offset = self.text.binary("mul", count, time, "i64");
+        self.text.at(base, offset, 1, "i64")
+    }
+
+    /// Where row `row` of a tile begins.
+    fn row_at(&mut self, port: PortId, base: Val, row: Val, by_step: bool, bytes: u32) -> Val {
+        if by_step {
+            let row = self.text.widen(row);
+            let offset = self
+                .text
+                .binary("mul", row, self.ports[port.index()].1, "i64");
+            self.text.at(base, offset, 1, "i64")
+        } else {
+            let offset = self.text.int_op("mul", row, bytes as i32);
+            self.text.at(base, offset, 1, "i32")
+        }
+    }
+
+    /// Runs `each` for every row and 16-byte unit that this thread moves.
+    pub(super) fn pieces(&mut self, rows: u32, units: u32, each: impl Fn(&mut Self, Val, Val)) {
+        let (all, threads) = (rows * units, self.options.threads());
+        for first in (0..all).step_by(threads as usize) {
+            let piece = self.text.int_op("add", self.thread, first as i32);
+            let one = |machine: &mut Self| {
+                let row = machine.text.int_op("udiv", piece, units as i32);
+                let unit = machine.text.int_op("urem", piece, units as i32);
+                each(machine, row, unit);
+            };
+            if first + threads > all {
+                let end = self.text.int(all as i32);
+                let mine = self.text.icmp("slt", piece, end);
+                self.when(mine, one);
+            } else {
+                one(self);
+            }
+        }
+    }
+
+    /// A vector or a number from its port.
+    pub(super) fn load(&mut self, tile: TileId, form: Form) {
+        let node = self.program.node(tile);
+        let Op::Load(port, fill) = node.op else {
+            unreachable!("a load step loads");
+        };
+        let decl = &self.program.ports[port.index()];
+        let by_step = decl.pace == Pace::Step;
+        let base = self.tile_base(port, self.chunk);
+        let indices = match form {
+            Form::Rows => {
+                let grid = self.grid(&node.shape);
+                self.rows(grid)
+            }
+            Form::Cols(warps) => self.columns_of(node.shape[0], warps),
+            _ => vec![self.text.int(0)],
+        };
+        let storage = self.storage(port);
+        let one = |machine: &mut Self, index: Val| {
+            let from = if by_step {
+                machine.last_row(index, machine.valid)
+            } else {
+                index
+            };
+            let at = machine.row_at(port, base, from, by_step, storage.bytes());
+            let value = machine.load_number(at, storage);
+            if by_step && fill == Fill::Zero {
+                let there = machine.text.icmp("slt", index, machine.valid);
+                let zero = machine.text.float(0.0);
+                machine.text.select(there, value, zero, "f32")
+            } else {
+                value
+            }
+        };
+        let values = indices.into_iter().map(|index| one(self, index)).collect();
+        self.held.insert((tile, form), values);
+    }
+
+    fn load_number(&mut self, at: Val, storage: Storage) -> Val {
+        match storage {
+            Storage::F32 => self.text.load_input(at, "f32"),
+            _ => {
+                let bits = self.text.load_input(at, "i16");
+                let ty = storage.name();
+                let value = self.text.bitcast(bits, "i16", ty);
+                self.text
+                    .def(format_args!("llvm.fpext {value} : {ty} to f32"))
+            }
+        }
+    }
+
+    /// The columns of this thread in a vector of `n` dealt to warps.
+    pub(super) fn columns_of(&mut self, n: u32, [row_warps, column_warps]: [u32; 2]) -> Vec<Val> {
+        self.columns(Grid {
+            row_warps,
+            column_warps,
+            row_pieces: 1,
+            column_pieces: n / 8 / column_warps,
+        })
+    }
+
+    /// Writes a tile to its port.
+    pub(super) fn store(&mut self, port: PortId, tile: TileId, form: Form) {
+        let node = self.program.node(tile);
+        let by_step = self.program.ports[port.index()].pace == Pace::Step;
+        let base = self.tile_base(port, self.chunk);
+        match form {
+            Form::Operand | Form::Outgoing => {
+                let bytes = node.shape[1] * self.options.storage.bytes();
+                let origin = self.origin(tile, form);
+                self.pieces(node.shape[0], bytes / 16, |machine, row, unit| {
+                    let copy = |machine: &mut Self| {
+                        let from = machine.unit_at(origin, row, unit, bytes);
+                        let from = machine.shared_at(from);
+                        let value = machine.text.load(from, 3, "vector<4xi32>");
+                        let to = machine.row_at(port, base, row, by_step, bytes);
+                        let within = machine.text.int_op("shl", unit, 4);
+                        let to = machine.text.at(to, within, 1, "i32");
+                        machine.text.store(value, to, 1, "vector<4xi32>");
+                    };
+                    if by_step {
+                        let there = machine.text.icmp("slt", row, machine.valid);
+                        machine.when(there, copy);
+                    } else {
+                        copy(machine);
+                    }
+                });
+            }
+            Form::Fragment => {
+                let values = self.held[&(tile, form)].clone();
+                let time = by_step.then_some(self.ports[port.index()].1);
+                self.store_fragment(base, &node.shape, &values, time);
+            }
+            Form::Rows => {
+                let values = self.held[&(tile, form)].clone();
+                self.store_rows(base, &node.shape, &values, by_step.then_some(port));
+            }
+            _ => {
+                let values = self.held[&(tile, form)].clone();
+                self.store_first(base, values[0]);
+            }
+        }
+    }
+
+    /// Writes f32 pairs of a matrix, rows `time` apart (contiguous and all there when `None`).
+    fn store_fragment(&mut self, base: Val, shape: &[u32], values: &[Val], time: Option<Val>) {
+        let grid = self.grid(shape);
+        let (rows, columns) = (self.rows(grid), self.columns(grid));
+        let stride = match time {
+            Some(time) => time,
+            None => self.text.long(4 * shape[1] as i64),
+        };
+        self.in_warps(grid.owners(), |machine| {
+            for (r, &row) in rows.iter().enumerate() {
+                let write = |machine: &mut Self| {
+                    let far = machine.text.widen(row);
+                    let far = machine.text.binary("mul", far, stride, "i64");
+                    let at = machine.text.at(base, far, 1, "i64");
+                    for q in 0..grid.column_pieces as usize {
+                        let near = machine.text.int_op("mul", columns[2 * q], 4);
+                        let at = machine.text.at(at, near, 1, "i32");
+                        let first = (r / 2 * grid.column_pieces as usize + q) * 4 + 2 * (r % 2);
+                        let pair = machine.text.pack(&values[first..first + 2], "f32");
+                        machine.text.store(pair, at, 1, "vector<2xf32>");
+                    }
+                };
+                match time {
+                    Some(_) => {
+                        let there = machine.text.icmp("slt", row, machine.valid);
+                        machine.when(there, write);
+                    }
+                    None => write(machine),
+                }
+            }
+        });
+    }
+
+    /// Writes f32 of a vector; steps of a port where one is given, else contiguous.
+    fn store_rows(&mut self, base: Val, shape: &[u32], values: &[Val], steps: Option<PortId>) {
+        let grid = self.grid(shape);
+        let rows = self.rows(grid);
+        let (values, pair) = (values.to_vec(), self.pair);
+        self.in_warps(grid.row_warps, |machine| {
+            machine.where_zero(pair, |machine| {
+                for (&row, value) in rows.iter().zip(values) {
+                    let write = |machine: &mut Self| {
+                        let at = match steps {
+                            Some(port) => machine.row_at(port, base, row, true, 4),
+                            None => {
+                                let offset = machine.text.int_op("mul", row, 4);
+                                machine.text.at(base, offset, 1, "i32")
+                            }
+                        };
+                        machine.text.store(value, at, 1, "f32");
+                    };
+                    if steps.is_some() {
+                        let there = machine.text.icmp("slt", row, machine.valid);
+                        machine.when(there, write);
+                    } else {
+                        write(machine);
+                    }
+                }
+            });
+        });
+    }
+
+    fn store_first(&mut self, base: Val, value: Val) {
+        self.where_zero(self.thread, |machine| {
+            machine.text.store(value, base, 1, "f32")
+        });
+    }
+
+    /// Writes what a task added up.
+    pub(super) fn store_sum(&mut self, port: PortId, tile: TileId, values: &[Val]) {
+        let base = self.ports[port.index()].0;
+        self.store_f32(base, &self.program.node(tile).shape.clone(), values);
+    }
+
+    fn store_f32(&mut self, base: Val, shape: &[u32], values: &[Val]) {
+        match shape.len() {
+            0 => self.store_first(base, values[0]),
+            1 => self.store_rows(base, shape, values, None),
+            _ => self.store_fragment(base, shape, values, None),
+        }
+    }
+
+    /// The carry as it enters: zero where its address is null.
+    pub(super) fn enter(&mut self, carry: usize) -> Vec<Val> {
+        let dims = &self.program.carries[carry].dims;
+        let count = self.registers(dims);
+        let grid = self.grid(dims);
+        let (rows, columns) = match dims.len() {
+            0 => (vec![], vec![]),
+            1 => (self.rows(grid), vec![]),
+            _ => (self.rows(grid), self.columns(grid)),
+        };
+        let (from, _, offset) = self.carries[carry];
+        let address = self
+            .text
+            .def(format_args!("llvm.ptrtoint {from} : !llvm.ptr<1> to i64"));
+        let zero = self.text.long(0);
+        let given = self
+            .text
+            .def(format_args!("llvm.icmp \"ne\" {address}, {zero} : i64"));
+        let base = self.text.at(from, offset, 1, "i64");
+        self.text.either(
+            given,
+            count,
+            |text| match dims.len() {
+                0 => vec![text.load_input(base, "f32")],
+                1 => rows
+                    .iter()
+                    .map(|row| {
+                        let offset = text.int_op("mul", *row, 4);
+                        let at = text.at(base, offset, 1, "i32");
+                        text.load_input(at, "f32")
+                    })
+                    .collect(),
+                _ => {
+                    let mut values = vec![None; count];
+                    for (r, &row) in rows.iter().enumerate() {
+                        let far = text.int_op("mul", row, 4 * dims[1] as i32);
+                        let far = text.at(base, far, 1, "i32");
+                        for q in 0..grid.column_pieces as usize {
+                            let near = text.int_op("mul", columns[2 * q], 4);
+                            let at = text.at(far, near, 1, "i32");
+                            let pair = text.load_input(at, "vector<2xf32>");
+                            let pair = text.unpack(pair, 2, "f32");
+                            let first = (r / 2 * grid.column_pieces as usize + q) * 4 + 2 * (r % 2);
+                            values[first] = Some(pair[0]);
+                            values[first + 1] = Some(pair[1]);
+                        }
+                    }
+                    values.into_iter().flatten().collect()
+                }
+            },
+            |text| vec![text.float(0.0); count],
+        )
+    }
+
+    /// The carry as it leaves.
+    pub(super) fn leave(&mut self, carry: usize, values: &[Val]) {
+        let (_, to, offset) = self.carries[carry];
+        let base = self.text.at(to, offset, 1, "i64");
+        self.store_f32(base, &self.program.carries[carry].dims.clone(), values);
+    }
+}

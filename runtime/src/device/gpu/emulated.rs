@@ -1,0 +1,157 @@
+//! The device `emulator`: interprets the PTX that would go to a GPU.
+//!
+//! Every finding of the emulator is an error of the run: a kernel that races or reads what nothing
+//! wrote gives no result here, however right its numbers look.
+
+use super::kernel::GpuKernel;
+use super::{Machine, Parameter, Schedule};
+use crate::Error;
+use crate::device::{Device, Kernel, Options};
+use baton_codegen::Compiler;
+use baton_codegen::backend::mlir;
+use baton_emulator::{Buffer, Launch, Memory, Module};
+use baton_ir::recurrence::Recurrence;
+use std::sync::Arc;
+
+pub use baton_emulator::Report;
+
+const NAME: &str = "emulator";
+
+/// The emulator as a device.
+#[derive(Clone, Debug)]
+pub struct Emulator {
+    schedule: Schedule,
+    /// Seed of the order in which warps and blocks run; 0 is the plain one.
+    pub seed: u64,
+    /// Whether approximate instructions are moved within their documented errors.
+    pub approximation_errors: bool,
+}
+
+impl Emulator {
+    /// A device whose kernels are made by `schedule`.
+    pub fn new(schedule: Schedule) -> Self {
+        Self {
+            schedule,
+            seed: 0,
+            approximation_errors: false,
+        }
+    }
+}
+
+impl Device for Emulator {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn load(
+        &self,
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        options: &Options,
+    ) -> Result<Arc<dyn Kernel>, Error> {
+        let compiler = Compiler::new(recurrence, sizes).map_err(Error::Invalid)?;
+        let (seed, errors) = (self.seed, self.approximation_errors);
+        let machine = move || -> Box<dyn Machine> {
+            Box::new(Emulated {
+                memory: Memory::new(),
+                buffers: vec![],
+                seed,
+                errors,
+            })
+        };
+        let kernel = GpuKernel::new(
+            NAME,
+            compiler,
+            sizes,
+            options,
+            self.schedule.clone(),
+            Box::new(machine),
+        )?;
+        Ok(Arc::new(kernel))
+    }
+}
+
+struct Emulated {
+    memory: Memory,
+    buffers: Vec<(u64, Buffer)>,
+    seed: u64,
+    errors: bool,
+}
+
+impl Emulated {
+    fn keep(&mut self, buffer: Buffer) -> u64 {
+        let address = self.memory.address(buffer);
+        self.buffers.push((address, buffer));
+        address
+    }
+}
+
+fn failed(reason: impl ToString) -> Error {
+    Error::Unsupported {
+        device: NAME.into(),
+        reason: reason.to_string(),
+    }
+}
+
+impl Machine for Emulated {
+    fn input(&mut self, bytes: &[u8]) -> u64 {
+        let buffer = self.memory.input(bytes);
+        self.keep(buffer)
+    }
+
+    fn output(&mut self, bytes: usize) -> u64 {
+        let buffer = self.memory.output(bytes);
+        self.keep(buffer)
+    }
+
+    fn launch(
+        &mut self,
+        name: &str,
+        kernel: &mlir::Kernel,
+        [x, y]: [u32; 2],
+        parameters: &[Parameter],
+    ) -> Result<(), Error> {
+        let module = Module::parse(&kernel.ptx).map_err(failed)?;
+        let launch = Launch {
+            grid: [x, y, 1],
+            block: [kernel.launch.threads, 1, 1],
+            dynamic_shared: kernel.launch.shared_bytes,
+            parameters: parameters
+                .iter()
+                .map(|parameter| match *parameter {
+                    Parameter::Int(value) => value.into(),
+                    Parameter::Long(value) => value.into(),
+                })
+                .collect(),
+            schedule_seed: self.seed,
+            approximation_errors: self.errors,
+            ..Launch::default()
+        };
+        let report = module
+            .kernel(name)
+            .and_then(|k| k.launch(&launch, &mut self.memory))
+            .map_err(failed)?;
+        match report.findings.as_slice() {
+            [] => Ok(()),
+            findings => {
+                let all: Vec<String> = findings.iter().map(ToString::to_string).collect();
+                Err(failed(format!(
+                    "{} findings: {}",
+                    all.len(),
+                    all.join("; ")
+                )))
+            }
+        }
+    }
+
+    fn read(&mut self, address: u64) -> Result<Vec<u8>, Error> {
+        let found = self.buffers.iter().find(|(at, _)| *at == address);
+        let (_, buffer) = found.ok_or_else(|| failed(format!("no buffer at {address:#x}")))?;
+        match self.memory.unwritten(*buffer).first() {
+            None => Ok(self.memory.read(*buffer).to_vec()),
+            Some(range) => Err(failed(format!(
+                "bytes {range:?} of a result were never written"
+            ))),
+        }
+    }
+}
