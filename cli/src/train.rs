@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use baton_train::corpus;
 use baton_train::data::{Source, Text};
 use baton_train::demo::base_config;
-use baton_train::models::{BlockConfig, GlaConfig};
+use baton_train::models::{BlockConfig, LinearAttentionConfig};
 use baton_train::runs::{self, Ended, Place};
 use baton_train::tasks::{Material, TaskConfig, TaskSource};
 use baton_train::tokenizer::Tokenizer;
@@ -78,8 +78,20 @@ pub struct Run {
 enum Block {
     /// Mamba-2, with long memories from the start
     Mamba2,
-    /// Gated linear attention
+    /// Linear attention without decay
+    #[value(name = "linear_attention")]
+    LinearAttention,
+    /// A decay fixed for each head
+    Retnet,
+    /// A decay for each head and step
+    #[value(name = "simple_gla")]
+    SimpleGla,
+    /// Gated linear attention: a decay for each key and step
     Gla,
+    /// HGRN2: as much is written as is forgotten
+    Hgrn2,
+    /// RWKV-6's recurrence
+    Rwkv6,
 }
 
 impl Train {
@@ -103,16 +115,22 @@ impl Train {
         config.train_length = self.length;
         config.batch_size = self.batch;
         config.schedule.peak = self.rate;
-        config.model.block = match self.block {
-            Block::Mamba2 => config.model.block,
-            Block::Gla => BlockConfig::Gla(GlaConfig {
-                num_heads: 4,
-                key_dim: 32,
-                value_dim: 32,
-                gate_rank: 16,
-                gate_normalizer: 16.0,
-            }),
+        let family: fn(LinearAttentionConfig) -> BlockConfig = match self.block {
+            Block::Mamba2 => return config,
+            Block::LinearAttention => BlockConfig::LinearAttention,
+            Block::Retnet => BlockConfig::Retnet,
+            Block::SimpleGla => BlockConfig::SimpleGla,
+            Block::Gla => BlockConfig::Gla,
+            Block::Hgrn2 => BlockConfig::Hgrn2,
+            Block::Rwkv6 => BlockConfig::Rwkv6,
         };
+        config.model.block = family(LinearAttentionConfig {
+            num_heads: 4,
+            key_dim: 32,
+            value_dim: 32,
+            gate_rank: 16,
+            gate_normalizer: 16.0,
+        });
         config
     }
 }

@@ -4,8 +4,8 @@
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::{Device, Tensor};
 use baton_train::models::{
-    BlockConfig, GlaConfig, HostStates, LanguageModel, LayerState, Mamba2Config, ModelConfig, Pass,
-    Passed,
+    BlockConfig, HostStates, LanguageModel, LayerState, LinearAttentionConfig, Mamba2Config,
+    ModelConfig, Pass, Passed,
 };
 use baton_train::op::{Packing, weighted_cross_entropy};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -44,7 +44,7 @@ fn blocks() -> [BlockConfig; 2] {
         a_init_range: [0.02, 0.3],
         ..Mamba2Config::default()
     });
-    let gla = BlockConfig::Gla(GlaConfig {
+    let gla = BlockConfig::Gla(LinearAttentionConfig {
         num_heads: 2,
         key_dim: 8,
         value_dim: 16,

@@ -107,7 +107,7 @@ impl Batch {
                 lengths[0], lengths[1], lengths[2], sampling.batch, sampling.length
             ));
         }
-        if let Some(weight) = weights.and_then(|w| w.iter().find(|&&w| !(w >= 0.0))) {
+        if let Some(weight) = weights.and_then(|w| w.iter().find(|&&w| w.is_nan() || w < 0.0)) {
             return wrong(format!("weight {weight} given, expected none below 0"));
         }
         let total = self.total();

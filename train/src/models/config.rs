@@ -27,8 +27,18 @@ pub struct ModelConfig {
 pub enum BlockConfig {
     /// Mamba-2.
     Mamba2(Mamba2Config),
-    /// Gated linear attention.
-    Gla(GlaConfig),
+    /// Linear attention without decay.
+    LinearAttention(LinearAttentionConfig),
+    /// A decay fixed for each head.
+    Retnet(LinearAttentionConfig),
+    /// A decay for each head and step.
+    SimpleGla(LinearAttentionConfig),
+    /// Gated linear attention: a decay for each key and step.
+    Gla(LinearAttentionConfig),
+    /// HGRN2: as much is written as is forgotten.
+    Hgrn2(LinearAttentionConfig),
+    /// RWKV-6's recurrence.
+    Rwkv6(LinearAttentionConfig),
 }
 
 /// A Mamba-2 block.
@@ -102,18 +112,18 @@ impl Default for Mamba2Config {
     }
 }
 
-/// A gated-linear-attention block.
+/// A block of the linear-attention family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GlaConfig {
+pub struct LinearAttentionConfig {
     /// Number of heads.
     pub num_heads: usize,
     /// Key channels of a head, K.
     pub key_dim: usize,
     /// Value channels of a head, V.
     pub value_dim: usize,
-    /// Rank of the projection that the decay comes from.
+    /// Rank of the projection that a decay of each key comes from.
     pub gate_rank: usize,
-    /// What the log-sigmoid of the decay is divided by.
+    /// What the log-sigmoid of a decay is divided by.
     pub gate_normalizer: f64,
 }
 
@@ -130,11 +140,16 @@ impl Mamba2Config {
 }
 
 impl BlockConfig {
-    /// Its name, as `type` says it in a file.
+    /// Its name, as `type` says it in a file and the recurrence is called.
     pub fn name(&self) -> &'static str {
         match self {
             BlockConfig::Mamba2(_) => "mamba2",
+            BlockConfig::LinearAttention(_) => "linear_attention",
+            BlockConfig::Retnet(_) => "retnet",
+            BlockConfig::SimpleGla(_) => "simple_gla",
             BlockConfig::Gla(_) => "gla",
+            BlockConfig::Hgrn2(_) => "hgrn2",
+            BlockConfig::Rwkv6(_) => "rwkv6",
         }
     }
 }
@@ -148,7 +163,12 @@ impl ModelConfig {
                 block.state_size,
                 block.head_dim,
             ],
-            BlockConfig::Gla(block) => vec![block.num_heads, block.key_dim, block.value_dim],
+            BlockConfig::LinearAttention(block)
+            | BlockConfig::Retnet(block)
+            | BlockConfig::SimpleGla(block)
+            | BlockConfig::Gla(block)
+            | BlockConfig::Hgrn2(block)
+            | BlockConfig::Rwkv6(block) => vec![block.num_heads, block.key_dim, block.value_dim],
         };
         vec![vec![state]; self.num_hidden_layers]
     }
@@ -196,7 +216,12 @@ impl ModelConfig {
                     );
                 }
             }
-            BlockConfig::Gla(block) => {
+            BlockConfig::LinearAttention(block)
+            | BlockConfig::Retnet(block)
+            | BlockConfig::SimpleGla(block)
+            | BlockConfig::Gla(block)
+            | BlockConfig::Hgrn2(block)
+            | BlockConfig::Rwkv6(block) => {
                 if [
                     block.num_heads,
                     block.key_dim,

@@ -1,7 +1,8 @@
-//! A language model over either block: embedding, pre-norm residual blocks, norm, logits.
+//! A language model over any block: embedding, pre-norm residual blocks, norm, logits.
 
 use super::{
-    BlockConfig, Embedding, Gla, LayerState, Linear, Mamba2, ModelConfig, RmsNorm, States,
+    BlockConfig, Embedding, LayerState, Linear, LinearAttention, Mamba2, ModelConfig, RmsNorm,
+    States,
 };
 use crate::Error;
 use crate::op::Packing;
@@ -45,8 +46,8 @@ pub struct Layer {
 pub enum Mixer {
     /// Mamba-2.
     Mamba2(Mamba2),
-    /// Gated linear attention.
-    Gla(Gla),
+    /// One of the linear-attention family.
+    LinearAttention(LinearAttention),
 }
 
 impl Mixer {
@@ -60,7 +61,7 @@ impl Mixer {
     ) -> Result<(Tensor<3>, LayerState), Error> {
         match self {
             Mixer::Mamba2(block) => block.forward(x, state, packing),
-            Mixer::Gla(block) => block.forward(x, state, packing),
+            Mixer::LinearAttention(block) => block.forward(x, state, packing),
         }
     }
 }
@@ -110,9 +111,20 @@ impl LanguageModel {
                     rng,
                     device,
                 )?),
-                BlockConfig::Gla(block) => {
-                    Mixer::Gla(Gla::new(block, hidden, eps, target, rng, device)?)
-                }
+                BlockConfig::LinearAttention(block)
+                | BlockConfig::Retnet(block)
+                | BlockConfig::SimpleGla(block)
+                | BlockConfig::Gla(block)
+                | BlockConfig::Hgrn2(block)
+                | BlockConfig::Rwkv6(block) => Mixer::LinearAttention(LinearAttention::new(
+                    config.block.name(),
+                    block,
+                    hidden,
+                    eps,
+                    target,
+                    rng,
+                    device,
+                )?),
             };
             let norm = RmsNorm::new(hidden, eps, device);
             Ok(Layer { norm, mixer })

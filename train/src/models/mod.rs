@@ -6,8 +6,8 @@
 
 mod compiled;
 mod config;
-mod gla;
 mod layers;
+mod linear_attention;
 mod lm;
 #[allow(non_snake_case)] // weights are called as in published checkpoints
 mod mamba2;
@@ -18,9 +18,9 @@ mod states;
 mod tests;
 
 pub use compiled::Compiled;
-pub use config::{BlockConfig, GlaConfig, Mamba2Config, ModelConfig};
-pub use gla::Gla;
+pub use config::{BlockConfig, LinearAttentionConfig, Mamba2Config, ModelConfig};
 pub use layers::{Conv1d, Embedding, Linear, RmsNorm};
+pub use linear_attention::LinearAttention;
 pub use lm::{Backbone, LanguageModel, Layer, Mixer};
 pub use mamba2::Mamba2;
 pub use parameters::{Parameter, gradients, load, parameters, update};

@@ -211,3 +211,37 @@ fn the_recurrence_said_here_is_the_built_in() {
     let built_in = baton_ir::text::parse(built_in).unwrap();
     assert_eq!(super::mamba2::mamba2::Definition::recurrence(), &built_in);
 }
+
+/// A limit that leaves one time step gives what weights that say this step give.
+#[test]
+fn the_limit_of_the_time_step_holds() {
+    let (model, _, ids, shape) = published();
+    let step = 0.05f64;
+    let mut weights: BTreeMap<String, Tensor> = parameters(&model)
+        .into_iter()
+        .map(|p| (p.name, p.value))
+        .collect();
+    let run = |limit, weights: &BTreeMap<String, Tensor>| {
+        let mut config = config();
+        if let BlockConfig::Mamba2(block) = &mut config.block {
+            block.time_step_limit = limit;
+        }
+        let fresh = LanguageModel::new(&config, &Sequential, 1).unwrap();
+        let model = load(fresh, weights.clone()).unwrap();
+        let (logits, _) = model.valid().forward(&ids, shape, None).unwrap();
+        Value::new(logits).unwrap().to_host()
+    };
+    let free = run([None, None], &weights);
+    assert!(relative(&run([Some(1e-9), Some(1e9)], &weights), &free) < 1e-5);
+    let limited = run([Some(step), Some(step * (1.0 + 1e-6))], &weights);
+    assert!(relative(&limited, &free) > 1e-2);
+    for layer in 0..3 {
+        let mixer = format!("backbone.layers.{layer}.mixer");
+        let projection = weights.get_mut(&format!("{mixer}.in_proj.weight")).unwrap();
+        let (rows, heads) = (projection.shape[0], 8);
+        projection.data[(rows - heads) * 32..].fill(0.0);
+        let bias = weights.get_mut(&format!("{mixer}.dt_bias")).unwrap();
+        bias.data.fill(step.exp_m1().ln() as f32);
+    }
+    assert!(relative(&limited, &run([None, None], &weights)) < 1e-5);
+}

@@ -191,7 +191,7 @@ fn nothing_is_overwritten() {
     assert_eq!(fs::read(to.join("model.safetensors")).unwrap(), before);
     let gla = Stored {
         config: ModelConfig {
-            block: BlockConfig::Gla(models::GlaConfig {
+            block: BlockConfig::Gla(models::LinearAttentionConfig {
                 num_heads: 1,
                 key_dim: 1,
                 value_dim: 1,

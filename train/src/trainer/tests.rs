@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::data::Text;
-use crate::models::{BlockConfig, GlaConfig, Mamba2Config};
+use crate::models::{BlockConfig, LinearAttentionConfig, Mamba2Config};
 use crate::sequential::Sequential;
 use baton_runtime::device::interpreter::Interpreter;
 use std::path::PathBuf;
@@ -178,7 +178,7 @@ fn accumulated_parts_are_one_batch() {
 #[test]
 fn both_blocks_learn() {
     let text = text();
-    let gla = BlockConfig::Gla(GlaConfig {
+    let gla = BlockConfig::Gla(LinearAttentionConfig {
         num_heads: 2,
         key_dim: 4,
         value_dim: 8,
