@@ -50,7 +50,7 @@ impl Default for Launch {
             parameters: vec![],
             schedule_seed: 0,
             approximation_errors: false,
-            budget: 1 << 30,
+            budget: 1 << 26,
         }
     }
 }
