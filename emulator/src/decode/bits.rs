@@ -56,14 +56,40 @@ pub(crate) fn bits(site: &mut Site) -> Result<()> {
     unary(site, f, ty)
 }
 
-/// `bfind`: the highest bit that is not the sign; all ones where there is none.
+/// The bits of a signed number that differ from its sign.
+trait Magnitude {
+    fn beside_sign(self) -> Self;
+}
+
+impl Magnitude for i32 {
+    fn beside_sign(self) -> i32 {
+        if self < 0 { !self } else { self }
+    }
+}
+
+impl Magnitude for i64 {
+    fn beside_sign(self) -> i64 {
+        if self < 0 { !self } else { self }
+    }
+}
+
+/// `bfind`: the highest bit that is not the sign, or its distance from the top; all ones where there is none.
 fn highest(ty: Type, distance: bool) -> Option<Map1> {
     if distance {
-        let f = by_type!(ty, [U32 => u32, U64 => u64], map1!(T => |a| if a == 0 { u32::MAX } else { a.leading_zeros() }));
-        return f.or(by_type!(ty, [S32 => i32, S64 => i64], map1!(T => |a| { let a = if a < 0 { !a } else { a }; if a == 0 { u32::MAX } else { a.leading_zeros() } })));
+        let f = by_type!(ty, [U32 => u32, U64 => u64], map1!(T => |a| {
+            if a == 0 { u32::MAX } else { a.leading_zeros() }
+        }));
+        return f.or(by_type!(ty, [S32 => i32, S64 => i64], map1!(T => |a| {
+            let bits = a.beside_sign();
+            if bits == 0 { u32::MAX } else { bits.leading_zeros() }
+        })));
     }
-    let f = by_type!(ty, [U32 => u32, U64 => u64], map1!(T => |a| (T::BITS - 1).wrapping_sub(a.leading_zeros())));
-    f.or(by_type!(ty, [S32 => i32, S64 => i64], map1!(T => |a| (T::BITS - 1).wrapping_sub((if a < 0 { !a } else { a }).leading_zeros()))))
+    let f = by_type!(ty, [U32 => u32, U64 => u64], map1!(T => |a| {
+        (T::BITS - 1).wrapping_sub(a.leading_zeros())
+    }));
+    f.or(by_type!(ty, [S32 => i32, S64 => i64], map1!(T => |a| {
+        (T::BITS - 1).wrapping_sub(a.beside_sign().leading_zeros())
+    })))
 }
 
 /// Shifts; an amount beyond the width counts as the width.

@@ -37,17 +37,19 @@ impl Comparable for f64 {
     }
 }
 
+// rustfmt moves a macro within a macro further right each time.
+#[rustfmt::skip]
 macro_rules! comparisons {
     ($name:expr, $ta:ty, |$x:ident| $value:expr) => {{
         macro_rules! make {
-                                (|$a:ident, $b:ident| $e:expr) => {
-                                    map2!($ta, $ta => |a, b| {
-                                        let $a = { let $x = a; $value };
-                                        let $b = { let $x = b; $value };
-                                        $e
-                                    })
-                                };
-                            }
+            (|$a:ident, $b:ident| $e:expr) => {
+                map2!($ta, $ta => |a, b| {
+                    let $a = { let $x = a; $value };
+                    let $b = { let $x = b; $value };
+                    $e
+                })
+            };
+        }
         Some(match $name {
             "eq" => make!(|a, b| a == b),
             "ne" => make!(|a, b| a != b && !a.nan() && !b.nan()),
