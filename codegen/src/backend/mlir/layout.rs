@@ -78,6 +78,23 @@ pub enum Form {
     Square,
     /// The same with each row replaced by its sums up to before each column; in the same place.
     Prefix,
+    /// Sums of each column of a matrix over the aligned blocks of 16 rows, in shared memory, f32.
+    ColumnSums,
+    /// What one level of a trilinear form (the op's index, the level) reads of one side.
+    Level(u32, u32, Side),
+}
+
+/// The sides of a level of a trilinear form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// `m` where a pair parts at this level, else zero: planes, as [`Form::Operand`].
+    Pairs,
+    /// `q` times the decay from where the reader's half begins: planes.
+    Readers,
+    /// `k` times the decay to where the writer's half ends: planes.
+    Writers,
+    /// Sums of a gradient of log decays, as [`Form::ColumnSums`].
+    Totals,
 }
 
 impl Form {

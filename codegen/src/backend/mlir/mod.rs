@@ -8,6 +8,7 @@
 pub mod abi;
 mod emit;
 pub mod layout;
+mod levels;
 mod place;
 mod text;
 mod toolchain;

@@ -6,7 +6,8 @@
 //! wherever a step reads bytes that others wrote since the last one, or writes bytes that others
 //! used. What it returns is a straight list of steps; nothing later decides anything about layout.
 
-use super::layout::{Form, Grid};
+use super::layout::{Form, Grid, Side};
+use super::levels::Trilinear;
 use super::{Error, Options, Storage};
 use baton_ir::chunked::Interval;
 use baton_ir::tile::{Along, Effect, Op, PortId, Reduce, TileId, TileProgram};
@@ -21,6 +22,8 @@ pub enum Step {
     Load(TileId, Form),
     /// Bring a tile from one form to another.
     Convert(TileId, Form, Form),
+    /// Add one level of a trilinear form to its result.
+    Level(TileId, u32),
     /// Compute a tile from operands in the forms wanted.
     Compute(TileId),
     /// Carry out an effect on a tile in a form.
@@ -143,6 +146,10 @@ impl Pass<'_> {
                         .insert((tile, gives(self.program, self.options, tile)?));
                 }
                 _ => {
+                    if let Some(trilinear) = Trilinear::of(self.program, tile) {
+                        trilinear.check(self.program)?;
+                        self.levels(tile, &trilinear)?;
+                    }
                     for (operand, form) in wants(self.program, self.options, tile)? {
                         self.ensure(operand, form)?;
                     }
@@ -162,6 +169,47 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// The levels of a trilinear form: together behind one barrier where their planes are small,
+    /// else one after the other, so that they share room.
+    fn levels(&mut self, tile: TileId, trilinear: &Trilinear) -> Result<(), Error> {
+        let levels = trilinear.levels(self.program.chunk);
+        let planes = |level| trilinear.wants(tile, level);
+        let bytes: u32 = levels
+            .clone()
+            .flat_map(planes)
+            .map(|key| self.bytes(key))
+            .sum();
+        let together = bytes <= self.options.shared_limit / 8;
+        if together {
+            for level in levels.clone() {
+                self.ensure_level(tile, trilinear, level)?;
+            }
+        }
+        for level in levels {
+            self.ensure_level(tile, trilinear, level)?;
+            self.steps.push(Step::Level(tile, level));
+            self.have.extend(trilinear.leaves(tile, level));
+        }
+        Ok(())
+    }
+
+    fn ensure_level(
+        &mut self,
+        tile: TileId,
+        trilinear: &Trilinear,
+        level: u32,
+    ) -> Result<(), Error> {
+        for (operand, form) in trilinear.wants(tile, level) {
+            if matches!(form, Form::Level(..)) {
+                for (l, form) in trilinear.decays(level) {
+                    self.ensure(l, form)?;
+                }
+            }
+            self.ensure(operand, form)?;
+        }
+        Ok(())
+    }
+
     /// Shared forms that a tile will be wanted in: written as soon as it is computed, so that one
     /// barrier serves several and its registers are free.
     fn eager(&self) -> HashMap<TileId, Vec<Form>> {
@@ -175,6 +223,13 @@ impl Pass<'_> {
         for tile in self.tiles() {
             for (operand, form) in wants(self.program, self.options, tile).unwrap_or_default() {
                 note(operand, form);
+            }
+            if let Some(trilinear) = Trilinear::of(self.program, tile) {
+                for level in trilinear.levels(self.program.chunk) {
+                    for (operand, form) in trilinear.wants(tile, level) {
+                        note(operand, form);
+                    }
+                }
             }
         }
         for effect in &self.program.effects {
@@ -216,7 +271,13 @@ impl Pass<'_> {
         let from = match form {
             Form::Operand if sixteen && has(Form::Staged) => return Ok(Form::Staged),
             Form::Outgoing if sixteen && has(Form::Operand) => return Ok(Form::Operand),
-            Form::Operand | Form::Outgoing | Form::Square => self.ensure(tile, Form::Fragment)?,
+            Form::Operand
+            | Form::Outgoing
+            | Form::Square
+            | Form::ColumnSums
+            | Form::Level(_, _, Side::Pairs | Side::Readers | Side::Writers) => {
+                self.ensure(tile, Form::Fragment)?
+            }
             Form::Prefix => self.ensure(tile, Form::Square)?,
             Form::Fragment if has(Form::Staged) => Form::Staged,
             Form::Scalar | Form::Rows | Form::Cols(_) if has(Form::Partial) => Form::Partial,
@@ -232,7 +293,11 @@ impl Pass<'_> {
                 }
             }
             Form::Sums | Form::StrictSums => self.ensure(tile, Form::Rows)?,
-            Form::Fragment | Form::Scalar | Form::Staged | Form::Partial => {
+            Form::Fragment
+            | Form::Scalar
+            | Form::Staged
+            | Form::Partial
+            | Form::Level(_, _, Side::Totals) => {
                 return Err(Error::Unsupported(format!(
                     "`{}`: tile {} cannot be brought to {form:?}",
                     self.program.name,
@@ -307,7 +372,8 @@ impl Pass<'_> {
         let node = self.program.node(tile);
         let entries: u32 = node.shape.iter().product();
         match form {
-            Form::Operand => entries * self.options.operand_bytes(),
+            Form::ColumnSums | Form::Level(_, _, Side::Totals) => entries / 16 * 4,
+            Form::Operand | Form::Level(..) => entries * self.options.operand_bytes(),
             Form::Outgoing => entries * self.options.storage.bytes(),
             Form::Vector => entries * 4,
             Form::Partial => entries * 4 * parts(self.program, self.options, tile),
@@ -322,7 +388,21 @@ impl Pass<'_> {
         let mine = |&(_, form): &(TileId, Form)| form.shared() && form != Form::Staged;
         let (reads, writes) = match *step {
             Step::Barrier | Step::Load(..) => (vec![], vec![]),
-            Step::Convert(tile, from, to) => (vec![(tile, from)], vec![(tile, to)]),
+            Step::Convert(tile, from, to) => {
+                let mut reads = vec![(tile, from)];
+                if let Form::Level(op, level, _) = to {
+                    let trilinear = Trilinear::of(self.program, TileId(op));
+                    reads.extend(trilinear.into_iter().flat_map(|t| t.decays(level)));
+                }
+                (reads, vec![(tile, to)])
+            }
+            Step::Level(tile, level) => {
+                let trilinear = Trilinear::of(self.program, tile);
+                let served = |(operand, form)| (operand, self.serves(operand, form));
+                let wants = trilinear.iter().flat_map(|t| t.wants(tile, level));
+                let leaves = trilinear.iter().filter_map(|t| t.leaves(tile, level));
+                (wants.map(served).collect(), leaves.collect())
+            }
             Step::Compute(tile) => {
                 let wants = wants(self.program, self.options, tile).unwrap_or_default();
                 let served = |(operand, form)| (operand, self.serves(operand, form));
@@ -456,8 +536,24 @@ pub fn wants(
             Interval::Total => vec![(*x, Form::Scalar)],
         },
         Op::HeadSum(x) => vec![(*x, gives(program, options, tile)?)],
-        Op::Decay(..) | Op::Spread(..) | Op::Trilinear(..) => {
-            return refuse("a decay for each channel has no GPU form yet");
+        Op::Decay(Interval::Total, _, l) => vec![(*l, Form::ColumnSums)],
+        Op::Spread(Interval::Total, _, x) => vec![(*x, grid(&node.shape, options).cols())],
+        Op::Decay(Interval::Between, ..) | Op::Spread(Interval::Between, ..) => {
+            return refuse(
+                "a decay between steps for each channel is no tile, expected a trilinear form",
+            );
+        }
+        Op::Decay(_, _, x) | Op::Spread(_, _, x) => {
+            let mut all = vec![(*x, Form::Fragment)];
+            all.extend((program.chunk > 16).then_some((*x, Form::ColumnSums)));
+            all
+        }
+        Op::Trilinear(..) => {
+            let levels = |t: Trilinear| {
+                let left = |level| t.leaves(tile, level);
+                t.levels(program.chunk).filter_map(left).collect()
+            };
+            Trilinear::of(program, tile).map_or(vec![], levels)
         }
     })
 }
@@ -504,6 +600,7 @@ pub fn gives(program: &TileProgram, options: &Options, tile: TileId) -> Result<F
             }
         }
         Op::Spread(Interval::Between, ..) => Form::Vector,
+        Op::Decay(Interval::Total, _, l) if program.node(*l).shape.len() == 2 => Form::Vector,
         _ => plain,
     })
 }

@@ -7,11 +7,20 @@ impl Machine<'_> {
         let shape = self.program.node(tile).shape.clone();
         let values = match (from, to) {
             (Form::Staged, Form::Fragment) => self.fragment_of_staged(tile, &shape),
-            (Form::Fragment, Form::Operand) => self.operand_of_fragment(tile, &shape),
+            (Form::Fragment, Form::Operand) => {
+                let values = self.held[&(tile, from)].clone();
+                self.write_planes(tile, to, &shape, &values)
+            }
+            (Form::Fragment, Form::Level(op, level, side)) => {
+                let values = self.level_values(tile, TileId(op), level, side);
+                self.write_planes(tile, to, &shape, &values)
+            }
             (Form::Fragment, Form::Outgoing) => {
                 let storage = self.options.storage;
-                self.write_fragment(tile, to, &shape, storage, 1)
+                let values = self.held[&(tile, from)].clone();
+                self.write_fragment(tile, to, &shape, storage, 1, &values)
             }
+            (Form::Fragment, Form::ColumnSums) => self.column_sums(tile, &shape),
             (Form::Fragment, Form::Square) => self.square_of_fragment(tile, &shape),
             (Form::Square, Form::Prefix) => self.prefix_of_square(tile, shape[0]),
             (Form::Partial, _) => self.sum_parts(tile, &shape, to),
@@ -114,12 +123,19 @@ impl Machine<'_> {
         self.shared_at(at)
     }
 
-    fn operand_of_fragment(&mut self, tile: TileId, shape: &[u32]) -> Vec<Val> {
+    /// Writes a matrix as products read it, a plane for each term.
+    fn write_planes(
+        &mut self,
+        tile: TileId,
+        form: Form,
+        shape: &[u32],
+        values: &[Val],
+    ) -> Vec<Val> {
         match self.options.terms() {
-            0 => self.write_fragment(tile, Form::Operand, shape, Storage::F32, 1),
+            0 => self.write_fragment(tile, form, shape, Storage::F32, 1, values),
             terms => {
                 let storage = self.options.operand();
-                self.write_fragment(tile, Form::Operand, shape, storage, terms)
+                self.write_fragment(tile, form, shape, storage, terms, values)
             }
         }
     }
@@ -133,9 +149,9 @@ impl Machine<'_> {
         shape: &[u32],
         storage: Storage,
         terms: u32,
+        values: &[Val],
     ) -> Vec<Val> {
         let grid = self.grid(shape);
-        let values = self.held[&(tile, Form::Fragment)].clone();
         let bytes = shape[1] * storage.bytes();
         let origin = self.origin(tile, form);
         let (rows, bases) = (self.rows(grid), self.column_bases(grid));
@@ -146,7 +162,9 @@ impl Machine<'_> {
                 let to = machine.pair_at(origin, rows[2 * p + half], bases[q], bytes, storage);
                 if storage == Storage::F32 {
                     let pair = match form {
-                        Form::Operand => [0, 1].map(|i| machine.round_tf32(pair[i])),
+                        Form::Operand | Form::Level(..) => {
+                            [0, 1].map(|i| machine.round_tf32(pair[i]))
+                        }
                         _ => [pair[0], pair[1]],
                     };
                     let pair = machine.text.pack(&pair, "f32");

@@ -10,7 +10,7 @@ use super::*;
 
 /// One operand in shared memory.
 #[derive(Clone, Copy)]
-struct Source {
+pub(super) struct Source {
     origin: Val,
     /// Bytes of a row, and of a plane.
     bytes: u32,
@@ -40,16 +40,17 @@ impl Machine<'_> {
         let (rows, columns) = (self.row_bases(grid), self.column_bases(grid));
         let step = if self.options.terms() == 0 { 8 } else { 16 };
         for k in (0..depth).step_by(step as usize) {
+            let depth = self.text.int(k as i32);
             let lefts: Vec<Vec<Vec<Val>>> = (0..grid.row_pieces as usize)
                 .map(|p| match left {
-                    Some(source) => self.left(source, rows[p], k),
+                    Some(source) => self.left(source, rows[p], depth),
                     None => self.left_held(a, p, k),
                 })
                 .collect();
             let mut q = 0;
             while q < columns.len() {
                 let count = (columns.len() - q).min(2);
-                let pieces = self.right(right, &columns[q..q + count], k);
+                let pieces = self.right(right, &columns[q..q + count], depth);
                 for (i, piece) in pieces.into_iter().enumerate() {
                     for (p, left) in lefts.iter().enumerate() {
                         let at = (p * columns.len() + q + i) * 4;
@@ -63,12 +64,17 @@ impl Machine<'_> {
         sums
     }
 
-    fn source(&mut self, tile: TileId, transposed: bool) -> Source {
-        let shape = self.program.node(tile).shape.clone();
+    pub(super) fn source(&mut self, tile: TileId, transposed: bool) -> Source {
         let form = match self.placement.rooms.contains_key(&(tile, Form::Operand)) {
             true => Form::Operand,
             false => Form::Staged,
         };
+        self.source_in(tile, form, transposed)
+    }
+
+    /// An operand in a form that has planes.
+    pub(super) fn source_in(&mut self, tile: TileId, form: Form, transposed: bool) -> Source {
+        let shape = self.program.node(tile).shape.clone();
         let width = if self.options.terms() == 0 { 4 } else { 2 };
         let bytes = shape[1] * width;
         Source {
@@ -79,14 +85,13 @@ impl Machine<'_> {
         }
     }
 
-    /// The terms of the left operand at rows from `row` and depth `k`: four words each.
-    fn left(&mut self, source: Source, row: Val, k: u32) -> Vec<Vec<Val>> {
-        let depth = self.text.int(k as i32);
+    /// The terms of the left operand at rows from `row` and from `depth`: four words each.
+    pub(super) fn left(&mut self, source: Source, row: Val, depth: Val) -> Vec<Vec<Val>> {
         if self.options.terms() == 0 {
             if source.transposed {
-                return vec![self.words(source, row, k, &[(0, 0), (8, 0), (0, 4), (8, 4)])];
+                return vec![self.words(source, row, depth, &[(0, 0), (8, 0), (0, 4), (8, 4)])];
             }
-            let twice = self.text.int(2 * k as i32);
+            let twice = self.text.int_op("shl", depth, 1);
             return vec![self.matrix(source.origin, source.bytes, [row, twice], 4, false)];
         }
         (0..self.options.terms())
@@ -122,17 +127,21 @@ impl Machine<'_> {
         (0..self.options.terms() as usize).map(term).collect()
     }
 
-    /// The right operand at one or two column pieces and depth `k`: for each piece the terms, two
+    /// The right operand at one or two column pieces and from `depth`: for each piece the terms, two
     /// words each.
-    fn right(&mut self, source: Source, columns: &[Val], k: u32) -> Vec<Vec<Vec<Val>>> {
-        let depth = self.text.int(k as i32);
+    pub(super) fn right(
+        &mut self,
+        source: Source,
+        columns: &[Val],
+        depth: Val,
+    ) -> Vec<Vec<Vec<Val>>> {
         let count = 2 * columns.len();
         let mut pieces = vec![Vec::new(); columns.len()];
         if self.options.terms() == 0 {
             for (piece, &column) in pieces.iter_mut().zip(columns) {
                 piece.push(match source.transposed {
-                    true => self.words_right(source, column, k),
-                    false => self.words(source, column, k, &[(0, 0), (0, 4)]),
+                    true => self.words_right(source, column, depth),
+                    false => self.words(source, column, depth, &[(0, 0), (0, 4)]),
                 });
             }
             return pieces;
@@ -171,9 +180,9 @@ impl Machine<'_> {
     }
 
     /// tf32 words `[k + d + t][column + c + g]` of a tile stored by depth.
-    fn words(&mut self, source: Source, column: Val, k: u32, from: &[(i32, i32)]) -> Vec<Val> {
+    fn words(&mut self, source: Source, column: Val, k: Val, from: &[(i32, i32)]) -> Vec<Val> {
         let column = self.text.add(column, self.row);
-        let depth = self.text.int_op("add", self.pair, k as i32);
+        let depth = self.text.add(self.pair, k);
         from.iter()
             .map(|&(c, d)| {
                 let (column, row) = (
@@ -186,11 +195,12 @@ impl Machine<'_> {
     }
 
     /// tf32 words `[column + g][k + t]` and `[column + g][k + 4 + t]` of a tile stored by column.
-    fn words_right(&mut self, source: Source, column: Val, k: u32) -> Vec<Val> {
+    fn words_right(&mut self, source: Source, column: Val, k: Val) -> Vec<Val> {
         let row = self.text.add(column, self.row);
+        let first = self.text.add(self.pair, k);
         [0, 4]
             .map(|d| {
-                let depth = self.text.int_op("add", self.pair, k as i32 + d);
+                let depth = self.text.int_op("add", first, d);
                 self.word(source, row, depth)
             })
             .to_vec()
@@ -206,7 +216,7 @@ impl Machine<'_> {
         self.text.load(at, 3, "i32")
     }
 
-    fn mma(&mut self, left: &[Vec<Val>], right: &[Vec<Val>], sums: &[Val]) -> Vec<Val> {
+    pub(super) fn mma(&mut self, left: &[Vec<Val>], right: &[Vec<Val>], sums: &[Val]) -> Vec<Val> {
         let mut sums = sums.to_vec();
         for both in (0..left.len()).rev() {
             for i in 0..=both {

@@ -4,12 +4,14 @@
 //! ask for the chunk after next, and run the steps. What a step does is in the files beside this
 //! one, by kind; all of them work on [`Machine`].
 
+mod channel;
 mod convert;
 mod decay;
 mod map;
 mod matmul;
 mod memory;
 mod number;
+mod trilinear;
 
 use super::layout::{Form, Grid, Swizzle};
 use super::place::{self, Placement, Room, Step};
@@ -285,6 +287,7 @@ impl<'a> Machine<'a> {
                 Step::Barrier => self.text.op("nvvm.barrier"),
                 Step::Load(tile, form) => self.load(tile, form),
                 Step::Convert(tile, from, to) => self.convert(tile, from, to),
+                Step::Level(tile, level) => self.level(tile, level),
                 Step::Compute(tile) => self.compute(tile)?,
                 Step::Effect(i, form) => match program.effects[i] {
                     Effect::Store(port, tile) => self.store(port, tile, form),
@@ -310,10 +313,17 @@ impl<'a> Machine<'a> {
         let values = match &node.op {
             Op::Map { .. } => self.map(tile),
             Op::Matmul { .. } => self.matmul(tile),
+            Op::Decay(interval, strict, l) if self.program.node(*l).shape.len() == 2 => {
+                self.channel_decay(*interval, *strict, tile, *l)
+            }
+            Op::Spread(interval, strict, x) if node.shape.len() == 2 => {
+                self.channel_spread(*interval, *strict, tile, *x)
+            }
+            Op::Trilinear(..) => self.settle(tile),
             Op::Decay(interval, strict, l) => self.decay(*interval, *strict, *l),
             Op::Spread(interval, strict, x) => self.spread(*interval, *strict, tile, *x),
             Op::HeadSum(x) => self.held[&(*x, form)].clone(),
-            Op::Load(..) | Op::Carry(_) | Op::Trilinear(..) => {
+            Op::Load(..) | Op::Carry(_) => {
                 return Err(Error::Unsupported(format!("{:?} is no step", node.op)));
             }
         };
