@@ -19,6 +19,8 @@ mod failure;
 mod output;
 mod post_train;
 mod print;
+mod report;
+mod reproduce;
 mod run;
 mod schedule;
 mod shape;
@@ -71,6 +73,8 @@ verbs! {
     PostTrain(post_train::PostTrain),
     Eval(eval::Eval),
     Convert(convert::Convert),
+    Report(report::Report),
+    Reproduce(reproduce::Reproduce),
     Demo(demo::Demo),
 }
 

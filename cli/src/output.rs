@@ -30,6 +30,11 @@ impl Output {
         }
     }
 
+    /// Says something while the work goes on.
+    pub fn note(self, line: &str) {
+        stderr(&format!("{line}\n"));
+    }
+
     /// Writes a failure.
     pub fn failure(self, failure: &Failure) {
         match failure {

@@ -11,8 +11,7 @@ use crate::corpus;
 use crate::initial_state::InitialStateConfig;
 use crate::models::{BlockConfig, Mamba2Config, ModelConfig};
 use crate::optimizer::AdamWConfig;
-use crate::plot;
-use crate::report::{Arm, Report};
+use crate::report::demo::{Arm, Report};
 use crate::runs::{self, Ended, Place, PostTraining};
 use crate::schedule::Schedule;
 use crate::trainer::TrainConfig;
@@ -146,6 +145,6 @@ pub fn run(options: &DemoOptions, device: &dyn Device) -> Result<Report, Error> 
         text: text.name.clone(),
     };
     report.write(&folder.join("report.json"))?;
-    plot::write(&report, &folder.join("perplexity"))?;
+    report.figure().write(&folder.join("perplexity"))?;
     Ok(report)
 }

@@ -16,6 +16,7 @@ pub mod optimizer;
 pub mod plot;
 pub mod pretrained;
 pub mod report;
+pub mod reproduce;
 pub mod rng;
 pub mod runs;
 pub mod schedule;

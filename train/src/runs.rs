@@ -83,7 +83,7 @@ pub fn train(
     go(begin(config, source, place, device, None)?, place)
 }
 
-/// Trains from the weights of a checkpoint, or resumes.
+/// Trains from the weights of a checkpoint of another run, or resumes.
 pub fn post_train(
     from: &Path,
     post: &PostTraining,
@@ -94,6 +94,18 @@ pub fn post_train(
     let base = Checkpoint::read(from)?;
     let config = post.config(&TrainConfig::of(&base, from)?);
     go(begin(&config, source, place, device, Some(base))?, place)
+}
+
+/// Trains from the weights of a checkpoint by a configuration of its own, or resumes.
+pub fn train_from(
+    from: &Path,
+    config: &TrainConfig,
+    source: &dyn Source,
+    place: &Place,
+    device: &dyn Device,
+) -> Result<Ended, Error> {
+    let base = Checkpoint::read(from)?;
+    go(begin(config, source, place, device, Some(base))?, place)
 }
 
 /// Perplexity by position of a checkpoint on `text`, `length` tokens of each of `sequences`.

@@ -1,8 +1,9 @@
-//! The report of a length-generalisation experiment: a file for programs, a table for people, and
-//! a plot of perplexity by position.
+//! The report of the demonstration: a file for programs, a table for people, and a plot of
+//! perplexity by position.
 
 use crate::Error;
 use crate::checkpoint::write_whole;
+use crate::plot::{Axis, Figure, Lines, Series};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
@@ -45,6 +46,29 @@ impl Report {
             ("zero-state control", &self.control),
             ("state passing", &self.state_passing),
         ]
+    }
+
+    /// Perplexity by position.
+    pub fn figure(&self) -> Figure {
+        let series = self.arms().into_iter().enumerate();
+        let series = series.map(|(colour, (name, arm))| Series {
+            name: name.into(),
+            colour,
+            points: (self.positions.iter().zip(&arm.loss))
+                .map(|(&position, loss)| [position as f64, loss.exp()])
+                .collect(),
+            band: None,
+        });
+        Figure::Lines(Lines {
+            title: "Perplexity by position".into(),
+            x: Axis::log2("tokens read before the one predicted"),
+            y: Axis::linear("perplexity"),
+            series: series.collect(),
+            marks: vec![(
+                self.train_length as f64,
+                format!("training length, {}", self.train_length),
+            )],
+        })
     }
 
     /// Writes the file for programs.

@@ -1,0 +1,52 @@
+//! `baton report`: a folder of runs as one page.
+
+use crate::Context;
+use crate::failure::Failure;
+use baton_train::checkpoint::write_whole;
+use baton_train::report::{Experiment, figures, page, tables};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Show a run, or a folder of runs, as one self-contained page with plots
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  baton report runs/small\n  \
+    baton report runs --output report.html --figures figures\n\n\
+    Reads metrics.jsonl and the JSON files of `baton eval --output`. Runs in folders that differ in\n\
+    their seed alone (base-seed1, base/seed2) are replicates of one; those side by side are compared.")]
+pub struct Report {
+    /// A run's folder, or one with folders of runs in it
+    folder: PathBuf,
+    /// The page; report.html in the folder when absent
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// Write every figure to this folder too, as SVG and PNG, and the tables as tables.md
+    #[arg(long)]
+    figures: Option<PathBuf>,
+}
+
+impl Report {
+    pub fn run(self, context: &Context) -> Result<(), Failure> {
+        let experiment = Experiment::read(&self.folder)?;
+        let output = self.output.unwrap_or(self.folder.join("report.html"));
+        write_whole(&output, page(&experiment)?.as_bytes())?;
+        let mut names = Vec::new();
+        if let Some(folder) = &self.figures {
+            let mut text = String::new();
+            for family in &experiment.families {
+                for shown in figures(family) {
+                    shown.figure.write(&folder.join(&shown.name))?;
+                    names.push(shown.name);
+                }
+                for table in tables(family) {
+                    text.push_str(&format!("{}\n", table.markdown()));
+                }
+            }
+            write_whole(&folder.join("tables.md"), text.as_bytes())?;
+        }
+        context.output.result(
+            || json!({ "page": output, "figures": names }),
+            || format!("{}\n", output.display()),
+        );
+        Ok(())
+    }
+}

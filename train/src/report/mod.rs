@@ -1,0 +1,44 @@
+//! Reports: what a folder of runs holds, as figures, tables and one page.
+//!
+//! [`Experiment`] reads a folder (metrics, measurements, `run.json` where a plan made it) and sorts
+//! runs into families (what is compared within) and arms (what is compared), replicates of an arm
+//! side by side. Figures and tables are made from that alone, and a page from these.
+
+mod collect;
+pub mod demo;
+mod figures;
+mod page;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use collect::{Arm, Experiment, Family, Run};
+pub use figures::{Shown, figures};
+pub use page::page;
+pub use tables::{Table, tables};
+
+/// The training length of a family, where a measurement says it.
+fn train_length(family: &Family) -> Option<usize> {
+    let runs = family.arms.iter().flat_map(|arm| &arm.runs);
+    let mut measurements = runs.flat_map(|run| run.measurements.values());
+    measurements.find_map(|m| m.checkpoint.train_length)
+}
+
+/// Names of files that a family's runs have a measurement of `measure` in, sorted.
+fn files(family: &Family, measure: impl Fn(&str) -> bool) -> Vec<&str> {
+    let runs = family.arms.iter().flat_map(|arm| &arm.runs);
+    let all = runs.flat_map(|run| &run.measurements);
+    let fits = all.filter(|(_, m)| measure(&m.measure));
+    let mut names: Vec<&str> = fits.map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The results of `file` of an arm's runs, as far as they have the form of `T`.
+fn results<T: serde::de::DeserializeOwned>(arm: &Arm, file: &str) -> Vec<T> {
+    let found = arm.runs.iter().filter_map(|run| run.measurements.get(file));
+    found
+        .filter_map(|m| serde_json::from_value(m.result.clone()).ok())
+        .collect()
+}

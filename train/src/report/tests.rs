@@ -1,0 +1,141 @@
+//! A folder of runs as it is written, read and shown.
+
+use super::*;
+use crate::plot::Figure;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("baton-{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    folder
+}
+
+fn write(folder: &Path, name: &str, value: &Value) {
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join(name), value.to_string()).unwrap();
+}
+
+fn measurement(measure: &str, result: Value) -> Value {
+    json!({
+        "measure": measure,
+        "checkpoint": {"run": "r", "weights": "0123456789abcdef", "parameters": 7,
+                       "train_length": 16, "config": null, "progress": null},
+        "text": "a <text>", "options": {}, "result": result, "seconds": 1.0,
+    })
+}
+
+fn perplexity(last: f64) -> Value {
+    measurement(
+        "perplexity",
+        json!({"positions": [8, 16, 32, 64], "loss": [2.0, 1.5, 1.5, last],
+               "interval": [[1.9, 2.1], [1.4, 1.6], [1.4, 1.6], [last - 0.1, last + 0.1]],
+               "sequences": 3, "starts": [0, 1, 2]}),
+    )
+}
+
+/// Two seeds of a base and of a post-training, one with a task.
+fn experiment(name: &str) -> PathBuf {
+    let root = folder(name);
+    for seed in [1, 2] {
+        let base = root.join(format!("base/seed{seed}"));
+        write(&base, "perplexity.json", &perplexity(2.0 + seed as f64));
+        fs::write(
+            base.join("metrics.jsonl"),
+            "{\"step\":0,\"loss\":5.0}\n{\"step\":1,\"loss\":4.0}\n",
+        )
+        .unwrap();
+        let post = root.join(format!("state-passing/seed{seed}"));
+        write(&post, "perplexity.json", &perplexity(1.5));
+        let label =
+            json!({"label": {"family": name, "arm": "state passing", "seed": "1", "order": 3}});
+        write(&post, "run.json", &label);
+        let cell = |length: u64, depth: f64, mean: f64| {
+            json!({"length": length, "depth": depth,
+            "trials": 2, "tokens": length, "scores": [{"name": "exact", "mean": mean}]})
+        };
+        let cells = [cell(16, 0.1, 1.0), cell(16, 0.9, 0.5), cell(64, 0.1, 0.25)];
+        let grids = json!({"grids": [{"task": "passkey", "cells": cells}]});
+        write(&post, "passkey.json", &measurement("passkey", grids));
+        write(&post, "notes.json", &json!({"anything": 1}));
+    }
+    root
+}
+
+#[test]
+fn runs_are_sorted_into_arms_and_replicates() {
+    let root = experiment("sorted");
+    let read = Experiment::read(&root).unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    let name = root.file_name().unwrap().to_string_lossy().into_owned();
+    assert_eq!(read.name, name);
+    let families: Vec<&str> = read.families.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(families, [name.as_str(), "sorted"]);
+    let base = &read.families[0].arms[0];
+    assert_eq!((base.name.as_str(), base.runs.len()), ("base", 2));
+    assert_eq!(base.runs[1].seed, "2");
+    assert_eq!(base.runs[0].losses, [(0, 5.0), (1, 4.0)]);
+    let post = &read.families[1].arms[0];
+    assert_eq!(post.runs[0].measurements.len(), 2);
+}
+
+#[test]
+fn figures_and_tables_say_what_was_measured() {
+    let root = experiment("shown");
+    let read = Experiment::read(&root).unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    let shown = figures(&read.families[0]);
+    let Figure::Lines(lines) = &shown[0].figure else {
+        panic!("curves were expected");
+    };
+    let base = &lines.series[0];
+    let (low, high) = (3f64.exp(), 4f64.exp());
+    assert_eq!(base.points[3], [64.0, 0.5 * (low + high)]);
+    assert_eq!(base.band.as_ref().unwrap()[3], [low, high]);
+    assert_eq!(lines.marks[0].0, 16.0);
+    assert!(shown[1].name.ends_with("training"));
+    let shown = figures(&read.families[1]);
+    let map = shown.iter().find_map(|s| match &s.figure {
+        Figure::HeatMap(map) => Some(map),
+        Figure::Lines(_) => None,
+    });
+    let map = map.expect("a heat map");
+    assert_eq!(map.columns, ["16", "64"]);
+    assert_eq!(map.values, [[Some(1.0), Some(0.25)], [Some(0.5), None]]);
+    let tables = tables(&read.families[0]);
+    assert_eq!(tables[0].columns, ["16", "64"]);
+    let mean = 0.5 * (low + high);
+    let std = (high - low) / 2f64.sqrt();
+    assert_eq!(tables[0].rows[0].1[1], format!("{mean:.1} ± {std:.1}"));
+    assert!(tables[0].markdown().contains("| base | 4.48 ± 0.000 |"));
+}
+
+#[test]
+fn the_page_fetches_nothing_and_escapes_what_it_is_given() {
+    let root = experiment("page");
+    let html = page(&Experiment::read(&root).unwrap()).unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    assert!(html.starts_with("<!doctype html>") && html.ends_with("</html>\n"));
+    for fetched in ["src=", "<link", "url(", "@import", "<script"] {
+        assert!(!html.contains(fetched), "{fetched}");
+    }
+    assert!(html.contains("a &lt;text&gt;") && !html.contains("a <text>"));
+    assert!(html.matches("<svg").count() >= 4);
+    assert!(html.contains("prefers-color-scheme: dark"));
+}
+
+#[test]
+fn a_folder_without_runs_is_refused() {
+    let root = folder("empty");
+    fs::create_dir_all(&root).unwrap();
+    let error = Experiment::read(&root).unwrap_err().to_string();
+    assert!(
+        error.contains("expected a run or a folder of runs"),
+        "{error}"
+    );
+    write(&root, "x.json", &json!({"measure": "x", "result": {}}));
+    let error = Experiment::read(&root).unwrap_err().to_string();
+    assert!(error.contains("x.json: no measurement"), "{error}");
+    fs::remove_dir_all(root).unwrap();
+}

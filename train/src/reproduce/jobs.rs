@@ -1,0 +1,227 @@
+//! A plan unfolded: one job for each run, in the order in which they are done.
+
+use super::plan::{Base, Evaluation, Plan, Post};
+use crate::Error;
+use crate::checkpoint::Progress;
+use crate::demo::base_config;
+use crate::schedule::Schedule;
+use crate::trainer::TrainConfig;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The name of the file that says what a run's folder holds.
+pub const RUN: &str = "run.json";
+
+/// How reports tell a run from the others of its experiment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Label {
+    /// What it is compared within.
+    pub family: String,
+    /// What is compared: base, or a post-training and its steps.
+    pub arm: String,
+    /// Which replicate.
+    pub seed: String,
+    /// Arms are shown in rising order.
+    pub order: usize,
+}
+
+/// What `run.json` holds, written when the training is done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunFile {
+    /// Which run.
+    pub label: Label,
+    /// How it was trained.
+    pub config: TrainConfig,
+    /// The task that it was trained on; absent: the text.
+    pub task: Option<String>,
+    /// The text, in words.
+    pub text: String,
+    /// How far.
+    pub progress: Progress,
+}
+
+/// One run and its measures.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its folder below that of the experiment.
+    pub folder: String,
+    /// Which it is.
+    pub label: Label,
+    /// How it is trained.
+    pub config: TrainConfig,
+    /// The folder of the run whose weights it begins from.
+    pub from: Option<String>,
+    /// A task to train on instead of the text.
+    pub task: Option<String>,
+    /// What is measured, by name.
+    pub evaluations: Vec<(String, Evaluation)>,
+}
+
+impl Plan {
+    /// All jobs: the first seed of every base with its post-trainings, then the second.
+    pub fn jobs(&self) -> Result<Vec<Job>, Error> {
+        for name in self
+            .post_trainings
+            .iter()
+            .flat_map(|p| p.bases.iter().flatten())
+        {
+            if !self.bases.iter().any(|base| base.name == *name) {
+                return Err(Error::Config(format!(
+                    "a post-training of `{name}` given, expected the name of a base"
+                )));
+            }
+        }
+        let mut jobs: Vec<Job> = Vec::new();
+        let replicates = self.bases.iter().map(|base| base.seeds.len()).max();
+        for replicate in 0..replicates.unwrap_or(0) {
+            for (order, base) in self.bases.iter().enumerate() {
+                let Some(&seed) = base.seeds.get(replicate) else {
+                    continue;
+                };
+                let job = self.base(base, seed, order)?;
+                let mut order = self.bases.len();
+                let mut posts = Vec::new();
+                for post in &self.post_trainings {
+                    for &steps in &post.steps {
+                        order += 1;
+                        if post.bases.as_ref().is_none_or(|b| b.contains(&base.name)) {
+                            for &post_seed in &post.seeds {
+                                posts.push(self.post(
+                                    post,
+                                    &job,
+                                    steps,
+                                    [seed, post_seed],
+                                    order,
+                                )?);
+                            }
+                        }
+                    }
+                }
+                jobs.push(job);
+                jobs.extend(posts);
+            }
+        }
+        for (i, job) in jobs.iter().enumerate() {
+            if jobs[..i].iter().any(|other| other.folder == job.folder) {
+                return Err(Error::Config(format!(
+                    "two runs in folder `{}` given, expected other names or seeds",
+                    job.folder
+                )));
+            }
+        }
+        Ok(jobs)
+    }
+
+    fn base(&self, base: &Base, seed: u64, order: usize) -> Result<Job, Error> {
+        let steps = base.config["schedule"]["steps"].as_u64().unwrap_or(1000);
+        let label = Label {
+            family: base.family.clone().unwrap_or_else(|| base.name.clone()),
+            arm: base.arm.clone(),
+            seed: seed.to_string(),
+            order,
+        };
+        Ok(Job {
+            folder: label.folder(),
+            config: patched(&base_config(seed, steps), &base.config, &base.name)?,
+            label,
+            from: None,
+            task: base.task.clone(),
+            evaluations: self.named(&base.evaluate)?,
+        })
+    }
+
+    fn post(
+        &self,
+        post: &Post,
+        base: &Job,
+        steps: u64,
+        [seed, post_seed]: [u64; 2],
+        order: usize,
+    ) -> Result<Job, Error> {
+        let config = TrainConfig {
+            schedule: Schedule {
+                peak: base.config.schedule.peak * post.rate_share,
+                warmup: steps / 10,
+                steps,
+                floor: base.config.schedule.floor,
+            },
+            initial_state: post.initial_state.clone(),
+            seed: 1000 * seed + post_seed,
+            ..base.config.clone()
+        };
+        let label = Label {
+            family: base.label.family.clone(),
+            arm: format!("{}, {steps} steps", post.name),
+            seed: match post.seeds.len() {
+                1 => seed.to_string(),
+                _ => format!("{seed}.{post_seed}"),
+            },
+            order,
+        };
+        Ok(Job {
+            folder: label.folder(),
+            config: patched(&config, &post.config, &post.name)?,
+            label,
+            from: Some(base.folder.clone()),
+            task: post.task.clone().or_else(|| base.task.clone()),
+            evaluations: self.named(&post.evaluate)?,
+        })
+    }
+}
+
+impl Label {
+    /// `family/arm/seedN`, in letters that every file system takes.
+    fn folder(&self) -> String {
+        let safe = |text: &str| {
+            let words = text.split(|c: char| !c.is_alphanumeric() && !"._=".contains(c));
+            words
+                .filter(|w| !w.is_empty())
+                .collect::<Vec<_>>()
+                .join("-")
+        };
+        format!(
+            "{}/{}/seed{}",
+            safe(&self.family),
+            safe(&self.arm),
+            self.seed
+        )
+    }
+}
+
+/// `config` with the parts that `patch` names; refuses a part that there is not.
+fn patched(config: &TrainConfig, patch: &Value, name: &str) -> Result<TrainConfig, Error> {
+    let wrong = |why: String| Error::Config(format!("the configuration of `{name}`: {why}"));
+    let mut value = serde_json::to_value(config).map_err(|e| wrong(e.to_string()))?;
+    merge(&mut value, patch);
+    let config: TrainConfig = serde_json::from_value(value).map_err(|e| wrong(e.to_string()))?;
+    let said = serde_json::to_value(&config).map_err(|e| wrong(e.to_string()))?;
+    match missing("", patch, &said) {
+        None => Ok(config),
+        Some(path) => Err(wrong(format!("there is no `{path}`"))),
+    }
+}
+
+/// Objects are merged key by key; of another `type`, replaced.
+fn merge(into: &mut Value, patch: &Value) {
+    match (into, patch) {
+        (Value::Object(into), Value::Object(patch))
+            if patch.get("type").is_none() || patch.get("type") == into.get("type") =>
+        {
+            for (key, value) in patch {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, patch) => *into = patch.clone(),
+    }
+}
+
+/// The first key of `patch` that `said` does not have.
+fn missing(path: &str, patch: &Value, said: &Value) -> Option<String> {
+    patch.as_object()?.iter().find_map(|(key, value)| {
+        let path = format!("{path}.{key}");
+        match said.get(key) {
+            Some(said) => missing(&path, value, said),
+            None => Some(path.trim_start_matches('.').to_string()),
+        }
+    })
+}

@@ -1,0 +1,166 @@
+//! One evaluation of a plan on one run: its options in full, and the measure itself.
+
+use super::plan::{Evaluation, Length};
+use crate::Error;
+use crate::data::Text;
+use crate::eval::{Measurement, Subject, perplexity, remembrance, states};
+use crate::tasks::{self, Material, Reader, TaskConfig, grid};
+use serde_json::{Value, json};
+use std::time::Instant;
+
+const SEGMENT: usize = 256;
+const TRIALS_AT_ONCE: usize = 8;
+const TASK_SEED: u64 = 1;
+
+/// An evaluation with nothing left open.
+pub enum Ready {
+    /// Perplexity by position.
+    Perplexity(perplexity::Options),
+    /// States over time.
+    States(states::Options),
+    /// Effective remembrance.
+    Remembrance(remembrance::Options),
+    /// A task.
+    Task(TaskConfig, tasks::Plan, bool),
+}
+
+impl Ready {
+    /// `evaluation` of a run trained at `train_length`.
+    pub fn new(evaluation: &Evaluation, train_length: usize) -> Result<Self, Error> {
+        Ok(match evaluation {
+            Evaluation::Perplexity {
+                length,
+                sequences,
+                per_octave,
+            } => Ready::Perplexity(perplexity::Options {
+                train_length,
+                length: length.tokens(train_length)?,
+                sequences: *sequences,
+                segment: SEGMENT,
+                per_octave: *per_octave,
+            }),
+            Evaluation::States {
+                length,
+                sequences,
+                times,
+            } => Ready::States(states::Options {
+                train_length,
+                length: length.tokens(train_length)?,
+                sequences: *sequences,
+                times: *times,
+                segment: SEGMENT,
+            }),
+            Evaluation::Remembrance {
+                length,
+                sequences,
+                cuts,
+                spacing,
+            } => Ready::Remembrance(remembrance::Options {
+                length: length.tokens(train_length)?,
+                sequences: *sequences,
+                cuts: *cuts,
+                spacing: *spacing,
+            }),
+            Evaluation::Task {
+                task,
+                lengths,
+                depths,
+                trials,
+                haystack,
+            } => {
+                let tokens = |length: &Length| length.tokens(train_length);
+                let plan = tasks::Plan {
+                    lengths: lengths.iter().map(tokens).collect::<Result<_, _>>()?,
+                    depths: depths.clone(),
+                    trials: *trials,
+                    batch: TRIALS_AT_ONCE,
+                    seed: TASK_SEED,
+                };
+                plan.check()?;
+                Ready::Task(task.parse()?, plan, *haystack)
+            }
+        })
+    }
+
+    /// Tokens that it will run.
+    pub fn tokens(&self) -> usize {
+        match self {
+            Ready::Perplexity(o) => o.length * o.sequences,
+            Ready::States(o) => o.length * o.sequences,
+            Ready::Remembrance(o) => o.work(o.sequences),
+            Ready::Task(_, plan, _) => {
+                let cells = plan.depths.len().max(1) * plan.trials;
+                plan.lengths.iter().map(|length| length * cells).sum()
+            }
+        }
+    }
+
+    /// What tells its result from another's.
+    pub fn options(&self) -> Value {
+        match self {
+            Ready::Perplexity(o) => json!(o),
+            Ready::States(o) => json!(o),
+            Ready::Remembrance(o) => json!(o),
+            Ready::Task(task, plan, haystack) => json!({
+                "tasks": [task.to_string()],
+                "lengths": plan.lengths,
+                "depths": plan.depths,
+                "trials": plan.trials,
+                "seed": plan.seed,
+                "batch": plan.batch,
+                "segment": SEGMENT,
+                "haystack": if *haystack { "held-out text" } else { "its own noise" },
+            }),
+        }
+    }
+
+    /// Measures `subject`; `each` hears the tokens done.
+    pub fn run(
+        &self,
+        subject: &Subject,
+        text: &Text,
+        each: &mut dyn FnMut(usize),
+    ) -> Result<Measurement, Error> {
+        let (begun, model, held_out) = (Instant::now(), &subject.model, &text.held_out[..]);
+        let (measure, result) = match self {
+            Ready::Perplexity(o) => {
+                let found = perplexity::by_position(model, held_out, o, None, each)?;
+                ("perplexity".to_string(), json!(found))
+            }
+            Ready::States(o) => {
+                let found = states::over_time(model, held_out, o, each)?;
+                ("states".to_string(), json!(found))
+            }
+            Ready::Remembrance(o) => {
+                let found = remembrance::remembrance(model, held_out, o, each)?;
+                ("remembrance".to_string(), json!(found))
+            }
+            Ready::Task(config, plan, haystack) => {
+                let text = haystack.then(|| String::from_utf8_lossy(held_out).into());
+                let material = Material::bytes(text);
+                let task = config.build(&material)?;
+                let mut reader = Reader::new(model, SEGMENT, None);
+                let codec = material.codec.as_ref();
+                let mut each = |_: tasks::Place, tokens| each(tokens);
+                let grid = grid::run(task.as_ref(), plan, codec, &mut reader, &mut each)?;
+                let line = config.to_string();
+                let name = line.split(':').next().unwrap_or_default();
+                (name.to_string(), json!({ "grids": [grid] }))
+            }
+        };
+        let seconds = begun.elapsed().as_secs_f64();
+        let read = match self {
+            Ready::Task(_, _, false) => None,
+            _ => Some(text.name.clone()),
+        };
+        let options = self.options();
+        Measurement::new(
+            &measure,
+            &subject.checkpoint,
+            read,
+            &options,
+            &result,
+            seconds,
+        )
+    }
+}

@@ -1,0 +1,254 @@
+//! Doing what of a plan is not done yet, one job after another.
+
+use super::jobs::{Job, RUN, RunFile};
+use super::measure::Ready;
+use crate::Error;
+use crate::checkpoint::write_whole;
+use crate::data::{Source, Text};
+use crate::eval::{Measurement, Subject, progress};
+use crate::runs::{self, Place};
+use crate::tasks::{Material, TaskConfig, TaskSource};
+use crate::trainer::CHECKPOINT;
+use baton_runtime::Device;
+use indicatif::HumanDuration;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Where, which, and what is shown.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The experiment's folder.
+    pub folder: PathBuf,
+    /// Jobs whose folder's name has this in it, and the bases that these need; all when absent.
+    pub only: Option<String>,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+    /// Whether progress is shown.
+    pub progress: bool,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Done {
+    /// Runs of the plan that were looked at.
+    pub runs: usize,
+    /// Those trained now.
+    pub trained: usize,
+    /// Measurements made now.
+    pub measured: usize,
+    /// Measurements that were there.
+    pub kept: usize,
+}
+
+/// Does the jobs in order; `say` hears one line before each piece of work.
+pub fn run(
+    jobs: &[Job],
+    text: &Text,
+    settings: &Settings,
+    device: &dyn Device,
+    say: &mut dyn FnMut(String),
+) -> Result<Done, Error> {
+    let jobs = chosen(jobs, settings.only.as_deref());
+    let ready = |job: &Job| {
+        let all = job.evaluations.iter();
+        let length = job.config.train_length;
+        let one = |(name, e): &(String, _)| Ok((name.clone(), Ready::new(e, length)?));
+        all.map(one).collect::<Result<Vec<_>, Error>>()
+    };
+    let work = jobs.iter().map(|job| Ok((job, ready(job)?)));
+    let work: Vec<(&Job, Vec<(String, Ready)>)> = work.collect::<Result<_, Error>>()?;
+    let mut left = 0.0;
+    for (job, evaluations) in &work {
+        let folder = settings.folder.join(&job.folder);
+        if !finished(job, &folder)? {
+            left += cost(job, trained_tokens(job));
+        }
+        for (name, ready) in evaluations {
+            if !measured(ready, &file(&folder, name))? {
+                left += cost(job, ready.tokens());
+            }
+        }
+    }
+    let mut clock = Clock::new(left);
+    let mut done = Done {
+        runs: work.len(),
+        ..Done::default()
+    };
+    for (number, (job, evaluations)) in work.iter().enumerate() {
+        let folder = settings.folder.join(&job.folder);
+        let title = |what: &str| format!("[{}/{}] {}: {what}", number + 1, work.len(), job.folder);
+        if !finished(job, &folder)? {
+            say(format!("{}, {}", title("train"), clock.left()));
+            train(job, text, settings, device)?;
+            clock.did(cost(job, trained_tokens(job)));
+            done.trained += 1;
+        }
+        let mut subject = None;
+        for (name, ready) in evaluations {
+            let path = file(&folder, name);
+            if measured(ready, &path)? {
+                done.kept += 1;
+                continue;
+            }
+            say(format!("{}, {}", title(name), clock.left()));
+            let subject = match &subject {
+                Some(subject) => subject,
+                None => subject.insert(Subject::open(&folder.join(CHECKPOINT), device)?),
+            };
+            let bar = progress(settings.progress.then_some(name), ready.tokens());
+            let found = ready.run(subject, text, &mut |tokens| bar.inc(tokens as u64))?;
+            bar.finish_and_clear();
+            found.write(&path)?;
+            clock.did(cost(job, ready.tokens()));
+            done.measured += 1;
+        }
+    }
+    Ok(done)
+}
+
+/// The jobs with `only` in their folder's name, and those whose weights they begin from.
+fn chosen(jobs: &[Job], only: Option<&str>) -> Vec<Job> {
+    let Some(only) = only else {
+        return jobs.to_vec();
+    };
+    let matches = |job: &Job| job.folder.contains(only);
+    let needed = |job: &Job| {
+        let mut users = jobs.iter().filter(|user| matches(user));
+        users.any(|user| user.from.as_ref() == Some(&job.folder))
+    };
+    let one = |job: &Job| match (matches(job), needed(job)) {
+        (true, _) => Some(job.clone()),
+        (false, true) => Some(Job {
+            evaluations: Vec::new(),
+            ..job.clone()
+        }),
+        _ => None,
+    };
+    jobs.iter().filter_map(one).collect()
+}
+
+fn train(job: &Job, text: &Text, settings: &Settings, device: &dyn Device) -> Result<(), Error> {
+    let folder = settings.folder.join(&job.folder);
+    let task = match &job.task {
+        None => None,
+        Some(line) => {
+            let config: TaskConfig = line.parse()?;
+            let haystack = Some(String::from_utf8_lossy(&text.train).into());
+            Some(TaskSource::new(config, &Material::bytes(haystack))?)
+        }
+    };
+    let source: &dyn Source = match &task {
+        Some(task) => task,
+        None => text,
+    };
+    let place = Place {
+        folder: folder.clone(),
+        checkpoint_every: settings.checkpoint_every,
+        title: settings.progress.then(|| "train".to_string()),
+    };
+    let ended = match &job.from {
+        None => runs::train(&job.config, source, &place, device)?,
+        Some(from) => {
+            let from = settings.folder.join(from).join(CHECKPOINT);
+            runs::train_from(&from, &job.config, source, &place, device)?
+        }
+    };
+    let stored = RunFile {
+        label: job.label.clone(),
+        config: job.config.clone(),
+        task: job.task.clone(),
+        text: text.name.clone(),
+        progress: ended.progress,
+    };
+    let path = folder.join(RUN);
+    let mut json = serde_json::to_vec_pretty(&stored).map_err(|e| Error::file(&path, e))?;
+    json.push(b'\n');
+    write_whole(&path, &json)
+}
+
+/// Whether the training is done; refuses a folder of another configuration.
+fn finished(job: &Job, folder: &Path) -> Result<bool, Error> {
+    let path = folder.join(RUN);
+    let Some(stored) = read::<RunFile>(&path)? else {
+        return Ok(false);
+    };
+    match stored.config == job.config && stored.task == job.task {
+        true => Ok(true),
+        false => Err(Error::file(
+            &path,
+            "a run of another configuration, expected the plan's: choose another folder or name",
+        )),
+    }
+}
+
+/// Whether the measurement is there, with these options.
+fn measured(ready: &Ready, path: &Path) -> Result<bool, Error> {
+    let stored = read::<Measurement>(path)?;
+    Ok(stored.is_some_and(|stored| stored.options == ready.options()))
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read(path).map_err(|e| Error::file(path, e))?;
+    let value = serde_json::from_slice(&text);
+    value.map(Some).map_err(|e| Error::file(path, e))
+}
+
+fn file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.json"))
+}
+
+/// Forward and backward count as three forwards.
+fn trained_tokens(job: &Job) -> usize {
+    let config = &job.config;
+    3 * config.schedule.steps as usize * config.batch_size * config.train_length
+}
+
+/// About as many multiplications as `tokens` cost, for guessing the time left.
+fn cost(job: &Job, tokens: usize) -> f64 {
+    let model = &job.config.model;
+    let layer = 6 * model.hidden_size * model.hidden_size;
+    let weights = model.num_hidden_layers * layer + model.vocab_size * model.hidden_size;
+    weights as f64 * tokens as f64
+}
+
+/// Guesses the time left from the work done since the beginning.
+struct Clock {
+    begun: Instant,
+    left: f64,
+    done: f64,
+}
+
+impl Clock {
+    fn new(left: f64) -> Self {
+        Clock {
+            begun: Instant::now(),
+            left,
+            done: 0.0,
+        }
+    }
+
+    fn did(&mut self, work: f64) {
+        self.left -= work;
+        self.done += work;
+    }
+
+    fn left(&self) -> String {
+        let gone = self.begun.elapsed();
+        if self.done == 0.0 {
+            return "time left not known yet".into();
+        }
+        let seconds = gone.as_secs_f64() * (self.left / self.done).max(0.0);
+        let left = Duration::from_secs_f64(seconds);
+        format!(
+            "{} gone, about {} left",
+            HumanDuration(gone),
+            HumanDuration(left)
+        )
+    }
+}
