@@ -6,6 +6,8 @@
 
 pub mod check;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 #[cfg(feature = "mlir")]
 pub mod gpu;
 pub mod interpreter;

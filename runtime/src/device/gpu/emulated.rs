@@ -94,14 +94,14 @@ fn failed(reason: impl ToString) -> Error {
 }
 
 impl Machine for Emulated {
-    fn input(&mut self, bytes: &[u8]) -> u64 {
+    fn input(&mut self, bytes: &[u8]) -> Result<u64, Error> {
         let buffer = self.memory.input(bytes);
-        self.keep(buffer)
+        Ok(self.keep(buffer))
     }
 
-    fn output(&mut self, bytes: usize) -> u64 {
+    fn output(&mut self, bytes: usize) -> Result<u64, Error> {
         let buffer = self.memory.output(bytes);
-        self.keep(buffer)
+        Ok(self.keep(buffer))
     }
 
     fn launch(

@@ -17,10 +17,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 /// Makes the memory of a run.
-pub(super) type Machines = Box<dyn Fn() -> Box<dyn Machine> + Send + Sync>;
+pub(crate) type Machines = Box<dyn Fn() -> Box<dyn Machine> + Send + Sync>;
 
 /// A recurrence compiled for a GPU.
-pub(super) struct GpuKernel {
+pub(crate) struct GpuKernel {
     device: &'static str,
     compiler: Compiler,
     sizes: Vec<usize>,
@@ -163,12 +163,12 @@ impl GpuKernel {
         for (i, (port, view)) in recurrence.inputs.iter().zip(&call.inputs).enumerate() {
             let role = Role::Input(i as u32);
             let storage = self.storage(role, port, !port.per_group);
-            run.bind_steps(role, &view.to_tensor(), storage);
+            run.bind_steps(role, &view.to_tensor(), storage)?;
         }
         for (i, (port, view)) in recurrence.params.iter().zip(&call.params).enumerate() {
             let address = run
                 .machine
-                .input(&bytes(&view.to_tensor().data, Storage::F32));
+                .input(&bytes(&view.to_tensor().data, Storage::F32))?;
             let head = 4 * self.entries(port) as i64;
             run.places.insert(
                 Role::Param(i as u32),
@@ -186,7 +186,7 @@ impl GpuKernel {
         run: &mut Run,
         given: &[Option<View<'_>>],
         role: fn(u32) -> CarryRole,
-    ) -> Vec<u64> {
+    ) -> Result<Vec<u64>, Error> {
         let recurrence = self.compiler.recurrence();
         let mut leaving = vec![];
         for (i, (port, view)) in recurrence.states.iter().zip(given).enumerate() {
@@ -194,14 +194,14 @@ impl GpuKernel {
             let from = match view {
                 Some(view) => run
                     .machine
-                    .input(&bytes(&view.to_tensor().data, Storage::F32)),
+                    .input(&bytes(&view.to_tensor().data, Storage::F32))?,
                 None => 0,
             };
-            let to = run.machine.output(4 * entries);
+            let to = run.machine.output(4 * entries)?;
             run.carries.insert(role(i as u32), [from, to]);
             leaving.push(to);
         }
-        leaving
+        Ok(leaving)
     }
 
     fn entering_place(&self, run: &Run, port: &Port, address: u64) -> Place {
@@ -225,7 +225,7 @@ impl GpuKernel {
             .collect();
         let Extent { heads, groups, .. } = run.extent;
         let mut parameters = vec![
-            Parameter::Long(run.machine.input(&table) as i64),
+            Parameter::Long(run.machine.input(&table)? as i64),
             Parameter::Int(heads as i32),
             Parameter::Int((heads / groups.max(1)).max(1) as i32),
         ];
@@ -261,13 +261,13 @@ impl GpuKernel {
     fn sweep(&self, call: &Call<'_>, phase: Phase, chunk: usize) -> Result<Swept, Error> {
         let recurrence = self.compiler.recurrence();
         let mut run = self.begin(call, chunk)?;
-        let leaving = self.bind_carries(&mut run, &call.states, CarryRole::State);
+        let leaving = self.bind_carries(&mut run, &call.states, CarryRole::State)?;
         let mut outputs = vec![];
         for (i, port) in recurrence.outputs.iter().enumerate() {
             let role = Role::Output(i as u32);
             let storage = self.storage(role, port, true);
             let shape = self.shape(&run.extent.steps(), port);
-            outputs.push((run.output_steps(role, &shape, storage), shape, storage));
+            outputs.push((run.output_steps(role, &shape, storage)?, shape, storage));
         }
         let mut kept = vec![];
         if matches!(phase, Phase::ForwardKeep | Phase::Entering) {
@@ -275,7 +275,7 @@ impl GpuKernel {
                 let entries = run.chunks * run.extent.heads * self.entries(port);
                 let address = run
                     .machine
-                    .output(entries * self.schedule.storage.bytes() as usize);
+                    .output(entries * self.schedule.storage.bytes() as usize)?;
                 let place = self.entering_place(&run, port, address);
                 run.places.insert(Role::Entering(i as u32), place);
                 kept.push(address);
@@ -308,8 +308,8 @@ impl GpuKernel {
 
 impl Run {
     /// A tensor `[B, T, H, dims...]` on the device.
-    fn bind_steps(&mut self, role: Role, tensor: &Tensor, storage: Storage) {
-        let address = self.machine.input(&bytes(&tensor.data, storage));
+    fn bind_steps(&mut self, role: Role, tensor: &Tensor, storage: Storage) -> Result<(), Error> {
+        let address = self.machine.input(&bytes(&tensor.data, storage))?;
         self.places.insert(
             role,
             Place {
@@ -317,11 +317,17 @@ impl Run {
                 strides: steps(&tensor.shape, storage),
             },
         );
+        Ok(())
     }
 
-    fn output_steps(&mut self, role: Role, shape: &[usize], storage: Storage) -> u64 {
+    fn output_steps(
+        &mut self,
+        role: Role,
+        shape: &[usize],
+        storage: Storage,
+    ) -> Result<u64, Error> {
         let entries: usize = shape.iter().product();
-        let address = self.machine.output(entries * storage.bytes() as usize);
+        let address = self.machine.output(entries * storage.bytes() as usize)?;
         self.places.insert(
             role,
             Place {
@@ -329,7 +335,7 @@ impl Run {
                 strides: steps(shape, storage),
             },
         );
-        address
+        Ok(address)
     }
 }
 
@@ -380,7 +386,7 @@ impl Kernel for GpuKernel {
             Error::Argument("`saved` comes from a run of another kernel or shape".into())
         })?;
         for (i, (port, data)) in recurrence.states.iter().zip(&entering.states).enumerate() {
-            let address = run.machine.input(data);
+            let address = run.machine.input(data)?;
             let place = self.entering_place(&run, port, address);
             run.places.insert(Role::Entering(i as u32), place);
         }
@@ -391,7 +397,7 @@ impl Kernel for GpuKernel {
                 Some(view) => view.to_tensor(),
                 None => Tensor::full(&shape, 0.0),
             };
-            run.bind_steps(role, &tensor, self.storage(role, port, true));
+            run.bind_steps(role, &tensor, self.storage(role, port, true))?;
         }
         let Extent {
             batch,
@@ -407,13 +413,16 @@ impl Kernel for GpuKernel {
             let role = Role::DInput(i as u32);
             let storage = self.storage(role, port, !port.per_group);
             let shape = self.shape(&[batch, time, heads], port);
-            let address = written(role).then(|| run.output_steps(role, &shape, storage));
+            let address = match written(role) {
+                true => Some(run.output_steps(role, &shape, storage)?),
+                false => None,
+            };
             inputs.push((port, address, shape, storage));
         }
         let mut params = vec![];
         for (i, port) in recurrence.params.iter().enumerate() {
             let entries = self.entries(port);
-            let address = run.machine.output(4 * sequences * heads * entries);
+            let address = run.machine.output(4 * sequences * heads * entries)?;
             let head = 4 * entries as i64;
             let place = Place {
                 address,
@@ -423,7 +432,7 @@ impl Kernel for GpuKernel {
             run.places.insert(role, place);
             params.push((port, written(role).then_some(address)));
         }
-        let leaving = self.bind_carries(&mut run, d_states, CarryRole::DState);
+        let leaving = self.bind_carries(&mut run, d_states, CarryRole::DState)?;
         self.launch(&mut run, Phase::Backward)?;
         let mut gradients = Gradients {
             inputs: vec![],

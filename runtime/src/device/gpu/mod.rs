@@ -4,7 +4,7 @@
 //! Numbers are exchanged with the host in f32 and rounded to the storage dtype on the way in.
 
 mod emulated;
-mod kernel;
+pub(crate) mod kernel;
 mod storage;
 
 pub use baton_codegen::backend::mlir::{Options as Schedule, Products, Storage};
@@ -25,9 +25,9 @@ pub(crate) enum Parameter {
 /// Device memory of one run, and launches on it.
 pub(crate) trait Machine {
     /// Memory that holds `bytes`; kernels only read it.
-    fn input(&mut self, bytes: &[u8]) -> u64;
+    fn input(&mut self, bytes: &[u8]) -> Result<u64, Error>;
     /// Memory of `bytes` that nothing has written.
-    fn output(&mut self, bytes: usize) -> u64;
+    fn output(&mut self, bytes: usize) -> Result<u64, Error>;
     /// Runs a kernel by name on `grid` blocks.
     fn launch(
         &mut self,

@@ -1,0 +1,123 @@
+//! The memory of one run on the GPU, and launches on it.
+//!
+//! Everything is on the context's stream, so order is the order of the calls. Buffers live as long
+//! as the run and are freed with it. A result's memory is filled with NaN before it is written:
+//! what a kernel leaves out is seen, and nobody reads what another run left behind.
+
+use super::context::{Context, check};
+use super::failed;
+use crate::Error;
+use crate::device::gpu::{Machine, Parameter};
+use baton_codegen::backend::mlir;
+use cudarc::driver::{result, sys};
+use std::sync::Arc;
+
+/// Every byte of a NaN in bf16, f16 and f32.
+const NAN: u8 = 0xff;
+
+pub(super) struct OnDevice {
+    context: Arc<Context>,
+    buffers: Vec<(sys::CUdeviceptr, usize)>,
+}
+
+impl OnDevice {
+    pub fn new(context: Arc<Context>) -> Self {
+        Self {
+            context,
+            buffers: vec![],
+        }
+    }
+
+    /// Memory of `bytes`; the context is entered. Its address is a multiple of 256.
+    fn allocate(&mut self, bytes: usize) -> Result<sys::CUdeviceptr, Error> {
+        // SAFETY: nothing reads it before it is written.
+        let address = unsafe { result::malloc_sync(bytes.max(1)) };
+        let address = check(&format!("{bytes} bytes of GPU memory"), address)?;
+        self.buffers.push((address, bytes));
+        Ok(address)
+    }
+
+    /// Waits for the stream; an error of a kernel shows here.
+    fn wait(&self, what: &str) -> Result<(), Error> {
+        // SAFETY: the stream lives as long as the context.
+        check(what, unsafe {
+            result::stream::synchronize(self.context.stream)
+        })
+    }
+}
+
+impl Machine for OnDevice {
+    fn input(&mut self, bytes: &[u8]) -> Result<u64, Error> {
+        let _entered = self.context.enter()?;
+        let address = self.allocate(bytes.len())?;
+        if !bytes.is_empty() {
+            // SAFETY: the memory is as long as `bytes`, which outlive the wait.
+            let copied = unsafe { result::memcpy_htod_async(address, bytes, self.context.stream) };
+            check("a copy to the GPU", copied)?;
+            self.wait("a copy to the GPU")?;
+        }
+        Ok(address)
+    }
+
+    fn output(&mut self, bytes: usize) -> Result<u64, Error> {
+        let _entered = self.context.enter()?;
+        let address = self.allocate(bytes)?;
+        if bytes > 0 {
+            // SAFETY: the memory is `bytes` long.
+            let filled =
+                unsafe { result::memset_d8_async(address, NAN, bytes, self.context.stream) };
+            check("filling GPU memory", filled)?;
+        }
+        Ok(address)
+    }
+
+    fn launch(
+        &mut self,
+        name: &str,
+        kernel: &mlir::Kernel,
+        grid: [u32; 2],
+        parameters: &[Parameter],
+    ) -> Result<(), Error> {
+        let _entered = self.context.enter()?;
+        let function = self.context.function(name, kernel)?;
+        let stream = self.context.stream;
+        // SAFETY: the parameters are those of the kernel's program; every address in them is of a
+        // buffer of this run.
+        unsafe {
+            self.context
+                .launch(function, &kernel.launch, grid, parameters, stream)?;
+        }
+        self.wait(&format!("kernel `{name}`"))
+    }
+
+    fn read(&mut self, address: u64) -> Result<Vec<u8>, Error> {
+        let found = self.buffers.iter().find(|(at, _)| *at == address);
+        let &(_, bytes) = found.ok_or_else(|| failed(format!("no buffer at {address:#x}")))?;
+        let mut read = vec![0; bytes];
+        if bytes > 0 {
+            let _entered = self.context.enter()?;
+            // SAFETY: both are `bytes` long, and `read` outlives the wait.
+            let copied =
+                unsafe { result::memcpy_dtoh_async(&mut read, address, self.context.stream) };
+            check("a copy from the GPU", copied)?;
+            self.wait("a copy from the GPU")?;
+        }
+        Ok(read)
+    }
+}
+
+impl Drop for OnDevice {
+    fn drop(&mut self) {
+        let Ok(_entered) = self.context.enter() else {
+            return;
+        };
+        // SAFETY: the buffers are ours; after the wait no kernel uses them. The driver's errors
+        // were reported by the call that met them.
+        unsafe {
+            let _ = result::stream::synchronize(self.context.stream);
+            for (address, _) in self.buffers.drain(..) {
+                let _ = result::free_sync(address);
+            }
+        }
+    }
+}

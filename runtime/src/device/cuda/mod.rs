@@ -1,0 +1,130 @@
+//! The device `cuda`: an NVIDIA GPU, by its driver.
+//!
+//! The driver's library is looked for when a device is made, never before: a program with this
+//! feature builds and starts where there is no driver, and [`Cuda::new`] says what is missing.
+//! Which kernels run on which memory is [`gpu`](super::gpu)'s; here are the context with its
+//! loaded kernels, the memory of a run, and calls on memory that the caller has on the device.
+
+mod context;
+mod machine;
+mod raw;
+
+pub use raw::{DeviceCall, DeviceTensor, RawKernel};
+
+use super::gpu::kernel::GpuKernel;
+use super::gpu::{Machine, Schedule};
+use crate::Error;
+use crate::device::{Device, Kernel, Options};
+use baton_codegen::Compiler;
+use baton_ir::recurrence::Recurrence;
+use context::Context;
+use machine::OnDevice;
+use std::sync::Arc;
+
+const NAME: &str = "cuda";
+
+fn failed(reason: impl ToString) -> Error {
+    Error::Unsupported {
+        device: NAME.into(),
+        reason: reason.to_string(),
+    }
+}
+
+/// A GPU; clones share its context and its loaded kernels.
+#[derive(Clone)]
+pub struct Cuda {
+    context: Arc<Context>,
+    schedule: Schedule,
+}
+
+impl Cuda {
+    /// The GPU of this number, with kernels made by `schedule`.
+    ///
+    /// Fails with what was not found: the driver's library, a GPU of this number, or what the
+    /// schedule asks of it. The schedule's limit of shared memory is lowered to the GPU's.
+    pub fn new(ordinal: usize, mut schedule: Schedule) -> Result<Self, Error> {
+        let context = Context::new(ordinal)?;
+        target(schedule.chip, context.capability).map_err(failed)?;
+        schedule.shared_limit = schedule.shared_limit.min(context.shared_limit);
+        Ok(Self {
+            context: Arc::new(context),
+            schedule,
+        })
+    }
+
+    /// The GPU's name, as its driver gives it.
+    pub fn gpu(&self) -> &str {
+        &self.context.gpu
+    }
+
+    /// What the driver's version can do, as CUDA counts: 12040 is 12.4.
+    pub fn driver(&self) -> u32 {
+        self.context.driver
+    }
+
+    /// The forward kernel of a recurrence, for memory that the caller has on the device.
+    pub fn raw(
+        &self,
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        options: &Options,
+    ) -> Result<RawKernel, Error> {
+        RawKernel::new(
+            self.context.clone(),
+            &self.schedule,
+            recurrence,
+            sizes,
+            options,
+        )
+    }
+}
+
+/// Whether code for `chip` runs on a GPU of this compute capability: `sm_80` on 8.0 and later,
+/// `sm_90a` on 9.0 alone.
+fn target(chip: &str, (major, minor): (u32, u32)) -> Result<(), String> {
+    let given = chip.strip_prefix("sm_").unwrap_or_default();
+    let digits = given.trim_end_matches('a');
+    let Ok(asked) = digits.parse::<u32>() else {
+        return Err(format!("target `{chip}` is not of the form sm_80"));
+    };
+    let has = 10 * major + minor;
+    let runs = match given == digits {
+        true => has >= asked,
+        false => has == asked,
+    };
+    match runs {
+        true => Ok(()),
+        false => Err(format!(
+            "kernels for {chip} do not run on a GPU of compute capability {major}.{minor}"
+        )),
+    }
+}
+
+impl Device for Cuda {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn load(
+        &self,
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        options: &Options,
+    ) -> Result<Arc<dyn Kernel>, Error> {
+        let compiler = Compiler::new(recurrence, sizes).map_err(Error::Invalid)?;
+        let context = self.context.clone();
+        let machine = move || -> Box<dyn Machine> { Box::new(OnDevice::new(context.clone())) };
+        let kernel = GpuKernel::new(
+            NAME,
+            compiler,
+            sizes,
+            options,
+            self.schedule.clone(),
+            Box::new(machine),
+        )?;
+        Ok(Arc::new(kernel))
+    }
+}
+
+#[cfg(test)]
+mod tests;
