@@ -4,19 +4,21 @@ CARGO ?= cargo
 # Where the demo writes; pass DEMO="--text FILE" (or --help) to choose.
 DEMO ?=
 
-.PHONY: demo test lint bench table
+.PHONY: demo test lint bench table cuda-tools
 
 demo:
 	$(CARGO) build --release --package baton
 	$(CARGO) run --release --quiet --package baton -- demo --folder target/demo $(DEMO)
 
-# The documents' examples first, then everything else; nextest where it is installed.
+# The documents' examples first, then everything else; nextest where it is installed. The kernels for
+# GPUs are tested under the emulator where MLIR can be had; scripts/mlir.sh installs it or says why not.
 test:
 	$(CARGO) fmt --all --check
-	$(CARGO) test --workspace --doc
+	features=$$(scripts/mlir.sh) && \
+	$(CARGO) test --workspace $$features --doc && \
 	if $(CARGO) nextest --version >/dev/null 2>&1; \
-	then $(CARGO) nextest run --workspace --no-fail-fast; \
-	else $(CARGO) test --workspace --lib --bins --tests; fi
+	then $(CARGO) nextest run --workspace $$features --no-fail-fast; \
+	else $(CARGO) test --workspace $$features --lib --bins --tests; fi
 
 lint:
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
@@ -28,3 +30,7 @@ bench:
 table:
 	$(CARGO) build --release --package baton
 	benches/table.sh
+
+# NVIDIA's assembler and disassembler, for `baton inspect`; they need no GPU.
+cuda-tools:
+	python3 -m pip install --quiet --target target/cuda nvidia-cuda-nvcc==13.5.37 nvidia-cuda-nvdisasm==13.5.37

@@ -12,6 +12,21 @@ pub enum Name {
     Cpu,
     /// Step by step in f64: slow, and the truth to compare with
     Interpreter,
+    /// The GPU kernels, interpreted: slow, every access checked
+    #[cfg(feature = "mlir")]
+    Emulator,
+}
+
+impl Name {
+    /// As it is written.
+    pub fn text(self) -> &'static str {
+        match self {
+            Name::Cpu => "cpu",
+            Name::Interpreter => "interpreter",
+            #[cfg(feature = "mlir")]
+            Name::Emulator => "emulator",
+        }
+    }
 }
 
 /// The device of this name, with `threads` threads; every core when absent.
@@ -19,6 +34,11 @@ pub fn device(name: Name, threads: Option<usize>) -> Result<Box<dyn Device>, Err
     Ok(match name {
         Name::Cpu => Box::new(Cpu::new(threads)?),
         Name::Interpreter => Box::new(Interpreter),
+        #[cfg(feature = "mlir")]
+        Name::Emulator => {
+            use baton_runtime::device::gpu::{Emulator, Schedule, Storage};
+            Box::new(Emulator::new(Schedule::sm_80(Storage::F32)))
+        }
     })
 }
 

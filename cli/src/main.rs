@@ -14,8 +14,14 @@ mod convert;
 mod demo;
 mod derive;
 mod device;
+#[cfg(feature = "mlir")]
+mod emit;
 mod eval;
 mod failure;
+#[cfg(feature = "mlir")]
+mod gpu;
+#[cfg(feature = "mlir")]
+mod inspect;
 mod output;
 mod post_train;
 mod print;
@@ -25,6 +31,8 @@ mod run;
 mod schedule;
 mod shape;
 mod source;
+#[cfg(feature = "mlir")]
+mod tools;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -50,13 +58,13 @@ struct Arguments {
 }
 
 macro_rules! verbs {
-    ($($variant:ident($arguments:ty),)*) => {
+    ($($(#[$cfg:meta])? $variant:ident($arguments:ty),)*) => {
         #[derive(Subcommand)]
-        enum Verb { $($variant($arguments),)* }
+        enum Verb { $($(#[$cfg])? $variant($arguments),)* }
 
         impl Verb {
             fn run(self, context: &Context) -> Result<(), Failure> {
-                match self { $(Verb::$variant(arguments) => arguments.run(context),)* }
+                match self { $($(#[$cfg])? Verb::$variant(arguments) => arguments.run(context),)* }
             }
         }
     };
@@ -67,6 +75,10 @@ verbs! {
     Print(print::Print),
     Derive(derive::Derive),
     Schedule(schedule::Schedule),
+    #[cfg(feature = "mlir")]
+    Emit(emit::Emit),
+    #[cfg(feature = "mlir")]
+    Inspect(inspect::Inspect),
     Run(run::Run),
     Bench(bench::Bench),
     Train(train::Train),

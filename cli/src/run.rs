@@ -12,7 +12,7 @@ use crate::source::{Source, port};
 use baton_ir::recurrence::{Port, Recurrence};
 use baton_runtime::device::check::infer_sizes;
 use baton_runtime::device::interpreter::{backward64, forward64};
-use baton_runtime::{Call, Error, Forward, Gradients, Options, Tensor, View};
+use baton_runtime::{Call, Device, Error, Forward, Gradients, Options, Tensor, View};
 use safetensors::tensor::Dtype;
 use serde_json::{Map, json};
 use std::path::PathBuf;
@@ -67,9 +67,41 @@ pub struct Run {
     /// Where it runs
     #[arg(long, value_enum, default_value = "cpu")]
     device: Name,
+
+    /// The dtype of matrices on a GPU and its emulator; tensors of files are f32 in any case
+    #[cfg(feature = "mlir")]
+    #[arg(long, value_enum)]
+    dtype: Option<crate::gpu::Dtype>,
 }
 
 impl Run {
+    #[cfg(not(feature = "mlir"))]
+    fn device(&self) -> Result<Box<dyn Device>, Error> {
+        device::device(self.device, self.threads)
+    }
+
+    #[cfg(feature = "mlir")]
+    fn device(&self) -> Result<Box<dyn Device>, Error> {
+        match (self.dtype, self.device) {
+            (Some(dtype), Name::Emulator) => {
+                let schedule = dtype
+                    .schedule("sm_80")
+                    .map_err(|_| Error::Argument(format!("no schedule for {}", dtype.name())))?;
+                Ok(Box::new(baton_runtime::device::gpu::Emulator::new(
+                    schedule,
+                )))
+            }
+            (Some(dtype), device) if dtype != crate::gpu::Dtype::F32 => {
+                Err(Error::Argument(format!(
+                    "--dtype {} given with --device {}, expected f32",
+                    dtype.name(),
+                    device.text()
+                )))
+            }
+            _ => device::device(self.device, self.threads),
+        }
+    }
+
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let source = match (&self.name, &self.file) {
             (_, Some(file)) => Source::file(file)?,
@@ -139,7 +171,7 @@ impl Run {
     fn dtype(&self, recurrence: &Recurrence, archive: &Archive) -> Result<Dtype, Error> {
         let expected = match self.device {
             Name::Interpreter => &[Dtype::F32, Dtype::F64][..],
-            Name::Cpu => &[Dtype::F32][..],
+            _ => &[Dtype::F32][..],
         };
         let first = &recurrence.inputs[0].name;
         let mut common = None;
@@ -156,8 +188,8 @@ impl Run {
                     &name,
                     given,
                     match self.device {
-                        Name::Cpu => "f32 (or f64 with --device interpreter)",
                         Name::Interpreter => "f32 or f64",
+                        _ => "f32 (or f64 with --device interpreter)",
                     },
                 ));
             }
@@ -222,10 +254,7 @@ impl Run {
             add(&recurrence.states, gradient, gradients.states);
         }
         target.write(&results)?;
-        let device = match self.device {
-            Name::Cpu => "cpu",
-            Name::Interpreter => "interpreter",
-        };
+        let device = self.device.text();
         context.output.result(
             || {
                 let sizes: Map<_, _> = (recurrence.dims.iter().cloned())
@@ -303,7 +332,7 @@ impl Real for f32 {
         call: &Call<'_>,
         arriving: Option<&Arriving<'_, f32>>,
     ) -> Result<Results<f32>, Error> {
-        let device = device::device(run.device, run.threads)?;
+        let device = run.device()?;
         let options = Options {
             chunk: run.chunk,
             ..Options::default()

@@ -2,6 +2,8 @@
 
 mod devices;
 mod docs;
+#[cfg(feature = "mlir")]
+mod gpu;
 mod levels;
 mod tidy;
 mod tiles;

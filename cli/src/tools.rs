@@ -1,0 +1,115 @@
+//! NVIDIA's assembler and disassembler, which need no GPU.
+
+use crate::failure::Failure;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where they are.
+pub struct Tools {
+    ptxas: PathBuf,
+    nvdisasm: PathBuf,
+}
+
+/// A kernel after assembly.
+pub struct Assembled {
+    nvdisasm: PathBuf,
+    cubin: PathBuf,
+    /// What ptxas said of it.
+    pub said: String,
+}
+
+impl Tools {
+    /// Looks in the folder that BATON_CUDA_BIN names, in target/cuda, and on the path.
+    pub fn find() -> Result<Self, Failure> {
+        let tool = |name: &str| {
+            let named = std::env::var_os("BATON_CUDA_BIN").map(PathBuf::from);
+            let ours = Some(PathBuf::from("target/cuda/nvidia/cu13/bin"));
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let places = named
+                .into_iter()
+                .chain(ours)
+                .chain(std::env::split_paths(&path));
+            let found = places
+                .map(|place| place.join(name))
+                .find(|file| file.exists());
+            found.ok_or_else(|| {
+                Failure::new(format!(
+                    "`{name}` not found in BATON_CUDA_BIN, target/cuda or on the path; \
+                     `make cuda-tools` installs it"
+                ))
+            })
+        };
+        Ok(Self {
+            ptxas: tool("ptxas")?,
+            nvdisasm: tool("nvdisasm")?,
+        })
+    }
+
+    /// Assembles PTX for a GPU.
+    pub fn assemble(&self, ptx: &str, chip: &str) -> Result<Assembled, Failure> {
+        let folder = std::env::temp_dir().join(format!("baton-{}", std::process::id()));
+        let cannot =
+            |why: std::io::Error| Failure::new(format!("cannot use `{}`: {why}", folder.display()));
+        std::fs::create_dir_all(&folder).map_err(cannot)?;
+        let (input, cubin) = (folder.join("kernel.ptx"), folder.join("kernel.cubin"));
+        std::fs::write(&input, ptx).map_err(cannot)?;
+        let arch = format!("-arch={chip}");
+        let said = call(
+            &self.ptxas,
+            &[
+                Path::new(&arch),
+                Path::new("-v"),
+                &input,
+                Path::new("-o"),
+                &cubin,
+            ],
+        )?;
+        Ok(Assembled {
+            nvdisasm: self.nvdisasm.clone(),
+            cubin,
+            said,
+        })
+    }
+}
+
+impl Assembled {
+    /// The machine code as text.
+    pub fn sass(&self) -> Result<String, Failure> {
+        call(&self.nvdisasm, &[Path::new("-c"), &self.cubin])
+    }
+
+    /// The number before `word` in what ptxas said.
+    pub fn number(&self, word: &str) -> u64 {
+        let before = self
+            .said
+            .split(word)
+            .next()
+            .filter(|text| text.len() < self.said.len());
+        let last = before.and_then(|text| text.split_whitespace().last());
+        last.and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+}
+
+impl Drop for Assembled {
+    fn drop(&mut self) {
+        if let Some(folder) = self.cubin.parent() {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+fn call(program: &Path, arguments: &[&Path]) -> Result<String, Failure> {
+    let name = program.display();
+    let done = Command::new(program)
+        .args(arguments)
+        .output()
+        .map_err(|why| Failure::new(format!("cannot run `{name}`: {why}")))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match done.status.success() {
+        true => Ok(text(&done.stdout) + &text(&done.stderr)),
+        false => Err(Failure::new(format!(
+            "`{name}` refused: {}",
+            text(&done.stderr).trim()
+        ))),
+    }
+}

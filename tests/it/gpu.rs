@@ -1,0 +1,275 @@
+//! The GPU kernels under the emulator, against the step interpreter in f64.
+//!
+//! Inputs are rounded to the dtype of storage first, so that both sides start from the same
+//! numbers. A finding of the emulator (a race, a read of what nothing wrote, an access out of
+//! bounds) is an error of the run, so every test here also holds that there is none.
+
+use baton_ir::recurrence::Port;
+use baton_runtime::device::gpu::{Emulator, Products, Schedule, Storage};
+use baton_runtime::{Call, Device, Forward, Gradients, Options, Tensor, View};
+use baton_tests::{Case, Decay, Extents, relative_error};
+use half::{bf16, f16};
+
+/// Bounds on the relative error: of outputs and states, of gradients.
+const BF16: [f64; 2] = [5e-3, 1e-2];
+const F16: [f64; 2] = [1e-3, 2e-3];
+const TF32: [f64; 2] = [1e-3, 1e-3];
+const F32: [f64; 2] = [1e-5, 1e-5];
+
+fn schedule(storage: Storage) -> Schedule {
+    Schedule::sm_80(storage)
+}
+
+/// A case whose numbers are exact in the storage dtype.
+fn case(name: &str, extents: Extents, decay: Decay, storage: Storage) -> Case {
+    let mut case = Case::builtin(name, extents, decay, 11);
+    let round = |value: f64| match storage {
+        Storage::F32 => value,
+        Storage::F16 => f16::from_f64(value).to_f64(),
+        Storage::Bf16 => bf16::from_f64(value).to_f64(),
+    };
+    for value in case.inputs.iter_mut().chain(&mut case.d_outputs).flatten() {
+        *value = round(*value);
+    }
+    case
+}
+
+fn extents(sizes: [usize; 2], time: usize, heads: usize, groups: usize) -> Extents {
+    Extents {
+        sizes: sizes.to_vec(),
+        batch: 1,
+        time,
+        heads,
+        groups,
+        cu_seqlens: None,
+    }
+}
+
+/// Tensors of a case in f32.
+struct Tensors {
+    inputs: Vec<Tensor>,
+    params: Vec<Tensor>,
+    states: Vec<Tensor>,
+    d_outputs: Vec<Tensor>,
+    d_states: Vec<Tensor>,
+    ends: Option<Vec<i64>>,
+}
+
+impl Tensors {
+    fn new(case: &Case) -> Self {
+        let e = &case.extents;
+        let sequences = e.cu_seqlens.as_ref().map_or(e.batch, |ends| ends.len() - 1);
+        let all = |values: &[Vec<f64>], ports: &[Port], outer: &[usize]| -> Vec<Tensor> {
+            let one = |(values, port): (&Vec<f64>, &Port)| {
+                let mut shape = outer.to_vec();
+                shape.push(if port.per_group { e.groups } else { e.heads });
+                shape.extend(port.shape.iter().map(|dim| e.sizes[dim.index()]));
+                let data = values.iter().map(|value| *value as f32).collect();
+                Tensor { shape, data }
+            };
+            values.iter().zip(ports).map(one).collect()
+        };
+        let r = &case.recurrence;
+        Tensors {
+            inputs: all(&case.inputs, &r.inputs, &[e.batch, e.time]),
+            params: all(&case.params, &r.params, &[]),
+            states: all(&case.states, &r.states, &[sequences]),
+            d_outputs: all(&case.d_outputs, &r.outputs, &[e.batch, e.time]),
+            d_states: all(&case.d_states, &r.states, &[sequences]),
+            ends: (e.cu_seqlens.as_ref()).map(|ends| ends.iter().map(|end| *end as i64).collect()),
+        }
+    }
+
+    fn call(&self) -> Call<'_> {
+        Call {
+            inputs: self.inputs.iter().map(Tensor::view).collect(),
+            params: self.params.iter().map(Tensor::view).collect(),
+            states: views(&self.states),
+            cu_seqlens: self.ends.as_deref(),
+        }
+    }
+}
+
+fn views(tensors: &[Tensor]) -> Vec<Option<View<'_>>> {
+    tensors.iter().map(|tensor| Some(tensor.view())).collect()
+}
+
+fn run(case: &Case, device: &Emulator, chunk: Option<usize>) -> (Forward, Gradients) {
+    let options = Options {
+        chunk,
+        ..Options::default()
+    };
+    let kernel = device
+        .load(&case.recurrence, &case.extents.sizes, &options)
+        .expect("it loads");
+    let tensors = Tensors::new(case);
+    let call = tensors.call();
+    let forward = kernel.forward(&call, true).expect("forward runs");
+    let (d_outputs, d_states) = (views(&tensors.d_outputs), views(&tensors.d_states));
+    let gradients = kernel
+        .backward(&call, forward.saved.as_ref(), &d_outputs, &d_states)
+        .expect("backward runs");
+    (forward, gradients)
+}
+
+fn compare(case: &Case, (forward, gradients): &(Forward, Gradients), [near, far]: [f64; 2]) {
+    let (outcome, truth) = case.truth();
+    let r = &case.recurrence;
+    let all = |kind: &str, ports: &[Port], found: &[Tensor], truth: &[Vec<f64>], bound: f64| {
+        for (port, (found, truth)) in ports.iter().zip(found.iter().zip(truth)) {
+            let error = relative_error(&found.data, truth);
+            assert!(
+                error <= bound,
+                "{} {kind}{}: {error:.2e}",
+                r.name,
+                port.name
+            );
+        }
+    };
+    all("", &r.outputs, &forward.outputs, &outcome.outputs, near);
+    all("", &r.states, &forward.states, &outcome.states, near);
+    all("d_", &r.inputs, &gradients.inputs, &truth.inputs, far);
+    all("d_", &r.params, &gradients.params, &truth.params, far);
+    all("d_", &r.states, &gradients.states, &truth.states, far);
+}
+
+/// The recurrences whose decay is one number a step.
+const SCALAR: [&str; 4] = ["mamba2", "linear_attention", "retnet", "simple_gla"];
+
+#[test]
+fn bf16_agrees_with_the_truth() {
+    for name in SCALAR {
+        for sizes in [[64, 64], [16, 64], [128, 64]] {
+            let case = case(name, extents(sizes, 131, 2, 1), Decay::Weak, Storage::Bf16);
+            compare(
+                &case,
+                &run(&case, &Emulator::new(schedule(Storage::Bf16)), None),
+                BF16,
+            );
+        }
+    }
+}
+
+/// Those with a decay for each channel.
+const DIAGONAL: [&str; 3] = ["gla", "hgrn2", "rwkv6"];
+
+#[test]
+fn decays_of_channels_agree_with_the_truth() {
+    for name in DIAGONAL {
+        for (storage, bounds) in [(Storage::Bf16, BF16), (Storage::F32, F32)] {
+            for decay in [Decay::Weak, Decay::Strong] {
+                let case = case(name, extents([64, 64], 75, 1, 1), decay, storage);
+                compare(
+                    &case,
+                    &run(&case, &Emulator::new(schedule(storage)), None),
+                    bounds,
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn f32_agrees_with_the_truth() {
+    for name in SCALAR {
+        for decay in [Decay::None, Decay::Strong] {
+            let case = case(name, extents([64, 64], 77, 2, 2), decay, Storage::F32);
+            compare(
+                &case,
+                &run(&case, &Emulator::new(schedule(Storage::F32)), None),
+                F32,
+            );
+        }
+    }
+}
+
+#[test]
+fn other_dtypes_agree_with_the_truth() {
+    let half = case(
+        "simple_gla",
+        extents([64, 64], 65, 1, 1),
+        Decay::Weak,
+        Storage::F16,
+    );
+    compare(
+        &half,
+        &run(&half, &Emulator::new(schedule(Storage::F16)), None),
+        F16,
+    );
+    let tf32 = case(
+        "simple_gla",
+        extents([64, 64], 65, 1, 1),
+        Decay::Weak,
+        Storage::F32,
+    );
+    let schedule = Schedule {
+        products: Products::Tf32,
+        ..schedule(Storage::F32)
+    };
+    compare(&tf32, &run(&tf32, &Emulator::new(schedule), None), TF32);
+}
+
+#[test]
+fn lengths_and_chunks_at_the_edges() {
+    for (time, chunk) in [
+        (1, 16),
+        (16, 16),
+        (33, 16),
+        (31, 32),
+        (64, 32),
+        (63, 64),
+        (65, 64),
+    ] {
+        let case = case(
+            "mamba2",
+            extents([32, 32], time, 1, 1),
+            Decay::Weak,
+            Storage::F32,
+        );
+        let device = Emulator::new(schedule(Storage::F32));
+        compare(&case, &run(&case, &device, Some(chunk)), F32);
+    }
+}
+
+#[test]
+fn packed_equals_separate_and_chains() {
+    let mut packed = extents([32, 32], 70, 1, 1);
+    packed.cu_seqlens = Some(vec![0, 19, 19, 70]);
+    let case = case("mamba2", packed, Decay::Weak, Storage::F32);
+    let device = Emulator::new(schedule(Storage::F32));
+    compare(&case, &run(&case, &device, Some(16)), F32);
+}
+
+#[test]
+fn every_order_of_warps_gives_the_same_bits() {
+    let case = case(
+        "mamba2",
+        extents([64, 64], 100, 2, 1),
+        Decay::Weak,
+        Storage::Bf16,
+    );
+    let mut device = Emulator::new(schedule(Storage::Bf16));
+    let (forward, gradients) = run(&case, &device, None);
+    for seed in [1, 2] {
+        device.seed = seed;
+        let (again, pulled) = run(&case, &device, None);
+        assert_eq!(forward.outputs, again.outputs);
+        assert_eq!(forward.states, again.states);
+        assert_eq!(gradients.inputs, pulled.inputs);
+        assert_eq!(gradients.params, pulled.params);
+        assert_eq!(gradients.states, pulled.states);
+    }
+}
+
+#[test]
+fn approximations_may_err_as_documented() {
+    let case = case(
+        "mamba2",
+        extents([32, 32], 50, 1, 1),
+        Decay::Weak,
+        Storage::F32,
+    );
+    let mut device = Emulator::new(schedule(Storage::F32));
+    device.approximation_errors = true;
+    compare(&case, &run(&case, &device, Some(16)), F32);
+}
