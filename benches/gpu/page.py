@@ -1,0 +1,66 @@
+"""The report as a page."""
+
+import floors
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows])
+
+
+def sizes(kernel):
+    return " ".join(f"{name}{size}" for name, size in kernel["sizes"].items())
+
+
+def static(kernels):
+    """What the manifest knows; registers and spills where it was written with ptxas."""
+    rows = [
+        (k["name"], sizes(k), k["chunk"], k["threads"], k["stages"], k["shared_bytes"],
+         k.get("registers", "-"), k.get("spills", "-"))
+        for k in kernels
+    ]
+    head = ("kernel", "sizes", "chunk", "threads", "stages", "shared B", "registers", "spills")
+    return table(head, rows)
+
+
+def floor_rows():
+    rows = []
+    for name, (batch, heads, groups, dims) in floors.SHAPES.items():
+        for steps in floors.TIMES:
+            each = [floors.floor_bytes(name, phase, batch, steps, heads, groups, dims, 64)
+                    for phase in ("forward", "backward")]
+            times = [f"{n / floors.COPY['H100'] * 1e3:.3f}" for n in each]
+            rows.append((name, f"B{batch} T{steps} H{heads}", *(f"{n / 1e9:.3f}" for n in each), *times))
+    head = ("recurrence", "shape", "forward GB", "backward GB", "forward ms on H100", "backward ms on H100")
+    return table(head, rows)
+
+
+def page(report):
+    parts = ["# Kernels on a GPU", f"Kernels of baton {report['generator']}."]
+    if not report["measured"]:
+        parts += [f"**Not measured**: {report['why']}.", "What is known without a GPU:",
+                  static(report["kernels"]), "Bytes that a bf16 run must move (chunk 64), and their time:",
+                  floor_rows()]
+        return "\n\n".join(parts) + "\n"
+    parts.append(f"{report['gpu']}, torch {report['torch']}, copy {report['copy_bytes_s'] / 1e12:.2f} TB/s "
+                 f"measured; floors at {report['floor_bytes_s'] / 1e12:.2f} TB/s.")
+    rows = []
+    for found in report["checks"]:
+        worst = max(found.get("errors", {"": float("nan")}).items(), key=lambda e: (e[1] != e[1], e[1]))
+        verdict = "passes" if found.get("passes") else found.get("refused", "**fails**")
+        rows.append((found["kernel"], sizes(found), found.get("registers", "-"), found.get("local_bytes", "-"),
+                     f"{worst[1]:.1e} {worst[0]}", found.get("tolerance", "-"), verdict))
+    parts += ["## Against the f64 reference",
+              table(("kernel", "sizes", "registers", "local B", "worst error", "tolerance", ""), rows)]
+    rows = []
+    for t in report["timings"]:
+        shape = " ".join(f"{name}{size}" for name, size in t["shape"].items())
+        ms = t["ms"]
+        rows.append((t["by"], t["kernel"], t["phase"], shape, f"{ms['median']:.3f}",
+                     f"{ms['p10']:.3f} to {ms['p90']:.3f}", f"{t['floor_ms']:.3f}",
+                     f"{t['percent_of_floor']:.0f} %"))
+    head = ("by", "kernel", "phase", "shape", "median ms", "p10 to p90", "floor ms", "of the floor")
+    parts += ["## Times, L2 flushed", table(head, rows)]
+    rows = [(label, f"{taken:.2f}") for label, taken in report["cold_start_s"].items()]
+    parts += ["## Cold start, process start to first forward and backward", table(("", "s"), rows)]
+    return "\n\n".join(parts) + "\n"
