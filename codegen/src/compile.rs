@@ -167,7 +167,8 @@ impl Compiler {
     }
 
     /// The longest chunk of which every kernel fits, for runs whose backward reads what their
-    /// forward kept; the reason of the shortest when none does.
+    /// forward kept; the reason of the shortest when none does. The diagonal class runs in chunks
+    /// of 16: longer ones have more levels for each step, and overflow the registers.
     #[cfg(feature = "mlir")]
     pub fn gpu_chunk(&self, options: &mlir::Options) -> Result<usize, mlir::Error> {
         let phases = [Phase::ForwardKeep, Phase::Entering, Phase::Backward];
@@ -177,7 +178,11 @@ impl Compiler {
                 .into_iter()
                 .try_for_each(|phase| lower(phase).map(drop))
         };
-        let found = [64, 32].into_iter().find(|&chunk| fits(chunk).is_ok());
+        let longer: &[usize] = match self.class {
+            Class::Diagonal => &[],
+            _ => &[64, 32],
+        };
+        let found = longer.iter().copied().find(|&chunk| fits(chunk).is_ok());
         found.map_or_else(|| fits(16).map(|()| 16), Ok)
     }
 
