@@ -118,3 +118,68 @@ fn states_and_remembrance_keep_their_forms() {
     let inside = |d: &Value| (0.0..=1.0).contains(&d.as_f64().unwrap());
     assert!(distances.iter().all(inside));
 }
+
+#[test]
+fn a_plan_is_run_kept_and_shown() {
+    let folder = Folder::new("reproduce");
+    let [text, _] = trained(&folder);
+    let plan = folder.write(
+        "plan.json",
+        r#"{
+        "bases": [{"name": "micro", "seeds": [1, 2], "config": {
+            "model": {"hidden_size": 16, "num_hidden_layers": 1,
+                      "block": {"type": "mamba2", "head_dim": 8, "state_size": 8}},
+            "train_length": 8, "batch_size": 2, "schedule": {"steps": 2, "warmup": 1}}}],
+        "post_trainings": [{"name": "zero", "initial_state": {"type": "zero"}, "steps": [1]}],
+        "evaluations": {
+            "perplexity": {"measure": "perplexity", "length": "8x", "sequences": 2},
+            "states": {"measure": "states", "length": "8x", "sequences": 2, "times": 5}}
+    }"#,
+    );
+    let (runs, kept) = (folder.path("runs"), folder.path("kept"));
+    let mut go = vec![
+        "reproduce",
+        &plan,
+        "--folder",
+        &runs,
+        "--text",
+        &text,
+        "--export",
+        &kept,
+        "--quiet",
+        "--json",
+    ];
+    let first = baton(&go);
+    assert_eq!((first.code, first.stderr.as_str()), (0, ""));
+    let first = first.json();
+    assert_eq!(
+        first["done"],
+        serde_json::json!({"runs": 4, "trained": 4, "measured": 8, "kept": 0})
+    );
+    assert_eq!(first["exported"], 4 * 4);
+    assert_eq!(baton(&go).json()["done"]["kept"], 8);
+    go.push("--list");
+    assert_eq!(baton(&go).json()["runs"][1], "micro/zero-1-steps/seed1");
+
+    let (page, figures) = (folder.path("page.html"), folder.path("figures"));
+    let report = [
+        "report",
+        &kept,
+        "--output",
+        &page,
+        "--figures",
+        &figures,
+        "--json",
+    ];
+    let done = baton(&report);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    assert_eq!(done.json()["figures"][0], "micro-perplexity");
+    let html = std::fs::read_to_string(page).unwrap();
+    assert!(html.contains("zero, 1 steps") && html.contains("<svg"));
+    let png = std::fs::read(format!("{figures}/micro-perplexity.png")).unwrap();
+    assert!(png.starts_with(b"\x89PNG"));
+    let tables = std::fs::read_to_string(format!("{figures}/tables.md")).unwrap();
+    assert!(tables.contains("| base |") && tables.contains("\u{b1}"));
+    let missing = baton(&["report", &folder.path("nowhere")]);
+    assert_eq!(missing.code, 2);
+}

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// What is evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Options {
-    /// The training length; one of the times.
+    /// The training length; it is one of the times, and so are four times it, sixteen times..
     pub train_length: usize,
     /// Tokens of each sequence.
     pub length: usize,
@@ -110,10 +110,11 @@ pub fn over_time(
 ) -> Result<OverTime, Error> {
     let starts = starts(text.len(), options.length, options.sequences)?;
     let mut times = log_spaced(1, options.length, options.times);
-    if options.train_length <= options.length && !times.contains(&options.train_length) {
-        times.push(options.train_length);
-        times.sort_unstable();
-    }
+    let quadrupled = |&time: &usize| time.checked_mul(4);
+    let multiples = std::iter::successors(Some(options.train_length.max(1)), quadrupled);
+    times.extend(multiples.take_while(|&time| time <= options.length));
+    times.sort_unstable();
+    times.dedup();
     let mut found = OverTime {
         std: Vec::new(),
         layers: Vec::new(),
@@ -213,7 +214,7 @@ mod tests {
         };
         let mut heard = 0;
         let found = over_time(&model, &text[..], &options, &mut |n| heard += n).unwrap();
-        assert_eq!(found.times, [1, 3, 7, 10, 19, 50]);
+        assert_eq!(found.times, [1, 3, 7, 10, 19, 40, 50]);
         assert_eq!((heard, found.layers.len()), (100, 2));
         let mut stream = Stream::new(&model, 2, None).unwrap();
         stream.feed(&text[..].rows(&found.starts, 0, 50)).unwrap();
@@ -226,7 +227,7 @@ mod tests {
         let n = all.len() as f64;
         let mean = all.iter().sum::<f64>() / n;
         let std = (all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt();
-        assert!((found.std[5] / std - 1.0).abs() < 1e-4);
-        assert!(found.layers.iter().all(|l| l.head_norm[5].len() == 4));
+        assert!((found.std[6] / std - 1.0).abs() < 1e-4);
+        assert!(found.layers.iter().all(|l| l.head_norm[6].len() == 4));
     }
 }

@@ -24,6 +24,8 @@ enum Scale {
 pub struct Axis {
     label: String,
     scale: Scale,
+    /// Ends, whatever is drawn.
+    fixed: Option<(f64, f64)>,
 }
 
 /// A curve.
@@ -60,6 +62,15 @@ impl Axis {
         Axis {
             label: label.into(),
             scale: Scale::Linear,
+            fixed: None,
+        }
+    }
+
+    /// A linear axis from 0 to 1.
+    pub fn share(label: &str) -> Self {
+        Axis {
+            fixed: Some((-0.02, 1.02)),
+            ..Axis::linear(label)
         }
     }
 
@@ -68,6 +79,7 @@ impl Axis {
         Axis {
             label: label.into(),
             scale: Scale::Log(2),
+            fixed: None,
         }
     }
 
@@ -76,6 +88,7 @@ impl Axis {
         Axis {
             label: label.into(),
             scale: Scale::Log(10),
+            fixed: None,
         }
     }
 
@@ -196,7 +209,9 @@ pub fn draw<B: DrawingBackend>(
     let bands = lines.series.iter().flat_map(|s| s.band.iter().flatten());
     let (left, right) = range(points().map(|p| x.place(p[0])), 0.0);
     let ups = points().map(|p| p[1]).chain(bands.flatten().copied());
-    let (low, high) = range(ups.map(|up| y.place(up)), 0.05);
+    let (low, high) = y
+        .fixed
+        .unwrap_or_else(|| range(ups.map(|up| y.place(up)), 0.05));
     let mut chart = ChartBuilder::on(&rest)
         .margin_right(24)
         .margin_left(8)

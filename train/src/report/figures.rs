@@ -32,16 +32,19 @@ struct Curve {
 pub fn figures(family: &Family) -> Vec<Shown> {
     let mut all = Vec::new();
     for (suffix, arms) in groups(&family.arms) {
+        let mut place = 0;
         let mut add = |name: &str, figure: Option<Lines>, what: &str| {
+            place += 1;
             if let Some(mut lines) = figure {
                 if !suffix.is_empty() {
                     lines.title = format!("{}: {suffix}", lines.title);
                 }
-                all.push(Shown {
+                let shown = Shown {
                     name: slug(&[&family.name, name, &suffix]),
                     caption: format!("{what} {}", bands(&arms)),
                     figure: Figure::Lines(lines),
-                });
+                };
+                all.push((place, shown));
             }
         };
         let title = |what: &str| format!("{what}, {}", family.name);
@@ -120,7 +123,7 @@ pub fn figures(family: &Family) -> Vec<Shown> {
                 let found = results::<Value>(arm, file);
                 found.iter().filter_map(by_length).collect()
             });
-            let (x, y) = (Axis::log2("length"), Axis::linear("score"));
+            let (x, y) = (Axis::log2("length"), Axis::share("score"));
             let what = score_name(&arms, file);
             let figure = lines(&format!("{file}: {what}"), x, y, &marks, series);
             add(file, figure, "Mean over depths and tasks, by length.");
@@ -136,8 +139,10 @@ pub fn figures(family: &Family) -> Vec<Shown> {
         let figure = lines("Training loss", x, y, &[], series);
         add("training", figure, "Averaged over spans of steps.");
     }
-    all.extend(heat_maps(family));
-    all
+    // Those of one measure side by side; the sort is stable.
+    all.sort_by_key(|(place, _): &(usize, Shown)| *place);
+    let lines = all.into_iter().map(|(_, shown)| shown);
+    lines.chain(heat_maps(family)).collect()
 }
 
 /// Arms by what follows the last comma of their names; those without one in every group.
@@ -152,6 +157,10 @@ fn groups(arms: &[Arm]) -> Vec<(String, Vec<&Arm>)> {
     if suffixes.len() < 2 {
         return vec![(String::new(), arms.iter().collect())];
     }
+    suffixes.sort_by_key(|suffix| {
+        let number = suffix.split_whitespace().next();
+        number.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
+    });
     let group = |wanted: &String| {
         let fits = |arm: &&Arm| suffix(arm).is_none_or(|s| s == *wanted);
         arms.iter().filter(fits).collect()

@@ -10,8 +10,9 @@ use std::path::Path;
 /// Lines that are kept of a run's metrics, at most.
 const LINES: usize = 200;
 
-/// Copies `run.json`, the measurements, and metrics thinned by averaging the loss over equal spans,
-/// of every job that is done from `folder` to `target`. Returns how many files were written.
+/// Copies `run.json`, the measurements (their results in six digits), and metrics thinned by averaging
+/// the loss over equal spans, of every job that is done from `folder` to `target`. Returns how many
+/// files were written.
 pub fn export(jobs: &[Job], folder: &Path, target: &Path) -> Result<usize, Error> {
     let mut written = 0;
     for job in jobs {
@@ -24,7 +25,12 @@ pub fn export(jobs: &[Job], folder: &Path, target: &Path) -> Result<usize, Error
             let path = from.join(&name);
             if path.exists() {
                 let bytes = fs::read(&path).map_err(|e| Error::file(&path, e))?;
-                write_whole(&to.join(name), &bytes)?;
+                let mut value: Value =
+                    serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, e))?;
+                if let Some(result) = value.get_mut("result") {
+                    round(result);
+                }
+                write_whole(&to.join(name), format!("{value}\n").as_bytes())?;
                 written += 1;
             }
         }
@@ -36,6 +42,21 @@ pub fn export(jobs: &[Job], folder: &Path, target: &Path) -> Result<usize, Error
         }
     }
     Ok(written)
+}
+
+/// Six significant digits are more than any measure here is sure of.
+fn round(value: &mut Value) {
+    match value {
+        Value::Array(all) => all.iter_mut().for_each(round),
+        Value::Object(all) => all.values_mut().for_each(round),
+        Value::Number(number) if number.is_f64() => {
+            let short = number.as_f64().map(|x| format!("{x:.5e}").parse::<f64>());
+            if let Some(Ok(short)) = short {
+                *value = short.into();
+            }
+        }
+        _ => {}
+    }
 }
 
 fn thinned(text: &str) -> String {
@@ -56,6 +77,16 @@ fn thinned(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn results_keep_six_digits_and_whole_numbers() {
+        let mut value = serde_json::json!({"a": [1.23456789e-7, 123456789, "x", null]});
+        round(&mut value);
+        assert_eq!(
+            value.to_string(),
+            r#"{"a":[1.23457e-7,123456789,"x",null]}"#
+        );
+    }
 
     #[test]
     fn metrics_keep_their_mean() {

@@ -34,6 +34,9 @@ pub struct RunFile {
     pub config: TrainConfig,
     /// The task that it was trained on; absent: the text.
     pub task: Option<String>,
+    /// Whether the task hid answers in the text.
+    #[serde(default)]
+    pub haystack: bool,
     /// The text, in words.
     pub text: String,
     /// How far.
@@ -53,6 +56,8 @@ pub struct Job {
     pub from: Option<String>,
     /// A task to train on instead of the text.
     pub task: Option<String>,
+    /// Whether the task hides answers in the text.
+    pub haystack: bool,
     /// What is measured, by name.
     pub evaluations: Vec<(String, Evaluation)>,
 }
@@ -126,6 +131,7 @@ impl Plan {
             label,
             from: None,
             task: base.task.clone(),
+            haystack: base.haystack,
             evaluations: self.named(&base.evaluate)?,
         })
     }
@@ -163,6 +169,10 @@ impl Plan {
             config: patched(&config, &post.config, &post.name)?,
             label,
             from: Some(base.folder.clone()),
+            haystack: match post.task {
+                Some(_) => post.haystack,
+                None => base.haystack,
+            },
             task: post.task.clone().or_else(|| base.task.clone()),
             evaluations: self.named(&post.evaluate)?,
         })

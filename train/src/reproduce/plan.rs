@@ -43,6 +43,9 @@ pub struct Base {
     /// A task to train on instead of the text.
     #[serde(default)]
     pub task: Option<String>,
+    /// Whether the task hides answers in the text that is trained on instead of its own noise.
+    #[serde(default)]
+    pub haystack: bool,
     /// Names of its evaluations; all when absent.
     #[serde(default)]
     pub evaluate: Option<Vec<String>>,
@@ -73,6 +76,9 @@ pub struct Post {
     /// A task to train on instead of the text.
     #[serde(default)]
     pub task: Option<String>,
+    /// Whether the task hides answers in the text that is trained on instead of its own noise.
+    #[serde(default)]
+    pub haystack: bool,
     /// Names of its evaluations; all when absent.
     #[serde(default)]
     pub evaluate: Option<Vec<String>>,

@@ -136,7 +136,8 @@ fn train(job: &Job, text: &Text, settings: &Settings, device: &dyn Device) -> Re
         None => None,
         Some(line) => {
             let config: TaskConfig = line.parse()?;
-            let haystack = Some(String::from_utf8_lossy(&text.train).into());
+            let read = || String::from_utf8_lossy(&text.train).into();
+            let haystack = job.haystack.then(read);
             Some(TaskSource::new(config, &Material::bytes(haystack))?)
         }
     };
@@ -160,6 +161,7 @@ fn train(job: &Job, text: &Text, settings: &Settings, device: &dyn Device) -> Re
         label: job.label.clone(),
         config: job.config.clone(),
         task: job.task.clone(),
+        haystack: job.haystack,
         text: text.name.clone(),
         progress: ended.progress,
     };
@@ -175,7 +177,8 @@ fn finished(job: &Job, folder: &Path) -> Result<bool, Error> {
     let Some(stored) = read::<RunFile>(&path)? else {
         return Ok(false);
     };
-    match stored.config == job.config && stored.task == job.task {
+    let source = (&stored.task, stored.haystack) == (&job.task, job.haystack);
+    match stored.config == job.config && source {
         true => Ok(true),
         false => Err(Error::file(
             &path,
