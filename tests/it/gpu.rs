@@ -170,6 +170,20 @@ fn decays_of_channels_agree_with_the_truth() {
 }
 
 #[test]
+fn decays_of_channels_agree_at_longer_chunks() {
+    for (name, time, chunk) in [("gla", 39, 32), ("rwkv6", 70, 64)] {
+        let case = case(
+            name,
+            extents([32, 32], time, 1, 1),
+            Decay::Weak,
+            Storage::F32,
+        );
+        let device = Emulator::new(schedule(Storage::F32));
+        compare(&case, &run(&case, &device, Some(chunk)), F32);
+    }
+}
+
+#[test]
 fn f32_agrees_with_the_truth() {
     for name in SCALAR {
         for decay in [Decay::None, Decay::Strong] {
