@@ -100,7 +100,8 @@ impl Logits {
     }
 }
 
-fn at(path: &Path, what: &str) -> Failure {
+/// A failure about a file.
+pub(super) fn at(path: &Path, what: &str) -> Failure {
     Failure::new(format!("{}: {what}", path.display()))
 }
 
@@ -122,10 +123,11 @@ fn tokens(path: &Path) -> Result<(Vec<u32>, [usize; 2]), Failure> {
     Ok((ids, shape))
 }
 
-fn states(path: &Path) -> Result<Named, Failure> {
+/// Tensors of states by their names; logits, which [`Logits`] writes beside them, are none.
+pub(super) fn states(path: &Path) -> Result<Named, Failure> {
     let archive = Archive::read(path)?;
     let mut all = Named::new();
-    for name in archive.names() {
+    for name in archive.names().into_iter().filter(|name| name != "logits") {
         if let Some(tensor) = archive.take::<f32>(&name)? {
             all.insert(name, tensor);
         }

@@ -19,7 +19,6 @@ use crate::device;
 use crate::failure::Failure;
 use crate::train::text;
 use baton_runtime::Device;
-use baton_train::data::Text;
 use baton_train::eval::{Measurement, Subject, progress};
 use clap::Subcommand;
 use indicatif::ProgressBar;
@@ -75,6 +74,9 @@ pub struct Given {
     /// The text that it was trained on; its last 15 % are evaluated
     #[arg(long)]
     text: Option<PathBuf>,
+    /// Evaluate the whole text: for a model that never saw any of it
+    #[arg(long, requires = "text")]
+    whole: bool,
     /// Write the result to this JSON file too
     #[arg(long)]
     output: Option<PathBuf>,
@@ -97,10 +99,17 @@ impl Given {
         Ok(Subject::open(&self.checkpoint, self.device()?.as_ref())?)
     }
 
-    /// The text, and what of it is held out.
-    pub fn text(&self) -> Result<Text, Failure> {
+    /// What is evaluated, in words and in the subject's tokens.
+    pub fn text(&self, subject: &Subject) -> Result<(String, Vec<u32>), Failure> {
         let folder = self.checkpoint.parent().unwrap_or(Path::new("."));
-        text(self.text.as_deref(), folder)
+        let text = text(self.text.as_deref(), folder)?;
+        if !self.whole {
+            return Ok((text.name, subject.tokens(&text.held_out)?));
+        }
+        let path = self.text.as_deref().and_then(Path::file_name);
+        let name = path.unwrap_or_default().to_string_lossy();
+        let all = [text.train, text.held_out].concat();
+        Ok((format!("{name}, all of it"), subject.tokens(&all)?))
     }
 
     /// A bar over `tokens`, unless none is wanted.

@@ -1,10 +1,13 @@
 //! `baton eval perplexity`: perplexity by position.
 
 use super::Given;
+use super::logits::{at, states};
 use crate::Context;
 use crate::failure::Failure;
 use baton_train::eval::Measurement;
+use baton_train::eval::logits::initial;
 use baton_train::eval::perplexity::{ByPosition, Options, by_position};
+use std::path::{Path, PathBuf};
 
 /// How well each token is predicted, by how many were read before it
 #[derive(clap::Args)]
@@ -27,34 +30,50 @@ pub struct Perplexity {
     /// Buckets to each doubling of the position
     #[arg(long, default_value_t = 1)]
     per_octave: usize,
+    /// The states that every sequence begins from, as `baton eval logits --states` writes those of
+    /// one sequence; zero when absent
+    #[arg(long, value_name = "S.safetensors")]
+    initial_state: Option<PathBuf>,
 }
 
 impl Perplexity {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let (subject, text) = (self.given.subject()?, self.given.text()?);
+        let subject = self.given.subject()?;
+        let (name, text) = self.given.text(&subject)?;
         let options = Options {
             train_length: subject.checkpoint.train_length.unwrap_or(self.length),
             length: self.length,
             sequences: self.sequences,
             segment: self.segment,
             per_octave: self.per_octave,
+            initial_state: file_name(self.initial_state.as_deref()),
         };
         let bar = self.given.bar("perplexity", self.length * self.sequences);
         let mut each = |tokens| bar.inc(tokens as u64);
-        let held_out = &text.held_out[..];
-        let result = by_position(&subject.model, held_out, &options, None, &mut each)?;
+        let first = match &self.initial_state {
+            Some(path) => Some(
+                initial(&subject.config, 1, states(path)?).map_err(|e| at(path, &e.to_string()))?,
+            ),
+            None => None,
+        };
+        let result = by_position(&subject.model, &text[..], &options, first, &mut each)?;
         bar.finish_and_clear();
-        let shown = table(&text.name, &result);
+        let shown = table(&name, &result);
         let measurement = Measurement::new(
             "perplexity",
             &subject.checkpoint,
-            Some(text.name),
+            Some(name),
             &options,
             &result,
             context.started.elapsed().as_secs_f64(),
         )?;
         self.given.finish(context, measurement, shown)
     }
+}
+
+fn file_name(path: Option<&Path>) -> Option<String> {
+    let name = path?.file_name()?;
+    Some(name.to_string_lossy().into_owned())
 }
 
 fn table(text: &str, result: &ByPosition) -> String {

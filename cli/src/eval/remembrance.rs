@@ -41,7 +41,8 @@ enum Places {
 
 impl Remembrance {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let (subject, text) = (self.given.subject()?, self.given.text()?);
+        let subject = self.given.subject()?;
+        let (name, text) = self.given.text(&subject)?;
         let published = subject.checkpoint.train_length.map(|length| 4 * length);
         let Some(length) = self.length.or(published) else {
             return Err(Failure::new(
@@ -60,13 +61,13 @@ impl Remembrance {
         };
         let bar = self.given.bar("remembrance", options.work(self.sequences));
         let mut each = |tokens| bar.inc(tokens as u64);
-        let result = remembrance(&subject.model, &text.held_out[..], &options, &mut each)?;
+        let result = remembrance(&subject.model, &text[..], &options, &mut each)?;
         bar.finish_and_clear();
-        let shown = table(&text.name, length, &result);
+        let shown = table(&name, length, &result);
         let measurement = Measurement::new(
             "remembrance",
             &subject.checkpoint,
-            Some(text.name),
+            Some(name),
             &options,
             &result,
             context.started.elapsed().as_secs_f64(),

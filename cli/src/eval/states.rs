@@ -31,7 +31,8 @@ pub struct States {
 
 impl States {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let (subject, text) = (self.given.subject()?, self.given.text()?);
+        let subject = self.given.subject()?;
+        let (name, text) = self.given.text(&subject)?;
         let options = Options {
             train_length: subject.checkpoint.train_length.unwrap_or(self.length),
             length: self.length,
@@ -41,13 +42,13 @@ impl States {
         };
         let bar = self.given.bar("states", self.length * self.sequences);
         let mut each = |tokens| bar.inc(tokens as u64);
-        let result = over_time(&subject.model, &text.held_out[..], &options, &mut each)?;
+        let result = over_time(&subject.model, &text[..], &options, &mut each)?;
         bar.finish_and_clear();
-        let shown = table(&text.name, &result);
+        let shown = table(&name, &result);
         let measurement = Measurement::new(
             "states",
             &subject.checkpoint,
-            Some(text.name),
+            Some(name),
             &options,
             &result,
             context.started.elapsed().as_secs_f64(),

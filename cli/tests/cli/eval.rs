@@ -1,6 +1,7 @@
 //! `baton eval`: the envelope that every measure writes, on a model trained for two steps.
 
 use crate::program::{Folder, baton};
+use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::Value;
 
 /// A text and a checkpoint of a run of two steps.
@@ -40,7 +41,7 @@ fn measure(arguments: &[&str], checkpoint: &str, text: &str, output: &str) -> Va
     assert_eq!(checkpoint["weights"].as_str().unwrap().len(), 16);
     assert_eq!(checkpoint["config"]["seed"], 1);
     assert_eq!(checkpoint["progress"]["tokens"], 2 * 4 * 32);
-    assert!(value["text"].as_str().unwrap().starts_with("text.txt"));
+    assert!(value["text"].as_str().unwrap().starts_with("text.txt,"));
     assert!(value["seconds"].as_f64().unwrap() > 0.0);
     value
 }
@@ -63,6 +64,31 @@ fn perplexity_is_by_position_with_intervals() {
         let loss = loss.as_f64().unwrap();
         assert!(end(0) <= loss && loss <= end(1) && 0.0 < loss && loss < 8.0);
     }
+    assert_eq!(value["options"].get("initial_state"), None);
+
+    let ids = folder.path("ids.safetensors");
+    let bytes = [7i64, 8, 9].map(i64::to_le_bytes).concat();
+    let view = TensorView::new(Dtype::I64, vec![1, 3], &bytes).unwrap();
+    std::fs::write(&ids, serialize([("input_ids", view)], None).unwrap()).unwrap();
+    let states = folder.path("states.safetensors");
+    let done = baton(&[
+        "eval",
+        "logits",
+        "--checkpoint",
+        &checkpoint,
+        "--inputs",
+        &ids,
+        "--output",
+        &states,
+        "--states",
+    ]);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    let from = [&options[..], &["--initial-state", &states, "--whole"]].concat();
+    let other = measure(&from, &checkpoint, &text, &folder.path("other.json"));
+    assert_eq!(other["options"]["initial_state"], "states.safetensors");
+    assert_eq!(other["text"], "text.txt, all of it");
+    assert_ne!(other["result"]["loss"][0], result["loss"][0]);
+
     let long = baton(&[
         "eval",
         "perplexity",

@@ -24,6 +24,9 @@ pub struct Options {
     pub segment: usize,
     /// Buckets to each doubling of the position.
     pub per_octave: usize,
+    /// What the initial states are called; absent for zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_state: Option<String>,
 }
 
 impl Options {
@@ -35,6 +38,7 @@ impl Options {
             sequences,
             segment: 256,
             per_octave: 1,
+            initial_state: None,
         }
     }
 }
@@ -83,6 +87,7 @@ pub fn by_position(
         sequences,
         segment,
         per_octave,
+        ..
     } = *options;
     let starts = starts(text.len(), length + 1, sequences)?;
     let batch = starts.len();

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::checkpoint::Progress;
-use crate::models::LanguageModel;
+use crate::models::{LanguageModel, ModelConfig};
 use crate::pretrained;
 use crate::tokenizer::Tokenizer;
 use crate::trainer::TrainConfig;
@@ -35,6 +35,8 @@ pub struct Subject {
     pub model: LanguageModel,
     /// Which one.
     pub checkpoint: Checkpoint,
+    /// Its shape.
+    pub config: ModelConfig,
     /// How its text becomes tokens.
     pub tokenizer: Tokenizer,
 }
@@ -52,13 +54,22 @@ impl Subject {
             config,
             progress,
         };
-        let tokenizer = stored.tokenizer.clone();
+        let (shape, tokenizer) = (stored.config.clone(), stored.tokenizer.clone());
         let model = stored.model(device).map_err(|e| Error::file(path, e))?;
         Ok(Subject {
             model: model.valid(),
             checkpoint,
+            config: shape,
             tokenizer,
         })
+    }
+
+    /// `text` as this model's tokens. One that is cut within a character begins at the next.
+    pub fn tokens(&self, text: &[u8]) -> Result<Vec<u32>, Error> {
+        let within =
+            |byte: &&u8| !matches!(self.tokenizer, Tokenizer::Bytes) && **byte & 0xc0 == 0x80;
+        let cut = text.iter().take(3).take_while(within).count();
+        self.tokenizer.encode(&text[cut..])
     }
 }
 

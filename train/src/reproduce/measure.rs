@@ -38,6 +38,7 @@ impl Ready {
                 sequences: *sequences,
                 segment: SEGMENT,
                 per_octave: *per_octave,
+                initial_state: None,
             }),
             Evaluation::States {
                 length,

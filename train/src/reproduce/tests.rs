@@ -152,3 +152,20 @@ fn an_experiment_goes_on_where_it_stood() {
     assert!(error.contains("a run of another configuration"), "{error}");
     fs::remove_dir_all(folder).unwrap();
 }
+
+#[test]
+fn the_documented_plan_unfolds() {
+    let page = include_str!("../../../docs/evaluation.md");
+    let blocks = page.split("```json\n").skip(1);
+    let mut plans = blocks.filter_map(|block| block.split("```").next());
+    let text = plans.find(|text| text.contains("\"bases\"")).unwrap();
+    let plan: Plan = serde_json::from_str(text).unwrap();
+    let jobs = plan.jobs().unwrap();
+    assert_eq!(jobs.len(), 3 * (1 + 2 * 2));
+    for job in &jobs {
+        for (name, evaluation) in &job.evaluations {
+            let ready = measure::Ready::new(evaluation, job.config.train_length);
+            assert!(ready.unwrap().tokens() > 0, "{name}");
+        }
+    }
+}
