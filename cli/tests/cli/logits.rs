@@ -195,6 +195,12 @@ fn a_checkpoint_of_the_trainer_is_taken_too() {
     ]);
     assert_eq!((done.code, done.stderr.as_str()), (0, ""));
     assert_eq!(run(&folder, &to, &inputs, &[]), file);
+    // True, transformers would scale the loaded weights once more.
+    let config = std::fs::read_to_string(format!("{to}/config.json")).unwrap();
+    assert!(
+        config.contains("\"rescale_prenorm_residual\": false"),
+        "{config}"
+    );
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //!
 //! A key that is absent has the default of transformers' `Mamba2Config`. `norm_before_gate`, which
 //! files of version 4 carry as `true`, is not read by transformers' model, which gates first in
-//! every version, and so it is not read here.
+//! every version, and so it is not read here. `rescale_prenorm_residual` says how weights begin,
+//! but transformers 5.23 divides the out-projections of *loaded* weights by it again, so that true
+//! is never written: weights that are saved have begun.
 
 use super::settings::{Settings, limit};
 use crate::Error;
@@ -91,7 +93,7 @@ pub(super) fn settings(
         "time_step_max": block.time_step_range[1],
         "time_step_floor": block.time_step_floor,
         "time_step_limit": limit(block.time_step_limit),
-        "rescale_prenorm_residual": block.rescale_prenorm_residual,
+        "rescale_prenorm_residual": false,
         "residual_in_fp32": true,
     });
     if let Value::Object(ours) = ours {
