@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Where the demo writes; pass DEMO="--text FILE" (or --help) to choose.
 DEMO ?=
 
-.PHONY: demo test lint bench table cuda-tools
+.PHONY: demo test lint bench table throughput cuda-tools
 
 demo:
 	$(CARGO) build --release --package baton
@@ -34,3 +34,8 @@ table:
 # NVIDIA's assembler and disassembler, for `baton inspect`; they need no GPU.
 cuda-tools:
 	python3 -m pip install --quiet --target target/cuda nvidia-cuda-nvcc==13.5.37 nvidia-cuda-nvdisasm==13.5.37
+
+# Training throughput beside transformers' Mamba-2 under PyTorch, in one run (installs both below target/).
+throughput:
+	$(CARGO) build --release --package baton
+	benches/throughput.sh
