@@ -31,6 +31,7 @@ mod run;
 mod schedule;
 mod shape;
 mod source;
+mod tokenize;
 #[cfg(feature = "mlir")]
 mod tools;
 mod train;
@@ -81,6 +82,7 @@ verbs! {
     Inspect(inspect::Inspect),
     Run(run::Run),
     Bench(bench::Bench),
+    Tokenize(tokenize::Tokenize),
     Train(train::Train),
     PostTrain(post_train::PostTrain),
     Eval(eval::Eval),

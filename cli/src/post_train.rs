@@ -2,44 +2,50 @@
 
 use crate::Context;
 use crate::failure::Failure;
-use crate::train::{Run, finish};
+use crate::train::{Run, finish, initial_state};
 use baton_train::initial_state::InitialStateConfig;
-use baton_train::runs::{self, PostTraining};
+use baton_train::runs::{self, PostTraining, Rate};
 use baton_train::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 
 /// Train a checkpoint a little further, from other initial states
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  baton post-train --from runs/small/checkpoint.safetensors \
-    --folder runs/repaired --initial-state state-passing\n\n\
+    after_help = "Examples:\n  baton post-train --from runs/small/checkpoint.safetensors \
+    --folder runs/repaired --initial-state state_passing:p_zero=0.5\n  \
+    baton post-train --from mamba2-130m --folder runs/130m --text book.txt --rate 3e-4 \
+    --length 2048 --batch 1 --parts 8 --recompute\n\n\
     Everything that is not given is that of the checkpoint's own run. Run again with the same\n\
     arguments, it resumes at the last checkpoint. --task passkey:loss=all --length 1024 trains on a task."
 )]
 pub struct PostTrain {
     #[command(flatten)]
     place: Run,
-    /// The checkpoint to begin from
+    /// The checkpoint to begin from: a run's, or the folder of a published one
     #[arg(long)]
     from: PathBuf,
-    /// Where sequences begin
-    #[arg(long, value_enum, default_value = "state-passing")]
-    initial_state: InitialState,
-    /// Probability that a sequence begins at zero under state passing
-    #[arg(long, default_value_t = 0.1)]
-    p_zero: f64,
-    /// Pass the convolution's state too
-    #[arg(long)]
-    pass_conv: bool,
+    /// Where sequences begin: zero, noise:std=0.1, fitted_noise, state_passing:p_zero=0.1,
+    /// truncated_bptt, a mixture as 0.5*state_passing + 0.5*zero, or a JSON file (docs/training.md)
+    #[arg(long, value_parser = initial_state, default_value = "state_passing")]
+    initial_state: InitialStateConfig,
     /// Tokens in a training sequence; those of the checkpoint's run when absent
     #[arg(long)]
     length: Option<usize>,
     /// Sequences in a batch; those of the checkpoint's run when absent
     #[arg(long)]
     batch: Option<usize>,
+    /// Batches whose gradients are summed for one step
+    #[arg(long)]
+    parts: Option<usize>,
+    /// Run layers again in the backward instead of keeping them: less memory, the same bits
+    #[arg(long)]
+    recompute: bool,
     /// Optimiser steps
     #[arg(long, default_value_t = 300)]
     steps: u64,
+    /// The highest learning rate; a published checkpoint needs it
+    #[arg(long, conflicts_with = "rate_share")]
+    rate: Option<f64>,
     /// The highest learning rate over that of the first training
     #[arg(long, default_value_t = 0.1)]
     rate_share: f64,
@@ -48,32 +54,28 @@ pub struct PostTrain {
     seed: u64,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum InitialState {
-    /// Every sequence at zero: the control
-    Zero,
-    /// The final states of the previous batch
-    StatePassing,
-}
-
 impl PostTrain {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let post = PostTraining {
-            initial_state: match self.initial_state {
-                InitialState::Zero => InitialStateConfig::Zero,
-                InitialState::StatePassing => InitialStateConfig::StatePassing {
-                    p_zero: self.p_zero,
-                    pass_conv: self.pass_conv,
-                },
-            },
+            initial_state: self.initial_state.clone(),
             steps: self.steps,
-            rate_share: self.rate_share,
+            rate: match self.rate {
+                Some(rate) => Rate::Peak(rate),
+                None => Rate::Share(self.rate_share),
+            },
             seed: self.seed,
             train_length: self.length,
             batch_size: self.batch,
+            parts: self.parts,
+            recompute: self.recompute,
         };
-        let tokenizer = Tokenizer::of(self.from.parent().unwrap_or(Path::new(".")))?;
+        let folder = match self.from.is_dir() {
+            true => self.from.as_path(),
+            false => self.from.parent().unwrap_or(Path::new(".")),
+        };
+        let tokenizer = Tokenizer::of(folder)?;
         let (source, device) = (self.place.source(tokenizer)?, self.place.device()?);
+        self.place.keep_tokenizer(folder)?;
         let place = self.place.place("post-train");
         let ended = runs::post_train(&self.from, &post, source.as_ref(), &place, device.as_ref())?;
         finish(context, &ended);

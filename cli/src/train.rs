@@ -3,16 +3,22 @@
 use crate::Context;
 use crate::device;
 use crate::failure::Failure;
+use baton_train::checkpoint::write_whole;
 use baton_train::corpus;
-use baton_train::data::{Source, Text};
+use baton_train::data::shards::{self, Part};
+use baton_train::data::{Corpus, Source, Text, documents};
 use baton_train::demo::base_config;
+use baton_train::initial_state::InitialStateConfig;
 use baton_train::models::{BlockConfig, LinearAttentionConfig};
 use baton_train::runs::{self, Ended, Place};
 use baton_train::tasks::{Material, TaskConfig, TaskSource};
-use baton_train::tokenizer::Tokenizer;
+use baton_train::tokenizer::{self, Tokenizer};
 use baton_train::trainer::TrainConfig;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+
+/// The share of a text that training never sees.
+pub const HELD_OUT: f64 = 0.15;
 
 /// Train a language model on a text or a task
 #[derive(clap::Args)]
@@ -28,7 +34,9 @@ pub struct Train {
     #[command(flatten)]
     place: Run,
     /// A JSON file of the whole configuration, instead of the options below
-    #[arg(long, conflicts_with_all = ["block", "steps", "length", "batch", "rate", "seed"])]
+    #[arg(long, conflicts_with_all = [
+        "block", "steps", "length", "batch", "parts", "recompute", "rate", "initial_state", "seed",
+    ])]
     config: Option<PathBuf>,
     /// The block of the model
     #[arg(long, value_enum, default_value = "mamba2")]
@@ -42,9 +50,19 @@ pub struct Train {
     /// Sequences in a batch
     #[arg(long, default_value_t = 64)]
     batch: usize,
+    /// Batches whose gradients are summed for one step
+    #[arg(long, default_value_t = 1)]
+    parts: usize,
+    /// Run layers again in the backward instead of keeping them: less memory, the same bits
+    #[arg(long)]
+    recompute: bool,
     /// The highest learning rate
     #[arg(long, default_value_t = 3e-3)]
     rate: f64,
+    /// Where sequences begin: zero, noise:std=0.1, fitted_noise, state_passing:p_zero=0.1,
+    /// truncated_bptt, a mixture as 0.5*state_passing + 0.5*zero, or a JSON file (docs/training.md)
+    #[arg(long, value_parser = initial_state, default_value = "zero")]
+    initial_state: InitialStateConfig,
     /// Seed of all random choices
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -56,9 +74,15 @@ pub struct Run {
     /// Where the run is kept
     #[arg(long)]
     folder: PathBuf,
-    /// A text to train on; its last 15 % are held out
+    /// A text to train on, or a folder of them; the last 15 % are held out
     #[arg(long)]
     text: Option<PathBuf>,
+    /// A folder that `baton tokenize` wrote, to train on instead
+    #[arg(long, conflicts_with_all = ["text", "task"])]
+    data: Option<PathBuf>,
+    /// Begin every document at a zero state, also inside of a sequence
+    #[arg(long, conflicts_with = "task")]
+    reset_documents: bool,
     /// A task to train on instead, `name` or `name:key=value,..` (docs/tasks.md); --text is what it
     /// hides answers in
     #[arg(long)]
@@ -66,6 +90,9 @@ pub struct Run {
     /// Steps between checkpoints
     #[arg(long, default_value_t = 500)]
     checkpoint_every: u64,
+    /// Minutes after which a checkpoint is due however many steps were done
+    #[arg(long)]
+    checkpoint_minutes: Option<f64>,
     /// Threads; every core when absent
     #[arg(long, value_parser = device::threads())]
     threads: Option<usize>,
@@ -104,6 +131,9 @@ impl Train {
         if self.config.is_none() {
             config.model.vocab_size = source.vocab_size();
         }
+        if let Some(data) = &self.place.data {
+            self.place.keep_tokenizer(data)?;
+        }
         let place = self.place.place("train");
         let ended = runs::train(&config, source.as_ref(), &place, device.as_ref())?;
         finish(context, &ended);
@@ -114,6 +144,9 @@ impl Train {
         let mut config = base_config(self.seed, self.steps);
         config.train_length = self.length;
         config.batch_size = self.batch;
+        config.parts = self.parts;
+        config.recompute = self.recompute;
+        config.initial_state = self.initial_state.clone();
         config.schedule.peak = self.rate;
         let family: fn(LinearAttentionConfig) -> BlockConfig = match self.block {
             Block::Mamba2 => return config,
@@ -139,7 +172,7 @@ impl Run {
     /// The text, or the task in the tokens of `tokenizer`.
     pub fn source(&self, tokenizer: Tokenizer) -> Result<Box<dyn Source>, Failure> {
         let Some(task) = &self.task else {
-            return Ok(Box::new(text(self.text.as_deref(), &self.folder)?));
+            return self.corpus(&tokenizer);
         };
         let config: TaskConfig = task.parse()?;
         let haystack = match &self.text {
@@ -152,9 +185,46 @@ impl Run {
         )?))
     }
 
+    /// The part of the data to train on, in the tokens of `tokenizer`.
+    fn corpus(&self, tokenizer: &Tokenizer) -> Result<Box<dyn Source>, Failure> {
+        let mut corpus = match (&self.data, &self.text) {
+            (Some(folder), _) => shards::open(folder, Part::Train)?,
+            (None, Some(path))
+                if self.reset_documents || path.is_dir() || tokenizer.path().is_some() =>
+            {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let corpus = Corpus::new(&name, &documents(path)?, tokenizer, None)?;
+                corpus.split(HELD_OUT).0
+            }
+            (None, None) if self.reset_documents || tokenizer.path().is_some() => {
+                return Err(Failure::new(
+                    "neither --text nor --data given, expected one of them with a tokenizer or \
+                     --reset-documents",
+                ));
+            }
+            (None, _) => return Ok(Box::new(text(self.text.as_deref(), &self.folder)?)),
+        };
+        corpus.reset = self.reset_documents;
+        Ok(Box::new(corpus))
+    }
+
     /// The CPU.
     pub fn device(&self) -> Result<Box<dyn baton_runtime::Device>, Failure> {
         Ok(device::device(device::Name::Cpu, self.threads)?)
+    }
+
+    /// Copies the vocabulary in `from`, if it has one, beside the run: its text is in these tokens.
+    pub fn keep_tokenizer(&self, from: &Path) -> Result<(), Failure> {
+        let (own, kept) = (
+            from.join(tokenizer::FILE),
+            self.folder.join(tokenizer::FILE),
+        );
+        if own.is_file() && !kept.exists() {
+            let text = std::fs::read(&own);
+            let text = text.map_err(|e| Failure::new(format!("{}: {e}", own.display())))?;
+            write_whole(&kept, &text)?;
+        }
+        Ok(())
     }
 
     /// Where the run is kept, as the library asks for it.
@@ -162,6 +232,7 @@ impl Run {
         Place {
             folder: self.folder.clone(),
             checkpoint_every: self.checkpoint_every,
+            checkpoint_minutes: self.checkpoint_minutes,
             title: (!self.quiet).then(|| title.to_string()),
         }
     }
@@ -173,6 +244,17 @@ pub fn text(own: Option<&Path>, folder: &Path) -> Result<Text, Failure> {
         Some(path) => corpus::file(path)?,
         None => corpus::austen(&folder.join("text"))?,
     })
+}
+
+/// Parses where sequences begin: in short, or the JSON of a file.
+pub fn initial_state(text: &str) -> Result<InitialStateConfig, String> {
+    let parsed = match text.ends_with(".json") {
+        true => std::fs::read_to_string(text)
+            .map_err(|e| format!("{text}: {e}"))?
+            .parse(),
+        false => text.parse::<InitialStateConfig>(),
+    };
+    parsed.map_err(|e| e.to_string())
 }
 
 /// Says what a run ended with.

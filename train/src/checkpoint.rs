@@ -22,7 +22,7 @@ const STATE: &str = "initial_state.";
 const ENTRY: &str = "baton";
 
 /// How far a run has come.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Optimiser steps done.
     pub step: u64,

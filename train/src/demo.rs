@@ -61,6 +61,7 @@ impl DemoOptions {
         Place {
             folder: self.folder.join(name),
             checkpoint_every: 500,
+            checkpoint_minutes: None,
             title: self.progress.then(|| name.to_string()),
         }
     }
@@ -109,14 +110,8 @@ pub fn run(options: &DemoOptions, device: &dyn Device) -> Result<Report, Error> 
     let config = base_config(options.seed, options.steps);
     let base = runs::train(&config, &text, &options.place("base"), device)?;
     let post = |name: &str, initial_state| {
-        let post = PostTraining {
-            initial_state,
-            steps: options.post_steps,
-            rate_share: 0.1,
-            seed: options.seed.wrapping_add(1),
-            train_length: None,
-            batch_size: None,
-        };
+        let seed = options.seed.wrapping_add(1);
+        let post = PostTraining::new(initial_state, options.post_steps, seed);
         runs::post_train(&base.checkpoint, &post, &text, &options.place(name), device)
     };
     let control = post("control", InitialStateConfig::Zero)?;

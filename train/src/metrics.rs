@@ -2,6 +2,7 @@
 //! stands: lines of steps that are done again are dropped, so every step has one line.
 
 use crate::Error;
+use crate::checkpoint::write_whole;
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -32,12 +33,18 @@ impl Metrics {
                 }
             }
         }
-        fs::write(path, kept).map_err(fail)?;
+        write_whole(path, &kept)?;
         let file = OpenOptions::new().append(true).open(path).map_err(fail)?;
         Ok(Metrics {
             path: path.to_path_buf(),
             file,
         })
+    }
+
+    /// Waits until what was written is on the disk: a checkpoint is never ahead of its metrics.
+    pub fn sync(&self) -> Result<(), Error> {
+        let synced = self.file.sync_data();
+        synced.map_err(|e| Error::file(&self.path, e))
     }
 
     /// Appends one line.

@@ -33,6 +33,11 @@ impl Rng {
         Rng(rng)
     }
 
+    /// Another generator, seeded by this one's next number.
+    pub fn fork(&mut self) -> Rng {
+        Rng(ChaCha8Rng::seed_from_u64(self.0.next_u64()))
+    }
+
     /// Uniform in [0, 1).
     pub fn uniform(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
@@ -79,6 +84,17 @@ impl Rng {
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+
+    /// Fills `out` with Gaussian numbers, two from each radius.
+    pub fn fill_normal(&mut self, out: &mut [f32], mean: f64, std: f64) {
+        for pair in out.chunks_mut(2) {
+            let radius = std * (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+            let (sine, cosine) = (std::f64::consts::TAU * self.uniform()).sin_cos();
+            for (x, part) in pair.iter_mut().zip([cosine, sine]) {
+                *x = (mean + radius * part) as f32;
+            }
+        }
     }
 }
 

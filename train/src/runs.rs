@@ -1,18 +1,23 @@
 //! Whole runs as one call each: what the verbs `train`, `post-train` and `eval` do.
 //!
 //! A run lives in a folder. Begun again with the same configuration it resumes at its last
-//! checkpoint; with another it is refused, and nothing is overwritten.
+//! checkpoint; with another it is refused, and nothing is overwritten. One trainer at a time works in
+//! a folder.
 
 use crate::Error;
-use crate::checkpoint::{Checkpoint, Progress};
+use crate::checkpoint::Progress;
 use crate::data::Source;
 use crate::eval::perplexity::{self, ByPosition};
 use crate::eval::{Subject, progress};
 use crate::initial_state::InitialStateConfig;
+use crate::optimizer::AdamWConfig;
+use crate::pretrained::{self, Stored};
 use crate::schedule::Schedule;
 use crate::trainer::{CHECKPOINT, RunOptions, TrainConfig, Trainer};
-use baton_runtime::Device;
+use baton_runtime::{Device, Tensor};
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// Where a run lives, and what it shows.
@@ -22,6 +27,8 @@ pub struct Place {
     pub folder: PathBuf,
     /// Steps between checkpoints; 0 writes one at the end only.
     pub checkpoint_every: u64,
+    /// Minutes after which one is due however many steps were done.
+    pub checkpoint_minutes: Option<f64>,
     /// What the progress bar is called; no bar when absent.
     pub title: Option<String>,
 }
@@ -37,6 +44,15 @@ pub struct Ended {
     pub checkpoint: PathBuf,
 }
 
+/// The peak learning rate of a post-training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rate {
+    /// Over that of the first training; a tenth as published.
+    Share(f64),
+    /// Itself.
+    Peak(f64),
+}
+
 /// A post-training: what differs from the run that it begins from.
 #[derive(Clone, Debug)]
 pub struct PostTraining {
@@ -44,22 +60,44 @@ pub struct PostTraining {
     pub initial_state: InitialStateConfig,
     /// Its steps.
     pub steps: u64,
-    /// Its peak rate over that of the first training; a tenth as published.
-    pub rate_share: f64,
+    /// Its peak rate.
+    pub rate: Rate,
     /// Of all random choices.
     pub seed: u64,
     /// Tokens in a sequence; absent: those of the first training.
     pub train_length: Option<usize>,
-    /// Sequences in a batch; absent: those of the first training.
+    /// Sequences that are run at once; absent: those of the first training.
     pub batch_size: Option<usize>,
+    /// Runs whose gradients are summed for one step; absent: those of the first training.
+    pub parts: Option<usize>,
+    /// Whether layers are run again in the backward.
+    pub recompute: bool,
 }
 
 impl PostTraining {
+    /// A tenth of the first training's rate, and everything else as it was.
+    pub fn new(initial_state: InitialStateConfig, steps: u64, seed: u64) -> Self {
+        PostTraining {
+            initial_state,
+            steps,
+            rate: Rate::Share(0.1),
+            seed,
+            train_length: None,
+            batch_size: None,
+            parts: None,
+            recompute: false,
+        }
+    }
+
     /// The configuration of a post-training of `base`.
     pub fn config(&self, base: &TrainConfig) -> TrainConfig {
+        let peak = match self.rate {
+            Rate::Share(share) => base.schedule.peak * share,
+            Rate::Peak(peak) => peak,
+        };
         TrainConfig {
             schedule: Schedule {
-                peak: base.schedule.peak * self.rate_share,
+                peak,
                 warmup: self.steps / 10,
                 steps: self.steps,
                 floor: base.schedule.floor,
@@ -68,8 +106,41 @@ impl PostTraining {
             seed: self.seed,
             train_length: self.train_length.unwrap_or(base.train_length),
             batch_size: self.batch_size.unwrap_or(base.batch_size),
+            parts: self.parts.unwrap_or(base.parts),
+            recompute: self.recompute,
             ..base.clone()
         }
+    }
+
+    /// What stands for the first training of a checkpoint that says nothing of it.
+    fn unknown(&self, stored: &Stored) -> Result<TrainConfig, Error> {
+        let missing = |what: &str| {
+            Error::Config(format!(
+                "a checkpoint that says nothing of its first training given: expected {what} too"
+            ))
+        };
+        let Rate::Peak(peak) = self.rate else {
+            return Err(missing("the peak learning rate"));
+        };
+        let length = self.train_length.or(stored.train_length);
+        Ok(TrainConfig {
+            model: stored.config.clone(),
+            train_length: length.ok_or_else(|| missing("the length of a sequence"))?,
+            batch_size: self
+                .batch_size
+                .ok_or_else(|| missing("the size of a batch"))?,
+            parts: 1,
+            recompute: false,
+            schedule: Schedule {
+                peak,
+                warmup: 0,
+                steps: 0,
+                floor: 0.1,
+            },
+            optimizer: AdamWConfig::default(),
+            initial_state: InitialStateConfig::Zero,
+            seed: self.seed,
+        })
     }
 }
 
@@ -80,10 +151,11 @@ pub fn train(
     place: &Place,
     device: &dyn Device,
 ) -> Result<Ended, Error> {
+    let _alone = Lock::take(&place.folder)?;
     go(begin(config, source, place, device, None)?, place)
 }
 
-/// Trains from the weights of a checkpoint of another run, or resumes.
+/// Trains from the weights of a checkpoint of any layout, or resumes.
 pub fn post_train(
     from: &Path,
     post: &PostTraining,
@@ -91,9 +163,15 @@ pub fn post_train(
     place: &Place,
     device: &dyn Device,
 ) -> Result<Ended, Error> {
-    let base = Checkpoint::read(from)?;
-    let config = post.config(&TrainConfig::of(&base, from)?);
-    go(begin(&config, source, place, device, Some(base))?, place)
+    let stored = pretrained::read(from)?;
+    let (base, before) = match &stored.run {
+        Some((base, progress)) => (base.clone(), progress.clone()),
+        None => (post.unknown(&stored)?, Progress::default()),
+    };
+    let config = post.config(&base);
+    let _alone = Lock::take(&place.folder)?;
+    let weights = Some((stored.weights, before));
+    go(begin(&config, source, place, device, weights)?, place)
 }
 
 /// Trains from the weights of a checkpoint by a configuration of its own, or resumes.
@@ -104,8 +182,11 @@ pub fn train_from(
     place: &Place,
     device: &dyn Device,
 ) -> Result<Ended, Error> {
-    let base = Checkpoint::read(from)?;
-    go(begin(config, source, place, device, Some(base))?, place)
+    let stored = pretrained::read(from)?;
+    let before = stored.run.map(|(_, progress)| progress);
+    let _alone = Lock::take(&place.folder)?;
+    let weights = Some((stored.weights, before.unwrap_or_default()));
+    go(begin(config, source, place, device, weights)?, place)
 }
 
 /// Perplexity by position of a checkpoint on `text`, `length` tokens of each of `sequences`.
@@ -132,17 +213,47 @@ fn begin<'a>(
     source: &'a dyn Source,
     place: &Place,
     device: &dyn Device,
-    base: Option<Checkpoint>,
+    base: Option<(BTreeMap<String, Tensor>, Progress)>,
 ) -> Result<Trainer<'a>, Error> {
     let stored = place.folder.join(CHECKPOINT);
     if stored.exists() {
         return Trainer::resume(config.clone(), device, source, &stored);
     }
     match base {
-        Some(base) => {
-            Trainer::continue_from(config.clone(), device, source, base.weights, &base.progress)
+        Some((weights, before)) => {
+            Trainer::continue_from(config.clone(), device, source, weights, &before)
         }
         None => Trainer::new(config.clone(), device, source),
+    }
+}
+
+/// Held by the one trainer that works in a folder; the system lets go of it when the process ends,
+/// however it ends.
+struct Lock(#[allow(dead_code)] File);
+
+impl Lock {
+    /// Takes the folder, and clears away what a killed writer left there.
+    fn take(folder: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
+        let path = folder.join("lock");
+        let file = File::create(&path).map_err(|e| Error::file(&path, e))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::file(folder, "another trainer works in this folder"));
+            }
+            Err(TryLockError::Error(e)) => return Err(Error::file(&path, e)),
+        }
+        for entry in fs::read_dir(folder).map_err(|e| Error::file(folder, e))? {
+            let path = entry.map_err(|e| Error::file(folder, e))?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "part")
+            {
+                fs::remove_file(&path).map_err(|e| Error::file(&path, e))?;
+            }
+        }
+        Ok(Lock(file))
     }
 }
 
@@ -150,6 +261,7 @@ fn go(mut trainer: Trainer<'_>, place: &Place) -> Result<Ended, Error> {
     let options = RunOptions {
         folder: Some(place.folder.clone()),
         checkpoint_every: place.checkpoint_every,
+        checkpoint_minutes: place.checkpoint_minutes,
         title: place.title.clone(),
     };
     let loss = trainer.run(&options, &mut |_| {})?;

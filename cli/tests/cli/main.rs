@@ -9,3 +9,4 @@ mod program;
 mod run;
 mod tasks;
 mod text;
+mod train;

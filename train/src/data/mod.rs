@@ -5,8 +5,14 @@
 //! accumulation takes one batch apart instead of asking for others. Text is one source; a
 //! synthetic task is another, with [`weights`](Batch::weights) to say which tokens count.
 
+mod corpus;
+mod documents;
+pub mod shards;
 mod text;
+mod windows;
 
+pub use corpus::{Corpus, Tokens};
+pub use documents::{Document, documents};
 pub use text::Text;
 
 use crate::Error;
@@ -125,6 +131,13 @@ impl Batch {
         }
         Ok(())
     }
+}
+
+/// A hash (FNV-1a) that tells one text from another.
+pub(crate) fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ byte as u64).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 /// Where training sequences come from.

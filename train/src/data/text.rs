@@ -1,7 +1,9 @@
 //! Byte-level text, and the windows that training reads from it.
 
-use super::{Batch, Order, Sampling, Source};
+use super::windows::windows;
+use super::{Batch, Sampling, Source};
 use crate::Error;
+use crate::data::fnv;
 
 /// A text as bytes, cut into a part to train on and a part that training never sees. A source of
 /// windows of the first.
@@ -35,14 +37,9 @@ impl Source for Text {
         self.name.clone()
     }
 
-    /// Length and hash (FNV-1a) of the training part.
+    /// Length and hash of the training part.
     fn fingerprint(&self) -> String {
-        let hash = self
-            .train
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| {
-                (hash ^ byte as u64).wrapping_mul(0x100_0000_01b3)
-            });
+        let hash = fnv(self.train.iter().copied());
         format!("{} bytes, {hash:016x}", self.train.len())
     }
 
@@ -55,7 +52,7 @@ impl Source for Text {
     }
 
     fn batch(&self, index: u64, sampling: &Sampling) -> Result<Batch, Error> {
-        let (starts, wrapped) = windows(self.train.len(), index, sampling)?;
+        let (starts, wrapped) = windows(self.train.len(), "bytes", index, sampling)?;
         let mut batch = Batch::new(Vec::new(), Vec::new());
         for &at in &starts {
             let window = &self.train[at..at + sampling.length + 1];
@@ -68,47 +65,10 @@ impl Source for Text {
     }
 }
 
-/// Where each window of batch `index` begins in a text of `tokens`, and whether the slots begin
-/// anew there.
-///
-/// In contiguous order every slot has a lane of its own, an even share of the text, and begins it
-/// anew after its last whole window.
-fn windows(tokens: usize, index: u64, sampling: &Sampling) -> Result<(Vec<usize>, bool), Error> {
-    let Sampling {
-        batch,
-        length,
-        order,
-        ..
-    } = *sampling;
-    let last = tokens.checked_sub(length + 1).ok_or_else(|| {
-        Error::Config(format!(
-            "a text of {tokens} bytes given, expected more than the training length {length}"
-        ))
-    })?;
-    match order {
-        Order::Random => {
-            let mut rng = sampling.rng(index);
-            Ok(((0..batch).map(|_| rng.below(last + 1)).collect(), false))
-        }
-        Order::Contiguous => {
-            let lane = (tokens - 1) / batch;
-            let each = lane / length;
-            if each == 0 {
-                return Err(Error::Config(format!(
-                    "a text of {tokens} bytes given, expected {batch} lanes of more than the \
-                     training length {length} each to read it in order"
-                )));
-            }
-            let window = (index % each as u64) as usize;
-            let starts = (0..batch).map(|slot| slot * lane + window * length);
-            Ok((starts.collect(), window == 0))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Order;
 
     fn text() -> Text {
         Text::cut("bytes", (0..=255).collect(), 0.0)

@@ -11,19 +11,34 @@
 //! So a batch that is computed twice (gradient checkpointing) or in parts (gradient accumulation)
 //! sees the same states each time.
 
+mod bptt;
+mod config;
+mod fitted;
+mod mixed;
+mod noise;
 mod passing;
+mod per_layer;
+mod scheduled;
 pub(crate) mod sequences;
+mod several;
+mod short;
 mod zero;
 
 pub use crate::data::Order;
+pub use bptt::TruncatedBptt;
+pub use config::{Convolution, ForLayers, InitialStateConfig, Share};
+pub use fitted::FittedNoise;
+pub use mixed::Mixed;
+pub use noise::Noise;
 pub use passing::StatePassing;
+pub use per_layer::PerLayer;
+pub use scheduled::{After, WarmUp};
 pub use zero::Zero;
 
 use crate::Error;
 use crate::models::HostStates;
 use crate::rng::Rng;
 use baton_runtime::Tensor;
-use serde::{Deserialize, Serialize};
 
 /// What a policy knows when it is asked for initial states.
 pub struct Moment<'a> {
@@ -50,7 +65,15 @@ pub trait InitialState: Send {
     /// Initial states of a batch, `[layer]`, each `[batch, H, dims...]`; `None` is zero.
     fn draw(&self, moment: Moment<'_>) -> Option<HostStates>;
 
-    /// Whether it wants to see final states.
+    /// Batches whose final states, reached from zero, it wants to see before the first step.
+    fn fit_batches(&self) -> usize {
+        0
+    }
+
+    /// Takes the final states of one such batch.
+    fn fit(&mut self, _finals: &HostStates) {}
+
+    /// Whether it wants to see the final states of every step.
     fn observes(&self) -> bool {
         false
     }
@@ -75,42 +98,13 @@ pub trait InitialState: Send {
     }
 }
 
-/// Which policy, as configured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum InitialStateConfig {
-    /// Every sequence begins at zero: the control.
-    Zero,
-    /// Final states of the previous batch.
-    StatePassing {
-        /// Probability that a sequence begins at zero instead.
-        p_zero: f64,
-        /// Whether the convolution's state is passed too; zero as published.
-        pass_conv: bool,
-    },
-}
-
-impl InitialStateConfig {
-    /// State passing as published: p = 0.1, convolution from zero.
-    pub fn state_passing() -> Self {
-        InitialStateConfig::StatePassing {
-            p_zero: 0.1,
-            pass_conv: false,
-        }
-    }
-
-    /// The policy.
-    pub fn build(&self) -> Result<Box<dyn InitialState>, Error> {
-        Ok(match *self {
-            InitialStateConfig::Zero => Box::new(Zero),
-            InitialStateConfig::StatePassing { p_zero, pass_conv } => {
-                if !(0.0..=1.0).contains(&p_zero) {
-                    return Err(Error::Config(format!(
-                        "p_zero {p_zero} given, expected a probability"
-                    )));
-                }
-                Box::new(StatePassing::new(p_zero, pass_conv))
-            }
-        })
+/// A moment of the tests.
+#[cfg(test)]
+pub(crate) fn moment(step: u64, batch: usize, sizes: &[Vec<Vec<usize>>]) -> Moment<'_> {
+    Moment {
+        step,
+        batch,
+        sizes,
+        rng: Rng::at(1, crate::rng::Purpose::States, step),
     }
 }

@@ -4,7 +4,7 @@
 //! With probability p a sequence begins at zero instead, in all layers at once: a model that only
 //! ever began from states would forget how a text begins.
 
-use super::{InitialState, Moment, sequences};
+use super::{Convolution, InitialState, Moment, sequences};
 use crate::Error;
 use crate::models::{HostState, HostStates};
 use baton_runtime::Tensor;
@@ -14,17 +14,17 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 pub struct StatePassing {
     p_zero: f64,
-    pass_conv: bool,
+    conv: Convolution,
     /// Final states of the previous step's batch.
     carried: Option<HostStates>,
 }
 
 impl StatePassing {
-    /// With the probability of a zero state, and whether the convolution's state is passed too.
-    pub fn new(p_zero: f64, pass_conv: bool) -> Self {
+    /// With the probability of a zero state, and where the convolution begins.
+    pub fn new(p_zero: f64, conv: Convolution) -> Self {
         StatePassing {
             p_zero,
-            pass_conv,
+            conv,
             carried: None,
         }
     }
@@ -37,11 +37,8 @@ impl InitialState for StatePassing {
 
     fn draw(&self, mut moment: Moment<'_>) -> Option<HostStates> {
         let mut states = self.carried.clone()?;
-        for sequence in 0..moment.batch {
-            if moment.rng.uniform() < self.p_zero {
-                sequences::clear(&mut states, sequence);
-            }
-        }
+        let zeroed = sequences::zeroed(moment.batch, self.p_zero, &mut moment.rng);
+        sequences::clear_all(&mut states, &zeroed);
         Some(states)
     }
 
@@ -50,7 +47,7 @@ impl InitialState for StatePassing {
     }
 
     fn observe(&mut self, mut finals: HostStates) {
-        if !self.pass_conv {
+        if self.conv == Convolution::Zero {
             finals.iter_mut().for_each(|layer| layer.conv = None);
         }
         self.carried = Some(finals);
@@ -112,7 +109,7 @@ fn unnamed(carried: Vec<(String, Tensor)>) -> Result<HostStates, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::{Purpose, Rng};
+    use crate::initial_state::moment;
 
     fn states(value: f32) -> HostStates {
         let layer = HostState {
@@ -123,17 +120,12 @@ mod tests {
     }
 
     fn draw(policy: &StatePassing, step: u64) -> Option<HostStates> {
-        policy.draw(Moment {
-            step,
-            batch: 50,
-            sizes: &[],
-            rng: Rng::at(1, Purpose::States, step),
-        })
+        policy.draw(moment(step, 50, &[]))
     }
 
     #[test]
     fn sequences_are_zeroed_in_all_layers_together() {
-        let mut policy = StatePassing::new(0.1, false);
+        let mut policy = StatePassing::new(0.1, Convolution::Zero);
         assert_eq!(draw(&policy, 0), None);
         policy.observe(states(1.0));
         let first = draw(&policy, 1).unwrap();
@@ -154,9 +146,9 @@ mod tests {
 
     #[test]
     fn what_is_carried_is_restored() {
-        let mut policy = StatePassing::new(0.5, true);
+        let mut policy = StatePassing::new(0.5, Convolution::Carried);
         policy.observe(states(3.0));
-        let mut other = StatePassing::new(0.5, true);
+        let mut other = StatePassing::new(0.5, Convolution::Carried);
         other.restore(policy.carried()).unwrap();
         assert_eq!(draw(&other, 5), draw(&policy, 5));
         assert_eq!(other.carried(), policy.carried());

@@ -3,6 +3,7 @@
 //! Whatever number and shape of states a recurrence has, the first dim of each is the sequence.
 
 use crate::models::{HostState, HostStates};
+use crate::rng::Rng;
 use baton_runtime::Tensor;
 use std::ops::Range;
 
@@ -22,6 +23,56 @@ pub(crate) fn clear(states: &mut HostStates, sequence: usize) {
         let each = stride(state);
         state.data[sequence * each..(sequence + 1) * each].fill(0.0);
     }
+}
+
+/// Which sequences begin at zero, each with probability `p_zero`.
+pub(super) fn zeroed(batch: usize, p_zero: f64, rng: &mut Rng) -> Vec<bool> {
+    (0..batch).map(|_| rng.uniform() < p_zero).collect()
+}
+
+/// Zeroes all states of the sequences that are marked.
+pub(super) fn clear_all(states: &mut HostStates, zeroed: &[bool]) {
+    let marked = zeroed.iter().enumerate().filter(|(_, zero)| **zero);
+    marked.for_each(|(sequence, _)| clear(states, sequence));
+}
+
+/// Zero states of `batch` sequences, the convolution's absent.
+pub(super) fn zero(batch: usize, sizes: &[Vec<Vec<usize>>]) -> HostStates {
+    let state = |size: &Vec<usize>| Tensor::full(&[&[batch], &size[..]].concat(), 0.0);
+    let layer = |layer: &Vec<Vec<usize>>| HostState {
+        recurrence: layer.iter().map(state).collect(),
+        conv: None,
+    };
+    sizes.iter().map(layer).collect()
+}
+
+/// For each sequence the states of the batch that `chosen` names; absent is zero.
+pub(super) fn choose(
+    batch: usize,
+    sizes: &[Vec<Vec<usize>>],
+    from: &[Option<HostStates>],
+    chosen: &[usize],
+) -> Option<HostStates> {
+    let given: Vec<&HostStates> = from.iter().flatten().collect();
+    given.first()?;
+    let mut states = zero(batch, sizes);
+    for (layer, state) in states.iter_mut().enumerate() {
+        // A convolution that one of them carries is zero where another is chosen.
+        let like = given.iter().find_map(|given| given[layer].conv.as_ref());
+        state.conv = like.map(|like| Tensor::full(&like.shape, 0.0));
+        for (sequence, &which) in chosen.iter().enumerate() {
+            let Some(from) = &from[which] else { continue };
+            let copy = |to: &mut Tensor, from: &Tensor| {
+                let own = sequence * stride(from)..(sequence + 1) * stride(from);
+                to.data[own.clone()].copy_from_slice(&from.data[own]);
+            };
+            let pairs = state.recurrence.iter_mut().zip(&from[layer].recurrence);
+            pairs.for_each(|(to, from)| copy(to, from));
+            let pairs = state.conv.iter_mut().zip(&from[layer].conv);
+            pairs.for_each(|(to, from)| copy(to, from));
+        }
+    }
+    Some(states)
 }
 
 /// The states of some sequences.

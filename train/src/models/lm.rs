@@ -181,7 +181,7 @@ impl LanguageModel {
     }
 
     /// As [`hidden`](Self::hidden), with `packing` in one row [1, B T, D].
-    fn hidden_packed(
+    pub(crate) fn hidden_packed(
         &self,
         ids: &[u32],
         shape: [usize; 2],

@@ -84,7 +84,7 @@ impl Value {
     }
 
     /// Whether a graph is being recorded around this value.
-    pub(super) fn recorded(&self) -> bool {
+    pub(crate) fn recorded(&self) -> bool {
         matches!(self.0, Repr::Recorded(_))
     }
 

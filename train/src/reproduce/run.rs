@@ -148,6 +148,7 @@ fn train(job: &Job, text: &Text, settings: &Settings, device: &dyn Device) -> Re
     let place = Place {
         folder: folder.clone(),
         checkpoint_every: settings.checkpoint_every,
+        checkpoint_minutes: None,
         title: settings.progress.then(|| "train".to_string()),
     };
     let ended = match &job.from {

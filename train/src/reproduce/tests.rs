@@ -25,7 +25,7 @@ fn plan() -> Plan {
                 "model": {"hidden_size": 8, "num_hidden_layers": 1,
                           "block": {"type": "mamba2", "head_dim": 4, "state_size": 4}},
                 "train_length": 16, "batch_size": 2, "schedule": {"steps": 2, "warmup": 1},
-                "initial_state": {"type": "state_passing", "p_zero": 0.1, "pass_conv": false}}}
+                "initial_state": {"type": "state_passing", "p_zero": 0.1, "conv": "zero"}}}
         ],
         "post_trainings": [
             {"name": "zero", "initial_state": {"type": "zero"}, "steps": [1, 2], "bases": ["micro"],

@@ -16,6 +16,7 @@ use crate::optimizer::{AdamW, AdamWConfig};
 use crate::rng::{Purpose, Rng};
 use crate::schedule::Schedule;
 use baton_runtime::{Device, Tensor};
+use burn::module::Module;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -85,6 +86,8 @@ pub struct RunOptions {
     pub folder: Option<PathBuf>,
     /// Steps between checkpoints; 0 writes one at the end only.
     pub checkpoint_every: u64,
+    /// Minutes after which one is due however many steps were done.
+    pub checkpoint_minutes: Option<f64>,
     /// What the progress bar is called; no bar when absent.
     pub title: Option<String>,
 }
@@ -126,7 +129,7 @@ impl<'a> Trainer<'a> {
                 source.name()
             )));
         }
-        let policy = config.initial_state.build()?;
+        let policy = config.initial_state.build(config.model.num_hidden_layers)?;
         if policy.order() == Order::Contiguous && !source.is_contiguous() {
             return Err(Error::Config(format!(
                 "the initial state `{}` given, which reads sequences in order, expected one that \
@@ -242,6 +245,9 @@ impl<'a> Trainer<'a> {
     pub fn step(&mut self) -> Result<StepReport, Error> {
         let begun = Instant::now();
         let step = self.progress.step;
+        if step == 0 {
+            self.fit()?;
+        }
         let batch = self.source.batch(step, &self.sampling)?;
         batch.check(&self.source.name(), &self.sampling)?;
         let states = self.initial_states(step, &batch);
@@ -278,6 +284,38 @@ impl<'a> Trainer<'a> {
         })
     }
 
+    /// Shows the policy final states before the first step, if it asks for them: from zero, of
+    /// batches that lie far past any run's.
+    fn fit(&mut self) -> Result<(), Error> {
+        const FIRST: u64 = 1 << 40;
+        let model = self.model().valid();
+        for i in 0..self.policy.fit_batches() as u64 {
+            let batch = self.source.batch(FIRST + i, &self.sampling)?;
+            let size = self.config.batch_size;
+            let parts = (0..self.config.parts).map(|part| {
+                let rows = batch.rows(part * size..(part + 1) * size, self.config.train_length);
+                let (shape, packing) = self.packing(&rows)?;
+                let (_, after) =
+                    model.hidden_packed(&rows.inputs, shape, None, packing.as_ref())?;
+                Ok(after.iter().map(LayerState::to_host).collect())
+            });
+            let parts = parts.collect::<Result<Vec<HostStates>, Error>>()?;
+            self.policy.fit(&sequences::join(parts));
+        }
+        Ok(())
+    }
+
+    /// The shape of a part, and the documents inside of its rows. Rows that begin with a document
+    /// need no packing: their state is zero.
+    fn packing(&self, batch: &Batch) -> Result<([usize; 2], Option<Packing>), Error> {
+        let length = self.config.train_length;
+        let shape = [self.config.batch_size, length];
+        let inside = |starts: &&Vec<usize>| starts.iter().any(|at| !at.is_multiple_of(length));
+        let packing = batch.starts.as_ref().filter(inside);
+        let packing = packing.map(|starts| Packing::new(shape, starts));
+        Ok((shape, packing.transpose()?))
+    }
+
     /// What the policy draws, with zero where a document begins at a row's first token.
     fn initial_states(&self, step: u64, batch: &Batch) -> Option<HostStates> {
         let mut states = self.policy.draw(Moment {
@@ -301,14 +339,7 @@ impl<'a> Trainer<'a> {
         total: f64,
         states: Option<HostStates>,
     ) -> Result<(f32, Vec<Parameter>, Option<HostStates>), Error> {
-        let length = self.config.train_length;
-        let shape = [self.config.batch_size, length];
-        // Rows that begin with a document already have a zero state.
-        let inside = |starts: &&Vec<usize>| starts.iter().any(|at| !at.is_multiple_of(length));
-        let packing = batch.starts.as_ref().filter(inside);
-        let packing = packing
-            .map(|starts| Packing::new(shape, starts))
-            .transpose()?;
+        let (shape, packing) = self.packing(&batch)?;
         let states = states.map(|s| s.into_iter().map(LayerState::from_host).collect());
         let pass = Pass {
             ids: &batch.inputs,
@@ -342,6 +373,7 @@ impl<'a> Trainer<'a> {
         };
         let bar = bar(options.title.as_deref(), steps, self.progress.step);
         let begun = (Instant::now(), self.progress.tokens);
+        let mut saved = Instant::now();
         let mut last = None;
         while self.progress.step < steps {
             let report = self.step()?;
@@ -359,12 +391,17 @@ impl<'a> Trainer<'a> {
                     report.loss, report.step
                 )));
             }
-            let due = match options.checkpoint_every {
-                0 => self.progress.step == steps,
-                every => self.progress.step.is_multiple_of(every) || self.progress.step == steps,
-            };
-            if let Some(folder) = options.folder.as_ref().filter(|_| due) {
+            let step = self.progress.step;
+            let every = options.checkpoint_every;
+            let by_step = step == steps || every > 0 && step.is_multiple_of(every);
+            let minutes = saved.elapsed().as_secs_f64() / 60.0;
+            let by_time = options.checkpoint_minutes.is_some_and(|due| minutes >= due);
+            if let Some(folder) = options.folder.as_ref().filter(|_| by_step || by_time) {
+                if let Some(metrics) = &metrics {
+                    metrics.sync()?;
+                }
                 self.checkpoint()?.write(&folder.join(CHECKPOINT))?;
+                saved = Instant::now();
             }
         }
         bar.finish();

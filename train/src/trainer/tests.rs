@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::data::Text;
+use crate::initial_state::Convolution;
 use crate::models::{BlockConfig, LinearAttentionConfig, Mamba2Config};
 use crate::sequential::Sequential;
 use baton_runtime::device::interpreter::Interpreter;
@@ -79,6 +80,7 @@ fn a_resumed_run_has_the_same_bits() {
     let kept = RunOptions {
         folder: Some(folder.clone()),
         checkpoint_every: 3,
+        checkpoint_minutes: None,
         title: None,
     };
     let mut resumed = Vec::new();
@@ -124,7 +126,7 @@ fn passed_states_are_the_final_states_of_the_same_slot_one_step_before() {
     let text = text();
     let mut config = config(InitialStateConfig::StatePassing {
         p_zero: 0.0,
-        pass_conv: true,
+        conv: Convolution::Carried,
     });
     config.schedule.peak = 0.0;
     let mut run = Trainer::new(config.clone(), &Sequential, &text).unwrap();
@@ -156,7 +158,7 @@ fn accumulated_parts_are_one_batch() {
     let run = |parts, batch_size| {
         let mut config = config(InitialStateConfig::StatePassing {
             p_zero: 0.3,
-            pass_conv: true,
+            conv: Convolution::Carried,
         });
         (config.parts, config.batch_size) = (parts, batch_size);
         let mut run = Trainer::new(config, &Sequential, &text).unwrap();
@@ -173,6 +175,113 @@ fn accumulated_parts_are_one_batch() {
         let far = far.fold(0.0, f32::max);
         assert!(far < 1e-4, "{name} differs by {far}");
     }
+}
+
+/// One line for each kind of policy.
+const POLICIES: [&str; 7] = [
+    "noise:std=0.1",
+    "fitted_noise:fit=2",
+    "state_passing:conv=carried",
+    "truncated_bptt:conv=carried",
+    "0.5*state_passing + 0.3*fitted_noise + 0.2*zero",
+    "fitted_noise:warmup=4,layers=1",
+    "state_passing:after=2",
+];
+
+fn losses(run: &mut Trainer<'_>, steps: usize) -> Vec<u32> {
+    (0..steps)
+        .map(|_| run.step().unwrap().loss.to_bits())
+        .collect()
+}
+
+#[test]
+fn every_policy_resumes_and_recomputes_with_the_same_bits() {
+    let text = text();
+    let folder = folder("policies");
+    let path = folder.join(CHECKPOINT);
+    let zero = Trainer::new(config(InitialStateConfig::Zero), &Sequential, &text);
+    let zero = losses(&mut zero.unwrap(), 5);
+    for line in POLICIES {
+        let mut config = config(line.parse().unwrap());
+        let mut whole = Trainer::new(config.clone(), &Sequential, &text).unwrap();
+        let bits = losses(&mut whole, 5);
+        assert_ne!(bits, zero, "{line} changes nothing");
+
+        let mut first = Trainer::new(config.clone(), &Sequential, &text).unwrap();
+        assert_eq!(losses(&mut first, 2), bits[..2], "{line}");
+        first.checkpoint().unwrap().write(&path).unwrap();
+        let mut second = Trainer::resume(config.clone(), &Sequential, &text, &path).unwrap();
+        assert_eq!(losses(&mut second, 3), bits[2..], "{line}");
+        assert_eq!(second.weights(), whole.weights(), "{line}");
+        assert_eq!(second.policy.carried(), whole.policy.carried(), "{line}");
+
+        config.recompute = true;
+        let mut again = Trainer::new(config, &Sequential, &text).unwrap();
+        assert_eq!(losses(&mut again, 5), bits, "{line}");
+        assert_eq!(again.policy.carried(), whole.policy.carried(), "{line}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_policy_that_always_zeroes_is_the_control() {
+    let text = text();
+    let run = |line: &str| {
+        let config = config(line.parse().unwrap());
+        losses(&mut Trainer::new(config, &Sequential, &text).unwrap(), 4)
+    };
+    let zero = run("zero");
+    for line in [
+        "noise:std=1,p_zero=1",
+        "fitted_noise:p_zero=1",
+        "state_passing:p_zero=1,conv=carried",
+        "0*state_passing + 1*zero",
+        "state_passing:after=99",
+    ] {
+        assert_eq!(run(line), zero, "{line}");
+    }
+}
+
+/// With the weights held still, the losses of the segments are those of one long run, cut.
+#[test]
+fn truncated_bptt_is_the_long_run_with_the_gradient_stopped() {
+    let text = text();
+    let read = |line: &str| {
+        let mut config = config(line.parse().unwrap());
+        (config.parts, config.batch_size, config.schedule.peak) = (2, 1, 0.0);
+        let mut run = Trainer::new(config, &Sequential, &text).unwrap();
+        let losses: Vec<f32> = (0..4).map(|_| run.step().unwrap().loss).collect();
+        (losses, run)
+    };
+    let (carried, run) = read("truncated_bptt:conv=carried");
+    let (long, length) = (4 * 12, 12);
+    let sampling = Sampling {
+        length: long,
+        ..run.sampling
+    };
+    let batch = text.batch(0, &sampling).unwrap();
+    let (logits, _) = run.model().forward(&batch.inputs, [2, long], None).unwrap();
+    let each = crate::op::token_losses(logits, &batch.targets).unwrap();
+    for (segment, loss) in carried.iter().enumerate() {
+        let rows = each
+            .chunks(long)
+            .flat_map(|row| &row[segment * length..][..length]);
+        let mean = rows.sum::<f32>() / (2 * length) as f32;
+        assert!((loss - mean).abs() < 1e-5, "{segment}: {loss} {mean}");
+    }
+    let (published, _) = read("truncated_bptt");
+    assert_eq!(published[0], carried[0]);
+    assert!((published[1] - carried[1]).abs() > 1e-5);
+
+    // What goes in is a constant, so no gradient leaves the segment.
+    let states = run.policy.draw(Moment {
+        step: 1,
+        batch: 2,
+        sizes: &run.sizes,
+        rng: Rng::at(1, Purpose::States, 1),
+    });
+    let states = states.unwrap().into_iter().map(LayerState::from_host);
+    assert!(states.flat_map(|s| s.recurrence).all(|s| !s.recorded()));
 }
 
 #[test]

@@ -1,0 +1,91 @@
+//! `baton tokenize`: texts to shards of tokens that training maps into memory.
+
+use crate::Context;
+use crate::failure::Failure;
+use crate::train::HELD_OUT;
+use baton_train::checkpoint::write_whole;
+use baton_train::data::shards::{self, Part, SHARD_TOKENS};
+use baton_train::data::{Corpus, documents};
+use baton_train::tokenizer::{self, Tokenizer};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Write texts as shards of tokens, once, for many runs
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  baton tokenize --text books/ --output tokens/ \
+    --tokenizer mamba2-130m/tokenizer.json --separator 0\n\n\
+    A file is a document, a folder is all files below it. `baton train --data tokens/` reads the\n\
+    train-*.safetensors of the folder by memory map; the held-out part stands beside them."
+)]
+pub struct Tokenize {
+    /// A text, or a folder of them
+    #[arg(long)]
+    text: PathBuf,
+    /// Where the shards are written; a folder that has some is refused
+    #[arg(long)]
+    output: PathBuf,
+    /// A tokenizer.json; a token is a byte without one
+    #[arg(long)]
+    tokenizer: Option<PathBuf>,
+    /// A token to put after every document
+    #[arg(long)]
+    separator: Option<u32>,
+    /// The share at the end that is held out
+    #[arg(long, default_value_t = HELD_OUT)]
+    held_out: f64,
+    /// The most tokens of a file
+    #[arg(long, default_value_t = SHARD_TOKENS)]
+    shard_tokens: usize,
+}
+
+impl Tokenize {
+    pub fn run(self, context: &Context) -> Result<(), Failure> {
+        if !(0.0..1.0).contains(&self.held_out) {
+            return Err(Failure::new(format!(
+                "--held-out {} given, expected at least 0 and less than 1",
+                self.held_out
+            )));
+        }
+        if self.shard_tokens == 0 {
+            return Err(Failure::new("--shard-tokens 0 given, expected at least 1"));
+        }
+        let (tokenizer, called) = match &self.tokenizer {
+            Some(path) => (Tokenizer::read(path)?, path.display().to_string()),
+            None => (Tokenizer::Bytes, "bytes".to_string()),
+        };
+        let name = self.text.file_name().unwrap_or_default().to_string_lossy();
+        let found = documents(&self.text)?;
+        let corpus = Corpus::new(&name, &found, &tokenizer, self.separator)?;
+        let (train, held_out) = corpus.split(self.held_out);
+        if let Some(path) = tokenizer.path() {
+            let text = std::fs::read(path);
+            let text = text.map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
+            write_whole(&self.output.join(tokenizer::FILE), &text)?;
+        }
+        let mut files = 0;
+        // The training part last: it is what says that the folder is done.
+        for (corpus, part) in [(&held_out, Part::HeldOut), (&train, Part::Train)] {
+            if !corpus.tokens.is_empty() {
+                files += shards::write(corpus, &called, &self.output, part, self.shard_tokens)?;
+            }
+        }
+        let (tokens, held) = (train.tokens.len(), held_out.tokens.len());
+        context.output.result(
+            || {
+                json!({
+                    "documents": found.len(), "tokens": tokens, "held_out": held,
+                    "vocab_size": tokenizer.vocab_size(), "files": files,
+                })
+            },
+            || {
+                format!(
+                    "{} documents: {tokens} tokens to train on, {held} held out, {files} files\n{}\n",
+                    found.len(),
+                    self.output.display()
+                )
+            },
+        );
+        Ok(())
+    }
+}

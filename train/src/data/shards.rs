@@ -1,0 +1,317 @@
+//! Tokenised text on the disk, read by memory map.
+//!
+//! A folder holds `train-00000.safetensors`, .. and `held-out-00000.safetensors`, ..; the tokens of
+//! a part are those of its files in order. Each file has `tokens` (U16 where the vocabulary allows,
+//! else U32), `documents` (U64, places in this file where one begins), and under `baton` in its
+//! metadata the vocabulary's size, the tokenizer's name and hashes. Nothing is read but what a
+//! batch asks for; the fingerprint is the hash that was stored.
+
+use super::corpus::{Corpus, Tokens, hash};
+use super::fnv;
+use crate::Error;
+use crate::checkpoint::write_whole;
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// The one metadata entry.
+const ENTRY: &str = "baton";
+/// Tokens of a file when nothing else is asked for: 128 MiB at two bytes each.
+pub const SHARD_TOKENS: usize = 1 << 26;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Header {
+    name: String,
+    tokenizer: String,
+    vocab_size: usize,
+    hash: String,
+}
+
+/// One mapped file.
+#[derive(Debug)]
+pub struct Shard {
+    map: Mmap,
+    /// The bytes of the tokens.
+    tokens: Range<usize>,
+    /// Bytes of a token, 2 or 4.
+    width: usize,
+}
+
+impl Shard {
+    /// Tokens in it.
+    pub fn len(&self) -> usize {
+        self.tokens.len() / self.width
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends the tokens of a range.
+    pub(super) fn read(&self, range: Range<usize>, to: &mut Vec<u32>) {
+        let from = self.tokens.start;
+        let bytes = &self.map[from + range.start * self.width..from + range.end * self.width];
+        match self.width {
+            2 => to.extend(
+                bytes
+                    .chunks_exact(2)
+                    .map(|b| u16::from_le_bytes([b[0], b[1]]) as u32),
+            ),
+            _ => to.extend(
+                (bytes.chunks_exact(4)).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            ),
+        }
+    }
+}
+
+/// The parts of a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// To train on.
+    Train,
+    /// To evaluate on.
+    HeldOut,
+}
+
+impl Part {
+    fn path(self, folder: &Path, number: usize) -> PathBuf {
+        let part = match self {
+            Part::Train => "train",
+            Part::HeldOut => "held-out",
+        };
+        folder.join(format!("{part}-{number:05}.safetensors"))
+    }
+}
+
+/// Writes a part of `corpus` in files of up to `shard_tokens`; refuses a folder that has one.
+pub fn write(
+    corpus: &Corpus,
+    tokenizer: &str,
+    folder: &Path,
+    part: Part,
+    shard_tokens: usize,
+) -> Result<usize, Error> {
+    if part.path(folder, 0).exists() {
+        return Err(Error::file(
+            &part.path(folder, 0),
+            "is there already, expected a folder without shards",
+        ));
+    }
+    let all = corpus.tokens.len();
+    let count = all.div_ceil(shard_tokens.max(1)).max(1);
+    // The first file last: its name is what says that the part is there.
+    for number in (0..count).rev() {
+        let range = number * shard_tokens..all.min((number + 1) * shard_tokens);
+        write_one(corpus, tokenizer, range, &part.path(folder, number))?;
+    }
+    Ok(count)
+}
+
+fn write_one(
+    corpus: &Corpus,
+    tokenizer: &str,
+    range: Range<usize>,
+    path: &Path,
+) -> Result<(), Error> {
+    let fail = |e: &dyn ToString| Error::file(path, e.to_string());
+    let starts = corpus
+        .documents
+        .iter()
+        .filter(|start| range.contains(start));
+    let starts: Vec<usize> = starts.map(|start| start - range.start).collect();
+    let tokens = corpus.tokens.read(range);
+    let header = Header {
+        name: corpus.name.clone(),
+        tokenizer: tokenizer.to_string(),
+        vocab_size: corpus.vocab_size,
+        hash: format!("{:016x}", hash(&tokens, &starts)),
+    };
+    let small = corpus.vocab_size <= 1 << 16;
+    let (dtype, bytes) = match small {
+        true => (
+            Dtype::U16,
+            tokens
+                .iter()
+                .flat_map(|&t| (t as u16).to_le_bytes())
+                .collect::<Vec<_>>(),
+        ),
+        false => (
+            Dtype::U32,
+            tokens.iter().flat_map(|&t| t.to_le_bytes()).collect(),
+        ),
+    };
+    let places: Vec<u8> = (starts.iter().flat_map(|&at| (at as u64).to_le_bytes())).collect();
+    let views = [
+        ("tokens", TensorView::new(dtype, vec![tokens.len()], &bytes)),
+        (
+            "documents",
+            TensorView::new(Dtype::U64, vec![starts.len()], &places),
+        ),
+    ];
+    let views = views
+        .into_iter()
+        .map(|(name, view)| Ok((name, view.map_err(|e| fail(&e))?)));
+    let views = views.collect::<Result<Vec<_>, Error>>()?;
+    let header = serde_json::to_string(&header).map_err(|e| fail(&e))?;
+    let metadata = HashMap::from([(ENTRY.to_string(), header)]);
+    let file = safetensors::serialize(views, Some(metadata)).map_err(|e| fail(&e))?;
+    write_whole(path, &file)
+}
+
+/// Maps a part of a folder that [`write`] wrote.
+pub fn open(folder: &Path, part: Part) -> Result<Corpus, Error> {
+    let mut found: Option<Corpus> = None;
+    let mut first: Option<Header> = None;
+    let mut hashes = String::new();
+    for number in 0.. {
+        let path = part.path(folder, number);
+        if !path.exists() {
+            break;
+        }
+        let (shard, header, documents) = open_one(&path)?;
+        let before = first.get_or_insert_with(|| header.clone());
+        if (&before.tokenizer, before.vocab_size) != (&header.tokenizer, header.vocab_size) {
+            return Err(Error::file(
+                &path,
+                format!(
+                    "tokens of {} ({}) given, expected those of {} ({}) as in the first file",
+                    header.tokenizer, header.vocab_size, before.tokenizer, before.vocab_size
+                ),
+            ));
+        }
+        hashes.push_str(&header.hash);
+        let corpus = found.get_or_insert_with(|| Corpus {
+            name: header.name.clone(),
+            tokens: Tokens::Mapped(Vec::new()),
+            documents: Vec::new(),
+            vocab_size: header.vocab_size,
+            hash: 0,
+            reset: false,
+        });
+        let base = corpus.tokens.len();
+        corpus
+            .documents
+            .extend(documents.iter().map(|at| at + base));
+        if let Tokens::Mapped(shards) = &mut corpus.tokens {
+            shards.push(shard);
+        }
+    }
+    let mut corpus = found.ok_or_else(|| {
+        Error::file(
+            &part.path(folder, 0),
+            "no such file, expected a tokenised text",
+        )
+    })?;
+    corpus.hash = fnv(hashes.bytes());
+    Ok(corpus)
+}
+
+fn open_one(path: &Path) -> Result<(Shard, Header, Vec<usize>), Error> {
+    let damaged =
+        |e: &dyn ToString| Error::file(path, format!("no tokenised text: {}", e.to_string()));
+    let file = File::open(path).map_err(|e| Error::file(path, e))?;
+    // Sound as long as nobody writes into the file while it is mapped; ours are never written
+    // again once they have their name.
+    let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::file(path, e))?;
+    let (_, metadata) = SafeTensors::read_metadata(&map).map_err(|e| damaged(&e))?;
+    let header = metadata.metadata().as_ref().and_then(|m| m.get(ENTRY));
+    let header = header.ok_or_else(|| damaged(&format!("no `{ENTRY}` in its metadata")))?;
+    let header: Header = serde_json::from_str(header).map_err(|e| damaged(&e))?;
+    let tensors = SafeTensors::deserialize(&map).map_err(|e| damaged(&e))?;
+    let tokens = tensors.tensor("tokens").map_err(|e| damaged(&e))?;
+    let width = match tokens.dtype() {
+        Dtype::U16 => 2,
+        Dtype::U32 => 4,
+        other => {
+            return Err(damaged(&format!(
+                "tokens of {other:?}, expected U16 or U32"
+            )));
+        }
+    };
+    let from = tokens.data().as_ptr() as usize - map.as_ptr() as usize;
+    let range = from..from + tokens.data().len();
+    let count = range.len() / width;
+    let documents = tensors.tensor("documents").map_err(|e| damaged(&e))?;
+    let places = documents.data().chunks_exact(8);
+    let places = places.map(|b| u64::from_le_bytes(b.try_into().expect("eight bytes")) as usize);
+    let documents: Vec<usize> = places.collect();
+    if !documents.is_sorted_by(|a, b| a < b) || documents.last().is_some_and(|&at| at >= count) {
+        return Err(damaged(&format!(
+            "documents do not begin at rising places below {count}"
+        )));
+    }
+    let shard = Shard {
+        tokens: range,
+        width,
+        map,
+    };
+    Ok((shard, header, documents))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Document, Order, Sampling, Source};
+    use crate::tokenizer::Tokenizer;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("baton-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        folder
+    }
+
+    #[test]
+    fn shards_are_the_stream_they_were_cut_from() {
+        let folder = folder("shards");
+        let document = |n: usize| Document {
+            path: "it".into(),
+            bytes: (0..n).map(|i| (i * 7 + n) as u8).collect(),
+        };
+        let documents = [30, 1, 55, 200, 17].map(document);
+        let mut corpus = Corpus::new("it", &documents, &Tokenizer::Bytes, None).unwrap();
+        for wide in [false, true] {
+            let folder = folder.join(wide.to_string());
+            if wide {
+                corpus.vocab_size = 70_000;
+            }
+            assert_eq!(
+                write(&corpus, "bytes", &folder, Part::Train, 64).unwrap(),
+                5
+            );
+            let mut mapped = open(&folder, Part::Train).unwrap();
+            assert_eq!(mapped.vocab_size, corpus.vocab_size);
+            assert_eq!(mapped.documents, corpus.documents);
+            let all = corpus.tokens.read(0..303);
+            assert_eq!(mapped.tokens.len(), 303);
+            for range in [0..303, 0..64, 63..65, 60..200, 302..303, 5..5] {
+                assert_eq!(mapped.tokens.read(range.clone()), all[range]);
+            }
+            let sampling = Sampling {
+                seed: 3,
+                batch: 4,
+                length: 16,
+                order: Order::Random,
+            };
+            (corpus.reset, mapped.reset) = (true, true);
+            let read = |corpus: &Corpus| corpus.batch(5, &sampling).unwrap();
+            assert_eq!(read(&mapped), read(&corpus));
+            let error = write(&corpus, "bytes", &folder, Part::Train, 64).unwrap_err();
+            assert!(error.to_string().contains("is there already"), "{error}");
+            assert!(open(&folder, Part::HeldOut).is_err());
+            let path = Part::Train.path(&folder, 2);
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+            let error = open(&folder, Part::Train).unwrap_err().to_string();
+            assert!(
+                error.contains("train-00002.safetensors: no tokenised text"),
+                "{error}"
+            );
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
