@@ -8,7 +8,7 @@
 //! The first novel of the package, *Emma*, is held out whole: training never sees it.
 
 use crate::Error;
-use crate::data::Text;
+use crate::data::{Text, documents};
 use flate2::bufread::ZlibDecoder;
 use std::fs;
 use std::io::Read;
@@ -42,12 +42,13 @@ pub fn austen(folder: &Path) -> Result<Text, Error> {
     })
 }
 
-/// A text of one's own; its last 15 % are held out.
+/// A text of one's own, a file or all files of a folder; its last 15 % are held out.
 pub fn file(path: &Path) -> Result<Text, Error> {
-    let bytes = fs::read(path).map_err(|e| Error::file(path, e))?;
     let name = path
         .file_name()
         .map(|name| name.to_string_lossy().into_owned());
+    let texts = documents(path)?.into_iter().map(|document| document.bytes);
+    let bytes = texts.collect::<Vec<_>>().concat();
     Ok(Text::cut(&name.unwrap_or_default(), bytes, 0.15))
 }
 

@@ -87,15 +87,18 @@ fn losses(run: &str) -> Vec<(u64, String)> {
     whole.map(line).collect()
 }
 
+/// Bytes by name.
+type Contents = Vec<(String, Vec<u8>)>;
+
 /// The step of the checkpoint, which is whole whenever it is there; its tensors.
-fn checkpoint(run: &str) -> Option<(u64, Vec<(String, Vec<u8>)>)> {
+fn checkpoint(run: &str) -> Option<(u64, Contents)> {
     let bytes = fs::read(Path::new(run).join("checkpoint.safetensors")).ok()?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a whole checkpoint");
     let header = &metadata.metadata().as_ref().expect("metadata")["baton"];
     let header: Value = serde_json::from_str(header).expect("JSON");
     let file = SafeTensors::deserialize(&bytes).expect("a whole checkpoint");
     let tensors = file.tensors().into_iter();
-    let mut tensors: Vec<(String, Vec<u8>)> = tensors
+    let mut tensors: Contents = tensors
         .map(|(name, view)| (name, view.data().to_vec()))
         .collect();
     tensors.sort();
@@ -319,4 +322,51 @@ fn initial_states_are_said_in_short_or_as_json() {
         "{}",
         refused.stderr
     );
+}
+
+#[test]
+fn a_published_checkpoint_is_trained_further() {
+    let folder = Folder::new("train_published");
+    let from = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../train/tests/golden/mamba2_hf"
+    );
+    let run = folder.path("run");
+    let given = [
+        "post-train",
+        "--from",
+        from,
+        "--folder",
+        &run,
+        "--task",
+        "recall:vocabulary=96,pairs=2",
+        "--steps",
+        "3",
+        "--length",
+        "16",
+        "--batch",
+        "2",
+        "--quiet",
+        "--initial-state",
+        "fitted_noise:fit=1",
+    ];
+    let refused = baton(&given);
+    assert_eq!(refused.code, 2);
+    assert!(
+        refused
+            .stderr
+            .contains("expected the peak learning rate too"),
+        "{}",
+        refused.stderr
+    );
+    let kept = baton(&[&given[..], &["--rate", "1e-3"]].concat());
+    assert_eq!(kept.code, 0, "{}", kept.stderr);
+    let again = folder.path("again");
+    let mut given = given.to_vec();
+    given[4] = &again;
+    let other = baton(&[&given[..], &["--rate", "1e-3", "--recompute"]].concat());
+    assert_eq!(other.code, 0, "{}", other.stderr);
+    let all = losses(&run);
+    assert_eq!((all.len(), &all), (3, &losses(&again)));
+    assert_eq!(checkpoint(&run), checkpoint(&again));
 }

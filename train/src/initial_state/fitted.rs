@@ -12,6 +12,10 @@ use super::{InitialState, Moment, sequences};
 use crate::Error;
 use crate::models::HostStates;
 use baton_runtime::Tensor;
+use std::collections::BTreeMap;
+
+/// The means of the elements and of their squares, for each head of a state.
+type Heads = Vec<[f64; 2]>;
 
 /// The fitted-noise policy.
 #[derive(Clone, Debug)]
@@ -21,8 +25,8 @@ pub struct FittedNoise {
     p_zero: f64,
     /// Batches recorded.
     seen: u64,
-    /// Means of elements and of their squares, `[layer][state][head]`.
-    moments: Vec<Vec<Vec<[f64; 2]>>>,
+    /// `[layer][state]`.
+    moments: Vec<Vec<Heads>>,
 }
 
 impl FittedNoise {
@@ -47,7 +51,7 @@ impl FittedNoise {
     }
 
     fn record(&mut self, finals: &HostStates) {
-        let batch: Vec<Vec<Vec<[f64; 2]>>> = finals
+        let batch: Vec<Vec<Heads>> = finals
             .iter()
             .map(|layer| layer.recurrence.iter().map(heads).collect())
             .collect();
@@ -65,7 +69,7 @@ impl FittedNoise {
 }
 
 /// The two moments of each head of a state [B, H, dims...].
-fn heads(state: &Tensor) -> Vec<[f64; 2]> {
+fn heads(state: &Tensor) -> Heads {
     let heads = state.shape.get(1).copied().unwrap_or(1);
     let each = state.shape.iter().skip(2).product::<usize>().max(1);
     let mut sums = vec![[0.0; 2]; heads];
@@ -128,7 +132,7 @@ impl InitialState for FittedNoise {
     }
 
     fn restore(&mut self, carried: Vec<(String, Tensor)>) -> Result<(), Error> {
-        let mut found: Vec<((usize, usize), Vec<[f64; 2]>)> = Vec::new();
+        let mut found: BTreeMap<(usize, usize), Heads> = BTreeMap::new();
         for (name, tensor) in carried {
             let wrong = || {
                 Error::Config(format!(
@@ -147,9 +151,8 @@ impl InitialState for FittedNoise {
             );
             let pairs = bits.chunks_exact(2);
             let pairs = pairs.map(|pair| [f64::from_bits(pair[0]), f64::from_bits(pair[1])]);
-            found.push((place, pairs.collect()));
+            found.insert(place, pairs.collect());
         }
-        found.sort_by_key(|(place, _)| *place);
         self.moments = Vec::new();
         for ((layer, _), heads) in found {
             self.moments

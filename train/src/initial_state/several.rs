@@ -25,13 +25,12 @@ impl Several {
 
     /// What every part draws.
     pub fn draw(&self, moment: &mut Moment<'_>) -> Vec<Option<HostStates>> {
-        let draw = |part: &Box<dyn InitialState>| {
-            part.draw(Moment {
-                rng: moment.rng.fork(),
-                ..*moment
-            })
-        };
-        self.0.iter().map(draw).collect()
+        let mut drawn = Vec::with_capacity(self.0.len());
+        for part in &self.0 {
+            let rng = moment.rng.fork();
+            drawn.push(part.draw(Moment { rng, ..*moment }));
+        }
+        drawn
     }
 
     pub fn fit_batches(&self) -> usize {

@@ -177,6 +177,29 @@ fn accumulated_parts_are_one_batch() {
     }
 }
 
+#[test]
+fn a_checkpoint_is_due_by_time() {
+    let text = text();
+    let folder = folder("minutes");
+    let mut config = config(InitialStateConfig::Zero);
+    config.schedule.steps = 4;
+    let mut run = Trainer::new(config, &Sequential, &text).unwrap();
+    let options = RunOptions {
+        folder: Some(folder.clone()),
+        checkpoint_every: 0,
+        checkpoint_minutes: Some(0.0),
+        title: None,
+    };
+    let mut steps = Vec::new();
+    run.run(&options, &mut |_| {
+        let written = Checkpoint::read(&folder.join(CHECKPOINT));
+        steps.push(written.map_or(0, |checkpoint| checkpoint.progress.step));
+    })
+    .unwrap();
+    assert_eq!(steps, [0, 1, 2, 3]);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 /// One line for each kind of policy.
 const POLICIES: [&str; 7] = [
     "noise:std=0.1",
