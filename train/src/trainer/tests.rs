@@ -94,6 +94,24 @@ fn a_resumed_run_has_the_same_bits() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// A checkpoint keeps every number as it was: one that is read a bit beside itself would make a
+/// run's own configuration another one.
+#[test]
+fn numbers_in_a_checkpoint_are_read_as_they_were_written() {
+    let folder = folder("numbers");
+    let path = folder.join(CHECKPOINT);
+    let text = text();
+    let run = Trainer::new(config(InitialStateConfig::Zero), &Sequential, &text).unwrap();
+    let mut rng = Rng::at(1, Purpose::Windows, 0);
+    for _ in 0..100 {
+        let mut checkpoint = run.checkpoint().unwrap();
+        checkpoint.progress.seconds = (0..9).map(|_| rng.uniform()).sum();
+        checkpoint.write(&path).unwrap();
+        assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint);
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn another_configuration_and_a_damaged_file_are_refused() {
     let text = text();
