@@ -14,7 +14,9 @@ if ! present && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     } >&2 || true
 fi
 if present; then
-    echo "--features baton/mlir,baton-tests/mlir"
+    make --no-print-directory cuda-tools >&2 ||
+        echo "NVIDIA's assembler could not be installed: the tests of machine code are left out." >&2
+    echo "--features baton/cuda,baton-tests/cuda"
 else
     echo "LLVM and MLIR 22 are not in $prefix: the GPU kernels' tests are left out." >&2
     echo "To run them: apt-get install $packages" >&2

@@ -1,6 +1,10 @@
 //! Devices by their names on the command line.
 
 use baton_runtime::device::cpu::Cpu;
+#[cfg(feature = "cuda")]
+use baton_runtime::device::cuda::Cuda;
+#[cfg(feature = "mlir")]
+use baton_runtime::device::gpu::{Emulator, Schedule, Storage};
 use baton_runtime::device::interpreter::Interpreter;
 use baton_runtime::{Device, Error};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -15,6 +19,9 @@ pub enum Name {
     /// The GPU kernels, interpreted: slow, every access checked
     #[cfg(feature = "mlir")]
     Emulator,
+    /// An NVIDIA GPU, by its driver
+    #[cfg(feature = "cuda")]
+    Cuda,
 }
 
 impl Name {
@@ -25,6 +32,8 @@ impl Name {
             Name::Interpreter => "interpreter",
             #[cfg(feature = "mlir")]
             Name::Emulator => "emulator",
+            #[cfg(feature = "cuda")]
+            Name::Cuda => "cuda",
         }
     }
 }
@@ -35,10 +44,19 @@ pub fn device(name: Name, threads: Option<usize>) -> Result<Box<dyn Device>, Err
         Name::Cpu => Box::new(Cpu::new(threads)?),
         Name::Interpreter => Box::new(Interpreter),
         #[cfg(feature = "mlir")]
-        Name::Emulator => {
-            use baton_runtime::device::gpu::{Emulator, Schedule, Storage};
-            Box::new(Emulator::new(Schedule::sm_80(Storage::F32)))
-        }
+        gpu => of_schedule(gpu, Schedule::sm_80(Storage::F32))?
+            .expect("the devices that need no schedule are above"),
+    })
+}
+
+/// The device of this name with kernels made by `schedule`; none of those that need no schedule.
+#[cfg(feature = "mlir")]
+pub fn of_schedule(name: Name, schedule: Schedule) -> Result<Option<Box<dyn Device>>, Error> {
+    Ok(match name {
+        Name::Cpu | Name::Interpreter => None,
+        Name::Emulator => Some(Box::new(Emulator::new(schedule))),
+        #[cfg(feature = "cuda")]
+        Name::Cuda => Some(Box::new(Cuda::new(0, schedule)?)),
     })
 }
 

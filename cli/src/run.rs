@@ -82,23 +82,18 @@ impl Run {
 
     #[cfg(feature = "mlir")]
     fn device(&self) -> Result<Box<dyn Device>, Error> {
-        match (self.dtype, self.device) {
-            (Some(dtype), Name::Emulator) => {
-                let schedule = dtype
-                    .schedule("sm_80")
-                    .map_err(|_| Error::Argument(format!("no schedule for {}", dtype.name())))?;
-                Ok(Box::new(baton_runtime::device::gpu::Emulator::new(
-                    schedule,
-                )))
-            }
-            (Some(dtype), device) if dtype != crate::gpu::Dtype::F32 => {
-                Err(Error::Argument(format!(
-                    "--dtype {} given with --device {}, expected f32",
-                    dtype.name(),
-                    device.text()
-                )))
-            }
-            _ => device::device(self.device, self.threads),
+        let dtype = self.dtype.unwrap_or_default();
+        let schedule = dtype
+            .schedule("sm_80")
+            .map_err(|_| Error::Argument(format!("no schedule for {}", dtype.name())))?;
+        match device::of_schedule(self.device, schedule)? {
+            Some(device) => Ok(device),
+            None if dtype != crate::gpu::Dtype::F32 => Err(Error::Argument(format!(
+                "--dtype {} given with --device {}, expected f32",
+                dtype.name(),
+                self.device.text()
+            ))),
+            None => device::device(self.device, self.threads),
         }
     }
 

@@ -9,6 +9,7 @@ use baton_runtime::device::gpu::{Emulator, Products, Schedule, Storage};
 use baton_runtime::{Call, Device, Forward, Gradients, Options, Tensor, View};
 use baton_tests::{Case, Decay, Extents, relative_error};
 use half::{bf16, f16};
+use std::ops::Range;
 
 /// Bounds on the relative error: of outputs and states, of gradients.
 const BF16: [f64; 2] = [5e-3, 1e-2];
@@ -80,6 +81,18 @@ impl Tensors {
         }
     }
 
+    /// Some steps of one sequence, from other states and to other gradients of the last.
+    fn steps(&self, range: Range<usize>, states: Vec<Tensor>, d_states: Vec<Tensor>) -> Tensors {
+        Tensors {
+            inputs: span(&self.inputs, range.clone()),
+            params: self.params.clone(),
+            states,
+            d_outputs: span(&self.d_outputs, range),
+            d_states,
+            ends: None,
+        }
+    }
+
     fn call(&self) -> Call<'_> {
         Call {
             inputs: self.inputs.iter().map(Tensor::view).collect(),
@@ -90,11 +103,44 @@ impl Tensors {
     }
 }
 
+/// Some sequences of tensors [S, ..].
+fn sequences(all: &[Tensor], range: Range<usize>) -> Vec<Tensor> {
+    let one = |tensor: &Tensor| {
+        let row = tensor.data.len() / tensor.shape[0];
+        let mut shape = tensor.shape.clone();
+        shape[0] = range.len();
+        let data = tensor.data[range.start * row..range.end * row].to_vec();
+        Tensor { shape, data }
+    };
+    all.iter().map(one).collect()
+}
+
+/// Some steps of tensors [1, T, ..].
+fn span(all: &[Tensor], range: Range<usize>) -> Vec<Tensor> {
+    let one = |tensor: &Tensor| {
+        let row = tensor.data.len() / tensor.shape[1];
+        let mut shape = tensor.shape.clone();
+        shape[1] = range.len();
+        let data = tensor.data[range.start * row..range.end * row].to_vec();
+        Tensor { shape, data }
+    };
+    all.iter().map(one).collect()
+}
+
 fn views(tensors: &[Tensor]) -> Vec<Option<View<'_>>> {
     tensors.iter().map(|tensor| Some(tensor.view())).collect()
 }
 
-fn run(case: &Case, device: &Emulator, chunk: Option<usize>) -> (Forward, Gradients) {
+fn run(case: &Case, device: &dyn Device, chunk: Option<usize>) -> (Forward, Gradients) {
+    run_on(case, &Tensors::new(case), device, chunk)
+}
+
+fn run_on(
+    case: &Case,
+    tensors: &Tensors,
+    device: &dyn Device,
+    chunk: Option<usize>,
+) -> (Forward, Gradients) {
     let options = Options {
         chunk,
         ..Options::default()
@@ -102,7 +148,6 @@ fn run(case: &Case, device: &Emulator, chunk: Option<usize>) -> (Forward, Gradie
     let kernel = device
         .load(&case.recurrence, &case.extents.sizes, &options)
         .expect("it loads");
-    let tensors = Tensors::new(case);
     let call = tensors.call();
     let forward = kernel.forward(&call, true).expect("forward runs");
     let (d_outputs, d_states) = (views(&tensors.d_outputs), views(&tensors.d_states));
@@ -246,12 +291,51 @@ fn lengths_and_chunks_at_the_edges() {
 }
 
 #[test]
-fn packed_equals_separate_and_chains() {
+fn packed_equals_separate() {
+    let ends = [0, 19, 19, 70];
     let mut packed = extents([32, 32], 70, 1, 1);
-    packed.cu_seqlens = Some(vec![0, 19, 19, 70]);
+    packed.cu_seqlens = Some(ends.to_vec());
     let case = case("mamba2", packed, Decay::Weak, Storage::F32);
     let device = Emulator::new(schedule(Storage::F32));
-    compare(&case, &run(&case, &device, Some(16)), F32);
+    let tensors = Tensors::new(&case);
+    let together = run_on(&case, &tensors, &device, Some(16));
+    compare(&case, &together, F32);
+    for (i, ends) in ends.windows(2).enumerate().filter(|(_, e)| e[0] < e[1]) {
+        let alone = tensors.steps(
+            ends[0]..ends[1],
+            sequences(&tensors.states, i..i + 1),
+            sequences(&tensors.d_states, i..i + 1),
+        );
+        let (forward, gradients) = run_on(&case, &alone, &device, Some(16));
+        assert_eq!(forward.outputs, span(&together.0.outputs, ends[0]..ends[1]));
+        assert_eq!(forward.states, sequences(&together.0.states, i..i + 1));
+        assert_eq!(gradients.inputs, span(&together.1.inputs, ends[0]..ends[1]));
+        assert_eq!(gradients.states, sequences(&together.1.states, i..i + 1));
+    }
+}
+
+/// A run in two parts, the state handed over, is the run in one; so are its gradients, handed back.
+#[test]
+fn parts_chain() {
+    for (name, storage) in [("mamba2", Storage::Bf16), ("gla", Storage::F32)] {
+        let case = case(name, extents([32, 32], 70, 1, 1), Decay::Weak, storage);
+        let device = Emulator::new(schedule(storage));
+        let tensors = Tensors::new(&case);
+        let whole = run_on(&case, &tensors, &device, Some(16));
+        let none = tensors.d_states.clone();
+        let first = tensors.steps(0..32, tensors.states.clone(), none);
+        let (before, _) = run_on(&case, &first, &device, Some(16));
+        let second = tensors.steps(32..70, before.states, tensors.d_states.clone());
+        let (after, second) = run_on(&case, &second, &device, Some(16));
+        let first = tensors.steps(0..32, tensors.states.clone(), second.states);
+        let (_, first) = run_on(&case, &first, &device, Some(16));
+        assert_eq!(before.outputs, span(&whole.0.outputs, 0..32));
+        assert_eq!(after.outputs, span(&whole.0.outputs, 32..70));
+        assert_eq!(after.states, whole.0.states);
+        assert_eq!(first.inputs, span(&whole.1.inputs, 0..32));
+        assert_eq!(second.inputs, span(&whole.1.inputs, 32..70));
+        assert_eq!(first.states, whole.1.states);
+    }
 }
 
 #[test]
@@ -286,4 +370,55 @@ fn approximations_may_err_as_documented() {
     let mut device = Emulator::new(schedule(Storage::F32));
     device.approximation_errors = true;
     compare(&case, &run(&case, &device, Some(16)), F32);
+}
+
+/// What the GPU itself must show; ignored where there is none.
+#[cfg(feature = "cuda")]
+mod on_a_gpu {
+    use super::*;
+    use baton_runtime::device::cuda::Cuda;
+
+    fn gpu(storage: Storage) -> Cuda {
+        Cuda::new(0, schedule(storage)).expect("an NVIDIA GPU")
+    }
+
+    #[test]
+    #[ignore = "waits for an NVIDIA GPU"]
+    fn every_builtin_agrees_with_the_truth() {
+        for name in SCALAR.into_iter().chain(DIAGONAL) {
+            for (storage, bounds) in [(Storage::Bf16, BF16), (Storage::F32, F32)] {
+                let case = case(name, extents([64, 64], 211, 4, 2), Decay::Weak, storage);
+                compare(&case, &run(&case, &gpu(storage), None), bounds);
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "waits for an NVIDIA GPU"]
+    fn packed_sequences_agree_with_the_truth() {
+        let mut packed = extents([64, 64], 300, 2, 1);
+        packed.cu_seqlens = Some(vec![0, 19, 19, 170, 300]);
+        let case = case("mamba2", packed, Decay::Weak, Storage::F32);
+        compare(&case, &run(&case, &gpu(Storage::F32), None), F32);
+    }
+
+    #[test]
+    #[ignore = "waits for an NVIDIA GPU"]
+    fn every_run_gives_the_same_bits() {
+        let case = case(
+            "mamba2",
+            extents([64, 64], 500, 8, 2),
+            Decay::Weak,
+            Storage::Bf16,
+        );
+        let device = gpu(Storage::Bf16);
+        let (forward, gradients) = run(&case, &device, None);
+        for _ in 0..5 {
+            let (again, pulled) = run(&case, &device, None);
+            assert_eq!(forward.outputs, again.outputs);
+            assert_eq!(forward.states, again.states);
+            assert_eq!(gradients.inputs, pulled.inputs);
+            assert_eq!(gradients.params, pulled.params);
+        }
+    }
 }

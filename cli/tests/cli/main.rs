@@ -4,6 +4,8 @@
 
 mod bench;
 mod eval;
+#[cfg(feature = "mlir")]
+mod gpu;
 mod logits;
 mod program;
 mod run;
