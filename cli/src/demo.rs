@@ -9,9 +9,12 @@ use std::path::PathBuf;
 
 /// Show that a recurrent model fails past its training length, and that state passing repairs it
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  baton demo --folder target/demo\n\n\
+#[command(after_help = "Examples:\n  baton demo --folder target/demo\n  \
+    baton demo --kept checkpoints/mamba2-64\n\n\
     Fetches novels by Jane Austen (or takes --text), trains a small Mamba-2 on segments of 64\n\
-    bytes, post-trains it twice, and writes report.json, perplexity.svg and perplexity.png.")]
+    bytes, post-trains it twice, and writes report.json, perplexity.svg and perplexity.png. With\n\
+    --kept it evaluates models that were trained before: base, zero-500-steps and\n\
+    state-passing-500-steps in that folder.")]
 pub struct Demo {
     /// Where everything is written
     #[arg(long, default_value = "target/demo")]
@@ -19,6 +22,9 @@ pub struct Demo {
     /// A text of one's own; its last 15 % are held out
     #[arg(long)]
     text: Option<PathBuf>,
+    /// Evaluate the models in this folder instead of training
+    #[arg(long, conflicts_with_all = ["seed", "steps"])]
+    kept: Option<PathBuf>,
     /// Seed of all random choices
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -37,6 +43,7 @@ impl Demo {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let mut options = DemoOptions::new(self.folder);
         options.text = self.text;
+        options.kept = self.kept;
         options.seed = self.seed;
         options.steps = self.steps.unwrap_or(options.steps);
         options.progress = !self.quiet;

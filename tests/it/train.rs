@@ -1,9 +1,10 @@
 //! Training on the real CPU device, from text to report.
 
 use baton_runtime::device::cpu::Cpu;
-use baton_train::demo::{self, DemoOptions};
+use baton_train::demo::{self, DemoOptions, KEPT};
+use baton_train::eval::{Subject, perplexity};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("baton-{name}-{}", std::process::id()));
@@ -57,4 +58,26 @@ fn the_report_keeps_its_contract() {
     let png = fs::read(folder.join("run/perplexity.png")).expect("a PNG");
     assert!(png.starts_with(b"\x89PNG"));
     fs::remove_dir_all(folder).expect("a folder to remove");
+}
+
+/// The models that the repository keeps carry its claim: on a text that none of them saw, the one
+/// as trained and the control lose by far what they had at the training length, and the one trained
+/// from passed states does not.
+#[test]
+fn the_kept_models_fail_and_are_repaired() {
+    let text = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/moby-dick.txt"));
+    let text = text.expect("a text");
+    let cpu = Cpu::new(Some(2)).expect("threads start");
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../checkpoints/mamba2-64");
+    let last = |name: &str| {
+        let subject = Subject::open(&kept.join(name), &cpu).expect("it opens");
+        assert_eq!(subject.checkpoint.train_length, Some(64));
+        let options = perplexity::Options::new(64, 4096, 4);
+        let found =
+            perplexity::by_position(&subject.model, text.as_slice(), &options, None, &mut |_| ());
+        found.expect("it runs").loss.last().expect("buckets").exp()
+    };
+    let [base, control, passing] = KEPT.map(last);
+    assert!(base > 1.25 * passing, "{base} {passing}");
+    assert!(control > 1.25 * passing, "{control} {passing}");
 }

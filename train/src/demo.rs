@@ -2,21 +2,20 @@
 //!
 //! Train on short segments; evaluate far past them on text that training never saw; post-train the
 //! same weights for the same few steps twice, from zero states (the control: more training alone)
-//! and from passed states; evaluate both. The setting must be one that fails honestly: with the
-//! published decays (A from 1 to 16) so small a model forgets before it can meet an unknown state,
-//! so A is drawn from 0.02 to 0.3, a long memory. Nothing is chosen by the plotted text.
+//! and from passed states; evaluate both. Nothing is chosen by the plotted text. Models of
+//! an experiment that were kept can stand in for the training.
 
 use crate::Error;
 use crate::corpus;
+use crate::data::Text;
 use crate::initial_state::InitialStateConfig;
-use crate::models::{BlockConfig, Mamba2Config, ModelConfig};
-use crate::optimizer::AdamWConfig;
 use crate::report::demo::{Arm, Report};
+use crate::reproduce::RunFile;
 use crate::runs::{self, Ended, Place, PostTraining};
-use crate::schedule::Schedule;
+use crate::small::base_config;
 use crate::trainer::TrainConfig;
 use baton_runtime::Device;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a person may choose about the demonstration.
 #[derive(Clone, Debug)]
@@ -25,6 +24,8 @@ pub struct DemoOptions {
     pub folder: PathBuf,
     /// A text of one's own instead of the one that is fetched.
     pub text: Option<PathBuf>,
+    /// A folder with [`KEPT`] in it to evaluate; trains when absent.
+    pub kept: Option<PathBuf>,
     /// Of all random choices.
     pub seed: u64,
     /// Steps of training from fresh weights.
@@ -45,6 +46,7 @@ impl DemoOptions {
         DemoOptions {
             folder: folder.into(),
             text: None,
+            kept: None,
             seed: 1,
             steps: 1000,
             post_steps: 300,
@@ -54,6 +56,9 @@ impl DemoOptions {
         }
     }
 }
+
+/// Folders of models that an experiment left: as trained, the control, and with state passing.
+pub const KEPT: [&str; 3] = ["base", "zero-500-steps", "state-passing-500-steps"];
 
 impl DemoOptions {
     /// Where one of its runs lives.
@@ -67,38 +72,6 @@ impl DemoOptions {
     }
 }
 
-/// The run from fresh weights.
-pub fn base_config(seed: u64, steps: u64) -> TrainConfig {
-    TrainConfig {
-        model: ModelConfig {
-            vocab_size: 256,
-            hidden_size: 128,
-            num_hidden_layers: 2,
-            layer_norm_epsilon: 1e-5,
-            tie_word_embeddings: true,
-            block: BlockConfig::Mamba2(Mamba2Config {
-                head_dim: 32,
-                state_size: 64,
-                a_init_range: [0.02, 0.3],
-                ..Mamba2Config::default()
-            }),
-        },
-        train_length: 64,
-        batch_size: 64,
-        parts: 1,
-        recompute: false,
-        schedule: Schedule {
-            peak: 3e-3,
-            warmup: 100.min(steps / 10),
-            steps,
-            floor: 0.1,
-        },
-        optimizer: AdamWConfig::default(),
-        initial_state: InitialStateConfig::Zero,
-        seed,
-    }
-}
-
 /// Runs it; writes report.json, perplexity.svg and perplexity.png into the folder. A killed run
 /// resumes at its last checkpoint.
 pub fn run(options: &DemoOptions, device: &dyn Device) -> Result<Report, Error> {
@@ -107,15 +80,10 @@ pub fn run(options: &DemoOptions, device: &dyn Device) -> Result<Report, Error> 
         Some(path) => corpus::file(path)?,
         None => corpus::austen(&folder.join("text"))?,
     };
-    let config = base_config(options.seed, options.steps);
-    let base = runs::train(&config, &text, &options.place("base"), device)?;
-    let post = |name: &str, initial_state| {
-        let seed = options.seed.wrapping_add(1);
-        let post = PostTraining::new(initial_state, options.post_steps, seed);
-        runs::post_train(&base.checkpoint, &post, &text, &options.place(name), device)
+    let (config, [base, control, passing]) = match &options.kept {
+        Some(kept) => found(kept)?,
+        None => trained(options, &text, device)?,
     };
-    let control = post("control", InitialStateConfig::Zero)?;
-    let passing = post("state_passing", InitialStateConfig::state_passing())?;
     let mut positions = Vec::new();
     let mut arm = |ended: &Ended| -> Result<Arm, Error> {
         let (length, sequences) = (options.length, options.sequences);
@@ -136,10 +104,46 @@ pub fn run(options: &DemoOptions, device: &dyn Device) -> Result<Report, Error> 
         base,
         control,
         state_passing,
-        seed: options.seed,
+        seed: config.seed,
         text: text.name.clone(),
     };
     report.write(&folder.join("report.json"))?;
     report.figure().write(&folder.join("perplexity"))?;
     Ok(report)
+}
+
+/// Trains the three.
+fn trained(
+    options: &DemoOptions,
+    text: &Text,
+    device: &dyn Device,
+) -> Result<(TrainConfig, [Ended; 3]), Error> {
+    let config = base_config(options.seed, options.steps);
+    let base = runs::train(&config, text, &options.place("base"), device)?;
+    let post = |name: &str, initial_state| {
+        let seed = options.seed.wrapping_add(1);
+        let post = PostTraining::new(initial_state, options.post_steps, seed);
+        runs::post_train(&base.checkpoint, &post, text, &options.place(name), device)
+    };
+    let control = post("control", InitialStateConfig::Zero)?;
+    let passing = post("state_passing", InitialStateConfig::state_passing())?;
+    Ok((config, [base, control, passing]))
+}
+
+/// Finds the three, and how the first was trained.
+fn found(kept: &Path) -> Result<(TrainConfig, [Ended; 3]), Error> {
+    let files = KEPT.map(|name| RunFile::read(&kept.join(name)));
+    let [base, control, passing] = files;
+    let (base, control, passing) = (base?, control?, passing?);
+    let ended = |progress, name| Ended {
+        loss: None,
+        progress,
+        checkpoint: kept.join(name),
+    };
+    let all = [
+        ended(base.progress, KEPT[0]),
+        ended(control.progress, KEPT[1]),
+        ended(passing.progress, KEPT[2]),
+    ];
+    Ok((base.config, all))
 }

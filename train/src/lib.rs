@@ -22,6 +22,7 @@ pub mod runs;
 pub mod schedule;
 #[cfg(test)]
 mod sequential;
+pub mod small;
 pub mod tasks;
 pub mod tokenizer;
 pub mod trainer;

@@ -267,10 +267,10 @@ fn fixed_decay(heads: usize) -> Value {
 #[cfg(test)]
 mod tests {
     use crate::data::Text;
-    use crate::demo::base_config;
     use crate::models::{BlockConfig, HostStates, LanguageModel, LayerState};
     use crate::models::{LinearAttentionConfig, ModelConfig, parameters};
     use crate::op::Value;
+    use crate::small::base_config;
     use crate::trainer::{RunOptions, Trainer};
     use baton_runtime::device::interpreter::Interpreter;
 

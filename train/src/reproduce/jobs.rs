@@ -3,11 +3,13 @@
 use super::plan::{Base, Evaluation, Plan, Post};
 use crate::Error;
 use crate::checkpoint::Progress;
-use crate::demo::base_config;
 use crate::schedule::Schedule;
+use crate::small::base_config;
 use crate::trainer::TrainConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::fs;
+use std::path::Path;
 
 /// The name of the file that says what a run's folder holds.
 pub const RUN: &str = "run.json";
@@ -41,6 +43,15 @@ pub struct RunFile {
     pub text: String,
     /// How far.
     pub progress: Progress,
+}
+
+impl RunFile {
+    /// Reads that of a run's folder.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(RUN);
+        let text = fs::read(&path).map_err(|e| Error::file(&path, e))?;
+        serde_json::from_slice(&text).map_err(|e| Error::file(&path, e))
+    }
 }
 
 /// One run and its measures.
