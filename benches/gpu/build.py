@@ -13,8 +13,6 @@ from pathlib import Path
 from floors import SHAPES
 
 CHIPS = ("sm_80", "sm_90")
-# Eight warps: at 64 x 128 the fragments of a state do not fit the registers of four.
-SCHEDULES = {"mamba2": "warps=8", "linear_attention": "warps=8", "simple_gla": "warps=8"}
 
 
 def build(baton, name, sizes, target):
@@ -22,8 +20,6 @@ def build(baton, name, sizes, target):
     with tempfile.TemporaryDirectory() as folder:
         shape = ",".join(f"{dim}={size}" for dim, size in sizes.items())
         command = [baton, "emit", name, "--dtype", "bf16", "--shape", shape, "-o", folder]
-        if name in SCHEDULES:
-            command += ["--schedule", SCHEDULES[name]]
         subprocess.run(command, check=True)
         manifest = json.loads(Path(folder, "manifest.json").read_text())
         for chip in CHIPS:

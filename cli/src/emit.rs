@@ -156,7 +156,7 @@ impl Emit {
                     "warps={warps} given, expected 1, 2, 4 or 8"
                 )));
             }
-            options.warps = warps as u32;
+            options.warps = Some(warps as u32);
         }
         if let Some(stages) = choices.get("stages") {
             if !(1..=4).contains(&stages) {
@@ -167,6 +167,7 @@ impl Emit {
             options.stages = stages as u32;
         }
         let compiler = Compiler::new(&recurrence, &sizes).map_err(|list| source.failure(list))?;
+        let options = compiler.gpu_options(&options);
         let chunk = match choices.get("chunk") {
             Some(chunk) if [16, 32, 64, 128].contains(&chunk) => chunk,
             Some(chunk) => {
@@ -269,7 +270,7 @@ impl Work {
             "products": format!("{:?}", self.options.products).to_lowercase(),
             "sizes": sizes,
             "chunk": self.chunk,
-            "warps": self.options.warps,
+            "warps": made.kernel.launch.threads / 32,
             "stages": made.kernel.launch.stages,
             "threads": made.kernel.launch.threads,
             "shared_bytes": made.kernel.launch.shared_bytes,

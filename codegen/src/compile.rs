@@ -11,7 +11,7 @@ use crate::schedule::lower;
 use crate::{derive, grad};
 use baton_ir::chunked::{Chunked, Target};
 use baton_ir::diag::Diagnostic;
-use baton_ir::recurrence::{Class, Recurrence};
+use baton_ir::recurrence::{Class, Port, Recurrence};
 use baton_ir::tile::TileProgram;
 use baton_ir::verify::verify;
 
@@ -166,11 +166,29 @@ impl Compiler {
         program
     }
 
+    /// `options` with a number of warps: four, or eight where each thread of four would hold more than 32
+    /// numbers of the states, of the 255 that it has registers for. The diagonal class keeps four.
+    #[cfg(feature = "mlir")]
+    pub fn gpu_options(&self, options: &mlir::Options) -> mlir::Options {
+        let entries = |state: &Port| -> usize {
+            let sizes = state.shape.iter().map(|dim| self.sizes[dim.index()]);
+            sizes.product()
+        };
+        let states: usize = self.recurrence.states.iter().map(entries).sum();
+        let many = self.class != Class::Diagonal && states > 4 * 32 * 32;
+        let warps = options.warps.or(Some(if many { 8 } else { 4 }));
+        mlir::Options {
+            warps,
+            ..options.clone()
+        }
+    }
+
     /// The longest chunk of which every kernel fits, for runs whose backward reads what their
     /// forward kept; the reason of the shortest when none does. The diagonal class runs in chunks
     /// of 16: longer ones have more levels for each step, and overflow the registers.
     #[cfg(feature = "mlir")]
     pub fn gpu_chunk(&self, options: &mlir::Options) -> Result<usize, mlir::Error> {
+        let options = &self.gpu_options(options);
         let phases = [Phase::ForwardKeep, Phase::Entering, Phase::Backward];
         let fits = |chunk| {
             let lower = |phase| mlir::lower(&self.gpu_program(phase, chunk, options), options);
@@ -196,7 +214,7 @@ impl Compiler {
         options: &mlir::Options,
     ) -> Result<GpuArtifact, mlir::Error> {
         let program = self.gpu_program(phase, chunk, options);
-        let kernel = mlir::compile(toolchain, &program, options)?;
+        let kernel = mlir::compile(toolchain, &program, &self.gpu_options(options))?;
         Ok(GpuArtifact { program, kernel })
     }
 }

@@ -25,25 +25,15 @@ fn inspect(folder: &str) -> Option<Value> {
 /// accessed by 16 bytes, and where nothing spills nothing is in local memory.
 #[test]
 fn machine_code_has_the_instructions_that_it_should() {
-    for (name, shape, warps) in [
-        ("mamba2", "N=128,P=64", 8),
-        ("mamba2", "N=64,P=64", 4),
-        ("linear_attention", "K=64,V=64", 4),
-        ("gla", "K=64,V=64", 4),
+    for (name, shape, threads) in [
+        ("mamba2", "N=128,P=64", 256),
+        ("mamba2", "N=64,P=64", 128),
+        ("linear_attention", "K=64,V=64", 128),
+        ("gla", "K=64,V=64", 128),
     ] {
-        let folder = Folder::new(&format!("sass-{name}-{warps}"));
+        let folder = Folder::new(&format!("sass-{name}-{threads}"));
         let kernels = folder.path("kernels");
-        let schedule = format!("warps={warps}");
-        let ran = baton(&[
-            "emit",
-            name,
-            "--shape",
-            shape,
-            "--schedule",
-            &schedule,
-            "-o",
-            &kernels,
-        ]);
+        let ran = baton(&["emit", name, "--shape", shape, "-o", &kernels]);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         let Some(found) = inspect(&kernels) else {
             return;
@@ -52,6 +42,7 @@ fn machine_code_has_the_instructions_that_it_should() {
         assert_eq!(all.len(), 4);
         for kernel in all {
             let of = &kernel["name"];
+            assert_eq!(kernel["threads"], threads, "{of}");
             let count = |mnemonic: &str| {
                 let count = kernel["instructions"][mnemonic].as_u64();
                 count.unwrap_or_else(|| panic!("{mnemonic} is counted"))

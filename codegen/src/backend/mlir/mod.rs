@@ -85,8 +85,8 @@ pub struct Options {
     pub storage: Storage,
     /// How products are made where storage is f32.
     pub products: Products,
-    /// Warps of a thread block, a power of two.
-    pub warps: u32,
+    /// Warps of a thread block, a power of two; by the size of the states when absent.
+    pub warps: Option<u32>,
     /// Stages of the ring of asynchronous copies at most; as many as fit are taken.
     pub stages: u32,
     /// Bytes of shared memory that a block may have.
@@ -103,7 +103,7 @@ impl Options {
         Self {
             storage,
             products: Products::ThreeTerms,
-            warps: 4,
+            warps: None,
             stages: 3,
             shared_limit: 163 * 1024,
             chip: "sm_80",
@@ -113,7 +113,12 @@ impl Options {
 
     /// Threads of a block.
     pub fn threads(&self) -> u32 {
-        32 * self.warps
+        32 * self.warps()
+    }
+
+    /// Warps of a block.
+    pub(crate) fn warps(&self) -> u32 {
+        self.warps.unwrap_or(4)
     }
 
     /// Terms of an operand; 0 means tf32.

@@ -475,9 +475,9 @@ pub fn parts(program: &TileProgram, options: &Options, tile: TileId) -> u32 {
 /// The grid of a matrix, or of a vector along the rows.
 pub fn grid(shape: &[u32], options: &Options) -> Grid {
     match *shape {
-        [rows, columns] => Grid::new([rows, columns], options.warps),
-        [rows] if rows > 1 => Grid::new([rows, 8], options.warps),
-        _ => Grid::new([16, 8], options.warps),
+        [rows, columns] => Grid::new([rows, columns], options.warps()),
+        [rows] if rows > 1 => Grid::new([rows, 8], options.warps()),
+        _ => Grid::new([16, 8], options.warps()),
     }
 }
 

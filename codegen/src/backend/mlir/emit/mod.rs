@@ -456,7 +456,7 @@ impl<'a> Machine<'a> {
 
     /// Runs `then` in warps below `count` only, where there are more.
     fn in_warps(&mut self, count: u32, then: impl FnOnce(&mut Self)) {
-        if count >= self.options.warps {
+        if count >= self.options.warps() {
             return then(self);
         }
         let limit = self.text.int(count as i32);
