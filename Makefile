@@ -37,7 +37,7 @@ table:
 
 # NVIDIA's assembler and disassembler, for `baton inspect`; they need no GPU.
 cuda-tools:
-	[ -e target/cuda ] || python3 -m pip install --quiet --target target/cuda nvidia-cuda-nvcc==13.5.37 nvidia-cuda-nvdisasm==13.5.37
+	[ -e target/cuda/nvidia/cu13/bin/ptxas ] || python3 -m pip install --quiet --target target/cuda nvidia-cuda-nvcc==13.5.37 nvidia-cuda-nvdisasm==13.5.37
 
 # Training throughput beside transformers' Mamba-2 under PyTorch, in one run (installs both below target/).
 throughput:
