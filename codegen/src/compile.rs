@@ -11,7 +11,7 @@ use crate::schedule::lower;
 use crate::{derive, grad};
 use baton_ir::chunked::{Chunked, Target};
 use baton_ir::diag::Diagnostic;
-use baton_ir::recurrence::{Class, Port, Recurrence};
+use baton_ir::recurrence::{Class, Recurrence};
 use baton_ir::tile::TileProgram;
 use baton_ir::verify::verify;
 
@@ -166,16 +166,16 @@ impl Compiler {
         program
     }
 
-    /// `options` with a number of warps: four, or eight where each thread of four would hold more than 32
-    /// numbers of the states, of the 255 that it has registers for. The diagonal class keeps four.
+    /// `options` with a number of warps: four, or eight where each thread of four would hold 16 or more
+    /// numbers of the states.
     #[cfg(feature = "mlir")]
     pub fn gpu_options(&self, options: &mlir::Options) -> mlir::Options {
-        let entries = |state: &Port| -> usize {
+        let entries = |state: &baton_ir::recurrence::Port| -> usize {
             let sizes = state.shape.iter().map(|dim| self.sizes[dim.index()]);
             sizes.product()
         };
         let states: usize = self.recurrence.states.iter().map(entries).sum();
-        let many = self.class != Class::Diagonal && states > 4 * 32 * 32;
+        let many = states >= 4 * 32 * 16;
         let warps = options.warps.or(Some(if many { 8 } else { 4 }));
         mlir::Options {
             warps,

@@ -390,15 +390,25 @@ impl Lower<'_> {
 
     /// Of `a + b`: the addend and the product that can take it in, where there is one.
     fn add_product(&self, sum: ValueId, a: ValueId, b: ValueId) -> Option<(ValueId, ValueId)> {
-        [(a, b), (b, a)].into_iter().find(|&(add, product)| {
-            matches!(self.program.op(product), Op::Contract(..))
+        let fits = |&(add, product): &(ValueId, ValueId)| {
+            matches!(self.program.op(self.unnamed(product)), Op::Contract(..))
                 && !self.axes(product).is_empty()
                 && add != product
                 && self.users[product.index()].len() == 1
                 && self.regions[product.index()] == self.regions[sum.index()]
                 && self.axes(product) == self.axes(sum)
                 && self.axes(add) == self.axes(sum)
-        })
+        };
+        let found = [(a, b), (b, a)].into_iter().find(fits);
+        found.map(|(add, product)| (add, self.unnamed(product)))
+    }
+
+    /// What a value is before its axes are renamed, where nothing else uses that.
+    fn unnamed(&self, value: ValueId) -> ValueId {
+        match *self.program.op(value) {
+            Op::Relabel(x, ..) if self.users[x.index()].len() == 1 => x,
+            _ => value,
+        }
     }
 
     fn matmul(

@@ -37,9 +37,27 @@ impl Grid {
         }
     }
 
+    /// Warps along rows and columns.
+    pub fn warps(&self) -> [u32; 2] {
+        [self.row_warps, self.column_warps]
+    }
+
+    /// The register of an element by its row and column among those of a thread.
+    pub fn index(&self, row: usize, column: usize) -> usize {
+        let piece = row / 2 * self.column_pieces as usize + column / 2;
+        4 * piece + row % 2 * 2 + column % 2
+    }
+
+    /// Row and column among those of a thread of the element in a register.
+    pub fn place(&self, register: usize) -> [usize; 2] {
+        let (piece, e) = (register / 4, register % 4);
+        let pieces = self.column_pieces as usize;
+        [piece / pieces * 2 + e / 2, piece % pieces * 2 + e % 2]
+    }
+
     /// The form of a vector along its columns.
     pub fn cols(&self) -> Form {
-        Form::Cols([self.row_warps, self.column_warps])
+        Form::Cols(self.warps())
     }
 
     /// Warps that hold something no other holds; the rest hold copies.
@@ -74,10 +92,8 @@ pub enum Form {
     Sums,
     /// The same before each step's own value: for a strict reader.
     StrictSums,
-    /// A square matrix in shared memory, f32, its rows one word apart from alignment.
-    Square,
-    /// The same with each row replaced by its sums up to before each column; in the same place.
-    Prefix,
+    /// Sums of each row of a matrix over the columns of each warp along them, in shared memory, f32.
+    RowTotals,
     /// Sums of each column of a matrix over the aligned blocks of 16 rows, in shared memory, f32.
     ColumnSums,
     /// What one level of a trilinear form (the op's index, the level) reads of one side.

@@ -7,8 +7,10 @@
 
 pub mod abi;
 mod emit;
+mod forms;
 pub mod layout;
 mod levels;
+mod order;
 mod place;
 mod text;
 mod toolchain;

@@ -1,16 +1,17 @@
 //! The pass that decides where every tile is when: forms, conversions, shared memory, barriers.
 //!
-//! An op says in which forms it reads its operands ([`wants`]) and in which it leaves its result
-//! ([`gives`]); this pass inserts the conversions between them, once for each form that is wanted,
+//! An op says in which forms it reads its operands and in which it leaves its result (`forms`), and
+//! `order` says when it runs; this pass inserts the conversions between them, once for each form that is wanted,
 //! finds room in shared memory by the ranges in which buffers are alive, and puts a barrier
 //! wherever a step reads bytes that others wrote since the last one, or writes bytes that others
 //! used. What it returns is a straight list of steps; nothing later decides anything about layout.
 
-use super::layout::{Form, Grid, Side};
+use super::forms::{Key, bytes, gives, leaves, wants};
+use super::layout::{Form, Side};
 use super::levels::Trilinear;
+use super::order::order;
 use super::{Error, Options, Storage};
-use baton_ir::chunked::Interval;
-use baton_ir::tile::{Along, Effect, Op, PortId, Reduce, TileId, TileProgram};
+use baton_ir::tile::{Op, TileId, TileProgram};
 use std::collections::{HashMap, HashSet};
 
 /// One thing that all threads do.
@@ -56,9 +57,6 @@ pub struct Placement {
     pub shared_bytes: u32,
 }
 
-/// A tile in a form.
-type Key = (TileId, Form);
-
 struct Pass<'a> {
     program: &'a TileProgram,
     options: &'a Options,
@@ -67,30 +65,13 @@ struct Pass<'a> {
     rooms: HashMap<(TileId, Form), Room>,
 }
 
-/// Runs the pass.
+/// Registers that an order may hold alive before it is worth shared memory to have fewer, from the
+/// one that spills least. Each more gives shared memory back: to fit, or for a second stage.
+const ENOUGH: [u32; 4] = [128, 160, 192, u32::MAX];
+
+/// Runs the pass, with the order that spills least of those with which copies overlap with work, or,
+/// where there is none, of those that fit.
 pub fn place(program: &TileProgram, options: &Options) -> Result<Placement, Error> {
-    let mut pass = Pass {
-        program,
-        options,
-        steps: Vec::new(),
-        have: HashSet::new(),
-        rooms: HashMap::new(),
-    };
-    let (mut staged, mut stage_bytes) = (Vec::new(), 0);
-    for tile in pass.tiles() {
-        let node = program.node(tile);
-        if let (Op::Load(..), [rows, columns]) = (&node.op, node.shape.as_slice()) {
-            let bytes = rows * columns * options.storage.bytes();
-            let room = Room {
-                offset: stage_bytes,
-                bytes,
-            };
-            pass.rooms.insert((tile, Form::Staged), room);
-            pass.have.insert((tile, Form::Staged));
-            stage_bytes += bytes.next_multiple_of(128);
-            staged.push(tile);
-        }
-    }
     for node in &program.nodes {
         let fits = match *node.shape.as_slice() {
             [rows, columns] => rows % 16 == 0 && columns % 16 == 0 && rows * columns > 0,
@@ -104,40 +85,88 @@ pub fn place(program: &TileProgram, options: &Options) -> Result<Placement, Erro
             )));
         }
     }
-    pass.run()?;
-    let wanted = pass.wanted_rooms();
-    for stages in (1..=options.stages.max(1)).rev() {
-        let placed = pass.assign(&wanted, stages * stage_bytes);
-        if placed.1 <= options.shared_limit || stages == 1 {
-            if placed.1 > options.shared_limit {
-                return Err(Error::Unsupported(format!(
-                    "`{}` needs {} bytes of shared memory, expected at most {}: choose a shorter chunk",
-                    program.name, placed.1, options.shared_limit
-                )));
-            }
-            pass.rooms.extend(placed.0);
-            let steps = pass.with_barriers();
-            return Ok(Placement {
-                steps,
-                rooms: pass.rooms,
-                staged,
-                stage_bytes,
-                stages,
-                shared_bytes: placed.1,
-            });
+    let mut best: Option<Placement> = None;
+    for enough in ENOUGH {
+        let placement = Pass::new(program, options).place(enough)?;
+        let rank = |p: &Placement| (p.shared_bytes <= options.shared_limit, p.stages.min(2));
+        if best
+            .as_ref()
+            .is_none_or(|best| rank(best) < rank(&placement))
+        {
+            best = Some(placement);
         }
     }
-    unreachable!("one stage either fits or is refused")
+    match best {
+        Some(best) if best.shared_bytes <= options.shared_limit => Ok(best),
+        best => Err(Error::Unsupported(format!(
+            "`{}` needs {} bytes of shared memory, expected at most {}: choose a shorter chunk",
+            program.name,
+            best.map_or(0, |best| best.shared_bytes),
+            options.shared_limit
+        ))),
+    }
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    fn new(program: &'a TileProgram, options: &'a Options) -> Self {
+        Self {
+            program,
+            options,
+            steps: Vec::new(),
+            have: HashSet::new(),
+            rooms: HashMap::new(),
+        }
+    }
+
+    /// The placement by one order, with as many stages as fit; one stage may be too much.
+    fn place(mut self, enough: u32) -> Result<Placement, Error> {
+        let (staged, stage_bytes) = self.ring();
+        self.run(enough)?;
+        let wanted = self.wanted_rooms();
+        let mut stages = self.options.stages.max(1);
+        let (rooms, shared_bytes) = loop {
+            let (rooms, end) = self.assign(&wanted, stages * stage_bytes);
+            if end <= self.options.shared_limit || stages == 1 {
+                break (rooms, end);
+            }
+            stages -= 1;
+        };
+        self.rooms.extend(rooms);
+        Ok(Placement {
+            steps: self.with_barriers(),
+            rooms: self.rooms,
+            staged,
+            stage_bytes,
+            stages,
+            shared_bytes,
+        })
+    }
+
+    /// The tiles that come in by asynchronous copies, and the bytes of all of them.
+    fn ring(&mut self) -> (Vec<TileId>, u32) {
+        let (mut staged, mut stage_bytes) = (Vec::new(), 0);
+        for tile in self.tiles() {
+            let node = self.program.node(tile);
+            if let (Op::Load(..), [rows, columns]) = (&node.op, node.shape.as_slice()) {
+                let bytes = rows * columns * self.options.storage.bytes();
+                let offset = stage_bytes;
+                let staging = (tile, Form::Staged);
+                self.rooms.insert(staging, Room { offset, bytes });
+                self.have.insert(staging);
+                stage_bytes += bytes.next_multiple_of(128);
+                staged.push(tile);
+            }
+        }
+        (staged, stage_bytes)
+    }
+
     fn tiles(&self) -> impl Iterator<Item = TileId> + use<> {
         (0..self.program.nodes.len()).map(|at| TileId(at as u32))
     }
 
-    fn run(&mut self) -> Result<(), Error> {
+    fn run(&mut self, enough: u32) -> Result<(), Error> {
         let eager = self.eager();
-        for tile in self.tiles() {
+        for tile in order(self.program, self.options, enough)? {
             let op = &self.program.node(tile).op;
             match op {
                 Op::Load(..) => continue,
@@ -163,7 +192,7 @@ impl Pass<'_> {
             }
         }
         for (i, effect) in self.program.effects.iter().enumerate() {
-            let form = self.ensure(effect.tile(), self.leaves(effect))?;
+            let form = self.ensure(effect.tile(), leaves(self.program, self.options, effect))?;
             self.steps.push(Step::Effect(i, form));
         }
         Ok(())
@@ -177,7 +206,7 @@ impl Pass<'_> {
         let bytes: u32 = levels
             .clone()
             .flat_map(planes)
-            .map(|key| self.bytes(key))
+            .map(|key| bytes(self.program, self.options, key))
             .sum();
         let together = bytes <= self.options.shared_limit / 8;
         if together {
@@ -233,26 +262,9 @@ impl Pass<'_> {
             }
         }
         for effect in &self.program.effects {
-            note(effect.tile(), self.leaves(effect));
+            note(effect.tile(), leaves(self.program, self.options, effect));
         }
         eager
-    }
-
-    /// The form that an effect reads.
-    fn leaves(&self, effect: &Effect) -> Form {
-        let shape = &self.program.node(effect.tile()).shape;
-        match (effect, shape.len()) {
-            (_, 0) => Form::Scalar,
-            (_, 1) => Form::Rows,
-            (Effect::Store(port, _), _) if !self.accumulates(*port) => Form::Outgoing,
-            _ => Form::Fragment,
-        }
-    }
-
-    /// Whether a port keeps f32 sums whatever the storage: they are added up outside.
-    fn accumulates(&self, port: PortId) -> bool {
-        super::abi::in_f32(&self.program.ports[port.index()], self.options)
-            && self.options.storage != Storage::F32
     }
 
     /// Makes sure that `tile` is in `form`; gives the form that serves.
@@ -273,12 +285,11 @@ impl Pass<'_> {
             Form::Outgoing if sixteen && has(Form::Operand) => return Ok(Form::Operand),
             Form::Operand
             | Form::Outgoing
-            | Form::Square
+            | Form::RowTotals
             | Form::ColumnSums
             | Form::Level(_, _, Side::Pairs | Side::Readers | Side::Writers) => {
                 self.ensure(tile, Form::Fragment)?
             }
-            Form::Prefix => self.ensure(tile, Form::Square)?,
             Form::Fragment if has(Form::Staged) => Form::Staged,
             Form::Scalar | Form::Rows | Form::Cols(_) if has(Form::Partial) => Form::Partial,
             Form::Rows | Form::Cols(_) => self.ensure(tile, Form::Vector)?,
@@ -318,14 +329,9 @@ impl Pass<'_> {
         for (at, step) in self.steps.iter().enumerate() {
             let (reads, writes) = self.touches(step);
             for key in reads.into_iter().chain(writes) {
-                let key = if key.1 == Form::Prefix {
-                    (key.0, Form::Square)
-                } else {
-                    key
-                };
                 match rooms.iter_mut().find(|room| room.0 == key) {
                     Some(room) => room.2[1] = at,
-                    None => rooms.push((key, self.bytes(key), [at, at])),
+                    None => rooms.push((key, bytes(self.program, self.options, key), [at, at])),
                 }
             }
         }
@@ -358,29 +364,11 @@ impl Pass<'_> {
             placed.push((key, Room { offset, bytes }, span));
             end = end.max(offset + bytes);
         }
-        let mut rooms = Vec::new();
-        for (key, room, _) in placed {
-            rooms.push((key, room));
-            if key.1 == Form::Square {
-                rooms.push(((key.0, Form::Prefix), room));
-            }
-        }
+        let rooms = placed
+            .into_iter()
+            .map(|(key, room, _)| (key, room))
+            .collect();
         (rooms, end)
-    }
-
-    fn bytes(&self, (tile, form): (TileId, Form)) -> u32 {
-        let node = self.program.node(tile);
-        let entries: u32 = node.shape.iter().product();
-        match form {
-            Form::ColumnSums | Form::Level(_, _, Side::Totals) => entries / 16 * 4,
-            Form::Operand | Form::Level(..) => entries * self.options.operand_bytes(),
-            Form::Outgoing => entries * self.options.storage.bytes(),
-            Form::Vector => entries * 4,
-            Form::Partial => entries * 4 * parts(self.program, self.options, tile),
-            Form::Sums | Form::StrictSums => entries * 16 + entries / 4,
-            Form::Square | Form::Prefix => node.shape[0] * (node.shape[1] + 1) * 4,
-            Form::Scalar | Form::Rows | Form::Cols(_) | Form::Fragment | Form::Staged => 0,
-        }
     }
 
     /// What a step reads and writes in shared memory, the ring aside.
@@ -455,152 +443,4 @@ impl Pass<'_> {
         }
         steps
     }
-}
-
-/// Parts of a sum that a reduction leaves for its readers to add.
-pub fn parts(program: &TileProgram, options: &Options, tile: TileId) -> u32 {
-    let Op::Map { shape, reduce, .. } = &program.node(tile).op else {
-        return 1;
-    };
-    let grid = grid(shape, options);
-    match (reduce, shape.len()) {
-        (Reduce::None, _) => 1,
-        (_, 1) => grid.row_warps,
-        (Reduce::First, _) => grid.row_warps,
-        (Reduce::Second, _) => grid.column_warps,
-        (Reduce::All, _) => grid.owners(),
-    }
-}
-
-/// The grid of a matrix, or of a vector along the rows.
-pub fn grid(shape: &[u32], options: &Options) -> Grid {
-    match *shape {
-        [rows, columns] => Grid::new([rows, columns], options.warps()),
-        [rows] if rows > 1 => Grid::new([rows, 8], options.warps()),
-        _ => Grid::new([16, 8], options.warps()),
-    }
-}
-
-/// The forms in which an op reads its operands.
-pub fn wants(
-    program: &TileProgram,
-    options: &Options,
-    tile: TileId,
-) -> Result<Vec<(TileId, Form)>, Error> {
-    let node = program.node(tile);
-    let shape = |id: TileId| program.node(id).shape.as_slice();
-    let refuse = |what: &str| Err(Error::Unsupported(format!("`{}`: {what}", program.name)));
-    Ok(match &node.op {
-        Op::Load(..) | Op::Carry(_) => vec![],
-        Op::Map {
-            shape, operands, ..
-        } => {
-            let columns = grid(shape, options).cols();
-            let form = |along: Along| match along {
-                Along::None => Form::Scalar,
-                Along::First => Form::Rows,
-                Along::Second => columns,
-                Along::Both => Form::Fragment,
-            };
-            let mut all: Vec<(TileId, Form)> = Vec::new();
-            for &(id, along) in operands {
-                if !all.contains(&(id, form(along))) {
-                    all.push((id, form(along)));
-                }
-            }
-            all
-        }
-        Op::Matmul { a, ta, b, add, .. } => {
-            if shape(*a).len() != 2 || shape(*b).len() != 2 {
-                return refuse("a vector as the operand of a product has no GPU form yet");
-            }
-            let mut all = vec![
-                (*a, operand_a(program, options, tile, *a, *ta)),
-                (*b, Form::Operand),
-            ];
-            all.extend(add.map(|add| (add, Form::Fragment)));
-            all
-        }
-        Op::Decay(interval, strict, l) if shape(*l).len() == 1 => {
-            let sums = match interval {
-                Interval::Between | Interval::Start if *strict => Form::StrictSums,
-                _ => Form::Sums,
-            };
-            vec![(*l, sums)]
-        }
-        Op::Spread(interval, strict, x) if node.shape.len() == 1 => match interval {
-            Interval::Between => vec![(*x, Form::Prefix)],
-            Interval::Start if *strict => vec![(*x, Form::Sums)],
-            Interval::Start => vec![(*x, Form::Sums), (*x, Form::Rows)],
-            Interval::End => vec![(*x, Form::StrictSums)],
-            Interval::Total => vec![(*x, Form::Scalar)],
-        },
-        Op::HeadSum(x) => vec![(*x, gives(program, options, tile)?)],
-        Op::Decay(Interval::Total, _, l) => vec![(*l, Form::ColumnSums)],
-        Op::Spread(Interval::Total, _, x) => vec![(*x, grid(&node.shape, options).cols())],
-        Op::Decay(Interval::Between, ..) | Op::Spread(Interval::Between, ..) => {
-            return refuse(
-                "a decay between steps for each channel is no tile, expected a trilinear form",
-            );
-        }
-        Op::Decay(_, _, x) | Op::Spread(_, _, x) => {
-            let mut all = vec![(*x, Form::Fragment)];
-            all.extend((program.chunk > 16).then_some((*x, Form::ColumnSums)));
-            all
-        }
-        Op::Trilinear(..) => {
-            let levels = |t: Trilinear| {
-                let left = |level| t.leaves(tile, level);
-                t.levels(program.chunk).filter_map(left).collect()
-            };
-            Trilinear::of(program, tile).map_or(vec![], levels)
-        }
-    })
-}
-
-/// How the left operand of a product is read: from registers where each warp holds whole rows.
-pub fn operand_a(
-    program: &TileProgram,
-    options: &Options,
-    product: TileId,
-    a: TileId,
-    transposed: bool,
-) -> Form {
-    let node = program.node(a);
-    let (from, to) = (
-        grid(&node.shape, options),
-        grid(&program.node(product).shape, options),
-    );
-    let held = from.column_warps == 1 && from.row_warps == to.row_warps;
-    if !transposed && held && options.terms() > 0 && !matches!(node.op, Op::Load(..)) {
-        Form::Fragment
-    } else {
-        Form::Operand
-    }
-}
-
-/// The form in which an op leaves its result.
-pub fn gives(program: &TileProgram, options: &Options, tile: TileId) -> Result<Form, Error> {
-    let node = program.node(tile);
-    let plain = match node.shape.len() {
-        0 => Form::Scalar,
-        1 => Form::Rows,
-        _ => Form::Fragment,
-    };
-    Ok(match &node.op {
-        Op::Map { shape, reduce, .. } => {
-            let grid = grid(shape, options);
-            match reduce {
-                Reduce::None => plain,
-                Reduce::All if shape.iter().product::<u32>() == 1 => Form::Scalar,
-                _ if parts(program, options, tile) > 1 => Form::Partial,
-                Reduce::All => Form::Scalar,
-                Reduce::Second => Form::Rows,
-                Reduce::First => grid.cols(),
-            }
-        }
-        Op::Spread(Interval::Between, ..) => Form::Vector,
-        Op::Decay(Interval::Total, _, l) if program.node(*l).shape.len() == 2 => Form::Vector,
-        _ => plain,
-    })
 }

@@ -134,6 +134,13 @@ impl Text {
         self.def(format_args!("llvm.bitcast {value} : {from} to {to}"))
     }
 
+    /// An i32 whose origin no optimisation sees.
+    pub fn hide(&mut self, value: Val) -> Val {
+        self.def(format_args!(
+            "llvm.inline_asm has_side_effects asm_dialect = att \"mov.b32 $0, $1;\", \"=r,r\" {value} : (i32) -> i32"
+        ))
+    }
+
     /// i32 to i64 with its sign.
     pub fn widen(&mut self, value: Val) -> Val {
         self.def(format_args!("llvm.sext {value} : i32 to i64"))

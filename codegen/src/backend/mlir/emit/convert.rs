@@ -21,8 +21,7 @@ impl Machine<'_> {
                 self.write_fragment(tile, to, &shape, storage, 1, &values)
             }
             (Form::Fragment, Form::ColumnSums) => self.column_sums(tile, &shape),
-            (Form::Fragment, Form::Square) => self.square_of_fragment(tile, &shape),
-            (Form::Square, Form::Prefix) => self.prefix_of_square(tile, shape[0]),
+            (Form::Fragment, Form::RowTotals) => self.row_totals(tile, &shape),
             (Form::Partial, _) => self.sum_parts(tile, &shape, to),
             (Form::Vector, _) => {
                 let index = self.indices(&shape, to);
@@ -192,53 +191,25 @@ impl Machine<'_> {
         self.text.bitcast(bits, "i32", "f32")
     }
 
-    fn square_of_fragment(&mut self, tile: TileId, shape: &[u32]) -> Vec<Val> {
+    fn row_totals(&mut self, tile: TileId, shape: &[u32]) -> Vec<Val> {
         let grid = self.grid(shape);
         let values = self.held[&(tile, Form::Fragment)].clone();
-        let origin = self.origin(tile, Form::Square);
-        let (rows, columns) = (self.rows(grid), self.columns(grid));
-        self.in_warps(grid.owners(), |machine| {
-            for (at, &value) in values.iter().enumerate() {
-                let (piece, e) = (at / 4, at % 4);
-                let pieces = grid.column_pieces as usize;
-                let row = rows[2 * (piece / pieces) + e / 2];
-                let column = columns[2 * (piece % pieces) + e % 2];
-                let below = machine.text.icmp("sgt", row, column);
-                let zero = machine.text.float(0.0);
-                let value = machine.text.select(below, value, zero, "f32");
-                let to = machine.square_at(origin, row, column, shape[1]);
-                machine.text.store(value, to, 3, "f32");
-            }
-        });
-        vec![]
-    }
-
-    pub(super) fn square_at(&mut self, origin: Val, row: Val, column: Val, n: u32) -> Val {
-        let first = self.text.int_op("mul", row, n as i32 + 1);
-        let at = self.text.add(first, column);
-        let at = self.text.int_op("shl", at, 2);
-        let at = self.text.add(origin, at);
-        self.shared_at(at)
+        let sums = self.row_sums(grid, &values);
+        let (rows, part) = (self.rows(grid), self.column_warp(grid.warps()));
+        self.store_parts(
+            tile,
+            Form::RowTotals,
+            self.pair,
+            grid.owners(),
+            part,
+            &rows,
+            &sums,
+        )
     }
 
     /// Runs `each` for every row that this thread has when each has one.
     pub(super) fn by_row(&mut self, rows: u32, each: impl Fn(&mut Self, Val)) {
         self.pieces(rows, 1, |machine, row, _| each(machine, row));
-    }
-
-    fn prefix_of_square(&mut self, tile: TileId, n: u32) -> Vec<Val> {
-        let origin = self.origin(tile, Form::Square);
-        self.by_row(n, |machine, row| {
-            let mut sum = machine.text.float(0.0);
-            for column in 0..n as i32 {
-                let column = machine.text.int(column);
-                let at = machine.square_at(origin, row, column, n);
-                let value = machine.text.load(at, 3, "f32");
-                machine.text.store(sum, at, 3, "f32");
-                sum = machine.text.fadd(sum, value);
-            }
-        });
-        vec![]
     }
 
     /// The indices at which a thread reads a vector for a form.
@@ -275,7 +246,7 @@ impl Machine<'_> {
     fn sum_parts(&mut self, tile: TileId, shape: &[u32], to: Form) -> Vec<Val> {
         let index = self.indices(shape, to);
         let entries: u32 = shape.iter().product();
-        let parts = place::parts(self.program, self.options, tile);
+        let parts = forms::parts(self.program, self.options, tile);
         let mut sums = self.read_vector(tile, Form::Partial, 0, &index);
         for part in 1..parts {
             let more = self.read_vector(tile, Form::Partial, 4 * part * entries, &index);

@@ -7,6 +7,7 @@
 
 use super::*;
 use baton_ir::chunked::Interval;
+use baton_ir::tile::Reduce;
 
 /// Registers of [`Form::Sums`] for each row: the begun sums at levels 1, 2, 4, 8 and 16, and what
 /// is left of the block of 16.
@@ -269,32 +270,78 @@ impl Machine<'_> {
                     .map(|(a, b)| self.text.fadd(a, b))
                     .collect()
             }
-            Interval::Between => self.spread_between(strict, tile, x, n),
+            Interval::Between => self.spread_between(strict, tile, x),
         }
     }
 
-    /// For each row r, the sum down column r of what [`Form::Prefix`] holds: of all pairs with the
-    /// writer before r and the reader at r or after it.
-    fn spread_between(&mut self, strict: bool, tile: TileId, x: TileId, n: u32) -> Vec<Val> {
-        let from = self.origin(x, Form::Prefix);
-        let to = self.origin(tile, Form::Vector);
-        self.by_row(n, |machine, r| {
-            let zero = machine.text.float(0.0);
-            let mut sum = zero;
-            for t in 0..n as i32 {
-                let t = machine.text.int(t);
-                let at = machine.square_at(from, t, r, n);
-                let value = machine.text.load(at, 3, "f32");
-                let kind = if strict { "sgt" } else { "sge" };
-                let inside = machine.text.icmp(kind, t, r);
-                let value = machine.text.select(inside, value, zero, "f32");
-                sum = machine.text.fadd(sum, value);
-            }
-            let at = machine.text.int_op("shl", r, 2);
-            let at = machine.text.add(to, at);
-            let at = machine.shared_at(at);
-            machine.text.store(sum, at, 3, "f32");
+    /// For each step r, the sum over all pairs with the writer before r and the reader at r or after
+    /// it (strictly: after it): first along each row over the columns before, then down each column
+    /// from the diagonal.
+    fn spread_between(&mut self, strict: bool, tile: TileId, x: TileId) -> Vec<Val> {
+        let shape = self.program.node(x).shape.clone();
+        let grid = self.grid(&shape);
+        let values = self.held[&(x, Form::Fragment)].clone();
+        let before = self.sums_before(x, grid, &values);
+        let (rows, columns) = (self.rows(grid), self.columns(grid));
+        let zero = self.text.float(0.0);
+        let kind = if strict { "sgt" } else { "sge" };
+        let inside = |(at, sum): (usize, Val)| {
+            let [row, column] = grid.place(at);
+            let seen = self.text.icmp(kind, rows[row], columns[column]);
+            self.text.select(seen, sum, zero, "f32")
+        };
+        let inside: Vec<Val> = before.into_iter().enumerate().map(inside).collect();
+        self.reduce(tile, &shape, Reduce::First, grid, &inside)
+    }
+
+    /// For each element of a fragment, the sum of its row over the columns before it.
+    fn sums_before(&mut self, tile: TileId, grid: Grid, values: &[Val]) -> Vec<Val> {
+        let zero = self.text.float(0.0);
+        let starts = self.totals_before(tile, grid);
+        let seconds = [1, 2].map(|bit| {
+            let part = self.text.int_op("and", self.pair, bit);
+            let none = self.text.int(0);
+            self.text.icmp("ne", part, none)
         });
-        vec![]
+        let mut before = vec![zero; values.len()];
+        for (row, mut start) in starts.into_iter().enumerate() {
+            for piece in 0..grid.column_pieces as usize {
+                let at = grid.index(row, 2 * piece);
+                let mut whole = self.text.fadd(values[at], values[at + 1]);
+                let mut sum = start;
+                for (bit, second) in [1, 2].into_iter().zip(seconds) {
+                    let other = self.text.shuffle(whole, bit);
+                    let more = self.text.select(second, other, zero, "f32");
+                    sum = self.text.fadd(sum, more);
+                    whole = self.text.fadd(whole, other);
+                }
+                before[at] = sum;
+                before[at + 1] = self.text.fadd(sum, values[at]);
+                start = self.text.fadd(start, whole);
+            }
+        }
+        before
+    }
+
+    /// For each row, its sum over the columns of the warps before this one.
+    fn totals_before(&mut self, tile: TileId, grid: Grid) -> Vec<Val> {
+        let rows = self.rows(grid);
+        let mut sums = vec![self.text.float(0.0); rows.len()];
+        if grid.column_warps == 1 {
+            return sums;
+        }
+        let n = 16 * grid.row_pieces * grid.row_warps;
+        let mine = self.column_warp(grid.warps());
+        let zero = self.text.float(0.0);
+        for warp in 0..grid.column_warps - 1 {
+            let totals = self.read_vector(tile, Form::RowTotals, 4 * warp * n, &rows);
+            let number = self.text.int(warp as i32);
+            let before = self.text.icmp("slt", number, mine);
+            for (sum, total) in sums.iter_mut().zip(totals) {
+                let total = self.text.select(before, total, zero, "f32");
+                *sum = self.text.fadd(*sum, total);
+            }
+        }
+        sums
     }
 }

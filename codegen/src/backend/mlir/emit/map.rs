@@ -128,7 +128,7 @@ impl Machine<'_> {
         *values.last().expect("a map's body is not empty")
     }
 
-    fn reduce(
+    pub(super) fn reduce(
         &mut self,
         tile: TileId,
         shape: &[u32],
@@ -140,27 +140,30 @@ impl Machine<'_> {
             2 * grid.row_pieces as usize,
             2 * grid.column_pieces as usize,
         );
-        let element =
-            |r: usize, c: usize| values[(r / 2 * columns / 2 + c / 2) * 4 + r % 2 * 2 + c % 2];
         let matrix = shape.len() == 2;
         match reduce {
             Reduce::None => values.to_vec(),
             _ if shape.iter().product::<u32>() == 1 => values.to_vec(),
             Reduce::Second if matrix => {
-                let own: Vec<Vec<Val>> = (0..rows)
-                    .map(|r| (0..columns).map(|c| element(r, c)).collect())
-                    .collect();
-                let sums: Vec<Val> = own.iter().map(|row| self.total(row, &[1, 2])).collect();
+                let sums = self.row_sums(grid, values);
                 if grid.column_warps == 1 {
                     return sums;
                 }
                 let index = self.rows(grid);
-                let part = self.column_warp([grid.row_warps, grid.column_warps]);
-                self.store_parts(tile, self.pair, grid.owners(), part, &index, &sums)
+                let part = self.column_warp(grid.warps());
+                self.store_parts(
+                    tile,
+                    Form::Partial,
+                    self.pair,
+                    grid.owners(),
+                    part,
+                    &index,
+                    &sums,
+                )
             }
             Reduce::First if matrix => {
                 let own: Vec<Vec<Val>> = (0..columns)
-                    .map(|c| (0..rows).map(|r| element(r, c)).collect())
+                    .map(|c| (0..rows).map(|r| values[grid.index(r, c)]).collect())
                     .collect();
                 let sums: Vec<Val> = own
                     .iter()
@@ -171,7 +174,15 @@ impl Machine<'_> {
                 }
                 let index = self.columns(grid);
                 let part = self.row_warp(grid.row_warps);
-                self.store_parts(tile, self.row, grid.owners(), part, &index, &sums)
+                self.store_parts(
+                    tile,
+                    Form::Partial,
+                    self.row,
+                    grid.owners(),
+                    part,
+                    &index,
+                    &sums,
+                )
             }
             _ => {
                 let lanes: &[i32] = if matrix {
@@ -189,9 +200,25 @@ impl Machine<'_> {
                     return vec![sum];
                 }
                 let zero = self.text.int(0);
-                self.store_parts(tile, self.lane, parts, self.warp, &[zero], &[sum])
+                self.store_parts(
+                    tile,
+                    Form::Partial,
+                    self.lane,
+                    parts,
+                    self.warp,
+                    &[zero],
+                    &[sum],
+                )
             }
         }
+    }
+
+    /// The sum of each row over the columns of this warp.
+    pub(super) fn row_sums(&mut self, grid: Grid, values: &[Val]) -> Vec<Val> {
+        let columns = 2 * grid.column_pieces as usize;
+        let row = |r| -> Vec<Val> { (0..columns).map(|c| values[grid.index(r, c)]).collect() };
+        let rows = 0..2 * grid.row_pieces as usize;
+        rows.map(|r| self.total(&row(r), &[1, 2])).collect()
     }
 
     /// The sum of a thread's numbers and of those of the lanes that differ in the given bits.
@@ -208,17 +235,23 @@ impl Machine<'_> {
     }
 
     /// Leaves parts of sums in shared memory, `[part][index]`, from the lanes where `lead` is zero.
-    fn store_parts(
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn store_parts(
         &mut self,
         tile: TileId,
+        form: Form,
         lead: Val,
         warps: u32,
         part: Val,
         index: &[Val],
         sums: &[Val],
     ) -> Vec<Val> {
-        let entries: u32 = self.program.node(tile).shape.iter().product();
-        let origin = self.origin(tile, Form::Partial);
+        let shape = &self.program.node(tile).shape;
+        let entries: u32 = match form {
+            Form::RowTotals => shape[0],
+            _ => shape.iter().product(),
+        };
+        let origin = self.origin(tile, form);
         self.in_warps(warps, |machine| {
             machine.where_zero(lead, |machine| {
                 let first = machine.text.int_op("mul", part, entries as i32);

@@ -34,7 +34,7 @@ impl Machine<'_> {
             Some(add) => self.held[&(add, Form::Fragment)].clone(),
             None => vec![self.text.float(0.0); self.registers(&node.shape)],
         };
-        let held = place::operand_a(self.program, self.options, tile, a, ta) == Form::Fragment;
+        let held = forms::operand_a(self.program, self.options, tile, a, ta) == Form::Fragment;
         let left = (!held).then(|| self.source(a, ta));
         let right = self.source(b, tb);
         let (rows, columns) = (self.row_bases(grid), self.column_bases(grid));

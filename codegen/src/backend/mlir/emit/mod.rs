@@ -13,8 +13,9 @@ mod memory;
 mod number;
 mod trilinear;
 
+use super::forms;
 use super::layout::{Form, Grid, Swizzle};
-use super::place::{self, Placement, Room, Step};
+use super::place::{Placement, Room, Step};
 use super::text::{Text, Val};
 use super::{Error, Options, Storage, abi};
 use baton_ir::chunked::Direction;
@@ -35,6 +36,8 @@ struct Machine<'a> {
     /// For each carry: what enters, what leaves, bytes from the start to this range and head.
     carries: Vec<(Val, Val, Val)>,
     shared: Val,
+    /// The thread's number, and the same as of the last [`refresh`](Self::refresh).
+    thread_id: Val,
     thread: Val,
     lane: Val,
     warp: Val,
@@ -172,6 +175,7 @@ impl<'a> Machine<'a> {
             ports,
             carries,
             shared,
+            thread_id: thread,
             thread,
             lane,
             warp,
@@ -227,6 +231,7 @@ impl<'a> Machine<'a> {
         });
         self.text = text;
         failure?;
+        self.refresh();
         let mut ends = ends.into_iter();
         for (i, count) in counts.iter().enumerate() {
             let values: Vec<Val> = ends.by_ref().take(*count).collect();
@@ -247,6 +252,7 @@ impl<'a> Machine<'a> {
         sums: &[(PortId, TileId)],
     ) -> Result<Vec<Val>, Error> {
         let program = self.program;
+        self.refresh();
         self.chunk = self.nth(index);
         self.valid = self.steps_of(self.chunk);
         let stages = self.placement.stages as i32;
@@ -278,11 +284,12 @@ impl<'a> Machine<'a> {
         for (at, node) in program.nodes.iter().enumerate() {
             if let Op::Carry(carry) = node.op {
                 let tile = TileId(at as u32);
-                let form = place::gives(program, self.options, tile)?;
+                let form = forms::gives(program, self.options, tile)?;
                 self.held.insert((tile, form), old[carry.index()].clone());
             }
         }
         for step in &self.placement.steps {
+            self.refresh();
             match *step {
                 Step::Barrier => self.text.op("nvvm.barrier"),
                 Step::Load(tile, form) => self.load(tile, form),
@@ -307,9 +314,19 @@ impl<'a> Machine<'a> {
         Ok(old.concat())
     }
 
+    /// The thread's number once more, from where LLVM cannot see that it is the same: so addresses are
+    /// computed anew where they are used, and are not kept in registers over the whole loop.
+    fn refresh(&mut self) {
+        self.thread = self.text.hide(self.thread_id);
+        self.lane = self.text.int_op("and", self.thread, 31);
+        self.warp = self.text.int_op("lshr", self.thread, 5);
+        self.row = self.text.int_op("lshr", self.lane, 2);
+        self.pair = self.text.int_op("and", self.lane, 3);
+    }
+
     fn compute(&mut self, tile: TileId) -> Result<(), Error> {
         let node = self.program.node(tile);
-        let form = place::gives(self.program, self.options, tile)?;
+        let form = forms::gives(self.program, self.options, tile)?;
         let values = match &node.op {
             Op::Map { .. } => self.map(tile),
             Op::Matmul { .. } => self.matmul(tile),
@@ -353,7 +370,7 @@ impl<'a> Machine<'a> {
     }
 
     fn grid(&self, shape: &[u32]) -> Grid {
-        place::grid(shape, self.options)
+        forms::grid(shape, self.options)
     }
 
     /// Registers of a value of `shape`.

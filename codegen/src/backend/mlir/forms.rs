@@ -1,0 +1,215 @@
+//! In which forms ops read their operands and leave their results, and what a form takes.
+//!
+//! The one table of layout: `place` inserts the conversions between what is left and what is read,
+//! `order` counts the registers that this costs, emission follows. A new op or form joins here.
+
+use super::layout::{Form, Grid, Side};
+use super::levels::Trilinear;
+use super::{Error, Options, Storage, abi};
+use baton_ir::chunked::Interval;
+use baton_ir::tile::{Along, Effect, Op, PortId, Reduce, TileId, TileProgram};
+
+/// A tile in a form.
+pub type Key = (TileId, Form);
+
+/// Parts of a sum that a reduction leaves for its readers to add.
+pub fn parts(program: &TileProgram, options: &Options, tile: TileId) -> u32 {
+    let (shape, reduce) = match &program.node(tile).op {
+        Op::Map { shape, reduce, .. } => (shape, *reduce),
+        Op::Spread(Interval::Between, _, x) => (&program.node(*x).shape, Reduce::First),
+        _ => return 1,
+    };
+    let grid = grid(shape, options);
+    match (reduce, shape.len()) {
+        (Reduce::None, _) => 1,
+        (_, 1) => grid.row_warps,
+        (Reduce::First, _) => grid.row_warps,
+        (Reduce::Second, _) => grid.column_warps,
+        (Reduce::All, _) => grid.owners(),
+    }
+}
+
+/// The grid of a matrix, or of a vector along the rows.
+pub fn grid(shape: &[u32], options: &Options) -> Grid {
+    match *shape {
+        [rows, columns] => Grid::new([rows, columns], options.warps()),
+        [rows] if rows > 1 => Grid::new([rows, 8], options.warps()),
+        _ => Grid::new([16, 8], options.warps()),
+    }
+}
+
+/// The forms in which an op reads its operands.
+pub fn wants(program: &TileProgram, options: &Options, tile: TileId) -> Result<Vec<Key>, Error> {
+    let node = program.node(tile);
+    let shape = |id: TileId| program.node(id).shape.as_slice();
+    let refuse = |what: &str| Err(Error::Unsupported(format!("`{}`: {what}", program.name)));
+    Ok(match &node.op {
+        Op::Load(..) | Op::Carry(_) => vec![],
+        Op::Map {
+            shape, operands, ..
+        } => {
+            let columns = grid(shape, options).cols();
+            let form = |along: Along| match along {
+                Along::None => Form::Scalar,
+                Along::First => Form::Rows,
+                Along::Second => columns,
+                Along::Both => Form::Fragment,
+            };
+            let mut all: Vec<(TileId, Form)> = Vec::new();
+            for &(id, along) in operands {
+                if !all.contains(&(id, form(along))) {
+                    all.push((id, form(along)));
+                }
+            }
+            all
+        }
+        Op::Matmul { a, ta, b, add, .. } => {
+            if shape(*a).len() != 2 || shape(*b).len() != 2 {
+                return refuse("a vector as the operand of a product has no GPU form yet");
+            }
+            let mut all = vec![
+                (*a, operand_a(program, options, tile, *a, *ta)),
+                (*b, Form::Operand),
+            ];
+            all.extend(add.map(|add| (add, Form::Fragment)));
+            all
+        }
+        Op::Decay(interval, strict, l) if shape(*l).len() == 1 => {
+            let sums = match interval {
+                Interval::Between | Interval::Start if *strict => Form::StrictSums,
+                _ => Form::Sums,
+            };
+            vec![(*l, sums)]
+        }
+        Op::Spread(interval, strict, x) if node.shape.len() == 1 => match interval {
+            Interval::Between => {
+                let shared = grid(&program.node(*x).shape, options).column_warps > 1;
+                let totals = shared.then_some((*x, Form::RowTotals));
+                [(*x, Form::Fragment)].into_iter().chain(totals).collect()
+            }
+            Interval::Start if *strict => vec![(*x, Form::Sums)],
+            Interval::Start => vec![(*x, Form::Sums), (*x, Form::Rows)],
+            Interval::End => vec![(*x, Form::StrictSums)],
+            Interval::Total => vec![(*x, Form::Scalar)],
+        },
+        Op::HeadSum(x) => vec![(*x, gives(program, options, tile)?)],
+        Op::Decay(Interval::Total, _, l) => vec![(*l, Form::ColumnSums)],
+        Op::Spread(Interval::Total, _, x) => vec![(*x, grid(&node.shape, options).cols())],
+        Op::Decay(Interval::Between, ..) | Op::Spread(Interval::Between, ..) => {
+            return refuse(
+                "a decay between steps for each channel is no tile, expected a trilinear form",
+            );
+        }
+        Op::Decay(_, _, x) | Op::Spread(_, _, x) => {
+            let mut all = vec![(*x, Form::Fragment)];
+            all.extend((program.chunk > 16).then_some((*x, Form::ColumnSums)));
+            all
+        }
+        Op::Trilinear(..) => {
+            let levels = |t: Trilinear| {
+                let left = |level| t.leaves(tile, level);
+                t.levels(program.chunk).filter_map(left).collect()
+            };
+            Trilinear::of(program, tile).map_or(vec![], levels)
+        }
+    })
+}
+
+/// How the left operand of a product is read: from registers where each warp holds whole rows.
+pub fn operand_a(
+    program: &TileProgram,
+    options: &Options,
+    product: TileId,
+    a: TileId,
+    transposed: bool,
+) -> Form {
+    let node = program.node(a);
+    let (from, to) = (
+        grid(&node.shape, options),
+        grid(&program.node(product).shape, options),
+    );
+    let held = from.column_warps == 1 && from.row_warps == to.row_warps;
+    if !transposed && held && options.terms() > 0 && !matches!(node.op, Op::Load(..)) {
+        Form::Fragment
+    } else {
+        Form::Operand
+    }
+}
+
+/// The form in registers that a tile of its rank has where nothing else is said.
+pub fn plain(program: &TileProgram, tile: TileId) -> Form {
+    match program.node(tile).shape.len() {
+        0 => Form::Scalar,
+        1 => Form::Rows,
+        _ => Form::Fragment,
+    }
+}
+
+/// The form in which an op leaves its result.
+pub fn gives(program: &TileProgram, options: &Options, tile: TileId) -> Result<Form, Error> {
+    let node = program.node(tile);
+    let plain = plain(program, tile);
+    Ok(match &node.op {
+        Op::Map { shape, reduce, .. } => {
+            let grid = grid(shape, options);
+            match reduce {
+                Reduce::None => plain,
+                Reduce::All if shape.iter().product::<u32>() == 1 => Form::Scalar,
+                _ if parts(program, options, tile) > 1 => Form::Partial,
+                Reduce::All => Form::Scalar,
+                Reduce::Second => Form::Rows,
+                Reduce::First => grid.cols(),
+            }
+        }
+        Op::Spread(Interval::Between, _, x) => match parts(program, options, tile) {
+            1 => grid(&program.node(*x).shape, options).cols(),
+            _ => Form::Partial,
+        },
+        Op::Decay(Interval::Total, _, l) if program.node(*l).shape.len() == 2 => Form::Vector,
+        _ => plain,
+    })
+}
+
+/// The form that an effect reads.
+pub fn leaves(program: &TileProgram, options: &Options, effect: &Effect) -> Form {
+    let sums = |port: PortId| {
+        // f32 whatever the storage: parts that are added up outside.
+        abi::in_f32(&program.ports[port.index()], options) && options.storage != Storage::F32
+    };
+    match (effect, program.node(effect.tile()).shape.len()) {
+        (_, 0) => Form::Scalar,
+        (_, 1) => Form::Rows,
+        (Effect::Store(port, _), _) if !sums(*port) => Form::Outgoing,
+        _ => Form::Fragment,
+    }
+}
+
+/// Bytes of shared memory that a form takes, the ring aside.
+pub fn bytes(program: &TileProgram, options: &Options, (tile, form): Key) -> u32 {
+    let shape = &program.node(tile).shape;
+    let entries: u32 = shape.iter().product();
+    match form {
+        Form::ColumnSums | Form::Level(_, _, Side::Totals) => entries / 16 * 4,
+        Form::Operand | Form::Level(..) => entries * options.operand_bytes(),
+        Form::Outgoing => entries * options.storage.bytes(),
+        Form::Vector => entries * 4,
+        Form::Partial => entries * 4 * parts(program, options, tile),
+        Form::Sums | Form::StrictSums => entries * 16 + entries / 4,
+        Form::RowTotals => shape[0] * 4 * grid(shape, options).column_warps,
+        Form::Scalar | Form::Rows | Form::Cols(_) | Form::Fragment | Form::Staged => 0,
+    }
+}
+
+/// Registers of a thread that a form takes.
+pub fn registers(program: &TileProgram, options: &Options, (tile, form): Key) -> u32 {
+    let shape = &program.node(tile).shape;
+    let grid = grid(shape, options);
+    match form {
+        Form::Scalar => 1,
+        Form::Rows => 2 * grid.row_pieces,
+        Form::Cols([_, warps]) => shape[0] / 4 / warps,
+        Form::Fragment => 4 * grid.row_pieces * grid.column_pieces,
+        Form::Sums | Form::StrictSums => 12 * grid.row_pieces,
+        _ => 0,
+    }
+}
