@@ -2,7 +2,8 @@
 //!
 //! A plan depends on shapes only, never on the number of threads: a sum that is cut differently
 //! has other bits, and a result must not change with the machine's load. So segments are used
-//! below a fixed number of tasks, and heads are grouped for a fixed number of tasks.
+//! below a fixed number of tasks, and heads are grouped for a fixed number of tasks. On a GPU see
+//! [`BlockPlan`](super::BlockPlan).
 
 use baton_ir::recurrence::Class;
 
@@ -11,11 +12,11 @@ const FEW_TASKS: usize = 4;
 /// Tasks aimed at when heads of a group are kept together or time is cut.
 const ENOUGH_TASKS: usize = 8;
 /// The shortest segment, in chunks.
-const SEGMENT_CHUNKS: usize = 4;
+pub(super) const SEGMENT_CHUNKS: usize = 4;
 /// Bytes of entering states that a forward run keeps before it turns to checkpoints.
-const KEEP_BYTES: usize = 512 << 20;
+pub(super) const KEEP_BYTES: usize = 512 << 20;
 /// Chunks between two checkpoints.
-const WINDOW_CHUNKS: usize = 8;
+pub(super) const WINDOW_CHUNKS: usize = 8;
 
 /// What a plan is made for.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 //! `place` decides where every tile is and inserts conversions and barriers, `emit` writes the
 //! kernel as MLIR text over the `llvm`, `nvvm` and `scf` dialects, `toolchain` turns it into PTX.
 //! Products run on tensor cores by `mma.sync`, matrices come in by `cp.async` and out by 16-byte
-//! stores. Nothing here knows a recurrence.
+//! stores. `service` has the kernels between them. Nothing here knows a recurrence.
 
 pub mod abi;
 mod emit;
@@ -12,10 +12,12 @@ pub mod layout;
 mod levels;
 mod order;
 mod place;
+mod service;
 mod text;
 mod toolchain;
 
 pub use abi::Launch;
+pub use service::{Service, THREADS as SERVICE_THREADS};
 pub use toolchain::Toolchain;
 
 use baton_ir::tile::TileProgram;

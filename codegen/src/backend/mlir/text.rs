@@ -261,6 +261,29 @@ impl Text {
         parts(name, count)
     }
 
+    /// One of two values of a type.
+    pub fn one_of(
+        &mut self,
+        condition: Val,
+        ty: &str,
+        then: impl FnOnce(&mut Self) -> Val,
+        otherwise: impl FnOnce(&mut Self) -> Val,
+    ) -> Val {
+        let name = self.name();
+        self.op(format_args!("{name} = scf.if {condition} -> ({ty}) {{"));
+        self.nested(|text| {
+            let result = then(text);
+            text.op(format_args!("scf.yield {result} : {ty}"));
+        });
+        self.op("} else {");
+        self.nested(|text| {
+            let result = otherwise(text);
+            text.op(format_args!("scf.yield {result} : {ty}"));
+        });
+        self.op("}");
+        name
+    }
+
     /// Counts an i32 from zero to `end`, carrying f32 values; gives them at the end.
     pub fn count(
         &mut self,

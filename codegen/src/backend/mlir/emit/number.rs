@@ -9,12 +9,29 @@ use super::*;
 use baton_ir::recurrence::{BinaryFn, UnaryFn};
 use std::f32::consts::{LN_2, LOG2_E};
 
+impl Text {
+    /// `exp(x)`.
+    pub fn exp(&mut self, x: Val) -> Val {
+        let log2e = self.float(LOG2_E);
+        let x = self.fmul(x, log2e);
+        self.call("llvm.nvvm.ex2.approx", &[x], "(f32) -> f32")
+    }
+
+    /// Two numbers in 16 bits each, the first in the lower half.
+    pub fn pack16(&mut self, low: Val, high: Val, storage: Storage) -> Val {
+        let (name, ty) = match storage {
+            Storage::F16 => ("llvm.nvvm.ff2f16x2.rn", "vector<2xf16>"),
+            _ => ("llvm.nvvm.ff2bf16x2.rn", "vector<2xbf16>"),
+        };
+        let pair = self.call(name, &[high, low], &format!("(f32, f32) -> {ty}"));
+        self.bitcast(pair, ty, "i32")
+    }
+}
+
 impl Machine<'_> {
     /// `exp(x)`.
     pub(super) fn exp(&mut self, x: Val) -> Val {
-        let log2e = self.text.float(LOG2_E);
-        let x = self.text.fmul(x, log2e);
-        self.text.call("llvm.nvvm.ex2.approx", &[x], "(f32) -> f32")
+        self.text.exp(x)
     }
 
     fn div(&mut self, a: Val, b: Val) -> Val {
@@ -163,14 +180,7 @@ impl Machine<'_> {
 
     /// Two numbers in 16 bits each, the first in the lower half.
     pub(super) fn pack16(&mut self, low: Val, high: Val, storage: Storage) -> Val {
-        let (name, ty) = match storage {
-            Storage::F16 => ("llvm.nvvm.ff2f16x2.rn", "vector<2xf16>"),
-            _ => ("llvm.nvvm.ff2bf16x2.rn", "vector<2xbf16>"),
-        };
-        let pair = self
-            .text
-            .call(name, &[high, low], &format!("(f32, f32) -> {ty}"));
-        self.text.bitcast(pair, ty, "i32")
+        self.text.pack16(low, high, storage)
     }
 
     /// The two numbers of a word, the lower half first.

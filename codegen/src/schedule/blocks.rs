@@ -1,0 +1,79 @@
+//! How the time of a run is cut on a GPU, where a thread block runs one head of one range of time.
+//!
+//! A plan depends on shapes and on the multiprocessors that the schedule is made for, a constant:
+//! never on the GPU at hand, so that every GPU gives the same bits. Segments come at the price of a
+//! second sweep and a chain; a block fills a multiprocessor, so below a third of them three segments
+//! or more take at most two thirds of the time. Fewer than three gain too little.
+
+use super::plan::{KEEP_BYTES, Load, SEGMENT_CHUNKS, WINDOW_CHUNKS};
+
+/// Multiprocessors that blocks are made for: those of an H100.
+const MULTIPROCESSORS: usize = 132;
+/// The fewest segments that are worth a second sweep.
+const FEW_SEGMENTS: usize = 3;
+
+/// How a run on a GPU is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockPlan {
+    /// C
+    pub chunk: usize,
+    /// Chunks of a segment; whole sequences when `None`.
+    pub segment: Option<usize>,
+    /// Chunks between two kept states; 1 keeps the states that enter every chunk.
+    pub window: usize,
+}
+
+impl BlockPlan {
+    /// The plan for a load in chunks of `chunk` steps; `keep_bytes` is the caller's choice, if any.
+    pub fn new(load: Load, chunk: usize, keep_bytes: Option<usize>) -> BlockPlan {
+        let blocks = (load.sequences * load.heads).max(1);
+        let chunks = load.longest.div_ceil(chunk);
+        let segments = (MULTIPROCESSORS / blocks).min(chunks / SEGMENT_CHUNKS);
+        let segment = (segments >= FEW_SEGMENTS).then(|| chunks.div_ceil(segments));
+        let kept = load.steps.div_ceil(chunk) as u128 * load.heads as u128;
+        let kept = kept * load.state_bytes as u128;
+        let window = match kept > keep_bytes.unwrap_or(KEEP_BYTES) as u128 {
+            true => WINDOW_CHUNKS,
+            false => 1,
+        };
+        BlockPlan {
+            chunk,
+            segment,
+            window,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(sequences: usize, longest: usize, heads: usize) -> BlockPlan {
+        let load = Load {
+            sequences,
+            longest,
+            steps: sequences * longest,
+            heads,
+            groups: 1,
+            state_bytes: 128 * 64 * 2,
+        };
+        BlockPlan::new(load, 64, None)
+    }
+
+    #[test]
+    fn few_blocks_are_cut_into_segments_that_fill_the_machine() {
+        assert_eq!(plan(1, 32768, 8).segment, Some(32)); // 512 chunks in 16 of 32
+        assert_eq!(plan(1, 2048, 8).segment, Some(4)); // none below four chunks
+        assert_eq!(plan(1, 1024, 8).segment, Some(4));
+        assert_eq!(plan(1, 512, 8).segment, None); // two segments gain too little
+        assert_eq!(plan(1, 32768, 45).segment, None);
+        assert_eq!(plan(8, 2048, 80).segment, None);
+        assert_eq!(plan(0, 0, 8).segment, None);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        assert_eq!(plan(8, 2048, 80).window, 1); // 320 MiB
+        assert_eq!(plan(8, 4096, 80).window, WINDOW_CHUNKS);
+    }
+}
