@@ -12,17 +12,17 @@ use half::{bf16, f16};
 use std::ops::Range;
 
 /// Bounds on the relative error: of outputs and states, of gradients.
-const BF16: [f64; 2] = [5e-3, 1e-2];
+pub const BF16: [f64; 2] = [5e-3, 1e-2];
 const F16: [f64; 2] = [1e-3, 2e-3];
 const TF32: [f64; 2] = [1e-3, 1e-3];
-const F32: [f64; 2] = [1e-5, 1e-5];
+pub const F32: [f64; 2] = [1e-5, 1e-5];
 
-fn schedule(storage: Storage) -> Schedule {
+pub fn schedule(storage: Storage) -> Schedule {
     Schedule::sm_80(storage)
 }
 
 /// A case whose numbers are exact in the storage dtype.
-fn case(name: &str, extents: Extents, decay: Decay, storage: Storage) -> Case {
+pub fn case(name: &str, extents: Extents, decay: Decay, storage: Storage) -> Case {
     let mut case = Case::builtin(name, extents, decay, 11);
     let round = |value: f64| match storage {
         Storage::F32 => value,
@@ -35,7 +35,7 @@ fn case(name: &str, extents: Extents, decay: Decay, storage: Storage) -> Case {
     case
 }
 
-fn extents(sizes: [usize; 2], time: usize, heads: usize, groups: usize) -> Extents {
+pub fn extents(sizes: [usize; 2], time: usize, heads: usize, groups: usize) -> Extents {
     Extents {
         sizes: sizes.to_vec(),
         batch: 1,
@@ -47,17 +47,17 @@ fn extents(sizes: [usize; 2], time: usize, heads: usize, groups: usize) -> Exten
 }
 
 /// Tensors of a case in f32.
-struct Tensors {
-    inputs: Vec<Tensor>,
-    params: Vec<Tensor>,
-    states: Vec<Tensor>,
-    d_outputs: Vec<Tensor>,
-    d_states: Vec<Tensor>,
-    ends: Option<Vec<i64>>,
+pub struct Tensors {
+    pub inputs: Vec<Tensor>,
+    pub params: Vec<Tensor>,
+    pub states: Vec<Tensor>,
+    pub d_outputs: Vec<Tensor>,
+    pub d_states: Vec<Tensor>,
+    pub ends: Option<Vec<i64>>,
 }
 
 impl Tensors {
-    fn new(case: &Case) -> Self {
+    pub fn new(case: &Case) -> Self {
         let e = &case.extents;
         let sequences = e.cu_seqlens.as_ref().map_or(e.batch, |ends| ends.len() - 1);
         let all = |values: &[Vec<f64>], ports: &[Port], outer: &[usize]| -> Vec<Tensor> {
@@ -82,7 +82,12 @@ impl Tensors {
     }
 
     /// Some steps of one sequence, from other states and to other gradients of the last.
-    fn steps(&self, range: Range<usize>, states: Vec<Tensor>, d_states: Vec<Tensor>) -> Tensors {
+    pub fn steps(
+        &self,
+        range: Range<usize>,
+        states: Vec<Tensor>,
+        d_states: Vec<Tensor>,
+    ) -> Tensors {
         Tensors {
             inputs: span(&self.inputs, range.clone()),
             params: self.params.clone(),
@@ -93,7 +98,7 @@ impl Tensors {
         }
     }
 
-    fn call(&self) -> Call<'_> {
+    pub fn call(&self) -> Call<'_> {
         Call {
             inputs: self.inputs.iter().map(Tensor::view).collect(),
             params: self.params.iter().map(Tensor::view).collect(),
@@ -116,7 +121,7 @@ fn sequences(all: &[Tensor], range: Range<usize>) -> Vec<Tensor> {
 }
 
 /// Some steps of tensors [1, T, ..].
-fn span(all: &[Tensor], range: Range<usize>) -> Vec<Tensor> {
+pub fn span(all: &[Tensor], range: Range<usize>) -> Vec<Tensor> {
     let one = |tensor: &Tensor| {
         let row = tensor.data.len() / tensor.shape[1];
         let mut shape = tensor.shape.clone();
@@ -127,7 +132,7 @@ fn span(all: &[Tensor], range: Range<usize>) -> Vec<Tensor> {
     all.iter().map(one).collect()
 }
 
-fn views(tensors: &[Tensor]) -> Vec<Option<View<'_>>> {
+pub fn views(tensors: &[Tensor]) -> Vec<Option<View<'_>>> {
     tensors.iter().map(|tensor| Some(tensor.view())).collect()
 }
 
@@ -157,7 +162,7 @@ fn run_on(
     (forward, gradients)
 }
 
-fn compare(case: &Case, (forward, gradients): &(Forward, Gradients), [near, far]: [f64; 2]) {
+pub fn compare(case: &Case, (forward, gradients): &(Forward, Gradients), [near, far]: [f64; 2]) {
     let (outcome, truth) = case.truth();
     let r = &case.recurrence;
     let all = |kind: &str, ports: &[Port], found: &[Tensor], truth: &[Vec<f64>], bound: f64| {

@@ -4,6 +4,8 @@ mod devices;
 mod docs;
 #[cfg(feature = "mlir")]
 mod gpu;
+#[cfg(feature = "mlir")]
+mod gpu_plans;
 mod levels;
 mod tidy;
 mod tiles;

@@ -1,13 +1,14 @@
 //! The memory of one run on the GPU, and launches on it.
 //!
-//! Everything is on the context's stream, so order is the order of the calls. Buffers live as long
-//! as the run and are freed with it. A result's memory is filled with NaN before it is written:
-//! what a kernel leaves out is seen, and nobody reads what another run left behind.
+//! Everything is on the context's stream, so order is the order of the calls, and nothing waits until
+//! a result is read. Buffers live as long as the run and are freed with it. A result's memory is
+//! filled with NaN before it is written: what a kernel leaves out is seen, and nobody reads what
+//! another run left behind.
 
 use super::context::{Context, check};
 use super::failed;
 use crate::Error;
-use crate::device::gpu::{Machine, Parameter};
+use crate::device::gpu::{HostMachine, Machine, Parameter};
 use baton_codegen::backend::mlir;
 use cudarc::driver::{result, sys};
 use std::sync::Arc;
@@ -18,6 +19,8 @@ const NAN: u8 = 0xff;
 pub(super) struct OnDevice {
     context: Arc<Context>,
     buffers: Vec<(sys::CUdeviceptr, usize)>,
+    /// Names of the kernels that nobody waited for yet.
+    running: Vec<String>,
 }
 
 impl OnDevice {
@@ -25,6 +28,7 @@ impl OnDevice {
         Self {
             context,
             buffers: vec![],
+            running: vec![],
         }
     }
 
@@ -36,14 +40,6 @@ impl OnDevice {
         self.buffers.push((address, bytes));
         Ok(address)
     }
-
-    /// Waits for the stream; an error of a kernel shows here.
-    fn wait(&self, what: &str) -> Result<(), Error> {
-        // SAFETY: the stream lives as long as the context.
-        check(what, unsafe {
-            result::stream::synchronize(self.context.stream)
-        })
-    }
 }
 
 impl Machine for OnDevice {
@@ -51,10 +47,10 @@ impl Machine for OnDevice {
         let _entered = self.context.enter()?;
         let address = self.allocate(bytes.len())?;
         if !bytes.is_empty() {
-            // SAFETY: the memory is as long as `bytes`, which outlive the wait.
+            // SAFETY: the memory is as long as `bytes`; the driver stages pageable memory before the
+            // copy returns.
             let copied = unsafe { result::memcpy_htod_async(address, bytes, self.context.stream) };
             check("a copy to the GPU", copied)?;
-            self.wait("a copy to the GPU")?;
         }
         Ok(address)
     }
@@ -87,9 +83,12 @@ impl Machine for OnDevice {
             self.context
                 .launch(function, &kernel.launch, grid, parameters, stream)?;
         }
-        self.wait(&format!("kernel `{name}`"))
+        self.running.push(name.into());
+        Ok(())
     }
+}
 
+impl HostMachine for OnDevice {
     fn read(&mut self, address: u64) -> Result<Vec<u8>, Error> {
         let found = self.buffers.iter().find(|(at, _)| *at == address);
         let &(_, bytes) = found.ok_or_else(|| failed(format!("no buffer at {address:#x}")))?;
@@ -100,7 +99,16 @@ impl Machine for OnDevice {
             let copied =
                 unsafe { result::memcpy_dtoh_async(&mut read, address, self.context.stream) };
             check("a copy from the GPU", copied)?;
-            self.wait("a copy from the GPU")?;
+            // An error of any kernel since the last wait shows here.
+            let what = match self.running.is_empty() {
+                true => "a copy from the GPU".into(),
+                false => format!("a copy from the GPU after {}", self.running.join(", ")),
+            };
+            // SAFETY: the stream lives as long as the context.
+            check(&what, unsafe {
+                result::stream::synchronize(self.context.stream)
+            })?;
+            self.running.clear();
         }
         Ok(read)
     }

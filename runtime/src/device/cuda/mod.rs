@@ -9,12 +9,14 @@ mod context;
 mod machine;
 mod raw;
 
-pub use raw::{DeviceCall, DeviceTensor, RawKernel};
+pub use super::gpu::{DeviceBackward, DeviceCall, DeviceForward, DeviceTensor};
+pub use raw::RawKernel;
 
+use super::gpu::host::HostKernel;
 use super::gpu::kernel::GpuKernel;
-use super::gpu::{Machine, Schedule};
+use super::gpu::{HostMachine, Schedule};
 use crate::Error;
-use crate::device::{Device, Kernel, Options};
+use crate::device::{Device, Kernel, Options, check};
 use baton_codegen::Compiler;
 use baton_ir::recurrence::Recurrence;
 use context::Context;
@@ -62,20 +64,26 @@ impl Cuda {
         self.context.driver
     }
 
-    /// The forward kernel of a recurrence, for memory that the caller has on the device.
+    /// The kernels of a recurrence, for memory that the caller has on the device.
     pub fn raw(
         &self,
         recurrence: &Recurrence,
         sizes: &[usize],
         options: &Options,
     ) -> Result<RawKernel, Error> {
-        RawKernel::new(
-            self.context.clone(),
-            &self.schedule,
-            recurrence,
-            sizes,
-            options,
-        )
+        let kernel = self.kernel(recurrence, sizes, options)?;
+        Ok(RawKernel::new(self.context.clone(), kernel))
+    }
+
+    fn kernel(
+        &self,
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        options: &Options,
+    ) -> Result<GpuKernel, Error> {
+        check::sizes(recurrence, sizes)?;
+        let compiler = Compiler::new(recurrence, sizes).map_err(Error::Invalid)?;
+        GpuKernel::new(NAME, compiler, sizes, options, self.schedule.clone())
     }
 }
 
@@ -111,18 +119,10 @@ impl Device for Cuda {
         sizes: &[usize],
         options: &Options,
     ) -> Result<Arc<dyn Kernel>, Error> {
-        let compiler = Compiler::new(recurrence, sizes).map_err(Error::Invalid)?;
+        let kernel = self.kernel(recurrence, sizes, options)?;
         let context = self.context.clone();
-        let machine = move || -> Box<dyn Machine> { Box::new(OnDevice::new(context.clone())) };
-        let kernel = GpuKernel::new(
-            NAME,
-            compiler,
-            sizes,
-            options,
-            self.schedule.clone(),
-            Box::new(machine),
-        )?;
-        Ok(Arc::new(kernel))
+        let machine = move || -> Box<dyn HostMachine> { Box::new(OnDevice::new(context.clone())) };
+        Ok(Arc::new(HostKernel::new(kernel, Box::new(machine))))
     }
 }
 

@@ -3,8 +3,9 @@
 //! Every finding of the emulator is an error of the run: a kernel that races or reads what nothing
 //! wrote gives no result here, however right its numbers look.
 
+use super::host::HostKernel;
 use super::kernel::GpuKernel;
-use super::{Machine, Parameter, Schedule};
+use super::{HostMachine, Machine, Parameter, Schedule};
 use crate::Error;
 use crate::device::{Device, Kernel, Options};
 use baton_codegen::Compiler;
@@ -51,27 +52,14 @@ impl Device for Emulator {
     ) -> Result<Arc<dyn Kernel>, Error> {
         let compiler = Compiler::new(recurrence, sizes).map_err(Error::Invalid)?;
         let (seed, errors) = (self.seed, self.approximation_errors);
-        let machine = move || -> Box<dyn Machine> {
-            Box::new(Emulated {
-                memory: Memory::new(),
-                buffers: vec![],
-                seed,
-                errors,
-            })
-        };
-        let kernel = GpuKernel::new(
-            NAME,
-            compiler,
-            sizes,
-            options,
-            self.schedule.clone(),
-            Box::new(machine),
-        )?;
-        Ok(Arc::new(kernel))
+        let machine = move || -> Box<dyn HostMachine> { Box::new(Emulated::new(seed, errors)) };
+        let kernel = GpuKernel::new(NAME, compiler, sizes, options, self.schedule.clone())?;
+        Ok(Arc::new(HostKernel::new(kernel, Box::new(machine))))
     }
 }
 
-struct Emulated {
+/// The memory of one run, and who interprets the kernels.
+pub(super) struct Emulated {
     memory: Memory,
     buffers: Vec<(u64, Buffer)>,
     seed: u64,
@@ -79,10 +67,32 @@ struct Emulated {
 }
 
 impl Emulated {
+    pub fn new(seed: u64, errors: bool) -> Self {
+        Self {
+            memory: Memory::new(),
+            buffers: vec![],
+            seed,
+            errors,
+        }
+    }
+
     fn keep(&mut self, buffer: Buffer) -> u64 {
         let address = self.memory.address(buffer);
         self.buffers.push((address, buffer));
         address
+    }
+
+    fn buffer(&self, address: u64) -> Result<Buffer, Error> {
+        let found = self.buffers.iter().find(|(at, _)| *at == address);
+        found
+            .map(|(_, buffer)| *buffer)
+            .ok_or_else(|| failed(format!("no buffer at {address:#x}")))
+    }
+
+    /// What is at an address, also where nothing has written.
+    #[cfg(test)]
+    pub fn bytes(&self, address: u64) -> Result<&[u8], Error> {
+        self.buffer(address).map(|buffer| self.memory.read(buffer))
     }
 }
 
@@ -143,12 +153,13 @@ impl Machine for Emulated {
             }
         }
     }
+}
 
+impl HostMachine for Emulated {
     fn read(&mut self, address: u64) -> Result<Vec<u8>, Error> {
-        let found = self.buffers.iter().find(|(at, _)| *at == address);
-        let (_, buffer) = found.ok_or_else(|| failed(format!("no buffer at {address:#x}")))?;
-        match self.memory.unwritten(*buffer).first() {
-            None => Ok(self.memory.read(*buffer).to_vec()),
+        let buffer = self.buffer(address)?;
+        match self.memory.unwritten(buffer).first() {
+            None => Ok(self.memory.read(buffer).to_vec()),
             Some(range) => Err(failed(format!(
                 "bytes {range:?} of a result were never written"
             ))),

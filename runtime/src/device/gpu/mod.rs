@@ -1,14 +1,27 @@
 //! NVIDIA GPUs, and the emulator that stands in for one: the same kernels, launched alike.
 //!
-//! [`kernel`] says which kernels run on which memory; a [`Machine`] has the memory and launches.
-//! Numbers are exchanged with the host in f32 and rounded to the storage dtype on the way in.
+//! [`kernel`] has the kernels of a recurrence, [`cut`] says how time is cut, [`run`] which kernels run
+//! on which memory in what order; a [`Machine`] has the memory and launches. Two clients hand memory
+//! to a run: [`host`] has tensors of the host, which it rounds to the storage dtype on the way in,
+//! and [`raw`] has addresses of a caller who keeps everything on the device.
 
+mod cut;
 mod emulated;
+mod gradient;
+pub(crate) mod host;
 pub(crate) mod kernel;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod raw;
+mod run;
+mod segment;
+mod service;
 mod storage;
+mod window;
 
 pub use baton_codegen::backend::mlir::{Options as Schedule, Products, Storage};
 pub use emulated::{Emulator, Report};
+#[cfg(any(feature = "cuda", test))]
+pub use raw::{DeviceBackward, DeviceCall, DeviceForward, DeviceTensor};
 
 use crate::Error;
 use baton_codegen::backend::mlir;
@@ -22,13 +35,19 @@ pub(crate) enum Parameter {
     Long(i64),
 }
 
-/// Device memory of one run, and launches on it.
+impl From<u64> for Parameter {
+    fn from(address: u64) -> Self {
+        Parameter::Long(address as i64)
+    }
+}
+
+/// Device memory of one run, and launches on it in the order of the calls.
 pub(crate) trait Machine {
     /// Memory that holds `bytes`; kernels only read it.
     fn input(&mut self, bytes: &[u8]) -> Result<u64, Error>;
     /// Memory of `bytes` that nothing has written.
     fn output(&mut self, bytes: usize) -> Result<u64, Error>;
-    /// Runs a kernel by name on `grid` blocks.
+    /// Runs a kernel by name on `grid` blocks, after everything before it.
     fn launch(
         &mut self,
         name: &str,
@@ -36,6 +55,11 @@ pub(crate) trait Machine {
         grid: [u32; 2],
         parameters: &[Parameter],
     ) -> Result<(), Error>;
-    /// The bytes at an address that [`input`](Self::input) or [`output`](Self::output) gave.
+}
+
+/// A machine whose memory the host can read.
+pub(crate) trait HostMachine: Machine {
+    /// The bytes at an address that [`input`](Machine::input) or [`output`](Machine::output) gave,
+    /// after every launch before.
     fn read(&mut self, address: u64) -> Result<Vec<u8>, Error>;
 }
