@@ -137,3 +137,6 @@ fn launch(
     let code = kernel.service(service)?;
     machine.launch(&name, &code, [x as u32, y as u32], parameters)
 }
+
+#[cfg(test)]
+mod tests;
