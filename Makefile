@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Where the demo writes; pass DEMO="--text FILE" (or --help) to choose.
 DEMO ?=
 
-.PHONY: demo test lint bench table throughput cuda-tools
+.PHONY: demo test lint bench table throughput cuda-tools kernels
 
 demo:
 	$(CARGO) build --release --package baton
@@ -38,6 +38,11 @@ table:
 # NVIDIA's assembler and disassembler, for `baton inspect`; they need no GPU.
 cuda-tools:
 	[ -e target/cuda/nvidia/cu13/bin/ptxas ] || python3 -m pip install --quiet --target target/cuda nvidia-cuda-nvcc==13.5.37 nvidia-cuda-nvdisasm==13.5.37
+
+# Makes the shipped kernels anew, those that changed; needs LLVM and MLIR 22. Then `make test` and commit them.
+kernels: cuda-tools
+	$(CARGO) build --release --package baton --features mlir
+	$(CARGO) run --release --quiet --package baton --features mlir -- emit --shipped -o kernels-generated
 
 # Training throughput beside transformers' Mamba-2 under PyTorch, in one run (installs both below target/).
 throughput:

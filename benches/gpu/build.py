@@ -25,8 +25,7 @@ def build(baton, name, sizes, target):
         for chip in CHIPS:
             found = subprocess.run([baton, "inspect", folder, "--chip", chip, "--json"], check=True, capture_output=True)
             for kernel, seen in zip(manifest["kernels"], json.loads(found.stdout)["kernels"]):
-                kernel.setdefault("assembled", {})[chip] = seen
-                kernel["registers"], kernel["spills"] = seen["registers"], seen["spill_bytes"]
+                kernel["assembled"][chip] = {key: seen[key] for key in ("registers", "spill_bytes")}
         for kernel in manifest["kernels"]:
             shutil.copy(Path(folder, kernel["file"]), target)
         return manifest

@@ -8,6 +8,7 @@ holds what is known without one. README.md in this folder describes manifest and
 """
 
 import argparse
+import gzip
 import json
 import os
 import platform
@@ -23,6 +24,8 @@ import reference
 from launch import WIDTH, Driver, Refused, layout, pack, parameters, table
 
 REPETITIONS, WARM_UP = 100, 10
+# Kernels of runs in segments are for the runtime: the kit launches whole sequences.
+PHASES = ("forward", "keep", "entering", "backward")
 CHECKED = (2, 197, 4, 2)  # B, T (odd: the last chunk is ragged), H, G
 # Relative errors (norms) of outputs and states, and of gradients.
 TOLERANCE = {"bf16": (5e-3, 1e-2), "f16": (5e-3, 1e-2), "f32": (1e-5, 1e-5), "tf32": (1e-3, 1e-3)}
@@ -32,6 +35,12 @@ def tolerance(kernel):
     tf32 = kernel["dtype"] == "f32" and kernel.get("products") == "tf32"
     forward, gradient = TOLERANCE["tf32" if tf32 else kernel["dtype"]]
     return gradient if kernel["phase"] == "backward" else forward
+
+
+def ptx(folder, kernel):
+    """The text of a kernel, whose file may be compressed."""
+    text = (folder / kernel["file"]).read_bytes()
+    return gzip.decompress(text) if text[:2] == b"\x1f\x8b" else text
 
 
 class Gpu:
@@ -194,12 +203,23 @@ def row(by, name, phase, shape, taken, least, rate):
             "percent_of_floor": 100 * floor / taken["median"]}
 
 
+def training_pair(kernels, name):
+    """A recurrence's first `keep` and `backward` of one shape and dtype: at the sizes that are timed, where there."""
+    def pair(sizes):
+        own = [k for k in kernels if k["recurrence"] == name and sizes in (None, k["sizes"])]
+        alike = [k for k in own if (k["sizes"], k["dtype"]) == (own[0]["sizes"], own[0]["dtype"])]
+        return [k for k in alike if k["phase"] in ("keep", "backward")]
+
+    timed = floors.SHAPES[name][3] if name in floors.SHAPES else None
+    return pair(timed) or pair(None)
+
+
 def cold_child(folder, kernels):
-    """A fresh process's work: the first forward and backward of each recurrence, no torch."""
+    """A fresh process's work: the first forward and backward of a recurrence, no torch."""
     driver, shape = Driver(), (1, 256, 4, 4)
     driver.own_context()
     for kernel in kernels:
-        function, _, _ = driver.load(kernel, (folder / kernel["file"]).read_bytes())
+        function, _, _ = driver.load(kernel, ptx(folder, kernel))
         sizes = {p["role"]: layout(p, *shape, kernel["chunk"]) for p in kernel["ports"]}
         places = {}
         for port in kernel["ports"]:
@@ -250,8 +270,7 @@ def measure(folder, kernels):
     for kernel in kernels:
         found, function = {"kernel": kernel["name"], "sizes": kernel["sizes"]}, None
         try:
-            function, registers, local = gpu.driver.load(
-                kernel, (folder / kernel["file"]).read_bytes())
+            function, registers, local = gpu.driver.load(kernel, ptx(folder, kernel))
             found |= {"registers": registers, "local_bytes": local}
             if kernel["recurrence"] in reference.RECURRENCES:
                 found |= check(gpu, kernel, function)
@@ -277,13 +296,11 @@ def main():
     given = arguments.parse_args()
     try:
         manifest = json.loads((given.kernels / "manifest.json").read_text())
-        kernels = manifest["kernels"]
+        kernels = [k for k in manifest["kernels"] if k["phase"] in PHASES]
     except (OSError, ValueError, KeyError) as why:
         sys.exit(f"kit: no manifest with kernels in `{given.kernels}`: {why}")
     if given.cold:
-        wanted = ("keep", "backward")
-        return cold_child(given.kernels, [k for k in kernels if k["recurrence"] == given.cold
-                                          and k["phase"] in wanted])
+        return cold_child(given.kernels, training_pair(kernels, given.cold))
     if given.cold_peer:
         return peers.first(given.cold_peer)
     report = {"generator": manifest.get("generator"), "python": platform.python_version(),

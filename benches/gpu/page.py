@@ -13,10 +13,13 @@ def sizes(kernel):
 
 
 def static(kernels):
-    """What the manifest knows; registers and spills where it was written with ptxas."""
+    """What the manifest knows; registers and spills for sm_90 where it was written with ptxas."""
+    def assembled(kernel, key):
+        return kernel.get("assembled", {}).get("sm_90", {}).get(key, "-")
+
     rows = [
         (k["name"], sizes(k), k["chunk"], k["threads"], k["stages"], k["shared_bytes"],
-         k.get("registers", "-"), k.get("spills", "-"))
+         assembled(k, "registers"), assembled(k, "spill_bytes"))
         for k in kernels
     ]
     head = ("kernel", "sizes", "chunk", "threads", "stages", "shared B", "registers", "spills")

@@ -1,8 +1,11 @@
 """What of the kit needs no GPU: `python3 -m unittest -v` in this folder."""
 
 import ctypes
+import gzip
 import importlib.util
+import tempfile
 import unittest
+from pathlib import Path
 
 import floors
 import kit
@@ -196,6 +199,22 @@ class Pages(unittest.TestCase):
         self.assertIn("nan state 0 | 0.005 | **fails** |", text)
         self.assertIn("| 0.500 | 0.400 to 0.600 | 0.100 | 20 % |", text)
         self.assertIn("| baton mamba2 | 0.40 |", text)
+
+    def test_a_cold_start_is_of_one_shape(self):
+        def kernel(phase, n, dtype="bf16"):
+            return KERNEL | {"phase": phase, "sizes": {"N": n, "P": 64}, "dtype": dtype}
+
+        phases = ("forward", "keep", "backward")
+        shipped = [kernel(p, n, d) for d in ("bf16", "f32") for n in (16, 128) for p in phases]
+        expected = [kernel(p, 128) for p in ("keep", "backward")]
+        self.assertEqual(kit.training_pair(shipped, "mamba2"), expected)
+        self.assertEqual(kit.training_pair(shipped[:3], "mamba2"), shipped[1:3])
+
+    def test_compressed_texts_are_read(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in (("a.ptx", b".version"), ("b.ptx.gz", gzip.compress(b".version"))):
+                Path(folder, name).write_bytes(data)
+                self.assertEqual(kit.ptx(Path(folder), {"file": name}), b".version")
 
     def test_tolerances(self):
         self.assertEqual(kit.tolerance(KERNEL), 5e-3)

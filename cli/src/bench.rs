@@ -5,8 +5,8 @@
 //! with what a backward needs, backward and step take turns, so that a slow moment of the machine
 //! falls on all of them. Freed memory is not part of any time.
 
-mod count;
-mod inputs;
+pub mod count;
+pub mod inputs;
 mod peak;
 mod sample;
 

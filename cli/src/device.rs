@@ -1,9 +1,7 @@
 //! Devices by their names on the command line.
 
 use baton_runtime::device::cpu::Cpu;
-#[cfg(feature = "cuda")]
 use baton_runtime::device::cuda::Cuda;
-#[cfg(feature = "mlir")]
 use baton_runtime::device::gpu::{Emulator, Schedule, Storage};
 use baton_runtime::device::interpreter::Interpreter;
 use baton_runtime::{Device, Error};
@@ -17,10 +15,8 @@ pub enum Name {
     /// Step by step in f64: slow, and the truth to compare with
     Interpreter,
     /// The GPU kernels, interpreted: slow, every access checked
-    #[cfg(feature = "mlir")]
     Emulator,
     /// An NVIDIA GPU, by its driver
-    #[cfg(feature = "cuda")]
     Cuda,
 }
 
@@ -30,9 +26,7 @@ impl Name {
         match self {
             Name::Cpu => "cpu",
             Name::Interpreter => "interpreter",
-            #[cfg(feature = "mlir")]
             Name::Emulator => "emulator",
-            #[cfg(feature = "cuda")]
             Name::Cuda => "cuda",
         }
     }
@@ -43,19 +37,16 @@ pub fn device(name: Name, threads: Option<usize>) -> Result<Box<dyn Device>, Err
     Ok(match name {
         Name::Cpu => Box::new(Cpu::new(threads)?),
         Name::Interpreter => Box::new(Interpreter),
-        #[cfg(feature = "mlir")]
         gpu => of_schedule(gpu, Schedule::sm_80(Storage::F32))?
             .expect("the devices that need no schedule are above"),
     })
 }
 
 /// The device of this name with kernels made by `schedule`; none of those that need no schedule.
-#[cfg(feature = "mlir")]
 pub fn of_schedule(name: Name, schedule: Schedule) -> Result<Option<Box<dyn Device>>, Error> {
     Ok(match name {
         Name::Cpu | Name::Interpreter => None,
         Name::Emulator => Some(Box::new(Emulator::new(schedule))),
-        #[cfg(feature = "cuda")]
         Name::Cuda => Some(Box::new(Cuda::new(0, schedule)?)),
     })
 }

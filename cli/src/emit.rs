@@ -1,28 +1,29 @@
 //! `baton emit`: the GPU kernels of a recurrence as PTX with a manifest, or any stage on the way.
 
+mod entry;
+mod errors;
+mod shipped;
+
 use crate::Context;
 use crate::failure::Failure;
 use crate::gpu::Dtype;
 use crate::shape::Shape;
 use crate::source::Source;
 use crate::tools::Tools;
-use baton_codegen::backend::mlir::{self, Options, Toolchain, abi};
-use baton_codegen::{Compiler, GpuArtifact, Phase};
+use baton_codegen::backend::mlir::{self, Options};
+use baton_codegen::{Compiler, Lowered, Phase};
 use baton_ir::recurrence::Recurrence;
 use baton_ir::text::tile;
-use baton_ir::tile::{CarryRole, Pace, Role};
-use serde_json::{Value, json};
+use baton_kernels::manifest::Manifest;
+#[cfg(test)]
+pub use entry::entries;
+use entry::{GENERATOR, entry};
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Sizes of dims that were not given.
 const SIZE: usize = 64;
-/// The kernels that a folder gets.
-const PHASES: [Phase; 4] = [
-    Phase::Forward,
-    Phase::ForwardKeep,
-    Phase::Entering,
-    Phase::Backward,
-];
 
 /// Write the GPU kernels of a recurrence as PTX, with a manifest
 #[derive(clap::Args)]
@@ -33,11 +34,14 @@ const PHASES: [Phase; 4] = [
 )]
 pub struct Emit {
     /// The name of a built-in recurrence
-    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    #[arg(required_unless_present_any = ["file", "shipped"], conflicts_with = "file")]
     name: Option<String>,
     /// A file with the text of a recurrence
     #[arg(long, value_name = "F.rec")]
     file: Option<PathBuf>,
+    /// Every kernel that is shipped (of the recurrence NAME), compressed; what is there and unchanged is kept
+    #[arg(long, requires = "output", conflicts_with_all = ["file", "shape", "schedule", "dtype", "target"])]
+    shipped: bool,
     /// The GPU: sm_80 code runs on every later one too
     #[arg(long, default_value = "sm_80")]
     target: String,
@@ -110,6 +114,9 @@ struct Work {
 
 impl Emit {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
+        if let (true, Some(folder)) = (self.shipped, &self.output) {
+            return shipped::write_all(context, folder, self.name.as_deref());
+        }
         let work = self.work()?;
         match (self.level, &self.output) {
             (Some(level), _) => {
@@ -121,12 +128,16 @@ impl Emit {
             }
             (None, Some(folder)) => {
                 let manifest = work.write(folder)?;
-                let file = folder.join("manifest.json");
-                let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
-                write(&file, &format!("{text}\n"))?;
+                write(&folder.join("manifest.json"), manifest.print())?;
                 context.output.result(
-                    || manifest.clone(),
-                    || format!("{} kernels in {}\n", PHASES.len(), folder.display()),
+                    || json!(manifest),
+                    || {
+                        format!(
+                            "{} kernels in {}\n",
+                            manifest.kernels.len(),
+                            folder.display()
+                        )
+                    },
                 );
                 Ok(())
             }
@@ -192,8 +203,8 @@ impl Work {
     fn level(&self, level: Level, phase: Phase) -> Result<String, Failure> {
         let program = || self.compiler.gpu_program(phase, self.chunk, &self.options);
         let ptx = || {
-            self.compile(&Toolchain::new(), phase)
-                .map(|made| made.kernel.ptx)
+            let lowered = self.lower(phase)?;
+            Maker::new().ptx(&lowered.program.name, &lowered.text)
         };
         Ok(match level {
             Level::Chunked => {
@@ -207,7 +218,7 @@ impl Work {
                 baton_ir::text::chunked::print(&chunked)
             }
             Level::Tile => tile::print(&program()),
-            Level::Mlir => mlir::lower(&program(), &self.options).map_err(refused)?.0,
+            Level::Mlir => self.lower(phase)?.text,
             Level::Ptx => ptx()?,
             Level::Sass => Tools::find()?
                 .assemble(&ptx()?, self.options.chip)?
@@ -215,125 +226,89 @@ impl Work {
         })
     }
 
-    fn compile(&self, toolchain: &Toolchain, phase: Phase) -> Result<GpuArtifact, Failure> {
-        let made = self
-            .compiler
-            .gpu(toolchain, phase, self.chunk, &self.options);
+    fn lower(&self, phase: Phase) -> Result<Lowered, Failure> {
+        let made = self.compiler.gpu(phase, self.chunk, &self.options);
         made.map_err(refused)
     }
 
     /// Writes every kernel; gives the manifest.
-    fn write(&self, folder: &Path) -> Result<Value, Failure> {
-        std::fs::create_dir_all(folder)
-            .map_err(|why| Failure::new(format!("cannot make `{}`: {why}", folder.display())))?;
-        let toolchain = Toolchain::new();
+    fn write(&self, folder: &Path) -> Result<Manifest, Failure> {
+        make_folder(folder)?;
+        let maker = Maker::new();
         let mut kernels = vec![];
-        for phase in PHASES {
-            let made = self.compile(&toolchain, phase)?;
-            let file = format!("{}.ptx", made.program.name);
-            write(&folder.join(&file), &made.kernel.ptx)?;
-            kernels.push(self.entry(&file, phase, &made));
+        for phase in self.compiler.gpu_phases() {
+            let lowered = self.lower(phase)?;
+            let ptx = maker.ptx(&lowered.program.name, &lowered.text)?;
+            let file = format!("{}.ptx", lowered.program.name);
+            write(&folder.join(&file), &ptx)?;
+            let Work {
+                compiler, options, ..
+            } = self;
+            kernels.push(entry(
+                compiler,
+                &self.sizes(),
+                options,
+                phase,
+                &lowered,
+                &ptx,
+                file,
+            ));
         }
-        Ok(json!({ "generator": env!("CARGO_PKG_VERSION"), "kernels": kernels }))
+        Ok(Manifest {
+            generator: GENERATOR.into(),
+            kernels,
+            services: vec![],
+            absent: vec![],
+        })
     }
 
-    fn entry(&self, file: &str, phase: Phase, made: &GpuArtifact) -> Value {
-        let program = &made.program;
-        let text = baton_ir::text::print(&self.recurrence);
-        let sizes: serde_json::Map<_, _> = (self.recurrence.dims.iter().cloned())
-            .zip(self.sizes.iter().map(|size| json!(size)))
-            .collect();
-        let ports: Vec<Value> = (program.ports.iter())
-            .map(|port| {
-                let dtype = match abi::in_f32(port, &self.options) {
-                    true => "f32",
-                    false => self.options.storage.name(),
-                };
-                json!({
-                    "name": port.name, "role": role(port.role), "pace": pace(port.pace),
-                    "by_head": abi::by_head(port), "dims": port.dims, "dtype": dtype,
-                })
-            })
-            .collect();
-        let carries: Vec<Value> = (program.carries.iter())
-            .map(|carry| json!({ "name": carry.name, "role": carry_role(carry.role), "dims": carry.dims }))
-            .collect();
-        json!({
-            "file": file,
-            "name": program.name,
-            "recurrence": self.recurrence.name,
-            "text_hash": format!("{:016x}", fnv1a(text.as_bytes())),
-            "ptx_hash": format!("{:016x}", fnv1a(made.kernel.ptx.as_bytes())),
-            "phase": label(phase),
-            "target": self.options.chip,
-            "dtype": self.options.storage.name(),
-            "products": format!("{:?}", self.options.products).to_lowercase(),
-            "sizes": sizes,
-            "chunk": self.chunk,
-            "warps": made.kernel.launch.threads / 32,
-            "stages": made.kernel.launch.stages,
-            "threads": made.kernel.launch.threads,
-            "shared_bytes": made.kernel.launch.shared_bytes,
-            "ports": ports,
-            "carries": carries,
+    fn sizes(&self) -> BTreeMap<String, usize> {
+        let dims = self.recurrence.dims.iter().cloned();
+        dims.zip(self.sizes.iter().copied()).collect()
+    }
+}
+
+/// PTX of texts: what MLIR makes of them where it is built in, else what is shipped.
+struct Maker {
+    #[cfg(feature = "mlir")]
+    toolchain: baton_codegen::backend::mlir::Toolchain,
+}
+
+impl Maker {
+    fn new() -> Self {
+        Self {
+            #[cfg(feature = "mlir")]
+            toolchain: Default::default(),
+        }
+    }
+
+    #[cfg(feature = "mlir")]
+    fn ptx(&self, _: &str, text: &str) -> Result<String, Failure> {
+        self.toolchain.ptx(text).map_err(refused)
+    }
+
+    #[cfg(not(feature = "mlir"))]
+    fn ptx(&self, name: &str, text: &str) -> Result<String, Failure> {
+        baton_kernels::ptx(name, text).ok_or_else(|| {
+            Failure::new(format!(
+                "`{name}` of this schedule is not among the {} kernels shipped with this program, and it was \
+                 built without the feature `mlir`, which makes any other",
+                baton_kernels::count()
+            ))
         })
     }
 }
 
-fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(file, text)
+fn write(file: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
+    std::fs::write(file, bytes)
         .map_err(|why| Failure::new(format!("cannot write `{}`: {why}", file.display())))
+}
+
+fn make_folder(folder: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder)
+        .map_err(|why| Failure::new(format!("cannot make `{}`: {why}", folder.display())))
 }
 
 fn refused(why: mlir::Error) -> Failure {
     Failure::new(why.to_string())
-}
-
-fn label(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Forward => "forward",
-        Phase::ForwardKeep => "keep",
-        Phase::Entering => "entering",
-        Phase::Backward => "backward",
-        Phase::Summary => "summary",
-        Phase::LogDecay => "log_decay",
-        Phase::BackwardState => "backward_state",
-    }
-}
-
-fn role(role: Role) -> String {
-    match role {
-        Role::Input(i) => format!("input {i}"),
-        Role::Param(i) => format!("param {i}"),
-        Role::Output(i) => format!("output {i}"),
-        Role::DOutput(i) => format!("d_output {i}"),
-        Role::DInput(i) => format!("d_input {i}"),
-        Role::DParam(i) => format!("d_param {i}"),
-        Role::Entering(i) => format!("entering {i}"),
-    }
-}
-
-fn pace(pace: Pace) -> &'static str {
-    match pace {
-        Pace::Step => "step",
-        Pace::Chunk => "chunk",
-        Pace::Task => "task",
-    }
-}
-
-fn carry_role(role: CarryRole) -> String {
-    match role {
-        CarryRole::State(i) => format!("state {i}"),
-        CarryRole::DState(i) => format!("d_state {i}"),
-        CarryRole::LogScalar(i) | CarryRole::LogRow(i) | CarryRole::LogCol(i) => {
-            format!("log_decay {i}")
-        }
-    }
-}
-
-/// FNV-1a, 64 bits.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    })
 }

@@ -1,9 +1,18 @@
-//! `baton inspect`: what the assembler makes of the kernels in a folder.
+//! `baton inspect`: what the assembler makes of the kernels in a folder, and what a run of them must
+//! move and multiply at least.
+
+mod floor;
 
 use crate::Context;
 use crate::failure::Failure;
+use crate::parallel;
+use crate::shape::Shape;
 use crate::tools::Tools;
-use serde_json::{Value, json};
+use baton_kernels::manifest::{Kernel, Manifest};
+use floor::{Floor, Run};
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The SASS mnemonics that are counted, and what they are.
@@ -22,15 +31,41 @@ const REGISTERS: u64 = 65_536;
 const SHARED: u64 = 228 * 1024;
 const THREADS: u64 = 2048;
 
-/// Show registers, shared memory, spills, occupancy and instruction counts of kernels
+/// Show registers, shared memory, spills, occupancy, instruction counts and floors of kernels
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  baton emit mamba2 -o kernels && baton inspect kernels")]
+#[command(
+    after_help = "Example:\n  baton emit mamba2 --shape N=128,P=64 -o kernels && baton inspect kernels --run B=8,T=2048,H=80"
+)]
 pub struct Inspect {
     /// A folder that `baton emit` wrote
     folder: PathBuf,
     /// The GPU that is assembled for
     #[arg(long, default_value = "sm_90")]
     chip: String,
+    /// Only kernels whose file's name holds this
+    #[arg(long, value_name = "PART")]
+    name: Option<String>,
+    /// The run whose bytes and products are counted
+    #[arg(long, default_value = "B=8,T=2048,H=16,G=1")]
+    run: Shape,
+}
+
+/// A kernel as it is shown.
+#[derive(Serialize)]
+struct Seen {
+    name: String,
+    sizes: BTreeMap<String, usize>,
+    chunk: usize,
+    threads: u32,
+    shared_bytes: u32,
+    stages: u32,
+    registers: u64,
+    spill_bytes: u64,
+    blocks_per_multiprocessor: u64,
+    occupancy: f64,
+    products: usize,
+    instructions: BTreeMap<&'static str, usize>,
+    run: Floor,
 }
 
 impl Inspect {
@@ -38,101 +73,106 @@ impl Inspect {
         let file = self.folder.join("manifest.json");
         let unread = |why: String| Failure::new(format!("cannot read `{}`: {why}", file.display()));
         let text = std::fs::read_to_string(&file).map_err(|why| unread(why.to_string()))?;
-        let manifest: Value = serde_json::from_str(&text).map_err(|why| unread(why.to_string()))?;
-        let kernels = manifest["kernels"]
-            .as_array()
-            .ok_or_else(|| unread("no `kernels`".into()))?;
-        let tools = Tools::find()?;
-        let mut all = vec![];
-        for kernel in kernels {
-            all.push(self.look(&tools, kernel)?);
+        let manifest = Manifest::parse(&text).map_err(unread)?;
+        let run = Run::new(&self.run)?;
+        let part = self.name.as_deref().unwrap_or_default();
+        let kernels = manifest.kernels.iter();
+        let kernels: Vec<&Kernel> = kernels.filter(|k| k.file.contains(part)).collect();
+        if kernels.is_empty() {
+            return Err(Failure::new(format!(
+                "none of the {} kernels in `{}` has `{part}` in its file's name",
+                manifest.kernels.len(),
+                self.folder.display()
+            )));
         }
+        let tools = Tools::find()?;
+        let begin = || Ok(());
+        let all = parallel::each(&kernels, "kernels", begin, |(), _, kernel| {
+            self.look(&tools, kernel, run)
+        })?;
         context.output.result(
             || json!({ "chip": self.chip, "kernels": all }),
-            || table(&all),
+            || all.iter().map(Seen::text).collect(),
         );
         Ok(())
     }
 
-    fn look(&self, tools: &Tools, kernel: &Value) -> Result<Value, Failure> {
-        let file = self
-            .folder
-            .join(kernel["file"].as_str().unwrap_or_default());
-        let ptx = std::fs::read_to_string(&file)
+    fn look(&self, tools: &Tools, kernel: &Kernel, run: Run) -> Result<Seen, Failure> {
+        let file = self.folder.join(&kernel.file);
+        let ptx = std::fs::read(&file)
+            .and_then(|bytes| baton_kernels::unpack(&bytes))
             .map_err(|why| Failure::new(format!("cannot read `{}`: {why}", file.display())))?;
         let made = tools.assemble(&ptx, &self.chip)?;
         let sass = made.sass()?;
-        let threads = kernel["threads"].as_u64().unwrap_or(0);
-        let shared = kernel["shared_bytes"].as_u64().unwrap_or(0);
-        let registers = made.number(" registers");
+        let (threads, shared) = (u64::from(kernel.threads), u64::from(kernel.shared_bytes));
+        let registers = made.registers();
         let blocks = (REGISTERS / (registers.next_multiple_of(8) * threads).max(1))
             .min(SHARED / (shared + 1024))
             .min(THREADS / threads.max(1));
-        let counts: serde_json::Map<_, _> = COUNTED
-            .iter()
-            .map(|(mnemonic, _)| {
-                let lines = sass.lines().filter(|line| line.contains(mnemonic));
-                (mnemonic.to_string(), json!(lines.count()))
-            })
-            .collect();
-        Ok(json!({
-            "name": kernel["name"],
-            "chunk": kernel["chunk"],
-            "threads": threads,
-            "shared_bytes": shared,
-            "stages": kernel["stages"],
-            "registers": registers,
-            "spill_bytes": made.number(" bytes spill stores"),
-            "blocks_per_multiprocessor": blocks,
-            "occupancy": blocks as f64 * threads as f64 / THREADS as f64,
-            "instructions": counts,
-            "bytes_per_head_step": traffic(kernel),
-        }))
+        let count = |(mnemonic, _): (&'static str, _)| {
+            let lines = sass.lines().filter(|line| line.contains(mnemonic));
+            (mnemonic, lines.count())
+        };
+        Ok(Seen {
+            name: kernel.name.clone(),
+            sizes: kernel.sizes.clone(),
+            chunk: kernel.chunk,
+            threads: kernel.threads,
+            shared_bytes: kernel.shared_bytes,
+            stages: kernel.stages,
+            registers,
+            spill_bytes: made.spill_bytes(),
+            blocks_per_multiprocessor: blocks,
+            occupancy: blocks as f64 * threads as f64 / THREADS as f64,
+            products: ptx.matches("mma.sync").count(),
+            instructions: COUNTED.map(count).into(),
+            run: Floor::new(kernel, &ptx, run),
+        })
     }
 }
 
-/// Bytes that one head moves for each step at least: its ports, once; what enters each chunk, by
-/// its share.
-fn traffic(kernel: &Value) -> f64 {
-    let chunk = kernel["chunk"].as_f64().unwrap_or(1.0);
-    let ports = kernel["ports"].as_array().into_iter().flatten();
-    ports
-        .map(|port| {
-            let entries: f64 = (port["dims"].as_array().into_iter().flatten())
-                .filter_map(Value::as_f64)
-                .product();
-            let bytes = if port["dtype"] == "f32" { 4.0 } else { 2.0 };
-            match port["pace"].as_str() {
-                Some("step") => entries * bytes,
-                Some("chunk") => entries * bytes / chunk,
-                _ => 0.0,
-            }
-        })
-        .sum()
-}
-
-fn table(all: &[Value]) -> String {
-    let mut text = String::new();
-    for kernel in all {
-        let number = |key: &str| kernel[key].to_string();
-        text.push_str(&format!(
-            "{}\n  chunk {}, {} threads, {} stages, {} bytes of shared memory, {} registers, {} bytes spilled\n  \
-             {} blocks on a multiprocessor of an H100 ({:.0} % of its threads), at least {:.0} bytes a head and step\n",
-            kernel["name"].as_str().unwrap_or_default(),
-            number("chunk"),
-            number("threads"),
-            number("stages"),
-            number("shared_bytes"),
-            number("registers"),
-            number("spill_bytes"),
-            number("blocks_per_multiprocessor"),
-            100.0 * kernel["occupancy"].as_f64().unwrap_or(0.0),
-            kernel["bytes_per_head_step"].as_f64().unwrap_or(0.0),
-        ));
+impl Seen {
+    fn text(&self) -> String {
+        let sizes = self
+            .sizes
+            .iter()
+            .map(|(dim, size)| format!(" {dim}={size}"));
+        let Floor {
+            bytes,
+            flops,
+            executed_flops,
+            intensity,
+            milliseconds,
+            by_bytes,
+        } = self.run;
+        let mut text = format!(
+            "{}{}\n  chunk {}, {} threads, {} stages, {} bytes of shared memory, {} registers, {} bytes spilled\n  \
+             {} blocks on a multiprocessor of an H100 ({:.0} % of its threads)\n  \
+             the run: at least {:.3} GB and {:.1} GFLOP ({intensity:.0} FLOP a byte), {:.1} GFLOP executed; \
+             {milliseconds:.3} ms on an H100 by {}\n",
+            self.name,
+            sizes.collect::<String>(),
+            self.chunk,
+            self.threads,
+            self.stages,
+            self.shared_bytes,
+            self.registers,
+            self.spill_bytes,
+            self.blocks_per_multiprocessor,
+            100.0 * self.occupancy,
+            bytes * 1e-9,
+            flops * 1e-9,
+            executed_flops * 1e-9,
+            if by_bytes {
+                "its bytes"
+            } else {
+                "what it executes"
+            },
+        );
         for (mnemonic, what) in COUNTED {
-            let count = &kernel["instructions"][mnemonic];
+            let count = self.instructions[mnemonic];
             text.push_str(&format!("  {mnemonic:<10} {count:>6}  {what}\n"));
         }
+        text
     }
-    text
 }

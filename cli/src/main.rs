@@ -14,15 +14,13 @@ mod convert;
 mod demo;
 mod derive;
 mod device;
-#[cfg(feature = "mlir")]
 mod emit;
 mod eval;
 mod failure;
-#[cfg(feature = "mlir")]
 mod gpu;
-#[cfg(feature = "mlir")]
 mod inspect;
 mod output;
+mod parallel;
 mod post_train;
 mod print;
 mod report;
@@ -32,7 +30,6 @@ mod schedule;
 mod shape;
 mod source;
 mod tokenize;
-#[cfg(feature = "mlir")]
 mod tools;
 mod train;
 
@@ -59,13 +56,13 @@ struct Arguments {
 }
 
 macro_rules! verbs {
-    ($($(#[$cfg:meta])? $variant:ident($arguments:ty),)*) => {
+    ($($variant:ident($arguments:ty),)*) => {
         #[derive(Subcommand)]
-        enum Verb { $($(#[$cfg])? $variant($arguments),)* }
+        enum Verb { $($variant($arguments),)* }
 
         impl Verb {
             fn run(self, context: &Context) -> Result<(), Failure> {
-                match self { $($(#[$cfg])? Verb::$variant(arguments) => arguments.run(context),)* }
+                match self { $(Verb::$variant(arguments) => arguments.run(context),)* }
             }
         }
     };
@@ -76,9 +73,7 @@ verbs! {
     Print(print::Print),
     Derive(derive::Derive),
     Schedule(schedule::Schedule),
-    #[cfg(feature = "mlir")]
     Emit(emit::Emit),
-    #[cfg(feature = "mlir")]
     Inspect(inspect::Inspect),
     Run(run::Run),
     Bench(bench::Bench),

@@ -69,18 +69,11 @@ pub struct Run {
     device: Name,
 
     /// The dtype of matrices on a GPU and its emulator; tensors of files are f32 in any case
-    #[cfg(feature = "mlir")]
     #[arg(long, value_enum)]
     dtype: Option<crate::gpu::Dtype>,
 }
 
 impl Run {
-    #[cfg(not(feature = "mlir"))]
-    fn device(&self) -> Result<Box<dyn Device>, Error> {
-        device::device(self.device, self.threads)
-    }
-
-    #[cfg(feature = "mlir")]
     fn device(&self) -> Result<Box<dyn Device>, Error> {
         let dtype = self.dtype.unwrap_or_default();
         let schedule = dtype

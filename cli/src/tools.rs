@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where they are.
 pub struct Tools {
@@ -15,7 +16,7 @@ pub struct Assembled {
     nvdisasm: PathBuf,
     cubin: PathBuf,
     /// What ptxas said of it.
-    pub said: String,
+    said: String,
 }
 
 impl Tools {
@@ -47,7 +48,10 @@ impl Tools {
 
     /// Assembles PTX for a GPU.
     pub fn assemble(&self, ptx: &str, chip: &str) -> Result<Assembled, Failure> {
-        let folder = std::env::temp_dir().join(format!("baton-{}", std::process::id()));
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("baton-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
         let cannot =
             |why: std::io::Error| Failure::new(format!("cannot use `{}`: {why}", folder.display()));
         std::fs::create_dir_all(&folder).map_err(cannot)?;
@@ -78,8 +82,18 @@ impl Assembled {
         call(&self.nvdisasm, &[Path::new("-c"), &self.cubin])
     }
 
+    /// Registers of a thread.
+    pub fn registers(&self) -> u64 {
+        self.number(" registers")
+    }
+
+    /// Bytes that a thread stores to local memory for lack of registers.
+    pub fn spill_bytes(&self) -> u64 {
+        self.number(" bytes spill stores")
+    }
+
     /// The number before `word` in what ptxas said.
-    pub fn number(&self, word: &str) -> u64 {
+    fn number(&self, word: &str) -> u64 {
         let before = self
             .said
             .split(word)

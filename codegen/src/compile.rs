@@ -5,7 +5,6 @@
 //! launched stands in the [`Artifact`]: a runtime sees nothing else.
 
 use crate::backend::clif::{self, Code};
-#[cfg(feature = "mlir")]
 use crate::backend::mlir;
 use crate::schedule::lower;
 use crate::{derive, grad};
@@ -95,8 +94,17 @@ pub struct Artifact {
     pub code: Code,
 }
 
+/// A kernel for a GPU before MLIR.
+pub struct Lowered {
+    /// Its tile program.
+    pub program: TileProgram,
+    /// MLIR's text: what the PTX depends on, all of it.
+    pub text: String,
+    /// How the kernel is launched.
+    pub launch: mlir::Launch,
+}
+
 /// A kernel for a GPU.
-#[cfg(feature = "mlir")]
 pub struct GpuArtifact {
     /// Its tile program: name, chunk, ports and carries are the signature.
     pub program: TileProgram,
@@ -122,6 +130,13 @@ impl Compiler {
     /// The recurrence.
     pub fn recurrence(&self) -> &Recurrence {
         &self.recurrence
+    }
+
+    /// The sizes of its dims in words: `K=64, V=64`.
+    pub fn sizes_text(&self) -> String {
+        let dims = self.recurrence.dims.iter().zip(&self.sizes);
+        let all: Vec<String> = dims.map(|(dim, size)| format!("{dim}={size}")).collect();
+        all.join(", ")
     }
 
     /// Its class.
@@ -157,8 +172,13 @@ impl Compiler {
         Ok(Artifact { program, code })
     }
 
+    /// The phases that devices for GPUs run of this recurrence: those that leave anything.
+    pub fn gpu_phases(&self) -> impl Iterator<Item = Phase> {
+        let leaves = |phase: &Phase| !self.program(*phase, 16).effects.is_empty();
+        Phase::ALL.into_iter().filter(leaves)
+    }
+
     /// The tile program of a phase under its name for a GPU.
-    #[cfg(feature = "mlir")]
     pub fn gpu_program(&self, phase: Phase, chunk: usize, options: &mlir::Options) -> TileProgram {
         let (dtype, chip) = (options.storage.name(), options.chip);
         let mut program = self.program(phase, chunk);
@@ -168,7 +188,6 @@ impl Compiler {
 
     /// `options` with a number of warps: four, or eight where each thread of four would hold 16 or more
     /// numbers of the states.
-    #[cfg(feature = "mlir")]
     pub fn gpu_options(&self, options: &mlir::Options) -> mlir::Options {
         let entries = |state: &baton_ir::recurrence::Port| -> usize {
             let sizes = state.shape.iter().map(|dim| self.sizes[dim.index()]);
@@ -186,7 +205,6 @@ impl Compiler {
     /// The longest chunk of which every kernel fits, for runs whose backward reads what their
     /// forward kept; the reason of the shortest when none does. The diagonal class runs in chunks
     /// of 16: longer ones have more levels for each step, and overflow the registers.
-    #[cfg(feature = "mlir")]
     pub fn gpu_chunk(&self, options: &mlir::Options) -> Result<usize, mlir::Error> {
         let options = &self.gpu_options(options);
         let phases = [Phase::ForwardKeep, Phase::Entering, Phase::Backward];
@@ -204,17 +222,32 @@ impl Compiler {
         found.map_or_else(|| fits(16).map(|()| 16), Ok)
     }
 
-    /// The PTX of a phase for chunks of `chunk` steps.
-    #[cfg(feature = "mlir")]
+    /// A phase for chunks of `chunk` steps as the text that PTX is made from.
     pub fn gpu(
         &self,
-        toolchain: &mlir::Toolchain,
         phase: Phase,
         chunk: usize,
         options: &mlir::Options,
-    ) -> Result<GpuArtifact, mlir::Error> {
+    ) -> Result<Lowered, mlir::Error> {
         let program = self.gpu_program(phase, chunk, options);
-        let kernel = mlir::compile(toolchain, &program, &self.gpu_options(options))?;
-        Ok(GpuArtifact { program, kernel })
+        let (text, launch) = mlir::lower(&program, &self.gpu_options(options))?;
+        Ok(Lowered {
+            program,
+            text,
+            launch,
+        })
+    }
+}
+
+impl Lowered {
+    /// The artifact whose PTX was made from this text.
+    pub fn with(self, ptx: String) -> GpuArtifact {
+        GpuArtifact {
+            program: self.program,
+            kernel: mlir::Kernel {
+                ptx,
+                launch: self.launch,
+            },
+        }
     }
 }

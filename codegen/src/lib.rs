@@ -13,9 +13,7 @@ mod derive;
 mod grad;
 pub mod schedule;
 
-#[cfg(feature = "mlir")]
-pub use compile::GpuArtifact;
 #[cfg(feature = "clif")]
-pub use compile::{Artifact, Compiler, Phase};
+pub use compile::{Artifact, Compiler, GpuArtifact, Lowered, Phase};
 pub use derive::derive;
 pub use grad::grad;

@@ -378,7 +378,6 @@ fn approximations_may_err_as_documented() {
 }
 
 /// What the GPU itself must show; ignored where there is none.
-#[cfg(feature = "cuda")]
 mod on_a_gpu {
     use super::*;
     use baton_runtime::device::cuda::Cuda;

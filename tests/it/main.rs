@@ -7,6 +7,7 @@ mod gpu;
 #[cfg(feature = "mlir")]
 mod gpu_plans;
 mod levels;
+mod shipped;
 mod tidy;
 mod tiles;
 mod train;

@@ -91,12 +91,27 @@ fn arrows_go_one_way() {
         ("ir", &[]),
         ("macros", &["baton-ir"]),
         ("codegen", &["baton-ir"]),
-        ("runtime", &["baton-ir", "baton-codegen", "baton-emulator"]),
+        (
+            "runtime",
+            &[
+                "baton-ir",
+                "baton-codegen",
+                "baton-emulator",
+                "baton-kernels",
+            ],
+        ),
+        ("kernels-generated", &[]),
         ("emulator", &[]),
         ("train", &["baton-ir", "baton-macros", "baton-runtime"]),
         (
             "cli",
-            &["baton-ir", "baton-codegen", "baton-runtime", "baton-train"],
+            &[
+                "baton-ir",
+                "baton-codegen",
+                "baton-kernels",
+                "baton-runtime",
+                "baton-train",
+            ],
         ),
     ];
     for (folder, allowed) in allowed {
@@ -138,6 +153,7 @@ fn documents_name_paths_that_exist() {
         "codegen/",
         "runtime/",
         "emulator/",
+        "kernels-generated/",
         "train/",
         "cli/",
         "tests/",

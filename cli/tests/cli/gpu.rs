@@ -1,63 +1,91 @@
 //! `baton emit` and `baton inspect`: PTX of every phase, and what the assembler makes of it.
+//!
+//! Without the feature `mlir` these are the shipped kernels.
 
 use crate::program::{Folder, baton};
+use baton_kernels::manifest::{Kernel, Manifest, Port};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 
-/// Makes `baton` find the assembler that `make cuda-tools` installs; false where it did not.
-fn inspect(folder: &str) -> Option<Value> {
+/// What `baton inspect` says of a folder; none where `make cuda-tools` did not install the assembler.
+fn inspect(folder: &str, chip: &str, part: &str) -> Option<Vec<Value>> {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/cuda/nvidia/cu13/bin");
     if !tools.join("ptxas").exists() {
         eprintln!("not checked: `make cuda-tools` was not run");
         return None;
     }
     let output = Command::new(env!("CARGO_BIN_EXE_baton"))
-        .args(["inspect", folder, "--chip", "sm_80", "--json"])
+        .args(["inspect", folder, "--chip", chip, "--name", part, "--json"])
         .env("BATON_CUDA_BIN", tools)
         .output()
         .expect("baton starts");
     assert!(output.status.success(), "{output:?}");
-    Some(serde_json::from_slice(&output.stdout).expect("JSON"))
+    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    Some(found["kernels"].as_array().expect("kernels").clone())
 }
 
-/// Products run on tensor cores, loads are asynchronous, fragments come by matrix loads, memory is
-/// accessed by 16 bytes, and where nothing spills nothing is in local memory.
-#[test]
-fn machine_code_has_the_instructions_that_it_should() {
-    for (name, shape, threads) in [
-        ("mamba2", "N=128,P=64", 256),
-        ("mamba2", "N=64,P=64", 128),
-        ("linear_attention", "K=64,V=64", 128),
-        ("gla", "K=64,V=64", 128),
-    ] {
-        let folder = Folder::new(&format!("sass-{name}-{threads}"));
-        let kernels = folder.path("kernels");
-        let ran = baton(&["emit", name, "--shape", shape, "-o", &kernels]);
-        assert_eq!(ran.code, 0, "{}", ran.stderr);
-        let Some(found) = inspect(&kernels) else {
-            return;
+fn shipped() -> (String, Vec<Kernel>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels-generated");
+    let text = std::fs::read_to_string(folder.join("manifest.json")).expect("a manifest");
+    let manifest = Manifest::parse(&text).expect("a manifest of this version");
+    (folder.display().to_string(), manifest.kernels)
+}
+
+/// The assembler says of shipped kernels what the manifest says. Every product runs on tensor cores,
+/// loads are asynchronous, fragments come by matrix loads, results leave by 16 bytes, and nothing is in local
+/// memory where nothing spills.
+fn assembles_as_the_manifest_says(chip: &str, part: &str) {
+    let (folder, mut kernels) = shipped();
+    kernels.retain(|kernel| kernel.file.contains(part));
+    let Some(all) = inspect(&folder, chip, part) else {
+        return;
+    };
+    assert_eq!(all.len(), kernels.len());
+    for (kernel, found) in kernels.iter().zip(all) {
+        let (of, said) = (&kernel.file, &kernel.assembled[chip]);
+        assert_eq!(found["name"], kernel.name);
+        assert_eq!(found["registers"], said.registers, "{of}");
+        assert_eq!(found["spill_bytes"], said.spill_bytes, "{of}");
+        let count = |mnemonic: &str| {
+            let count = found["instructions"][mnemonic].as_u64();
+            count.unwrap_or_else(|| panic!("{mnemonic} is counted"))
         };
-        let all = found["kernels"].as_array().expect("kernels");
-        assert_eq!(all.len(), 4);
-        for kernel in all {
-            let of = &kernel["name"];
-            assert_eq!(kernel["threads"], threads, "{of}");
-            let count = |mnemonic: &str| {
-                let count = kernel["instructions"][mnemonic].as_u64();
-                count.unwrap_or_else(|| panic!("{mnemonic} is counted"))
-            };
-            assert!(count("HMMA") > 0, "{of}: no tensor-core products");
-            assert!(count("LDGSTS") > 0, "{of}: no asynchronous copies");
-            assert!(count("LDSM") > 0, "{of}: no matrix loads");
+        let products = found["products"].as_u64().expect("products are counted");
+        assert!(
+            count("HMMA") >= products,
+            "{of}: products that are not on tensor cores"
+        );
+        let log_decay = kernel.phase == "log_decay";
+        assert_eq!(products > 0, !log_decay, "{of}: {products} products");
+        assert_eq!(count("LDSM") > 0, !log_decay, "{of}: matrix loads");
+        let reads = |port: &Port| port.pace == "step" && !port.dims.is_empty();
+        let copies = kernel.ports.iter().any(reads);
+        assert_eq!(count("LDGSTS") > 0, copies, "{of}: asynchronous copies");
+        let states = ["summary", "log_decay", "backward_state"];
+        if !states.contains(&kernel.phase.as_str()) {
             assert!(count("STG.E.128") > 0, "{of}: no 16-byte stores");
-            let backward = of.as_str().is_some_and(|of| of.contains("backward"));
-            if !backward {
-                assert_eq!(kernel["spill_bytes"], 0, "{of}");
-                assert_eq!(count("LDL") + count("STL"), 0, "{of}: local memory");
-            }
         }
+        let local = count("LDL") + count("STL");
+        assert_eq!(
+            local > 0,
+            said.spill_bytes > 0,
+            "{of}: {local} accesses of local memory"
+        );
     }
+}
+
+/// One size for each GPU: the manifest says what the assembler made of all of them.
+#[test]
+fn shipped_kernels_assemble_for_sm_80() {
+    assembles_as_the_manifest_says("sm_80", "N64P64-");
+    assembles_as_the_manifest_says("sm_80", "K64V64-");
+}
+
+#[test]
+fn shipped_kernels_assemble_for_sm_90() {
+    assembles_as_the_manifest_says("sm_90", "N128P64-");
+    assembles_as_the_manifest_says("sm_90", "K16V128-");
 }
 
 #[test]
@@ -85,12 +113,25 @@ fn wrong_requests_are_refused() {
         "{}",
         ran.stderr
     );
+    let ran = baton(&["emit", "--shipped"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("--output"), "{}", ran.stderr);
     let ran = baton(&["inspect", "no-such-folder"]);
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("no-such-folder"), "{}", ran.stderr);
 }
 
-#[cfg(feature = "cuda")]
+/// What is not shipped needs MLIR, and says so.
+#[cfg(not(feature = "mlir"))]
+#[test]
+fn kernels_that_are_not_shipped_are_named() {
+    let ran = baton(&["emit", "mamba2", "--shape", "N=48,P=64", "--level", "ptx"]);
+    assert_eq!(ran.code, 2);
+    for part in ["mamba2_output_forward_bf16_sm_80", "not among", "`mlir`"] {
+        assert!(ran.stderr.contains(part), "{}", ran.stderr);
+    }
+}
+
 #[test]
 fn a_gpu_that_is_not_there_is_said() {
     use crate::program::save;

@@ -4,7 +4,6 @@
 
 mod bench;
 mod eval;
-#[cfg(feature = "mlir")]
 mod gpu;
 mod logits;
 mod program;

@@ -2,5 +2,4 @@
 
 #[cfg(feature = "clif")]
 pub mod clif;
-#[cfg(feature = "mlir")]
 pub mod mlir;

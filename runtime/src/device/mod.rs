@@ -8,7 +8,7 @@ pub mod check;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
-#[cfg(feature = "mlir")]
+#[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod interpreter;
 

@@ -1,7 +1,8 @@
 //! The GPU back end: a tile program to PTX, through MLIR.
 //!
 //! `place` decides where every tile is and inserts conversions and barriers, `emit` writes the
-//! kernel as MLIR text over the `llvm`, `nvvm` and `scf` dialects, `toolchain` turns it into PTX.
+//! kernel as MLIR text over the `llvm`, `nvvm` and `scf` dialects, and `toolchain`, the one part that
+//! needs MLIR (feature `mlir`), turns it into PTX. [`lower`] is the way to the text, in milliseconds.
 //! Products run on tensor cores by `mma.sync`, matrices come in by `cp.async` and out by 16-byte
 //! stores. `service` has the kernels between them. Nothing here knows a recurrence.
 
@@ -14,10 +15,12 @@ mod order;
 mod place;
 mod service;
 mod text;
+#[cfg(feature = "mlir")]
 mod toolchain;
 
 pub use abi::Launch;
 pub use service::{Service, THREADS as SERVICE_THREADS};
+#[cfg(feature = "mlir")]
 pub use toolchain::Toolchain;
 
 use baton_ir::tile::TileProgram;
@@ -170,15 +173,4 @@ pub fn lower(program: &TileProgram, options: &Options) -> Result<(String, Launch
         stages: placement.stages,
     };
     Ok((text, launch))
-}
-
-/// The kernel of a verified program.
-pub fn compile(
-    toolchain: &Toolchain,
-    program: &TileProgram,
-    options: &Options,
-) -> Result<Kernel, Error> {
-    let (text, launch) = lower(program, options)?;
-    let ptx = toolchain.ptx(&text)?;
-    Ok(Kernel { ptx, launch })
 }

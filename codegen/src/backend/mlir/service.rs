@@ -16,7 +16,7 @@
 //! of a state, with sequences along y.
 
 use super::text::{Text, Val};
-use super::{Error, Kernel, Launch, Options, Storage, Toolchain};
+use super::{Launch, Options, Storage};
 use std::fmt::Write;
 
 /// Threads of a block.
@@ -63,15 +63,13 @@ impl Service {
         }
     }
 
-    /// The kernel.
-    pub fn compile(self, toolchain: &Toolchain, options: &Options) -> Result<Kernel, Error> {
-        let launch = Launch {
+    /// How it is launched.
+    pub fn launch(self) -> Launch {
+        Launch {
             threads: THREADS,
             shared_bytes: 0,
             stages: 0,
-        };
-        let ptx = toolchain.ptx(&self.module(options))?;
-        Ok(Kernel { ptx, launch })
+        }
     }
 
     /// The types of the parameters.
@@ -90,7 +88,8 @@ impl Service {
         [POINTER; 6].into_iter().chain(sizes).collect()
     }
 
-    fn module(self, options: &Options) -> String {
+    /// The MLIR text of its module.
+    pub fn module(self, options: &Options) -> String {
         let mut text = Text::default();
         let types = self.parameters();
         let names: Vec<Val> = types.iter().map(|_| text.name()).collect();

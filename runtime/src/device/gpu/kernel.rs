@@ -4,10 +4,10 @@
 //! depend on a run.
 
 use super::run::Place;
-use super::{Machine, Schedule, Storage};
+use super::{Machine, Schedule, Storage, made};
 use crate::Error;
 use crate::device::Options;
-use baton_codegen::backend::mlir::{self, Service, Toolchain, abi};
+use baton_codegen::backend::mlir::{self, Service, abi};
 use baton_codegen::{Compiler, GpuArtifact, Phase};
 use baton_ir::recurrence::{Port, Recurrence};
 use baton_ir::tile::{Pace, PortDecl, Role};
@@ -63,13 +63,8 @@ impl GpuKernel {
         if let Some(artifact) = artifacts.get(&(phase, chunk)) {
             return Ok(artifact.clone());
         }
-        let made = self
-            .compiler
-            .gpu(&Toolchain::new(), phase, chunk, &self.schedule);
-        let artifact = Arc::new(made.map_err(|why| Error::Unsupported {
-            device: self.device.into(),
-            reason: why.to_string(),
-        })?);
+        let made = made::artifact(self.device, &self.compiler, phase, chunk, &self.schedule)?;
+        let artifact = Arc::new(made);
         artifacts.insert((phase, chunk), artifact.clone());
         Ok(artifact)
     }
@@ -80,8 +75,12 @@ impl GpuKernel {
         if let Some(kernel) = services.get(&service) {
             return Ok(kernel.clone());
         }
-        let made = service.compile(&Toolchain::new(), &self.schedule);
-        let kernel = Arc::new(made.map_err(|why| self.unsupported(why))?);
+        let name = service.name(&self.schedule);
+        let ptx = made::ptx(&name, &service.module(&self.schedule), || name.clone());
+        let kernel = Arc::new(mlir::Kernel {
+            ptx: ptx.map_err(|why| self.unsupported(why))?,
+            launch: service.launch(),
+        });
         services.insert(service, kernel.clone());
         Ok(kernel)
     }

@@ -10,6 +10,7 @@ mod emulated;
 mod gradient;
 pub(crate) mod host;
 pub(crate) mod kernel;
+pub(crate) mod made;
 #[cfg(any(feature = "cuda", test))]
 pub(crate) mod raw;
 mod run;
@@ -20,8 +21,10 @@ mod window;
 
 pub use baton_codegen::backend::mlir::{Options as Schedule, Products, Storage};
 pub use emulated::{Emulator, Report};
+pub use made::supply;
 #[cfg(any(feature = "cuda", test))]
 pub use raw::{DeviceBackward, DeviceCall, DeviceForward, DeviceTensor};
+pub use storage::rounded;
 
 use crate::Error;
 use baton_codegen::backend::mlir;

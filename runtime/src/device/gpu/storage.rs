@@ -18,6 +18,11 @@ pub(super) fn bytes(values: &[f32], storage: Storage) -> Vec<u8> {
     }
 }
 
+/// `values` as storage would give them back.
+pub fn rounded(all: &[f32], storage: Storage) -> Vec<f32> {
+    values(&bytes(all, storage), storage)
+}
+
 /// The numbers behind bytes of the device.
 pub(super) fn values(bytes: &[u8], storage: Storage) -> Vec<f32> {
     let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);

@@ -1,0 +1,332 @@
+//! The shipped kernels: complete, fresh, and right under the emulator.
+//!
+//! That each is what the generator makes needs no MLIR: its file is found by the text that it was
+//! made from, and holds the PTX whose hash stands in the manifest. With MLIR the PTX itself is made
+//! again, of one size of every recurrence. No kernel is edited by hand: it would have another hash.
+
+use baton_codegen::backend::mlir::{Options, Service, Storage};
+use baton_codegen::{Compiler, Phase};
+use baton_ir::recurrence::Port;
+use baton_ir::{builtin, text};
+use baton_kernels::manifest::{Kernel, Manifest};
+use baton_runtime::device::gpu::{Emulator, rounded};
+use baton_runtime::{Call, Device, Error, Interpreter, Tensor, View};
+use baton_tests::{Case, Decay, Extents, relative_error};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Sizes of the state's first dim, and of its second.
+const STATE: [usize; 3] = [16, 64, 128];
+const HEAD: [usize; 2] = [64, 128];
+/// Bounds on the relative error: of outputs and states, of gradients.
+const BF16: [f64; 2] = [5e-3, 1e-2];
+const F32: [f64; 2] = [1e-5, 1e-5];
+const PHASES: [(Phase, &str); 7] = [
+    (Phase::Forward, "forward"),
+    (Phase::ForwardKeep, "keep"),
+    (Phase::Summary, "summary"),
+    (Phase::Entering, "entering"),
+    (Phase::LogDecay, "log_decay"),
+    (Phase::Backward, "backward"),
+    (Phase::BackwardState, "backward_state"),
+];
+
+fn bounds(dtype: &str) -> [f64; 2] {
+    match dtype {
+        "bf16" => BF16,
+        _ => F32,
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels-generated")
+}
+
+fn manifest() -> Manifest {
+    let text = fs::read_to_string(folder().join("manifest.json")).expect("a manifest");
+    let manifest = Manifest::parse(&text).expect("a manifest of this version");
+    assert_eq!(
+        manifest.print(),
+        text,
+        "the manifest was not written by `baton emit`"
+    );
+    manifest
+}
+
+fn options(dtype: &str) -> Options {
+    Options::sm_80(match dtype {
+        "bf16" => Storage::Bf16,
+        "f32" => Storage::F32,
+        other => panic!("no kernels are shipped in {other}"),
+    })
+}
+
+fn compiler(kernel: &Kernel) -> Compiler {
+    let source = builtin::text(&kernel.recurrence).expect("a built-in recurrence");
+    let recurrence = text::parse(source).expect("it parses");
+    assert_eq!(
+        baton_kernels::hash(&text::print(&recurrence)),
+        kernel.text_hash
+    );
+    let sizes: Vec<usize> = (recurrence.dims.iter())
+        .map(|dim| kernel.sizes[dim])
+        .collect();
+    Compiler::new(&recurrence, &sizes).expect("it verifies")
+}
+
+fn phase(kernel: &Kernel) -> Phase {
+    let found = PHASES.iter().find(|(_, label)| *label == kernel.phase);
+    found.expect("a phase that is shipped").0
+}
+
+/// Every recurrence, dtype and size has every phase that devices run, or a reason why not.
+#[test]
+fn the_set_is_complete() {
+    let manifest = manifest();
+    let mut there: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
+    for kernel in &manifest.kernels {
+        let key = (&kernel.recurrence, &kernel.dtype, &kernel.sizes);
+        there.entry(key).or_default().insert(&kernel.phase);
+    }
+    for name in builtin::NAMES {
+        let recurrence = text::parse(builtin::text(name).unwrap()).unwrap();
+        let dims = &recurrence.dims;
+        let compiler = Compiler::new(&recurrence, &vec![16; dims.len()]).expect("it verifies");
+        let phases: Vec<Phase> = compiler.gpu_phases().collect();
+        let labels: Vec<_> = (PHASES.iter())
+            .filter(|(phase, _)| phases.contains(phase))
+            .map(|(_, label)| *label)
+            .collect();
+        for (dtype, state, head) in ["bf16", "f32"]
+            .into_iter()
+            .flat_map(|dtype| STATE.map(|state| (dtype, state)))
+            .flat_map(|(dtype, state)| HEAD.map(|head| (dtype, state, head)))
+        {
+            let sizes: BTreeMap<_, _> = dims.iter().cloned().zip([state, head]).collect();
+            let (name, dtype) = (name.to_string(), dtype.to_string());
+            let absent = (manifest.absent.iter())
+                .any(|a| a.recurrence == name && a.dtype == dtype && a.sizes == sizes);
+            let found = there.get(&(&name, &dtype, &sizes));
+            let all = found.is_some_and(|found| labels.iter().all(|label| found.contains(label)));
+            assert!(
+                all != absent,
+                "{name} {dtype} {sizes:?}: run `make kernels`"
+            );
+        }
+    }
+}
+
+/// No kernel is other than the generator of today would make, and none lies there unnamed.
+#[test]
+fn every_kernel_is_fresh() {
+    let manifest = manifest();
+    let mut files = BTreeSet::new();
+    for kernel in &manifest.kernels {
+        let (compiler, options) = (compiler(kernel), options(&kernel.dtype));
+        let name = &kernel.file;
+        let lowered = compiler.gpu(phase(kernel), kernel.chunk, &options).unwrap();
+        let hash = baton_kernels::hash(&lowered.text);
+        assert_eq!(
+            hash, kernel.mlir_hash,
+            "{name} is stale: run `make kernels`"
+        );
+        assert_eq!(compiler.gpu_chunk(&options), Ok(kernel.chunk), "{name}");
+        let ptx = baton_kernels::ptx(&kernel.name, &lowered.text);
+        let ptx = ptx.unwrap_or_else(|| panic!("{name} is not in the program"));
+        assert_eq!(
+            baton_kernels::hash(&ptx),
+            kernel.ptx_hash,
+            "{name} was edited"
+        );
+        let bytes = fs::read(folder().join(name)).expect("the file that the manifest names");
+        assert_eq!(bytes, baton_kernels::pack(&ptx).unwrap(), "{name}");
+        assert!(files.insert(folder().join(name)), "{name} is named twice");
+    }
+    let options = Options::sm_80(Storage::F32);
+    assert_eq!(manifest.services.len(), Service::ALL.len());
+    for (service, kernel) in Service::ALL.into_iter().zip(&manifest.services) {
+        let (name, text) = (service.name(&options), service.module(&options));
+        assert_eq!(name, kernel.name);
+        let ptx = baton_kernels::ptx(&name, &text);
+        let ptx = ptx.unwrap_or_else(|| panic!("{name} is stale: run `make kernels`"));
+        assert_eq!(baton_kernels::hash(&ptx), kernel.ptx_hash, "{name}");
+        assert!(files.insert(folder().join(&kernel.file)), "{name}");
+    }
+    let there = fs::read_dir(folder().join("ptx")).expect("the kernels");
+    let there: BTreeSet<_> = there.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(
+        there, files,
+        "files that the manifest does not name, or lacks"
+    );
+    assert_eq!(baton_kernels::count(), files.len());
+    let size = |file: &PathBuf| fs::metadata(file).unwrap().len();
+    let bytes: u64 = files.iter().map(size).sum();
+    assert!(bytes < 30 << 20, "{bytes} bytes of kernels");
+}
+
+/// Two heads, so that the gradient of a number for each head is no single number that nearly cancels.
+const HEADS: usize = 2;
+
+/// Tensors of all heads (of the one group where the port is per group) after the outer sizes.
+fn tensors(values: &[Vec<f64>], ports: &[Port], sizes: &[usize], outer: &[usize]) -> Vec<Tensor> {
+    let one = |(values, port): (&Vec<f64>, &Port)| Tensor {
+        shape: (outer.iter().copied())
+            .chain([if port.per_group { 1 } else { HEADS }])
+            .chain(port.shape.iter().map(|dim| sizes[dim.index()]))
+            .collect(),
+        data: values.iter().map(|&value| value as f32).collect(),
+    };
+    values.iter().zip(ports).map(one).collect()
+}
+
+fn some(tensors: &[Tensor]) -> Vec<Option<View<'_>>> {
+    tensors.iter().map(|tensor| Some(tensor.view())).collect()
+}
+
+/// A shipped size from a state that is not zero over `chunks` chunks and a step, against the truth. The device
+/// takes what is shipped: a finding of the emulator is an error of the run.
+fn agrees(kernel: &Kernel, chunks: usize) {
+    let time = chunks * kernel.chunk + 1;
+    let options = options(&kernel.dtype);
+    let compiler = compiler(kernel);
+    let r = compiler.recurrence();
+    let sizes: Vec<usize> = r.dims.iter().map(|dim| kernel.sizes[dim]).collect();
+    let extents = Extents {
+        sizes: sizes.clone(),
+        batch: 1,
+        time,
+        heads: HEADS,
+        groups: 1,
+        cu_seqlens: None,
+    };
+    let case = Case::builtin(&kernel.recurrence, extents, Decay::Weak, 5);
+    let steps = |values: &[Vec<f64>], ports: &[Port]| {
+        let mut all = tensors(values, ports, &sizes, &[1, time]);
+        for tensor in &mut all {
+            tensor.data = rounded(&tensor.data, options.storage);
+        }
+        all
+    };
+    let (inputs, d_outputs) = (
+        steps(&case.inputs, &r.inputs),
+        steps(&case.d_outputs, &r.outputs),
+    );
+    let params = tensors(&case.params, &r.params, &sizes, &[]);
+    let states = tensors(&case.states, &r.states, &sizes, &[1]);
+    let d_states = tensors(&case.d_states, &r.states, &sizes, &[1]);
+    let call = Call {
+        inputs: inputs.iter().map(Tensor::view).collect(),
+        params: params.iter().map(Tensor::view).collect(),
+        states: some(&states),
+        cu_seqlens: None,
+    };
+    let run = |device: &dyn Device| -> Result<[Vec<Vec<Tensor>>; 2], Error> {
+        let loaded = device.load(r, &sizes, &Default::default())?;
+        let (plain, kept) = (loaded.forward(&call, false)?, loaded.forward(&call, true)?);
+        let pull = |saved| loaded.backward(&call, saved, &some(&d_outputs), &some(&d_states));
+        let (pulled, rebuilt) = (pull(kept.saved.as_ref())?, pull(None)?);
+        let forward = [plain, kept].map(|all| [all.outputs, all.states]);
+        let gradients = [pulled, rebuilt].map(|all| [all.inputs, all.params, all.states]);
+        Ok([
+            forward.into_iter().flatten().collect(),
+            gradients.into_iter().flatten().collect(),
+        ])
+    };
+    let what = format!("{} {:?}", kernel.name, kernel.sizes);
+    let bounds = bounds(&kernel.dtype);
+    let found = run(&Emulator::new(options)).unwrap_or_else(|why| panic!("{what}: {why}"));
+    let truth = run(&Interpreter).expect("the interpreter runs");
+    for ((found, truth), bound) in found.iter().zip(&truth).zip(bounds) {
+        for (found, truth) in found.iter().flatten().zip(truth.iter().flatten()) {
+            let truth: Vec<f64> = truth.data.iter().map(|&value| value.into()).collect();
+            let error = relative_error(&found.data, &truth);
+            assert!(error <= bound, "{what}: {error:.2e}");
+        }
+    }
+}
+
+/// One kernel of every recurrence and size of a dtype.
+fn each(dtype: &str, run: impl Fn(&Kernel)) {
+    let manifest = manifest();
+    let forward = |kernel: &&Kernel| kernel.dtype == dtype && kernel.phase == "forward";
+    manifest.kernels.iter().filter(forward).for_each(run);
+}
+
+fn is_smallest(kernel: &Kernel) -> bool {
+    kernel.sizes.values().sum::<usize>() == STATE[0] + HEAD[0]
+}
+
+/// Runs in segments, which have kernels of their own, in the smallest size.
+fn segments(dtype: &str) {
+    each(dtype, |kernel| {
+        if is_smallest(kernel) {
+            agrees(kernel, 12);
+        }
+    });
+}
+
+#[test]
+fn bf16_kernels_agree_with_the_truth() {
+    each("bf16", |kernel| agrees(kernel, 1));
+}
+
+#[test]
+fn f32_kernels_agree_with_the_truth() {
+    each("f32", |kernel| agrees(kernel, 1));
+}
+
+#[test]
+fn bf16_kernels_agree_in_segments() {
+    segments("bf16");
+}
+
+#[test]
+fn f32_kernels_agree_in_segments() {
+    segments("f32");
+}
+
+/// The manifest's own errors, of another run: every kernel ran, without a finding, near enough to the truth.
+#[test]
+fn every_kernel_was_run_within_its_bounds() {
+    for kernel in manifest().kernels {
+        let name = &kernel.file;
+        let [outputs, gradients] = bounds(&kernel.dtype);
+        let errors = kernel.errors.as_ref();
+        let [found, found_gradients] = [
+            errors.and_then(|e| e.outputs),
+            errors.and_then(|e| e.gradients),
+        ];
+        match kernel.phase.as_str() {
+            "forward" | "keep" => assert!(found.unwrap() <= outputs, "{name}"),
+            "entering" | "backward" => assert!(found_gradients.unwrap() <= gradients, "{name}"),
+            _ => assert!(errors.is_none(), "{name}: of segments"),
+        }
+        assert!(errors.is_none_or(|errors| errors.run[1] % 2 == 1), "{name}");
+        for (chip, found) in &kernel.assembled {
+            assert_eq!(found.spill_bytes > 0, found.why.is_some(), "{name} {chip}");
+        }
+        let chips: Vec<&String> = kernel.assembled.keys().collect();
+        assert_eq!(chips, ["sm_80", "sm_90"], "{name}");
+    }
+}
+
+/// MLIR makes the same bytes again.
+#[cfg(feature = "mlir")]
+#[test]
+fn mlir_makes_the_same_kernels() {
+    use baton_codegen::backend::mlir::Toolchain;
+    let toolchain = Toolchain::new();
+    let manifest = manifest();
+    for kernel in manifest.kernels.iter().filter(|kernel| is_smallest(kernel)) {
+        let options = options(&kernel.dtype);
+        let lowered = compiler(kernel).gpu(phase(kernel), kernel.chunk, &options);
+        let ptx = toolchain.ptx(&lowered.unwrap().text).unwrap();
+        assert_eq!(
+            baton_kernels::hash(&ptx),
+            kernel.ptx_hash,
+            "{}",
+            kernel.file
+        );
+    }
+}
