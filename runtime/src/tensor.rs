@@ -89,6 +89,7 @@ fn gather<T: Copy>(from: &[T], shape: &[usize], strides: &[usize], at: usize, to
     match (shape, strides) {
         ([], _) => to.push(from[at]),
         ([n], [1]) if *n > 0 => to.extend_from_slice(&from[at..at + n]),
+        ([n], [step]) => to.extend((0..*n).map(|i| from[at + i * step])),
         ([n, rest @ ..], [step, steps @ ..]) => {
             (0..*n).for_each(|i| gather(from, rest, steps, at + i * step, to))
         }

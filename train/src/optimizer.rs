@@ -3,8 +3,11 @@
 //! Its moments are plain memory under the names of the weights, so that a checkpoint holds them
 //! bit for bit. Vectors (norms, biases, A_log, D, dt_bias) are not decayed.
 
+use crate::Error;
 use crate::models::{LanguageModel, Parameter, update};
+use crate::op::vectorised;
 use baton_runtime::Tensor;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -35,6 +38,25 @@ impl Default for AdamWConfig {
     }
 }
 
+impl AdamWConfig {
+    /// Refuses settings that no step can be made with.
+    pub fn check(&self) -> Result<(), Error> {
+        let decays = [self.beta1, self.beta2].map(|beta| (0.0..1.0).contains(&beta));
+        let least = |x: f64, least: f64| x.is_finite() && x >= least;
+        let right = decays == [true; 2]
+            && least(self.epsilon, f64::MIN_POSITIVE)
+            && least(self.weight_decay, 0.0)
+            && least(self.clip, f64::MIN_POSITIVE);
+        match right {
+            true => Ok(()),
+            false => Err(Error::Config(format!(
+                "{self:?} given, expected betas from 0 to below 1, weight_decay of at least 0, \
+                 epsilon and clip above 0, all finite"
+            ))),
+        }
+    }
+}
+
 /// The moments of one weight.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
@@ -51,10 +73,54 @@ pub struct AdamW {
     pub moments: BTreeMap<String, Moments>,
 }
 
-/// The root of the sum of all squares, in f64 and in order.
+/// Elements of one task: fixed, so that sums do not depend on the number of threads.
+const BLOCK: usize = 1 << 14;
+
+/// The root of the sum of all squares, in f64; blocks side by side and then in order.
 pub fn global_norm(gradients: &[Parameter]) -> f64 {
-    let squares = gradients.iter().flat_map(|g| &g.value.data);
-    squares.map(|&g| g as f64 * g as f64).sum::<f64>().sqrt()
+    let blocks = gradients.iter().flat_map(|g| g.value.data.chunks(BLOCK));
+    let blocks: Vec<&[f32]> = blocks.collect();
+    let sums: Vec<f64> = blocks.into_par_iter().map(squares).collect();
+    sums.into_iter().sum::<f64>().sqrt()
+}
+
+vectorised! {
+    fn squares(elements: &[f32]) -> f64 {
+        let mut lanes = [0.0f64; 16];
+        let (whole, rest) = elements.as_chunks::<16>();
+        for chunk in whole {
+            for (lane, &x) in lanes.iter_mut().zip(chunk) {
+                *lane += x as f64 * x as f64;
+            }
+        }
+        let rest = rest.iter().map(|&x| x as f64 * x as f64);
+        lanes.into_iter().chain(rest).sum()
+    }
+}
+
+/// What a step does with every element, in f32.
+#[derive(Clone, Copy)]
+struct Step {
+    shrink: f32,
+    beta1: f32,
+    beta2: f32,
+    keep: f32,
+    size: f32,
+    correction: f32,
+    epsilon: f32,
+}
+
+vectorised! {
+    fn step_block(with: Step, weights: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let Step { shrink, beta1, beta2, keep, size, correction, epsilon } = with;
+        let moments = first.iter_mut().zip(second);
+        for ((w, g), (m, v)) in weights.iter_mut().zip(gradients).zip(moments) {
+            let g = g * shrink;
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
+            *w = keep * *w - size * *m / (v.sqrt() * correction + epsilon);
+        }
+    }
 }
 
 impl AdamW {
@@ -108,13 +174,22 @@ impl AdamW {
                 } else {
                     0.0
                 };
-            let moments = first.data.iter_mut().zip(&mut second.data);
-            for ((w, g), (m, v)) in weight.data.iter_mut().zip(gradient.data).zip(moments) {
-                let g = g * shrink;
-                *m = b1 * *m + (1.0 - b1) * g;
-                *v = b2 * *v + (1.0 - b2) * g * g;
-                *w = keep * *w - size * *m / (v.sqrt() * correction + epsilon);
-            }
+            let with = Step {
+                shrink,
+                beta1: b1,
+                beta2: b2,
+                keep,
+                size,
+                correction,
+                epsilon,
+            };
+            let weights = weight.data.par_chunks_mut(BLOCK);
+            let moments = first.data.par_chunks_mut(BLOCK);
+            let moments = moments.zip(second.data.par_chunks_mut(BLOCK));
+            weights
+                .zip(gradient.data.par_chunks(BLOCK))
+                .zip(moments)
+                .for_each(|((w, g), (m, v))| step_block(with, w, g, m, v));
             weight
         });
         (model, norm)

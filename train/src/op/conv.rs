@@ -2,9 +2,10 @@
 //!
 //! `y[t, c] = silu(bias[c] + sum_w weight[c, w] x[t - W + 1 + w, c])`; the W - 1 steps before the
 //! segment are the state in, the last W - 1 inputs the state out, so that running a segment after
-//! another is running them as one. A sequence with its state before it is laid out once as one
-//! padded run; then every tap is the same run, shifted, and there is no special case at the start.
+//! another is running them as one. A sequence with its state before it is one run of rows, read where
+//! they lie; then every tap is the same run, shifted, and there is no special case at the start.
 //! Sequences of one length stand in rows; packed ones of any lengths follow each other in one row.
+//! Every sum goes over taps or steps in one order, whatever is done side by side.
 
 use super::node::record;
 use super::packing::Packing;
@@ -75,6 +76,7 @@ pub fn causal_conv_packed(
         taps: transpose(&inputs[1].to_host().data, channels, width),
         bias: inputs[2].to_host().data,
         state: inputs.get(3).map(|s| Rows::new(s.flex(), 1)),
+        zero: vec![0.0; channels],
     };
     let (y, out) = conv.forward();
     let outputs = vec![
@@ -104,39 +106,59 @@ struct Conv {
     taps: Vec<f32>,
     bias: Vec<f32>,
     state: Option<Rows>,
+    /// A row of an absent state.
+    zero: Vec<f32>,
 }
 
 impl Conv {
-    /// State and inputs of sequence `s` as one run, [pad + T, C].
-    fn padded(&self, s: usize) -> Vec<f32> {
-        let steps = self.sequences[s].clone();
-        let mut run = Vec::with_capacity((self.pad + steps.len()) * self.channels);
-        match &self.state {
-            Some(state) => {
-                (0..self.pad).for_each(|i| run.extend_from_slice(state.row(s * self.pad + i)))
-            }
-            None => run.resize(self.pad * self.channels, 0.0),
+    /// Row `r` of the state and the inputs of sequence `s` as one run, [pad + T, C].
+    fn run(&self, s: usize, r: usize) -> &[f32] {
+        match (&self.state, r.checked_sub(self.pad)) {
+            (_, Some(t)) => self.x.row(self.sequences[s].start + t),
+            (Some(state), None) => state.row(s * self.pad + r),
+            (None, None) => &self.zero,
         }
-        steps.for_each(|t| run.extend_from_slice(self.x.row(t)));
-        run
+    }
+
+    fn tap(&self, w: usize) -> &[f32] {
+        &self.taps[w * self.channels..(w + 1) * self.channels]
+    }
+
+    /// What is activated at step `t` of sequence `s`.
+    fn preactivation(&self, s: usize, t: usize, u: &mut [f32]) {
+        u.copy_from_slice(&self.bias);
+        let taps = (0..=self.pad).map(|w| (self.run(s, t + w), self.tap(w)));
+        add_products(taps, u);
     }
 
     fn forward(&self) -> (Vec<f32>, Vec<f32>) {
         let mut y = vec![0.0; self.shape.iter().product()];
         let mut out = vec![0.0; self.sequences.len() * self.pad * self.channels];
-        let (mut ys, mut outs) = (y.as_mut_slice(), out.as_mut_slice());
-        let parts = self.sequences.iter().enumerate().map(|(s, steps)| {
-            let y = split_off(&mut ys, steps.len() * self.channels);
-            (s, y, split_off(&mut outs, self.pad * self.channels))
-        });
-        let parts: Vec<_> = parts.collect();
+        let parts: Vec<_> = self.parts(&mut y, &mut out).collect();
         parts.into_par_iter().for_each(|(s, y, out)| {
-            let run = self.padded(s);
-            preactivation(&run, &self.taps, &self.bias, y);
-            activate(y);
-            out.copy_from_slice(&run[y.len()..]);
+            for (t, y) in y.chunks_exact_mut(self.channels).enumerate() {
+                self.preactivation(s, t, y);
+                activate(y);
+            }
+            let time = self.sequences[s].len();
+            for (i, out) in out.chunks_exact_mut(self.channels).enumerate() {
+                out.copy_from_slice(self.run(s, time + i));
+            }
         });
         (y, out)
+    }
+
+    /// What is as x and what is as the states, by sequence.
+    fn parts<'a>(
+        &'a self,
+        mut x: &'a mut [f32],
+        mut states: &'a mut [f32],
+    ) -> impl Iterator<Item = (usize, &'a mut [f32], &'a mut [f32])> {
+        let sequences = self.sequences.iter().enumerate();
+        sequences.map(move |(s, steps)| {
+            let x = split_off(&mut x, steps.len() * self.channels);
+            (s, x, split_off(&mut states, self.pad * self.channels))
+        })
     }
 
     fn backward(
@@ -144,45 +166,19 @@ impl Conv {
         dy: Option<&Rows>,
         d_out: Option<&Rows>,
     ) -> Vec<Option<burn::backend::flex::FlexTensor>> {
-        let (pad, channels, count) = (self.pad, self.channels, self.sequences.len());
-        let width = pad + 1;
-        let parts: Vec<(Vec<f32>, Vec<f32>)> = (0..count)
+        let (channels, count) = (self.channels, self.sequences.len());
+        let width = self.pad + 1;
+        let mut dx = vec![0.0; self.shape.iter().product()];
+        let mut d_state = vec![0.0; count * self.pad * channels];
+        let parts: Vec<_> = self.parts(&mut dx, &mut d_state).collect();
+        let parts: Vec<Vec<f32>> = parts
             .into_par_iter()
-            .map(|s| {
-                let steps = self.sequences[s].clone();
-                let (from, time) = (steps.start, steps.len());
-                let mut d_run = vec![0.0; (pad + time) * channels];
-                if let Some(d_out) = d_out {
-                    for i in 0..pad {
-                        let at = (time + i) * channels;
-                        d_run[at..at + channels].copy_from_slice(d_out.row(s * pad + i));
-                    }
-                }
-                // Gradients of the taps, then of the bias: [W + 1, C].
-                let mut d_weights = vec![0.0; (width + 1) * channels];
-                if let Some(dy) = dy.filter(|_| time > 0) {
-                    let run = self.padded(s);
-                    let mut du = vec![0.0; time * channels];
-                    preactivation(&run, &self.taps, &self.bias, &mut du);
-                    for (t, du) in du.chunks_exact_mut(channels).enumerate() {
-                        deactivate(du, dy.row(from + t));
-                    }
-                    spread(&run, &self.taps, &du, &mut d_run, &mut d_weights);
-                }
-                (d_run, d_weights)
-            })
+            .map(|(s, dx, d_state)| self.sequence_backward(s, dy, d_out, dx, d_state))
             .collect();
-        let mut dx = Vec::with_capacity(self.shape.iter().product());
-        let mut d_state = Vec::with_capacity(count * pad * channels);
         let mut d_weights = vec![0.0; (width + 1) * channels];
-        for (d_run, part) in &parts {
-            let (before, inside) = d_run.split_at(pad * channels);
-            d_state.extend_from_slice(before);
-            dx.extend_from_slice(inside);
-            d_weights
-                .iter_mut()
-                .zip(part)
-                .for_each(|(sum, part)| *sum += part);
+        for part in &parts {
+            let pairs = d_weights.iter_mut().zip(part);
+            pairs.for_each(|(sum, part)| *sum += part);
         }
         let d_bias = d_weights.split_off(width * channels);
         let mut gradients = vec![
@@ -194,9 +190,49 @@ impl Conv {
             Some(flex(d_bias, &[channels])),
         ];
         if self.state.is_some() {
-            gradients.push(Some(flex(d_state, &[count, pad, channels])));
+            gradients.push(Some(flex(d_state, &[count, self.pad, channels])));
         }
         gradients
+    }
+
+    /// Writes the gradients of one sequence's inputs and state; returns those of the taps, then of
+    /// the bias, [W + 1, C].
+    fn sequence_backward(
+        &self,
+        s: usize,
+        dy: Option<&Rows>,
+        d_out: Option<&Rows>,
+        dx: &mut [f32],
+        d_state: &mut [f32],
+    ) -> Vec<f32> {
+        let (pad, channels) = (self.pad, self.channels);
+        let Range { start, end } = self.sequences[s];
+        let time = end - start;
+        let mut d_weights = vec![0.0; self.taps.len() + channels];
+        let (d_taps, d_bias) = d_weights.split_at_mut(self.taps.len());
+        let mut du = vec![0.0; dy.map_or(0, |_| time * channels)];
+        for (t, du) in du.chunks_exact_mut(channels).enumerate() {
+            self.preactivation(s, t, du);
+            if let Some(dy) = dy {
+                deactivate(du, dy.row(start + t));
+            }
+            d_bias.iter_mut().zip(&*du).for_each(|(sum, du)| *sum += du);
+            for (w, d_tap) in d_taps.chunks_exact_mut(channels).enumerate() {
+                add_product(self.run(s, t + w), du, d_tap);
+            }
+        }
+        let rows = d_state
+            .chunks_exact_mut(channels)
+            .chain(dx.chunks_exact_mut(channels));
+        for (r, row) in rows.enumerate() {
+            if let (Some(d_out), Some(i)) = (d_out, r.checked_sub(time)) {
+                row.copy_from_slice(d_out.row(s * pad + i));
+            }
+            let steps = r.saturating_sub(pad)..(r + 1).min(du.len() / channels);
+            let taps = steps.map(|t| (self.tap(r - t), &du[t * channels..(t + 1) * channels]));
+            add_products(taps, row);
+        }
+        d_weights
     }
 }
 
@@ -213,17 +249,37 @@ fn transpose(from: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     (0..rows * columns).map(at).collect()
 }
 
-vectorised! {
-    fn preactivation(run: &[f32], taps: &[f32], bias: &[f32], u: &mut [f32]) {
-        let channels = bias.len();
-        for (t, u) in u.chunks_exact_mut(channels).enumerate() {
-            u.copy_from_slice(bias);
-            for (w, tap) in taps.chunks_exact(channels).enumerate() {
-                let x = &run[(t + w) * channels..(t + w + 1) * channels];
-                for ((u, x), tap) in u.iter_mut().zip(x).zip(tap) {
-                    *u += tap * x;
-                }
+/// Adds the product of each pair, in order: four in one pass, which is every published width.
+fn add_products<'a>(pairs: impl Iterator<Item = (&'a [f32], &'a [f32])>, sum: &mut [f32]) {
+    let mut pairs = pairs.fuse();
+    loop {
+        match std::array::from_fn(|_| pairs.next()) {
+            [Some(a), Some(b), Some(c), Some(d)] => add_four([a, b, c, d], sum),
+            fewer => {
+                let fewer: [Option<_>; 4] = fewer;
+                return fewer
+                    .into_iter()
+                    .flatten()
+                    .for_each(|(x, y)| add_product(x, y, sum));
             }
+        }
+    }
+}
+
+vectorised! {
+    fn add_product(x: &[f32], y: &[f32], sum: &mut [f32]) {
+        for ((sum, x), y) in sum.iter_mut().zip(x).zip(y) {
+            *sum += x * y;
+        }
+    }
+}
+
+vectorised! {
+    fn add_four(pairs: [(&[f32], &[f32]); 4], sum: &mut [f32]) {
+        let n = sum.len();
+        let [a, b, c, d] = pairs.map(|(x, y)| (&x[..n], &y[..n]));
+        for i in 0..n {
+            sum[i] = sum[i] + a.0[i] * a.1[i] + b.0[i] * b.1[i] + c.0[i] * c.1[i] + d.0[i] * d.1[i];
         }
     }
 }
@@ -238,28 +294,5 @@ vectorised! {
     /// Replaces a pre-activation by its gradient.
     fn deactivate(u: &mut [f32], dy: &[f32]) {
         u.iter_mut().zip(dy).for_each(|(u, dy)| *u = silu_slope(*u) * dy);
-    }
-}
-
-vectorised! {
-    /// Spreads the gradients of the pre-activations over the run, the taps and the bias.
-    fn spread(run: &[f32], taps: &[f32], du: &[f32], d_run: &mut [f32], d_weights: &mut [f32]) {
-        let width = (run.len() - du.len()) / (d_weights.len() - taps.len()) + 1;
-        let channels = taps.len() / width;
-        let (d_taps, d_bias) = d_weights.split_at_mut(taps.len());
-        for (t, du) in du.chunks_exact(channels).enumerate() {
-            for (sum, du) in d_bias.iter_mut().zip(du) {
-                *sum += du;
-            }
-            for w in 0..width {
-                let (at, tap) = ((t + w) * channels, w * channels);
-                let (x, dx) = (&run[at..at + channels], &mut d_run[at..at + channels]);
-                let (d_tap, tap) = (&mut d_taps[tap..tap + channels], &taps[tap..tap + channels]);
-                for c in 0..channels {
-                    dx[c] += tap[c] * du[c];
-                    d_tap[c] += x[c] * du[c];
-                }
-            }
-        }
     }
 }

@@ -27,6 +27,7 @@ pub use family::{Applied, Burn, apply, apply_packed};
 pub use loss::{cross_entropy, token_losses, weighted_cross_entropy};
 pub use norm::{gated_rms_norm, rms_norm};
 pub use packing::Packing;
+pub(crate) use pointwise::vectorised;
 pub use recurrence::{Given, Returned, apply as apply_values};
 pub use shape::{embed, split};
 pub use value::Value;

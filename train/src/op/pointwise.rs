@@ -32,7 +32,7 @@ macro_rules! vectorised {
         }
     };
 }
-pub(super) use vectorised;
+pub(crate) use vectorised;
 
 /// e to the x; saturates at the ends of the f32 range instead of reaching 0 or infinity.
 #[inline(always)]

@@ -87,11 +87,9 @@ pub fn embed(table: Tensor<2>, ids: &[u32], [batch, time]: [usize; 2]) -> Result
     }
     let table = Value::new(table)?;
     let rows = Rows::new(table.flex(), 1);
-    let out = ids
-        .iter()
-        .flat_map(|&id| rows.row(id as usize))
-        .copied()
-        .collect();
+    let mut out = Vec::with_capacity(ids.len() * width);
+    ids.iter()
+        .for_each(|&id| out.extend_from_slice(rows.row(id as usize)));
     let ids = ids.to_vec();
     let out = vec![flex(out, &[batch, time, width])];
     let mut out = record(&[table], out, move |arrived, _| {
