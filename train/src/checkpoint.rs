@@ -3,7 +3,8 @@
 //!
 //! Weights stand under their own names, so that any tool can read them. A file is written beside
 //! its place, flushed to the disk, and then moved there in one step: a kill at any moment leaves
-//! the old checkpoint or the new one, never a part.
+//! the old checkpoint or the new one, never a part. Its header has a fingerprint of every tensor, so
+//! that a file that was damaged later is refused by the tensor's name.
 
 use crate::Error;
 use crate::optimizer::Moments;
@@ -51,6 +52,9 @@ pub struct Checkpoint {
 struct Header {
     config: String,
     progress: Progress,
+    /// A fingerprint of each tensor by its name in the file; older files have none.
+    #[serde(default)]
+    tensors: BTreeMap<String, String>,
 }
 
 impl Checkpoint {
@@ -68,6 +72,14 @@ impl Checkpoint {
         for (name, state) in &self.carried {
             tensors.insert(format!("{STATE}{name}"), state);
         }
+        let header = Header {
+            config: self.config.clone(),
+            progress: self.progress.clone(),
+            tensors: tensors
+                .iter()
+                .map(|(name, tensor)| (name.clone(), fingerprint([(name, *tensor)])))
+                .collect(),
+        };
         let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
             .into_iter()
             .map(|(name, t)| {
@@ -83,10 +95,6 @@ impl Checkpoint {
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| fail(&e))?;
-        let header = Header {
-            config: self.config.clone(),
-            progress: self.progress.clone(),
-        };
         let header = serde_json::to_string(&header).map_err(|e| fail(&e))?;
         let metadata = HashMap::from([(ENTRY.to_string(), header)]);
         let file = safetensors::serialize(views, Some(metadata)).map_err(|e| fail(&e))?;
@@ -105,7 +113,11 @@ impl Checkpoint {
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
         let header = metadata.metadata().as_ref().and_then(|m| m.get(ENTRY));
         let header = header.ok_or_else(|| damaged(&format!("no `{ENTRY}` in its metadata")))?;
-        let Header { config, progress } = serde_json::from_str(header).map_err(|e| damaged(&e))?;
+        let Header {
+            config,
+            progress,
+            tensors: written,
+        } = serde_json::from_str(header).map_err(|e| damaged(&e))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
         let mut checkpoint = Checkpoint {
             config,
@@ -116,6 +128,9 @@ impl Checkpoint {
         };
         let (mut first, mut second) = (BTreeMap::new(), BTreeMap::new());
         let all: BTreeMap<String, TensorView<'_>> = file.tensors().into_iter().collect();
+        if let Some(name) = written.keys().find(|name| !all.contains_key(*name)) {
+            return Err(damaged(&format!("tensor `{name}` is missing")));
+        }
         for (name, view) in all {
             if view.dtype() != Dtype::F32 {
                 let given = view.dtype();
@@ -131,6 +146,12 @@ impl Checkpoint {
                     .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
                     .collect(),
             };
+            let same = written.get(&name) == Some(&fingerprint([(&name, &value)]));
+            if !written.is_empty() && !same {
+                return Err(damaged(&format!(
+                    "tensor `{name}` is not as it was written"
+                )));
+            }
             if let Some(name) = name.strip_prefix(FIRST) {
                 first.insert(name.to_string(), value);
             } else if let Some(name) = name.strip_prefix(SECOND) {
@@ -154,6 +175,20 @@ impl Checkpoint {
     }
 }
 
+/// A hash (FNV-1a over names, shapes and bits) that tells tensors from others.
+pub(crate) fn fingerprint<'a>(
+    tensors: impl IntoIterator<Item = (&'a String, &'a Tensor)>,
+) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut take = |word: u64| hash = (hash ^ word).wrapping_mul(0x100_0000_01b3);
+    for (name, tensor) in tensors {
+        name.bytes().for_each(|byte| take(byte as u64));
+        tensor.shape.iter().for_each(|&size| take(size as u64));
+        tensor.data.iter().for_each(|x| take(x.to_bits() as u64));
+    }
+    format!("{hash:016x}")
+}
+
 /// Writes beside the place, flushes, and moves there.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let fail = |e| Error::file(path, e);
@@ -170,4 +205,25 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .and_then(|folder| folder.sync_all())
         .map_err(fail)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_are_told_apart_by_name_shape_and_bits() {
+        let one = |name: &str, shape: &[usize], value| {
+            fingerprint([(&name.to_string(), &Tensor::full(shape, value))])
+        };
+        let first = one("a", &[2, 3], 1.0);
+        assert_eq!(first, one("a", &[2, 3], 1.0));
+        for other in [
+            one("b", &[2, 3], 1.0),
+            one("a", &[3, 2], 1.0),
+            one("a", &[2, 3], 1.0000001),
+        ] {
+            assert_ne!(first, other);
+        }
+    }
 }

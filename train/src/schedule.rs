@@ -1,5 +1,6 @@
 //! The learning rate over a run: linear warm-up to a peak, then half a cosine down to a floor.
 
+use crate::Error;
 use serde::{Deserialize, Serialize};
 
 /// A learning-rate schedule.
@@ -16,6 +17,18 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// Refuses rates that are none.
+    pub fn check(&self) -> Result<(), Error> {
+        let Schedule { peak, floor, .. } = *self;
+        match peak >= 0.0 && peak.is_finite() && (0.0..=1.0).contains(&floor) {
+            true => Ok(()),
+            false => Err(Error::Config(format!(
+                "a peak rate of {peak} with floor {floor} given, expected a finite rate of at least \
+                 0 and a floor from 0 to 1"
+            ))),
+        }
+    }
+
     /// The rate of step `step`, from 0.
     pub fn rate(&self, step: u64) -> f64 {
         if step < self.warmup {

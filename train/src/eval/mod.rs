@@ -88,7 +88,7 @@ pub fn starts(text: usize, length: usize, sequences: usize) -> Result<Vec<usize>
 pub fn log_spaced(first: usize, last: usize, count: usize) -> Vec<usize> {
     let (first, last) = (first.max(1), last.max(1));
     let ratio = (last as f64 / first as f64).ln();
-    let steps = count.max(2) - 1;
+    let steps = count.min(last).max(2) - 1;
     let point = |i: usize| first as f64 * (ratio * i as f64 / steps as f64).exp();
     let mut points: Vec<usize> = (0..=steps).map(|i| point(i).round() as usize).collect();
     points.dedup();

@@ -11,6 +11,9 @@ use crate::models::{HostStates, LanguageModel};
 use crate::op::token_losses;
 use serde::{Deserialize, Serialize};
 
+/// More buckets to an octave than this tell nothing apart.
+const MOST_PER_OCTAVE: usize = 64;
+
 /// What is evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Options {
@@ -89,7 +92,13 @@ pub fn by_position(
         per_octave,
         ..
     } = *options;
-    let starts = starts(text.len(), length + 1, sequences)?;
+    if length == 0 || !(1..=MOST_PER_OCTAVE).contains(&per_octave) {
+        return Err(Error::Config(format!(
+            "{length} tokens with {per_octave} buckets to an octave given, expected at least 1 token \
+             and 1 to {MOST_PER_OCTAVE} buckets"
+        )));
+    }
+    let starts = starts(text.len(), length.saturating_add(1), sequences)?;
     let batch = starts.len();
     let edges = edges(train_length, length, per_octave);
     let mut sums = vec![vec![0.0f64; edges.len()]; batch];

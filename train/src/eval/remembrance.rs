@@ -62,9 +62,9 @@ impl Options {
     /// The places t, from 1 to T - 1.
     pub fn places(&self) -> Result<Vec<usize>, Error> {
         let (length, cuts) = (self.length, self.cuts);
-        if length < 2 || cuts == 0 {
+        if cuts == 0 || cuts >= length {
             return Err(Error::Config(format!(
-                "{cuts} cuts of {length} tokens given, expected at least 1 cut of 2 tokens"
+                "{cuts} cuts of {length} tokens given, expected at least 1 cut and more tokens"
             )));
         }
         let mut places = match self.spacing {

@@ -1,15 +1,14 @@
 //! What is measured: a model without a graph, and what tells it apart from every other.
 
 use crate::Error;
-use crate::checkpoint::Progress;
+use crate::checkpoint::{Progress, fingerprint};
 use crate::models::{LanguageModel, ModelConfig};
 use crate::pretrained;
 use crate::tokenizer::Tokenizer;
 use crate::trainer::TrainConfig;
-use baton_runtime::{Device, Tensor};
+use baton_runtime::Device;
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Which checkpoint, without a path: folders move, weights do not.
@@ -82,36 +81,4 @@ fn run_name(path: &Path) -> String {
     };
     let name = folder.and_then(Path::file_name);
     name.map_or(String::new(), |name| name.to_string_lossy().into_owned())
-}
-
-fn fingerprint(weights: &BTreeMap<String, Tensor>) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    let mut take = |word: u64| hash = (hash ^ word).wrapping_mul(0x100_0000_01b3);
-    for (name, weight) in weights {
-        name.bytes().for_each(|byte| take(byte as u64));
-        weight.shape.iter().for_each(|&size| take(size as u64));
-        weight.data.iter().for_each(|x| take(x.to_bits() as u64));
-    }
-    format!("{hash:016x}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weights_are_told_apart_by_name_shape_and_bits() {
-        let one = |name: &str, shape: &[usize], value| {
-            fingerprint(&[(name.to_string(), Tensor::full(shape, value))].into())
-        };
-        let first = one("a", &[2, 3], 1.0);
-        assert_eq!(first, one("a", &[2, 3], 1.0));
-        for other in [
-            one("b", &[2, 3], 1.0),
-            one("a", &[3, 2], 1.0),
-            one("a", &[2, 3], 1.0000001),
-        ] {
-            assert_ne!(first, other);
-        }
-    }
 }

@@ -3,6 +3,9 @@
 use crate::Error;
 use serde::{Deserialize, Serialize};
 
+/// The most weights that a model may have: 17 GB of them in f32.
+const MOST_WEIGHTS: f64 = (1u64 << 32) as f64;
+
 /// A language model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
@@ -173,9 +176,45 @@ impl ModelConfig {
         vec![vec![state]; self.num_hidden_layers]
     }
 
-    /// Refuses sizes that do not fit together.
+    /// About as many weights as the model has, without biases and norms: to refuse a size before
+    /// memory is asked for.
+    pub fn about_weights(&self) -> f64 {
+        let [vocab, hidden, layers] =
+            [self.vocab_size, self.hidden_size, self.num_hidden_layers].map(|n| n as f64);
+        let block = match &self.block {
+            BlockConfig::Mamba2(block) => {
+                let inner = block.expand as f64 * hidden;
+                let conv = inner + 2.0 * block.n_groups as f64 * block.state_size as f64;
+                hidden * (2.0 * inner + conv) + conv * block.conv_kernel as f64
+            }
+            BlockConfig::LinearAttention(block)
+            | BlockConfig::Retnet(block)
+            | BlockConfig::SimpleGla(block)
+            | BlockConfig::Gla(block)
+            | BlockConfig::Hgrn2(block)
+            | BlockConfig::Rwkv6(block) => {
+                let widths = 2.0 * (block.key_dim as f64 + block.value_dim as f64);
+                hidden * (block.num_heads as f64 * widths + block.gate_rank as f64)
+            }
+        };
+        vocab * hidden + layers * block
+    }
+
+    /// Refuses sizes that do not fit together, or that no memory has.
     pub fn check(&self) -> Result<(), Error> {
         let wrong = |what: String| Err(Error::Config(what));
+        let weights = self.about_weights();
+        if weights > MOST_WEIGHTS {
+            return wrong(format!(
+                "a model of about {weights:.1e} weights given, expected at most {MOST_WEIGHTS:.1e}"
+            ));
+        }
+        let eps = self.layer_norm_epsilon;
+        if !(0.0..1.0).contains(&eps) {
+            return wrong(format!(
+                "layer_norm_epsilon {eps} given, expected at least 0 and less than 1"
+            ));
+        }
         if self.vocab_size == 0 || self.hidden_size == 0 {
             return wrong("vocab_size and hidden_size given as 0, expected at least 1".into());
         }
@@ -185,7 +224,7 @@ impl ModelConfig {
                     block.intermediate(self.hidden_size),
                     block.num_heads(self.hidden_size),
                 );
-                if block.head_dim == 0 || heads * block.head_dim != inner {
+                if heads == 0 || heads * block.head_dim != inner {
                     return wrong(format!(
                         "head_dim {} given, expected a divisor of expand * hidden_size = {inner}",
                         block.head_dim
@@ -197,11 +236,16 @@ impl ModelConfig {
                         block.n_groups
                     ));
                 }
-                let [low, high] = block.a_init_range;
-                if !(0.0 < low && low <= high) {
-                    return wrong(format!(
-                        "a_init_range {low} to {high} given, expected 0 < low <= high"
-                    ));
+                let ranges = [
+                    ("a_init_range", block.a_init_range),
+                    ("time_step_range", block.time_step_range),
+                ];
+                for (name, [low, high]) in ranges {
+                    if !(0.0 < low && low <= high && high.is_finite()) {
+                        return wrong(format!(
+                            "{name} {low} to {high} given, expected 0 < low <= high"
+                        ));
+                    }
                 }
                 let [low, high] = block.time_step_limit;
                 if low.unwrap_or(0.0) < 0.0 || low.unwrap_or(0.0) >= high.unwrap_or(f64::INFINITY) {

@@ -39,6 +39,8 @@ const BATON: &str = "baton";
 /// Names that only Hugging Face's layout and only the authors' have.
 const EMBEDDING: [&str; 2] = ["backbone.embeddings.weight", "backbone.embedding.weight"];
 const HEAD: &str = "lm_head.weight";
+/// A model of so many weights is made whatever is held, to say by name what is wrong with each.
+const SMALL: f64 = 1e7;
 
 /// How a checkpoint lies on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +147,15 @@ fn published(folder: &Path, config: &Path) -> Result<Stored, Error> {
         .check()
         .map_err(|e| Error::file(settings.path(), e))?;
     let mut weights = tensors::read(folder)?;
+    let held: usize = weights.values().map(|weight| weight.data.len()).sum();
+    let about = config.about_weights();
+    if about > 2.0 * held as f64 + SMALL {
+        let what = format!(
+            "it describes a model of about {about:.1e} weights, expected one of the {held} that are \
+             beside it"
+        );
+        return Err(Error::file(settings.path(), what));
+    }
     canonical(&mut weights, config.tie_word_embeddings).map_err(|e| Error::file(folder, e))?;
     Ok(Stored {
         config,

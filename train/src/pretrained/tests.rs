@@ -449,6 +449,18 @@ fn what_a_configuration_says_and_this_program_cannot_is_refused_by_name() {
             "n_groups 3 given, expected a divisor",
         ),
         (
+            &hf,
+            r#""num_hidden_layers": 3"#,
+            r#""num_hidden_layers": 40000000"#,
+            "a model of about",
+        ),
+        (
+            &hf,
+            r#""num_hidden_layers": 3"#,
+            r#""num_hidden_layers": 4000"#,
+            "expected one of the 30728 that are beside it",
+        ),
+        (
             &authors,
             r#""Mamba2""#,
             r#""Mamba1""#,

@@ -95,6 +95,9 @@ pub struct RunOptions {
 /// The name of a checkpoint in its folder.
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
 
+/// The most tokens that a step may read.
+const MOST_TOKENS: f64 = (1u64 << 32) as f64;
+
 /// A run.
 pub struct Trainer<'a> {
     config: TrainConfig,
@@ -114,13 +117,18 @@ impl<'a> Trainer<'a> {
         device: &dyn Device,
         source: &'a dyn Source,
     ) -> Result<Self, Error> {
-        let model = LanguageModel::new(&config.model, device, config.seed)?;
-        if config.batch_size == 0 || config.parts == 0 || config.train_length == 0 {
+        let sizes = [config.batch_size, config.parts, config.train_length];
+        let tokens = sizes.iter().map(|&size| size as f64).product::<f64>();
+        if !(1.0..=MOST_TOKENS).contains(&tokens) {
             return Err(Error::Config(format!(
-                "batch_size {}, parts {}, train_length {} given, expected at least 1 each",
+                "batch_size {}, parts {}, train_length {} given, expected at least 1 each and at \
+                 most {MOST_TOKENS} tokens in a step",
                 config.batch_size, config.parts, config.train_length
             )));
         }
+        config.schedule.check()?;
+        config.optimizer.check()?;
+        let model = LanguageModel::new(&config.model, device, config.seed)?;
         if config.model.vocab_size < source.vocab_size() {
             return Err(Error::Config(format!(
                 "vocab_size {} given, expected at least {} for {}",

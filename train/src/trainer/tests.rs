@@ -124,6 +124,12 @@ fn another_configuration_and_a_damaged_file_are_refused() {
         Err(error) => error.to_string(),
     };
     let mut other = config(InitialStateConfig::Zero);
+    other.schedule.peak = f64::NAN;
+    assert!(refused(other).starts_with("a peak rate of NaN"));
+    let mut other = config(InitialStateConfig::Zero);
+    other.batch_size = usize::MAX;
+    assert!(refused(other).starts_with("batch_size 18446744073709551615"));
+    let mut other = config(InitialStateConfig::Zero);
     other.schedule.peak = 2e-2;
     let error = refused(other);
     assert!(
@@ -136,6 +142,11 @@ fn another_configuration_and_a_damaged_file_are_refused() {
     std::fs::write(&path, &bytes[..bytes.len() - 5]).unwrap();
     let error = refused(config(InitialStateConfig::Zero));
     assert!(error.contains("no checkpoint of this program"), "{error}");
+    let mut flipped = bytes.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, flipped).unwrap();
+    let error = refused(config(InitialStateConfig::Zero));
+    assert!(error.contains("is not as it was written"), "{error}");
     std::fs::remove_dir_all(folder).unwrap();
 }
 
