@@ -178,7 +178,6 @@ fn segmented_parts_chain() {
 }
 
 /// What the GPU itself must show; ignored where there is none.
-#[cfg(feature = "cuda")]
 mod on_a_gpu {
     use super::*;
     use baton_runtime::device::cuda::Cuda;

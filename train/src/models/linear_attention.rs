@@ -324,6 +324,8 @@ mod tests {
         }
     }
 
+    /// Up to the rounding of Burn's products, which add in another order for other numbers of rows: 2.2e-6
+    /// without AVX-512.
     #[test]
     fn segments_with_their_states_are_the_whole_of_every_member() {
         let ids: Vec<u32> = (0..26).map(|i| i * i * 7 % 256).collect();
@@ -347,11 +349,11 @@ mod tests {
                 .unwrap();
             let tail = whole.slice([0..batch, cut..time]);
             let [got, want] = [second, tail].map(|t| Value::new(t).unwrap().to_host().data);
-            assert!(apart(&got, &want) < 1e-6, "{name}");
+            assert!(apart(&got, &want) < 5e-6, "{name}");
             for (got, want) in host(&end).iter().zip(&host(&last)) {
                 let (got, want) = (&got.recurrence[0], &want.recurrence[0]);
                 assert_eq!(got.shape, [batch, 2, 4, 8]);
-                assert!(apart(&got.data, &want.data) < 1e-6, "{name}");
+                assert!(apart(&got.data, &want.data) < 5e-6, "{name}");
             }
         }
     }
