@@ -39,7 +39,7 @@ def floor_rows():
 
 
 def page(report):
-    parts = ["# Kernels on a GPU", f"Kernels of baton {report['generator']}."]
+    parts = ["# Kernels on a GPU", f"Kernels of {report['generator']}."]
     if not report["measured"]:
         parts += [f"**Not measured**: {report['why']}.", "What is known without a GPU:",
                   static(report["kernels"]), "Bytes that a bf16 run must move (chunk 64), and their time:",

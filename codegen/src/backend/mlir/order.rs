@@ -4,8 +4,8 @@
 //! reader, so the order decides whether a kernel spills. Every order that respects operands gives
 //! the same bits. A beam search keeps the best partial orders: first by the registers alive at the
 //! worst moment, as far as they exceed what is `enough`, then by shared memory at its worst, then
-//! by registers over time. Ties fall to
-//! the program's own order, so the outcome is a function of the program and the options alone.
+//! by registers over time. Ties fall to the program's own order, so the outcome is a function of
+//! the program and the options alone.
 
 use super::forms::{self, Key, leaves, wants};
 use super::layout::{Form, Side};
@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 
 /// Partial orders that are kept.
 const BEAM: usize = 64;
+
 /// A set of nodes.
 type Set = Vec<u64>;
 
@@ -43,15 +44,11 @@ struct Value {
 
 impl Value {
     fn alive(&self, done: &Set) -> bool {
-        let some = |mut of: Box<dyn Iterator<Item = (u64, u64)> + '_>, inside: bool| {
-            of.any(|(readers, done)| match inside {
-                true => readers & done != 0,
-                false => readers & !done != 0,
-            })
-        };
-        let pairs = || Box::new(self.readers.iter().copied().zip(done.iter().copied()));
-        let born = has(done, self.node) && (!self.lazy || some(pairs(), true));
-        (born || self.enters) && (self.leaves || some(pairs(), false))
+        let pairs = || self.readers.iter().zip(done);
+        let read = pairs().any(|(readers, done)| readers & done != 0);
+        let unread = pairs().any(|(readers, done)| readers & !done != 0);
+        let born = self.enters || has(done, self.node) && (read || !self.lazy);
+        born && (unread || self.leaves)
     }
 }
 
