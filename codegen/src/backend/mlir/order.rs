@@ -73,6 +73,7 @@ impl Partial {
 struct Graph {
     values: Vec<Value>,
     operands: Vec<Vec<usize>>,
+    loads: Vec<bool>,
     /// Registers of each node's result, and of what it needs beside it while it runs.
     costs: Vec<[u32; 2]>,
 }
@@ -82,21 +83,7 @@ struct Graph {
 pub fn order(program: &TileProgram, options: &Options, enough: u32) -> Result<Vec<TileId>, Error> {
     let count = program.nodes.len();
     let graph = Graph::new(program, options)?;
-    let mut first = Partial {
-        done: vec![0; count.div_ceil(64)],
-        order: vec![],
-        now: [0; 2],
-        peak: [0; 2],
-        total: 0,
-    };
-    // What is loaded is there when it is read.
-    for (at, node) in program.nodes.iter().enumerate() {
-        if matches!(node.op, Op::Load(..)) {
-            add(&mut first.done, at);
-            first.order.push(at);
-        }
-    }
-    first.now = graph.alive(&first.done);
+    let first = graph.first();
     let steps = first.order.len()..count;
     let mut beam = vec![first];
     for _ in steps {
@@ -171,8 +158,26 @@ impl Graph {
         Ok(Self {
             values: values.into_values().collect(),
             operands: nodes().map(operands).collect(),
+            loads: (program.nodes.iter())
+                .map(|node| matches!(node.op, Op::Load(..)))
+                .collect(),
             costs,
         })
+    }
+
+    /// Nothing but what is loaded, which is there when it is read.
+    fn first(&self) -> Partial {
+        let loads = (0..self.loads.len()).filter(|&node| self.loads[node]);
+        let order: Vec<usize> = loads.collect();
+        let mut done = vec![0; self.loads.len().div_ceil(64)];
+        order.iter().for_each(|&node| add(&mut done, node));
+        Partial {
+            now: self.alive(&done),
+            done,
+            order,
+            peak: [0; 2],
+            total: 0,
+        }
     }
 
     fn is_ready(&self, done: &Set, node: usize) -> bool {
@@ -227,4 +232,42 @@ fn reads(program: &TileProgram, options: &Options, tile: TileId) -> Result<Vec<K
         }
     });
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Compiler, Phase};
+    use baton_ir::{builtin, text};
+
+    fn backward(name: &str, options: &Options) -> TileProgram {
+        let recurrence = text::parse(builtin::text(name).unwrap()).unwrap();
+        let compiler = Compiler::new(&recurrence, &[64, 64]).expect("it verifies");
+        compiler.gpu_program(Phase::Backward, 32, options)
+    }
+
+    #[test]
+    fn operands_come_first_and_fewer_registers_are_alive() {
+        let options = Options::sm_80(Storage::Bf16);
+        for name in ["mamba2", "rwkv6"] {
+            let program = backward(name, &options);
+            let graph = Graph::new(&program, &options).unwrap();
+            let peak = |order: &[usize]| {
+                let mut partial = graph.first();
+                for &node in order.iter().filter(|&&node| !graph.loads[node]) {
+                    assert!(graph.is_ready(&partial.done, node), "{name}: %{node}");
+                    partial = graph.extend(&partial, node);
+                }
+                partial.peak[0]
+            };
+            let found: Vec<usize> = (order(&program, &options, 0).unwrap().into_iter())
+                .map(TileId::index)
+                .collect();
+            let mut all = found.clone();
+            all.sort_unstable();
+            let own: Vec<usize> = (0..program.nodes.len()).collect();
+            assert_eq!(all, own);
+            assert!(peak(&found) < peak(&own), "{name}");
+        }
+    }
 }
