@@ -85,15 +85,19 @@ pub fn place(program: &TileProgram, options: &Options) -> Result<Placement, Erro
             )));
         }
     }
+    let rank = |p: &Placement| (p.shared_bytes <= options.shared_limit, p.stages.min(2));
     let mut best: Option<Placement> = None;
     for enough in ENOUGH {
         let placement = Pass::new(program, options).place(enough)?;
-        let rank = |p: &Placement| (p.shared_bytes <= options.shared_limit, p.stages.min(2));
         if best
             .as_ref()
             .is_none_or(|best| rank(best) < rank(&placement))
         {
             best = Some(placement);
+        }
+        // Nothing ranks higher than what fits with copies that overlap.
+        if best.as_ref().map(rank) == Some((true, 2)) {
+            break;
         }
     }
     match best {
