@@ -58,7 +58,7 @@ class Gpu:
         self.flushed = torch.empty(256 << 20, dtype=torch.uint8, device="cuda")
 
     def empty(self, kernel, port, shape):
-        size, _ = layout(port, *shape, kernel["chunk"])
+        size, _ = layout(kernel, port, *shape)
         return self.torch.full(size, float("nan"), dtype=self.dtypes[port["dtype"]], device=self.device)
 
     def wait(self):
@@ -77,7 +77,7 @@ class Gpu:
 
         def launch(kept=(rows, tensors, carries)):
             stream = self.torch.cuda.current_stream().cuda_stream
-            self.driver.launch(kernel, function, (heads, batch), packed, stream)
+            self.driver.launch(kernel, function, (heads // kernel["heads"], batch), packed, stream)
 
         return launch
 
@@ -206,7 +206,7 @@ def row(by, name, phase, shape, taken, least, rate):
 def training_pair(kernels, name):
     """A recurrence's first `keep` and `backward` of one shape and dtype: at the sizes that are timed, where there."""
     def pair(sizes):
-        own = [k for k in kernels if k["recurrence"] == name and sizes in (None, k["sizes"])]
+        own = [k for k in kernels if (k["recurrence"], k["heads"]) == (name, 1) and sizes in (None, k["sizes"])]
         alike = [k for k in own if (k["sizes"], k["dtype"]) == (own[0]["sizes"], own[0]["dtype"])]
         return [k for k in alike if k["phase"] in ("keep", "backward")]
 
@@ -220,7 +220,7 @@ def cold_child(folder, kernels):
     driver.own_context()
     for kernel in kernels:
         function, _, _ = driver.load(kernel, ptx(folder, kernel))
-        sizes = {p["role"]: layout(p, *shape, kernel["chunk"]) for p in kernel["ports"]}
+        sizes = {p["role"]: layout(kernel, p, *shape) for p in kernel["ports"]}
         places = {}
         for port in kernel["ports"]:
             count = WIDTH[port["dtype"]]
@@ -235,7 +235,7 @@ def cold_child(folder, kernels):
             carries[carry["role"]] = (0, driver.allocate(count))
         rows = b"".join(w.to_bytes(8, "little") for w in table(*shape[:2], kernel["chunk"]))
         words = parameters(kernel, driver.allocate(len(rows), rows), shape, places, carries)
-        driver.launch(kernel, function, (shape[2], shape[0]), pack(words))
+        driver.launch(kernel, function, (shape[2] // kernel["heads"], shape[0]), pack(words))
     driver.call("cuCtxSynchronize")
 
 

@@ -24,13 +24,22 @@ def table(batch, time, chunk):
     return [word for row in range(batch) for word in (row, 0, time, row * each)]
 
 
-def layout(port, batch, time, heads, groups, chunk):
+def places(kernel, port, heads, groups):
+    """How many a port has side by side: heads, groups, or blocks, which have a part each of what heads share."""
+    kind, _, number = port["role"].partition(" ")
+    shared = any(p["role"] == f"input {number}" and not p["by_head"] for p in kernel["ports"])
+    if kind == "d_input" and shared:
+        return heads // kernel["heads"]
+    return heads if port["by_head"] else groups
+
+
+def layout(kernel, port, batch, time, heads, groups):
     """Shape of a port's tensor without gaps, and its strides in bytes over batch, step, head."""
     kind, dims = port["role"].split()[0], port["dims"]
-    places = heads if port["by_head"] else groups
+    chunk, side = kernel["chunk"], places(kernel, port, heads, groups)
     head = prod(dims) * WIDTH[port["dtype"]]
     if kind in ("input", "output", "d_output", "d_input"):
-        return (batch, time, places, *dims), (time * places * head, places * head, head)
+        return (batch, time, side, *dims), (time * side * head, side * head, head)
     if kind == "param":
         return (heads, *dims), (0, 0, head)
     if kind == "d_param":
@@ -49,7 +58,7 @@ def parameters(kernel, table_address, shape, addresses, carries):
     batch, time, heads, groups = shape
     words = [("q", table_address), ("i", heads), ("i", heads // groups)]
     for port in kernel["ports"]:
-        _, strides = layout(port, batch, time, heads, groups, kernel["chunk"])
+        _, strides = layout(kernel, port, batch, time, heads, groups)
         words += [("q", word) for word in (addresses[port["role"]], *strides)]
     for carry in kernel["carries"]:
         words += [("q", word) for word in carries[carry["role"]]]

@@ -16,7 +16,7 @@ import reference
 PORT = {"name": "b", "role": "input 1", "pace": "step", "by_head": False, "dims": [16], "dtype": "bf16"}
 KERNEL = {
     "file": "k.ptx", "name": "k", "recurrence": "mamba2", "phase": "forward", "target": "sm_80",
-    "dtype": "bf16", "sizes": {"N": 16, "P": 64}, "chunk": 64, "warps": 4, "stages": 3,
+    "dtype": "bf16", "sizes": {"N": 16, "P": 64}, "chunk": 64, "warps": 4, "heads": 1, "stages": 3,
     "threads": 128, "shared_bytes": 1000,
     "ports": [PORT, {"name": "d", "role": "param 1", "pace": "task", "by_head": True, "dims": [],
                      "dtype": "f32"}],
@@ -56,12 +56,15 @@ class Arguments(unittest.TestCase):
         self.assertEqual(launch.table(2, 100, 64), [0, 0, 100, 0, 1, 0, 100, 2])
 
     def test_layouts(self):
-        def layout(role, **other):
-            return launch.layout(PORT | {"role": role} | other, *SHAPE, 64)
+        def layout(role, heads=1, **other):
+            return launch.layout(KERNEL | {"heads": heads}, PORT | {"role": role} | other, *SHAPE)
 
         self.assertEqual(layout("input 1"), ((2, 100, 2, 16), (6400, 64, 32)))
         self.assertEqual(layout("d_input 1", by_head=True, dtype="f32"),
                          ((2, 100, 8, 16), (51200, 512, 64)))
+        self.assertEqual(layout("d_input 1", heads=2, by_head=True, dtype="f32"),
+                         ((2, 100, 4, 16), (25600, 256, 64)))
+        self.assertEqual(layout("d_input 0", heads=2, by_head=True), ((2, 100, 8, 16), (25600, 256, 32)))
         self.assertEqual(layout("param 0", dims=[], dtype="f32"), ((8,), (0, 0, 4)))
         self.assertEqual(layout("d_param 0", dims=[], dtype="f32"), ((2, 8), (32, 0, 4)))
         self.assertEqual(layout("entering 0", by_head=True, dims=[16, 64]),

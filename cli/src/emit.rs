@@ -51,7 +51,7 @@ pub struct Emit {
     /// Sizes of the dims; 64 for those not given
     #[arg(long, value_name = "K=64,V=64,..")]
     shape: Option<Shape>,
-    /// Choices of the schedule: chunk, warps of a block, stages of the ring of copies
+    /// Choices of the schedule: chunk, warps of a block, stages of the ring of copies, heads of a block
     #[arg(long, value_name = "chunk=64,warps=4,stages=3")]
     schedule: Option<Shape>,
     /// Print a stage of one kernel instead
@@ -160,7 +160,7 @@ impl Emit {
             .collect();
         let mut options = self.dtype.schedule(&self.target)?;
         let choices = self.schedule.clone().unwrap_or_default();
-        choices.only(&["chunk", "warps", "stages"])?;
+        choices.only(&["chunk", "warps", "stages", "heads"])?;
         if let Some(warps) = choices.get("warps") {
             if ![1, 2, 4, 8].contains(&warps) {
                 return Err(Failure::new(format!(
@@ -176,6 +176,14 @@ impl Emit {
                 )));
             }
             options.stages = stages as u32;
+        }
+        if let Some(heads) = choices.get("heads") {
+            if ![1, 2, 4].contains(&heads) {
+                return Err(Failure::new(format!(
+                    "heads={heads} given, expected 1, 2 or 4 heads of a group side by side"
+                )));
+            }
+            options.heads = Some(heads as u32);
         }
         let compiler = Compiler::new(&recurrence, &sizes).map_err(|list| source.failure(list))?;
         let options = compiler.gpu_options(&options);

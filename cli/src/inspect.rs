@@ -57,6 +57,7 @@ struct Seen {
     sizes: BTreeMap<String, usize>,
     chunk: usize,
     threads: u32,
+    heads: u32,
     shared_bytes: u32,
     stages: u32,
     registers: u64,
@@ -117,6 +118,7 @@ impl Inspect {
             name: kernel.name.clone(),
             sizes: kernel.sizes.clone(),
             chunk: kernel.chunk,
+            heads: kernel.heads,
             threads: kernel.threads,
             shared_bytes: kernel.shared_bytes,
             stages: kernel.stages,
@@ -146,13 +148,15 @@ impl Seen {
             by_bytes,
         } = self.run;
         let mut text = format!(
-            "{}{}\n  chunk {}, {} threads, {} stages, {} bytes of shared memory, {} registers, {} bytes spilled\n  \
+            "{}{}\n  chunk {}, {} head{} a block, {} threads, {} stages, {} bytes of shared memory, {} registers, {} bytes spilled\n  \
              {} blocks on a multiprocessor of an H100 ({:.0} % of its threads)\n  \
              the run: at least {:.3} GB and {:.1} GFLOP ({intensity:.0} FLOP a byte), {:.1} GFLOP executed; \
              {milliseconds:.3} ms on an H100 by {}\n",
             self.name,
             sizes.collect::<String>(),
             self.chunk,
+            self.heads,
+            if self.heads == 1 { "" } else { "s" },
             self.threads,
             self.stages,
             self.shared_bytes,

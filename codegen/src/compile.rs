@@ -6,7 +6,7 @@
 
 use crate::backend::clif::{self, Code};
 use crate::backend::mlir;
-use crate::schedule::lower;
+use crate::schedule::{SIDE_BY_SIDE, lower};
 use crate::{derive, grad};
 use baton_ir::chunked::{Chunked, Target};
 use baton_ir::diag::Diagnostic;
@@ -183,7 +183,37 @@ impl Compiler {
         let (dtype, chip) = (options.storage.name(), options.chip);
         let mut program = self.program(phase, chunk);
         program.name = format!("{}_{}_{dtype}_{chip}", self.recurrence.name, phase.label());
+        if let Some(heads @ 2..) = options.heads {
+            program.name += &format!("_heads{heads}");
+        }
         program
+    }
+
+    /// The kernels that devices for GPUs run of this recurrence: every phase with one head a block, and
+    /// where [`SIDE_BY_SIDE`] fit with those.
+    pub fn gpu_kernels(&self, chunk: usize, options: &mlir::Options) -> Vec<(Phase, u32)> {
+        let heads = |phase| {
+            let wide = self.gpu_shares(phase, chunk, SIDE_BY_SIDE, options);
+            [(phase, 1)]
+                .into_iter()
+                .chain(wide.then_some((phase, SIDE_BY_SIDE)))
+        };
+        self.gpu_phases().flat_map(heads).collect()
+    }
+
+    /// Whether a block can run `heads` heads of a group side by side, and gains by it.
+    pub fn gpu_shares(
+        &self,
+        phase: Phase,
+        chunk: usize,
+        heads: u32,
+        options: &mlir::Options,
+    ) -> bool {
+        let options = self.gpu_options(&mlir::Options {
+            heads: Some(heads),
+            ..options.clone()
+        });
+        mlir::fits_side_by_side(&self.gpu_program(phase, chunk, &options), &options)
     }
 
     /// `options` with a number of warps: four, or eight where each thread of four would hold 16 or more
@@ -194,7 +224,7 @@ impl Compiler {
             sizes.product()
         };
         let states: usize = self.recurrence.states.iter().map(entries).sum();
-        let many = states >= 4 * 32 * 16;
+        let many = states * options.heads() as usize >= 4 * 32 * 16;
         let warps = options.warps.or(Some(if many { 8 } else { 4 }));
         mlir::Options {
             warps,
@@ -203,10 +233,13 @@ impl Compiler {
     }
 
     /// The longest chunk of which every kernel fits, for runs whose backward reads what their
-    /// forward kept; the reason of the shortest when none does. The diagonal class runs in chunks
+    /// forward kept, with one head a block; the reason of the shortest when none does. The diagonal class runs in chunks
     /// of 16: longer ones have more levels for each step, and overflow the registers.
     pub fn gpu_chunk(&self, options: &mlir::Options) -> Result<usize, mlir::Error> {
-        let options = &self.gpu_options(options);
+        let options = &self.gpu_options(&mlir::Options {
+            heads: None,
+            ..options.clone()
+        });
         let phases = [Phase::ForwardKeep, Phase::Entering, Phase::Backward];
         let fits = |chunk| {
             let lower = |phase| mlir::lower(&self.gpu_program(phase, chunk, options), options);

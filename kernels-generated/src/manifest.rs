@@ -52,6 +52,8 @@ pub struct Kernel {
     pub chunk: usize,
     /// Warps of a block.
     pub warps: u32,
+    /// Heads of a group that a block runs side by side.
+    pub heads: u32,
     /// Stages of the ring of asynchronous copies.
     pub stages: u32,
     /// Threads of a block.

@@ -200,6 +200,40 @@ fn bf16_agrees_with_the_truth() {
     }
 }
 
+/// Two heads a block: one group of several blocks, several groups, groups that they do not divide; which
+/// phases have the registers differs by size and dtype.
+#[test]
+fn heads_side_by_side_agree_with_the_truth() {
+    for (sizes, storage, heads, groups) in [
+        ([16, 64], Storage::Bf16, 6, 1),
+        ([64, 64], Storage::Bf16, 4, 2),
+        ([16, 16], Storage::F32, 8, 2),
+        ([16, 16], Storage::F32, 3, 1),
+    ] {
+        let bounds = match storage {
+            Storage::F32 => F32,
+            _ => BF16,
+        };
+        let mut extents = extents(sizes, 70, heads, groups);
+        extents.cu_seqlens = Some(vec![0, 21, 21, 70]);
+        let case = case("mamba2", extents, Decay::Weak, storage);
+        let device = |heads| {
+            Emulator::new(Schedule {
+                heads: Some(heads),
+                ..schedule(storage)
+            })
+        };
+        let wide = run(&case, &device(2), None);
+        compare(&case, &wide, bounds);
+        let mut again = device(2);
+        again.seed = 5;
+        let again = run(&case, &again, None);
+        assert_eq!(wide.0.outputs, again.0.outputs);
+        assert_eq!(wide.1.inputs, again.1.inputs);
+        assert_eq!(wide.1.params, again.1.params);
+    }
+}
+
 /// Those with a decay for each channel.
 const DIAGONAL: [&str; 3] = ["gla", "hgrn2", "rwkv6"];
 

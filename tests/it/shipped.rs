@@ -54,12 +54,16 @@ fn manifest() -> Manifest {
     manifest
 }
 
-fn options(dtype: &str) -> Options {
-    Options::sm_80(match dtype {
+fn options(kernel: &Kernel) -> Options {
+    let storage = match kernel.dtype.as_str() {
         "bf16" => Storage::Bf16,
         "f32" => Storage::F32,
         other => panic!("no kernels are shipped in {other}"),
-    })
+    };
+    Options {
+        heads: Some(kernel.heads),
+        ..Options::sm_80(storage)
+    }
 }
 
 fn compiler(kernel: &Kernel) -> Compiler {
@@ -123,7 +127,7 @@ fn every_kernel_is_fresh() {
     let manifest = manifest();
     let mut files = BTreeSet::new();
     for kernel in &manifest.kernels {
-        let (compiler, options) = (compiler(kernel), options(&kernel.dtype));
+        let (compiler, options) = (compiler(kernel), options(kernel));
         let name = &kernel.file;
         let lowered = compiler.gpu(phase(kernel), kernel.chunk, &options).unwrap();
         let hash = baton_kernels::hash(&lowered.text);
@@ -132,6 +136,14 @@ fn every_kernel_is_fresh() {
             "{name} is stale: run `make kernels`"
         );
         assert_eq!(compiler.gpu_chunk(&options), Ok(kernel.chunk), "{name}");
+        let all = compiler.gpu_kernels(kernel.chunk, &options);
+        assert!(all.contains(&(phase(kernel), kernel.heads)), "{name}");
+        let group = |k: &&Kernel| {
+            (&k.recurrence, &k.dtype, &k.sizes)
+                == (&kernel.recurrence, &kernel.dtype, &kernel.sizes)
+        };
+        let there = manifest.kernels.iter().filter(group).count();
+        assert_eq!(there, all.len(), "{name}: run `make kernels`");
         let ptx = baton_kernels::ptx(&kernel.name, &lowered.text);
         let ptx = ptx.unwrap_or_else(|| panic!("{name} is not in the program"));
         assert_eq!(
@@ -189,7 +201,7 @@ fn some(tensors: &[Tensor]) -> Vec<Option<View<'_>>> {
 /// error of the run.
 fn agrees(kernel: &Kernel, chunks: usize, params_too: bool) {
     let time = chunks * kernel.chunk + 1;
-    let options = options(&kernel.dtype);
+    let options = options(kernel);
     let compiler = compiler(kernel);
     let r = compiler.recurrence();
     let sizes: Vec<usize> = r.dims.iter().map(|dim| kernel.sizes[dim]).collect();
@@ -325,7 +337,7 @@ fn mlir_makes_the_same_kernels() {
     let toolchain = Toolchain::new();
     let manifest = manifest();
     for kernel in manifest.kernels.iter().filter(|kernel| is_smallest(kernel)) {
-        let options = options(&kernel.dtype);
+        let options = options(kernel);
         let lowered = compiler(kernel).gpu(phase(kernel), kernel.chunk, &options);
         let ptx = toolchain.ptx(&lowered.unwrap().text).unwrap();
         assert_eq!(

@@ -2,7 +2,7 @@
 //!
 //! Each task runs one sequence and one group; memory outside is as a device lays it out.
 
-use baton_codegen::schedule::lower;
+use baton_codegen::schedule::{SideBySide, lower, side_by_side};
 use baton_codegen::{derive, grad};
 use baton_ir::chunked::{Chunked, Target};
 use baton_ir::interp::tile::{CarryPlace, Memory, PortPlace, run_task};
@@ -46,8 +46,10 @@ impl Tensors {
             .1
     }
 
-    /// Runs `program` on one group of one sequence.
-    fn run(&mut self, case: &Case, program: &TileProgram, sequence: usize, group: usize) {
+    /// Runs `program` on one group of one sequence, with as many heads side by side as it has.
+    fn run(&mut self, case: &Case, wide: &SideBySide, sequence: usize, group: usize) {
+        let program = &wide.program;
+        let beside = wide.heads as usize;
         let extents = &case.extents;
         let sequences = case.problem().sequences();
         let place = sequences[sequence];
@@ -58,7 +60,7 @@ impl Tensors {
             ports: vec![],
             carries: vec![],
             len: place.len,
-            heads: group_heads,
+            heads: group_heads / beside,
         };
         let step = place.row * extents.time + place.start;
         let mut ports: Vec<_> = self
@@ -71,7 +73,7 @@ impl Tensors {
             .iter_mut()
             .map(|(role, data)| (*role, Some(&mut data[..])))
             .collect();
-        for port in &program.ports {
+        for (port, &(_, copy)) in program.ports.iter().zip(&wide.ports) {
             let entries = port.dims.iter().map(|&n| n as usize).product::<usize>();
             let lanes = if port.per_head {
                 extents.heads
@@ -83,22 +85,27 @@ impl Tensors {
                 Pace::Step => (step * lanes + lane) * entries,
                 Pace::Chunk | Pace::Task => lane * entries,
             };
+            if copy == 0 {
+                memory.buffers.push(take(&mut ports, port.role));
+            }
             memory.ports.push(PortPlace {
-                buffer: memory.buffers.len(),
-                base,
+                buffer: memory.buffers.len() - 1,
+                base: base + copy as usize * entries,
                 time: lanes * entries,
-                head: entries,
+                head: beside * entries,
             });
-            memory.buffers.push(take(&mut ports, port.role));
         }
-        for carry in &program.carries {
+        for (carry, &(_, copy)) in program.carries.iter().zip(&wide.carries) {
             let entries = carry.dims.iter().map(|&n| n as usize).product::<usize>();
+            if copy == 0 {
+                memory.buffers.push(take(&mut carries, carry.role));
+            }
+            let first = sequence * extents.heads + head;
             memory.carries.push(CarryPlace {
-                buffer: memory.buffers.len(),
-                base: (sequence * extents.heads + head) * entries,
-                head: entries,
+                buffer: memory.buffers.len() - 1,
+                base: (first + copy as usize) * entries,
+                head: beside * entries,
             });
-            memory.buffers.push(take(&mut carries, carry.role));
         }
         run_task(program, &mut memory).expect("a verified program runs");
     }
@@ -115,8 +122,12 @@ fn take<'a, R: PartialEq>(all: &mut [(R, Option<&'a mut [f64]>)], role: R) -> &'
 fn lowered(case: &Case, program: &Chunked, chunk: usize, keep: bool) -> TileProgram {
     let name = format!("{}_test_f64_interpreter", program.name);
     let tiles = lower(program, &case.extents.sizes, chunk, keep, name);
-    verify::tile::verify(&tiles, &Default::default()).expect("placement gives verified programs");
+    verified(&tiles);
     tiles
+}
+
+fn verified(program: &TileProgram) {
+    verify::tile::verify(program, &Default::default()).expect("placement gives verified programs");
 }
 
 #[test]
@@ -130,27 +141,35 @@ fn tiles_agree_with_the_step() {
         for chunk in [1, 16, 64] {
             let forward = lowered(&case, &plain, chunk, true);
             let backward = lowered(&case, &gradient, chunk, false);
-            check(
-                &case,
-                &forward,
-                &backward,
-                &outcome.outputs,
-                &outcome.states,
-                &truth,
-            );
+            let group = (case.extents.heads / case.extents.groups) as u32;
+            for heads in (1..=group).filter(|heads| group.is_multiple_of(*heads)) {
+                let [forward, backward] = [&forward, &backward].map(|program| {
+                    let wide = side_by_side(program, heads);
+                    verified(&wide.program);
+                    wide
+                });
+                check(
+                    &case,
+                    &forward,
+                    &backward,
+                    &outcome.outputs,
+                    &outcome.states,
+                    &truth,
+                );
+            }
         }
     }
 }
 
 fn check(
     case: &Case,
-    forward: &TileProgram,
-    backward: &TileProgram,
+    forward: &SideBySide,
+    backward: &SideBySide,
     outputs: &[Vec<f64>],
     states: &[Vec<f64>],
     truth: &baton_ir::interp::recurrence::Gradient,
 ) {
-    let chunks = case.extents.time.div_ceil(forward.chunk as usize);
+    let chunks = case.extents.time.div_ceil(forward.program.chunk as usize);
     let heads = case.extents.heads;
     let recurrence = &case.recurrence;
     let number = |i: usize| i as u32;
@@ -197,7 +216,7 @@ fn check(
         assert!(
             error <= 1e-12,
             "{} {what}: relative error {error:e}",
-            forward.name
+            forward.program.name
         );
     };
     for (i, truth) in outputs.iter().enumerate() {

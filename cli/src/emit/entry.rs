@@ -56,6 +56,7 @@ pub fn entry(
         sizes: sizes.clone(),
         chunk: program.chunk as usize,
         warps: lowered.launch.threads / 32,
+        heads: lowered.launch.heads,
         stages: lowered.launch.stages,
         threads: lowered.launch.threads,
         shared_bytes: lowered.launch.shared_bytes,
@@ -159,7 +160,11 @@ pub fn entries(name: &str, sizes: &[usize]) -> Result<Vec<Kernel>, Failure> {
     let named: BTreeMap<_, _> = (recurrence.dims.iter().cloned())
         .zip(sizes.iter().copied())
         .collect();
-    let one = |phase| {
+    let one = |(phase, heads)| {
+        let options = Options {
+            heads: Some(heads),
+            ..options.clone()
+        };
         let lowered = compiler.gpu(phase, chunk, &options).map_err(refused)?;
         Ok(entry(
             &compiler,
@@ -171,5 +176,9 @@ pub fn entries(name: &str, sizes: &[usize]) -> Result<Vec<Kernel>, Failure> {
             String::new(),
         ))
     };
-    compiler.gpu_phases().map(one).collect()
+    compiler
+        .gpu_kernels(chunk, &options)
+        .into_iter()
+        .map(one)
+        .collect()
 }

@@ -23,10 +23,10 @@ pub fn errors(
     let extent = Extent {
         batch: 1,
         time: chunk + 3,
-        heads: 2,
+        heads: 2 * schedule.heads.unwrap_or(1) as usize,
         groups: match recurrence.inputs.iter().any(|port| port.per_group) {
             true => 1,
-            false => 2,
+            false => 2 * schedule.heads.unwrap_or(1) as usize,
         },
     };
     let mut given = Inputs::new(recurrence, facts, sizes, extent);

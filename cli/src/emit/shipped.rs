@@ -227,6 +227,14 @@ impl Group {
             && absent.sizes == self.named_sizes()
     }
 
+    /// Its options with a number of heads a block.
+    fn beside(&self, heads: u32) -> Options {
+        Options {
+            heads: Some(heads),
+            ..self.options.clone()
+        }
+    }
+
     /// Its kernels, and how many of them were there.
     fn make(
         &self,
@@ -253,8 +261,9 @@ impl Group {
         let mut kernels = vec![];
         let mut texts = vec![];
         let mut same = 0;
-        for phase in compiler.gpu_phases() {
-            let lowered = compiler.gpu(phase, chunk, &self.options).map_err(refused)?;
+        for (phase, heads) in compiler.gpu_kernels(chunk, &self.options) {
+            let options = &self.beside(heads);
+            let lowered = compiler.gpu(phase, chunk, options).map_err(refused)?;
             let hash = baton_kernels::hash(&lowered.text);
             let old = before.kernels.iter().find(|kernel| {
                 before.generator == GENERATOR && self.owns(kernel) && kernel.mlir_hash == hash
@@ -272,7 +281,6 @@ impl Group {
                         .collect();
                     let file = format!("{KERNELS}/{}-{shape}-{hash}.ptx.gz", lowered.program.name);
                     write_packed(folder, &file, &ptx)?;
-                    let options = &self.options;
                     let mut kernel = entry(&compiler, &sizes, options, phase, &lowered, &ptx, file);
                     kernel.assembled = assembled(tools, &ptx, |registers| why(&kernel, registers))?;
                     (kernel, ptx)
@@ -286,10 +294,15 @@ impl Group {
                 baton_runtime::device::gpu::supply(&lowered.program.name, &lowered.text, ptx);
             }
             let (recurrence, facts) = (&self.recurrence, &self.facts);
-            let found = errors(recurrence, facts, &self.sizes, chunk, &self.options)?;
-            for (phase, errors) in found {
-                let of_phase = kernels.iter_mut().filter(|k| k.phase == label(phase));
-                of_phase.for_each(|kernel| kernel.errors = Some(errors.clone()));
+            let heads: BTreeSet<u32> = kernels.iter().map(|kernel| kernel.heads).collect();
+            for heads in heads {
+                let options = self.beside(heads);
+                let found = errors(recurrence, facts, &self.sizes, chunk, &options)?;
+                for (phase, errors) in found {
+                    let own = |k: &&mut Kernel| k.phase == label(phase) && k.heads == heads;
+                    let of_phase = kernels.iter_mut().filter(own);
+                    of_phase.for_each(|kernel| kernel.errors = Some(errors.clone()));
+                }
             }
         }
         Ok((Ok(kernels), same))

@@ -66,7 +66,8 @@ impl Floor {
     pub fn new(kernel: &Kernel, ptx: &str, run: Run) -> Floor {
         let (bytes, flops) = (bytes(kernel, run), flops(kernel, run));
         let chunks = run.batch * (run.time / kernel.chunk as f64).ceil();
-        let executed_flops = chunks * run.heads * f64::from(kernel.warps) * products(ptx);
+        let executed_flops =
+            chunks * run.heads / f64::from(kernel.heads) * f64::from(kernel.warps) * products(ptx);
         let rate = match (kernel.dtype.as_str(), kernel.products.as_str()) {
             ("f32", "tf32") => PRODUCTS / 2.0,
             _ => PRODUCTS,

@@ -3,8 +3,10 @@
 //! A plan depends on shapes and on the multiprocessors that the schedule is made for, a constant:
 //! never on the GPU at hand, so that every GPU gives the same bits. Segments come at the price of a
 //! second sweep and a chain; a block fills a multiprocessor, so below a third of them three segments
-//! or more take at most two thirds of the time. Fewer than three gain too little.
+//! or more take at most two thirds of the time. Fewer than three gain too little. Heads run side by side
+//! where that leaves as many rounds of blocks, so that what they share is gained.
 
+use super::heads::SIDE_BY_SIDE;
 use super::plan::{KEEP_BYTES, Load, SEGMENT_CHUNKS, WINDOW_CHUNKS};
 
 /// Multiprocessors that blocks are made for: those of an H100.
@@ -19,6 +21,8 @@ pub struct BlockPlan {
     pub chunk: usize,
     /// Chunks of a segment; whole sequences when `None`.
     pub segment: Option<usize>,
+    /// Heads of a group that a block runs side by side, where its kernel can.
+    pub heads: usize,
     /// Chunks between two kept states; 1 keeps the states that enter every chunk.
     pub window: usize,
 }
@@ -30,6 +34,14 @@ impl BlockPlan {
         let chunks = load.longest.div_ceil(chunk);
         let segments = (MULTIPROCESSORS / blocks).min(chunks / SEGMENT_CHUNKS);
         let segment = (segments >= FEW_SEGMENTS).then(|| chunks.div_ceil(segments));
+        let side_by_side = SIDE_BY_SIDE as usize;
+        let rounds = |blocks: usize| blocks.div_ceil(MULTIPROCESSORS);
+        let divides = (load.heads / load.groups.max(1)).is_multiple_of(side_by_side);
+        let wide = rounds(blocks / side_by_side) * side_by_side <= rounds(blocks);
+        let heads = match divides && wide && segment.is_none() {
+            true => side_by_side,
+            false => 1,
+        };
         let kept = load.steps.div_ceil(chunk) as u128 * load.heads as u128;
         let kept = kept * load.state_bytes as u128;
         let window = match kept > keep_bytes.unwrap_or(KEEP_BYTES) as u128 {
@@ -39,6 +51,7 @@ impl BlockPlan {
         BlockPlan {
             chunk,
             segment,
+            heads,
             window,
         }
     }
@@ -69,6 +82,15 @@ mod tests {
         assert_eq!(plan(1, 32768, 45).segment, None);
         assert_eq!(plan(8, 2048, 80).segment, None);
         assert_eq!(plan(0, 0, 8).segment, None);
+    }
+
+    #[test]
+    fn heads_run_side_by_side_where_that_costs_no_round() {
+        assert_eq!(plan(8, 2048, 64).heads, 2); // 512 blocks in 4 rounds, 256 in 2
+        assert_eq!(plan(8, 2048, 80).heads, 1); // 640 blocks in 5 rounds, 320 in 3
+        assert_eq!(plan(1, 2048, 132).heads, 1); // one round, which half the blocks would leave half empty
+        assert_eq!(plan(132, 2048, 3).heads, 1);
+        assert_eq!(plan(1, 32768, 8).heads, 1);
     }
 
     #[test]

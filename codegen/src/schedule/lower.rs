@@ -598,22 +598,7 @@ impl Lower<'_> {
         let rename = |tile: &mut TileId| *tile = renamed[tile.index()];
         let mut nodes: Vec<Node> = order.iter().map(|&i| self.out.nodes[i].clone()).collect();
         for node in &mut nodes {
-            match &mut node.op {
-                tile::Op::Load(..) | tile::Op::Carry(_) => {}
-                tile::Op::Map { operands, .. } => operands.iter_mut().for_each(|(t, _)| rename(t)),
-                tile::Op::Matmul { a, b, add, .. } => {
-                    rename(a);
-                    rename(b);
-                    add.iter_mut().for_each(rename);
-                }
-                tile::Op::Decay(_, _, a) | tile::Op::Spread(_, _, a) | tile::Op::HeadSum(a) => {
-                    rename(a)
-                }
-                tile::Op::Trilinear(_, _, operands, l) => {
-                    operands.iter_mut().for_each(rename);
-                    rename(l);
-                }
-            }
+            node.op.operands_mut().into_iter().for_each(rename);
         }
         self.out.nodes = nodes;
         for effect in &mut self.out.effects {

@@ -275,6 +275,17 @@ impl Op {
             Op::Trilinear(_, _, operands, l) => operands.iter().copied().chain([*l]).collect(),
         }
     }
+
+    /// The operands, in order, to be renamed.
+    pub fn operands_mut(&mut self) -> Vec<&mut TileId> {
+        match self {
+            Op::Load(..) | Op::Carry(_) => vec![],
+            Op::Map { operands, .. } => operands.iter_mut().map(|(tile, _)| tile).collect(),
+            Op::Matmul { a, b, add, .. } => [a, b].into_iter().chain(add).collect(),
+            Op::Decay(_, _, a) | Op::Spread(_, _, a) | Op::HeadSum(a) => vec![a],
+            Op::Trilinear(_, _, operands, l) => operands.iter_mut().chain([l]).collect(),
+        }
+    }
 }
 
 impl Effect {

@@ -1,7 +1,7 @@
 //! How a kernel is launched: its parameters, its grid, its dtypes.
 //!
-//! One thread block runs one range of time of one sequence for one head. The grid is (heads,
-//! ranges). Parameters, in order, pointers and strides in bytes as 64-bit words:
+//! One thread block runs one range of time of one sequence for `heads` heads of a group ([`Launch`]);
+//! H / G is a multiple of that. The grid is (H / heads, ranges). Parameters, in order, pointers and strides in bytes as 64-bit words:
 //!
 //! | parameters | hold |
 //! |---|---|
@@ -11,7 +11,7 @@
 //! | 2 a carry | address of what enters, null for zero; address of what leaves |
 //!
 //! A port that is not per head is indexed by group, unless it is the gradient of an input: then
-//! each head writes its own part, in f32, and the parts are added outside, in order. Carries are
+//! each block writes its own part, in f32, and the parts are added outside, in order. Carries are
 //! f32, `[ranges, H, dims]`. Matrices need 16-byte alignment of address and strides.
 
 use super::{Options, Storage};
@@ -28,7 +28,7 @@ pub fn in_f32(port: &PortDecl, options: &Options) -> bool {
         }
 }
 
-/// Whether each head has its own place in a port.
+/// Whether each head has its own place in a port, or, of a port that is not per head, each block.
 pub fn by_head(port: &PortDecl) -> bool {
     port.per_head || matches!(port.role, Role::DInput(_) | Role::DParam(_))
 }
@@ -36,6 +36,8 @@ pub fn by_head(port: &PortDecl) -> bool {
 /// What a kernel needs to be launched, besides its parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
+    /// Heads that a block runs side by side.
+    pub heads: u32,
     /// Threads of a block.
     pub threads: u32,
     /// Bytes of dynamic shared memory.

@@ -23,7 +23,8 @@ pub use service::{Service, THREADS as SERVICE_THREADS};
 #[cfg(feature = "mlir")]
 pub use toolchain::Toolchain;
 
-use baton_ir::tile::TileProgram;
+use crate::schedule::side_by_side;
+use baton_ir::tile::{Node, Op, Region, TileProgram};
 use std::fmt;
 
 /// Why no kernel could be made.
@@ -94,6 +95,8 @@ pub struct Options {
     pub products: Products,
     /// Warps of a thread block, a power of two; by the size of the states when absent.
     pub warps: Option<u32>,
+    /// Heads of a group that a block runs side by side; by the shape of a run when absent.
+    pub heads: Option<u32>,
     /// Stages of the ring of asynchronous copies at most; as many as fit are taken.
     pub stages: u32,
     /// Bytes of shared memory that a block may have.
@@ -111,6 +114,7 @@ impl Options {
             storage,
             products: Products::ThreeTerms,
             warps: None,
+            heads: None,
             stages: 3,
             shared_limit: 163 * 1024,
             chip: "sm_80",
@@ -126,6 +130,11 @@ impl Options {
     /// Warps of a block.
     pub(crate) fn warps(&self) -> u32 {
         self.warps.unwrap_or(4)
+    }
+
+    /// Heads of a block; one where that is not said.
+    pub(crate) fn heads(&self) -> u32 {
+        self.heads.unwrap_or(1)
     }
 
     /// Terms of an operand; 0 means tf32.
@@ -165,12 +174,31 @@ pub struct Kernel {
 
 /// The MLIR text of a verified program, and how its kernel is launched.
 pub fn lower(program: &TileProgram, options: &Options) -> Result<(String, Launch), Error> {
-    let placement = place::place(program, options)?;
-    let text = emit::module(program, options, &placement)?;
+    let wide = side_by_side(program, options.heads());
+    let placement = place::place(&wide.program, options)?;
+    let text = emit::module(program, &wide, options, &placement)?;
     let launch = Launch {
+        heads: options.heads(),
         threads: options.threads(),
         shared_bytes: placement.shared_bytes,
         stages: placement.stages,
     };
     Ok((text, launch))
+}
+
+/// Whether a kernel has the registers for the heads of a block side by side, and heads that share
+/// products: else nothing is gained but loads that a cache serves anyway.
+pub fn fits_side_by_side(program: &TileProgram, options: &Options) -> bool {
+    let shared =
+        |node: &Node| node.region == Region::Before && matches!(node.op, Op::Matmul { .. });
+    let heads = options.heads();
+    program.nodes.iter().any(shared)
+        && place::is_roomy(
+            program,
+            &Options {
+                heads: None,
+                ..options.clone()
+            },
+        )
+        && place::is_roomy(&side_by_side(program, heads).program, options)
 }

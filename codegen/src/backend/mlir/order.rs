@@ -80,7 +80,12 @@ struct Graph {
 
 /// The nodes of `program` in the order to run them. Fewer registers than `enough` are worth
 /// no shared memory.
-pub fn order(program: &TileProgram, options: &Options, enough: u32) -> Result<Vec<TileId>, Error> {
+/// The order, and the registers that it holds at the worst moment, addresses not counted.
+pub fn order(
+    program: &TileProgram,
+    options: &Options,
+    enough: u32,
+) -> Result<(Vec<TileId>, u32), Error> {
     let count = program.nodes.len();
     let graph = Graph::new(program, options)?;
     let first = graph.first();
@@ -103,8 +108,9 @@ pub fn order(program: &TileProgram, options: &Options, enough: u32) -> Result<Ve
         beam.sort_by(|a, b| a.rank(enough).cmp(&b.rank(enough)));
         beam.truncate(BEAM);
     }
-    let best = beam.swap_remove(0).order;
-    Ok(best.into_iter().map(|at| TileId(at as u32)).collect())
+    let best = beam.swap_remove(0);
+    let order = best.order.into_iter().map(|at| TileId(at as u32));
+    Ok((order.collect(), best.peak[0]))
 }
 
 impl Graph {
@@ -260,7 +266,7 @@ mod tests {
                 }
                 partial.peak[0]
             };
-            let found: Vec<usize> = (order(&program, &options, 0).unwrap().into_iter())
+            let found: Vec<usize> = (order(&program, &options, 0).unwrap().0.into_iter())
                 .map(TileId::index)
                 .collect();
             let mut all = found.clone();

@@ -55,6 +55,8 @@ pub struct Placement {
     pub stages: u32,
     /// Bytes of shared memory in all.
     pub shared_bytes: u32,
+    /// Registers of a thread that tiles hold at the worst moment.
+    pub registers: u32,
 }
 
 struct Pass<'a> {
@@ -111,6 +113,12 @@ pub fn place(program: &TileProgram, options: &Options) -> Result<Placement, Erro
     }
 }
 
+/// Whether the kernel holds few registers, and its copies overlap with work.
+pub fn is_roomy(program: &TileProgram, options: &Options) -> bool {
+    let placed = Pass::new(program, options).place(ENOUGH[0]);
+    placed.is_ok_and(|placed| placed.registers <= ENOUGH[0] && placed.stages > 1)
+}
+
 impl<'a> Pass<'a> {
     fn new(program: &'a TileProgram, options: &'a Options) -> Self {
         Self {
@@ -125,7 +133,7 @@ impl<'a> Pass<'a> {
     /// The placement by one order, with as many stages as fit; one stage may be too much.
     fn place(mut self, enough: u32) -> Result<Placement, Error> {
         let (staged, stage_bytes) = self.ring();
-        self.run(enough)?;
+        let registers = self.run(enough)?;
         let wanted = self.wanted_rooms();
         let mut stages = self.options.stages.max(1);
         let (rooms, shared_bytes) = loop {
@@ -143,6 +151,7 @@ impl<'a> Pass<'a> {
             stage_bytes,
             stages,
             shared_bytes,
+            registers,
         })
     }
 
@@ -168,9 +177,10 @@ impl<'a> Pass<'a> {
         (0..self.program.nodes.len()).map(|at| TileId(at as u32))
     }
 
-    fn run(&mut self, enough: u32) -> Result<(), Error> {
+    fn run(&mut self, enough: u32) -> Result<u32, Error> {
         let eager = self.eager();
-        for tile in order(self.program, self.options, enough)? {
+        let (order, registers) = order(self.program, self.options, enough)?;
+        for tile in order {
             let op = &self.program.node(tile).op;
             match op {
                 Op::Load(..) => continue,
@@ -199,7 +209,7 @@ impl<'a> Pass<'a> {
             let form = self.ensure(effect.tile(), leaves(self.program, self.options, effect))?;
             self.steps.push(Step::Effect(i, form));
         }
-        Ok(())
+        Ok(registers)
     }
 
     /// The levels of a trilinear form: together behind one barrier where their planes are small,

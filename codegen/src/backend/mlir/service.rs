@@ -66,6 +66,7 @@ impl Service {
     /// How it is launched.
     pub fn launch(self) -> Launch {
         Launch {
+            heads: 1,
             threads: THREADS,
             shared_bytes: 0,
             stages: 0,

@@ -109,6 +109,11 @@ impl Cut {
         self.plan.chunk
     }
 
+    /// Heads of a group that a block runs side by side, where its kernel can.
+    pub fn side_by_side(&self) -> u32 {
+        self.plan.heads as u32
+    }
+
     /// Whether time is cut into segments.
     pub fn segmented(&self) -> bool {
         self.ranges.len() > self.sequences.len()
@@ -226,6 +231,7 @@ mod tests {
         let plan = BlockPlan {
             chunk: 16,
             segment,
+            heads: 1,
             window,
         };
         let extent = Extent {

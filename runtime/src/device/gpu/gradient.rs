@@ -1,7 +1,7 @@
 //! Gradients of inputs and params: where kernels write them, and the sums of their parts.
 //!
 //! A gradient that each head has for itself goes where it is wanted. What heads share comes as one part
-//! a head, what ranges of time share as one part a range; a service kernel adds parts in order. What no
+//! a block, what ranges of time share as one part a range; a service kernel adds parts in order. What no
 //! kernel writes, because nothing depends on it, is a sum without parts: zero.
 
 use super::Storage;
@@ -25,11 +25,12 @@ pub(crate) struct Wanted {
 
 impl Run<'_> {
     /// The gradients of inputs: where the kernels write them; `None` where they write none. What the
-    /// heads of a group share goes to parts, `[B, T, H, dims...]` in f32.
+    /// heads of a group share goes to parts, one a block: `[B, T, H / heads, dims...]` in f32.
     pub(super) fn bind_inputs(&mut self, wanted: &Wanted) -> Result<Vec<Option<Place>>, Error> {
-        let artifact = self.kernel.artifact(Phase::Backward, self.cut.chunk())?;
+        let artifact = self.kernel.artifact(Phase::Backward, self.cut)?;
         let ports = &artifact.program.ports;
         let [batch, time, heads] = self.cut.extent.steps();
+        let blocks = heads / artifact.kernel.launch.heads as usize;
         let mut places = vec![];
         for (i, port) in self.kernel.recurrence().inputs.iter().enumerate() {
             let role = Role::DInput(i as u32);
@@ -39,8 +40,8 @@ impl Run<'_> {
                 (true, false) => Some(wanted.inputs[i]),
                 (true, true) => {
                     let head = 4 * self.kernel.entries(port);
-                    let address = self.machine.output(batch * time * heads * head)?;
-                    let strides = [time * heads * head, heads * head, head];
+                    let address = self.machine.output(batch * time * blocks * head)?;
+                    let strides = [time * blocks * head, blocks * head, head];
                     let strides = strides.map(|bytes| bytes as i64);
                     Some(Place { address, strides })
                 }
@@ -53,7 +54,7 @@ impl Run<'_> {
 
     /// The same of params: parts, one for each run of a range, `[runs, H, dims...]`.
     pub(super) fn bind_params(&mut self) -> Result<Vec<Option<Place>>, Error> {
-        let artifact = self.kernel.artifact(Phase::Backward, self.cut.chunk())?;
+        let artifact = self.kernel.artifact(Phase::Backward, self.cut)?;
         let ports = &artifact.program.ports;
         let heads = self.cut.extent.heads;
         let mut places = vec![];
@@ -87,7 +88,8 @@ impl Run<'_> {
                 true => wanted.shared,
                 false => self.kernel.storage(Role::DInput(i as u32), port),
             };
-            let each = heads / groups.max(1);
+            let each =
+                heads / groups.max(1) / self.kernel.heads(Phase::Backward, self.cut) as usize;
             let (columns, each) = match (place, port.per_group) {
                 (Some(_), false) => continue,
                 (Some(_), true) => (groups, each),

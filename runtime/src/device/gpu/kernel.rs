@@ -3,6 +3,7 @@
 //! Which of them run on which memory in what order is [`run`](super::run)'s; here is what does not
 //! depend on a run.
 
+use super::cut::Cut;
 use super::run::Place;
 use super::{Machine, Schedule, Storage, made};
 use crate::Error;
@@ -23,7 +24,9 @@ pub(crate) struct GpuKernel {
     /// The caller's bound on kept states, if any.
     pub keep_bytes: Option<usize>,
     pub schedule: Schedule,
-    artifacts: Mutex<HashMap<(Phase, usize), Arc<GpuArtifact>>>,
+    artifacts: Mutex<HashMap<(Phase, usize, u32), Arc<GpuArtifact>>>,
+    /// Whether a phase shares what a number of heads of a group have in common.
+    shares: Mutex<HashMap<(Phase, usize, u32), bool>>,
     services: Mutex<HashMap<Service, Arc<mlir::Kernel>>>,
 }
 
@@ -51,21 +54,44 @@ impl GpuKernel {
             keep_bytes: options.keep_bytes,
             schedule,
             artifacts: Mutex::default(),
+            shares: Mutex::default(),
             services: Mutex::default(),
         })
     }
 
-    pub fn artifact(&self, phase: Phase, chunk: usize) -> Result<Arc<GpuArtifact>, Error> {
+    /// Heads that a block of this phase runs, of the number that a cut or the caller wishes.
+    pub(super) fn heads(&self, phase: Phase, cut: &Cut) -> u32 {
+        let wished = self.schedule.heads.unwrap_or(cut.side_by_side());
+        let group = cut.extent.heads / cut.extent.groups.max(1);
+        if wished <= 1 || !group.is_multiple_of(wished as usize) {
+            return 1;
+        }
+        let mut shares = self.shares.lock().expect("no holder of this lock panics");
+        let key = (phase, cut.chunk(), wished);
+        let compiler = &self.compiler;
+        let known = shares
+            .entry(key)
+            .or_insert_with(|| compiler.gpu_shares(phase, cut.chunk(), wished, &self.schedule));
+        if *known { wished } else { 1 }
+    }
+
+    /// The kernel of a phase for a run with this cut.
+    pub(super) fn artifact(&self, phase: Phase, cut: &Cut) -> Result<Arc<GpuArtifact>, Error> {
+        let (chunk, heads) = (cut.chunk(), self.heads(phase, cut));
         let mut artifacts = self
             .artifacts
             .lock()
             .expect("no holder of this lock panics");
-        if let Some(artifact) = artifacts.get(&(phase, chunk)) {
+        if let Some(artifact) = artifacts.get(&(phase, chunk, heads)) {
             return Ok(artifact.clone());
         }
-        let made = made::artifact(self.device, &self.compiler, phase, chunk, &self.schedule)?;
+        let schedule = Schedule {
+            heads: Some(heads),
+            ..self.schedule.clone()
+        };
+        let made = made::artifact(self.device, &self.compiler, phase, chunk, &schedule)?;
         let artifact = Arc::new(made);
-        artifacts.insert((phase, chunk), artifact.clone());
+        artifacts.insert((phase, chunk, heads), artifact.clone());
         Ok(artifact)
     }
 

@@ -179,7 +179,7 @@ impl<'a> Run<'a> {
         if table.is_empty() || heads == 0 {
             return Ok(());
         }
-        let artifact = self.kernel.artifact(phase, self.cut.chunk())?;
+        let artifact = self.kernel.artifact(phase, self.cut)?;
         let words = table.as_flattened().iter();
         let bytes: Vec<u8> = words.flat_map(|word| word.to_le_bytes()).collect();
         let mut parameters = vec![
@@ -195,7 +195,10 @@ impl<'a> Run<'a> {
         for carry in &artifact.program.carries {
             parameters.extend(carries[&carry.role].map(Parameter::from));
         }
-        let grid = [heads as u32, table.len() as u32];
+        let grid = [
+            heads as u32 / artifact.kernel.launch.heads,
+            table.len() as u32,
+        ];
         let name = &artifact.program.name;
         self.machine
             .launch(name, &artifact.kernel, grid, &parameters)

@@ -48,7 +48,7 @@ impl Run<'_> {
 
     /// Memory for the log decays that a phase carries, from zero.
     fn bind_logs(&mut self, phase: Phase, carries: &mut Carries) -> Result<(), Error> {
-        let artifact = self.kernel.artifact(phase, self.cut.chunk())?;
+        let artifact = self.kernel.artifact(phase, self.cut)?;
         let lanes = self.cut.ranges.len() * self.cut.extent.heads;
         for carry in &artifact.program.carries {
             if !matches!(carry.role, CarryRole::State(_) | CarryRole::DState(_)) {

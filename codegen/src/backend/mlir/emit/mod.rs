@@ -18,6 +18,7 @@ use super::layout::{Form, Grid, Swizzle};
 use super::place::{Placement, Room, Step};
 use super::text::{Text, Val};
 use super::{Error, Options, Storage, abi};
+use crate::schedule::SideBySide;
 use baton_ir::chunked::Direction;
 use baton_ir::tile::{Effect, Op, PortId, TileId, TileProgram};
 use std::collections::HashMap;
@@ -55,9 +56,11 @@ struct Machine<'a> {
     stage: Val,
 }
 
-/// The text of the MLIR module with the one kernel.
+/// The text of the MLIR module with the one kernel: of the program `wide`, whose parameters are those of
+/// `signature`.
 pub fn module(
-    program: &TileProgram,
+    signature: &TileProgram,
+    wide: &SideBySide,
     options: &Options,
     placement: &Placement,
 ) -> Result<String, Error> {
@@ -67,16 +70,23 @@ pub fn module(
         (text.name(), "i32"),
         (text.name(), "i32"),
     ];
-    for _ in &program.ports {
+    for _ in &signature.ports {
         parameters.push((text.name(), "!llvm.ptr<1>"));
         parameters.extend([0; 3].map(|_| (text.name(), "i64")));
     }
-    for _ in &program.carries {
+    for _ in &signature.carries {
         parameters.extend([0; 2].map(|_| (text.name(), "!llvm.ptr<1>")));
     }
     let values: Vec<Val> = parameters.iter().map(|(name, _)| *name).collect();
-    let mut machine = Machine::new(program, options, placement, text, &values);
-    machine.run(&values)?;
+    let mut machine = Machine::new(
+        wide,
+        signature.ports.len(),
+        options,
+        placement,
+        text,
+        &values,
+    );
+    machine.run()?;
     let body = machine.text.finish();
     let list: Vec<String> = parameters
         .iter()
@@ -92,7 +102,7 @@ pub fn module(
          {body}      llvm.return\n    }}\n  }}\n}}\n",
         options.chip,
         options.features,
-        program.name,
+        signature.name,
         list.join(", "),
         options.threads(),
     );
@@ -101,22 +111,37 @@ pub fn module(
 
 impl<'a> Machine<'a> {
     fn new(
-        program: &'a TileProgram,
+        wide: &'a SideBySide,
+        port_count: usize,
         options: &'a Options,
         placement: &'a Placement,
         mut text: Text,
         values: &[Val],
     ) -> Self {
+        let program = &wide.program;
         let shared = text.def("llvm.mlir.addressof @shared : !llvm.ptr<3>");
         let thread = text.def("nvvm.read.ptx.sreg.tid.x : i32");
-        let head = text.def("nvvm.read.ptx.sreg.ctaid.x : i32");
+        let block = text.def("nvvm.read.ptx.sreg.ctaid.x : i32");
         let range = text.def("nvvm.read.ptx.sreg.ctaid.y : i32");
         let lane = text.int_op("and", thread, 31);
         let warp = text.int_op("lshr", thread, 5);
         let row = text.int_op("lshr", lane, 2);
         let pair = text.int_op("and", lane, 3);
+        let head = match options.heads() {
+            1 => block,
+            heads => text.int_op("mul", block, heads as i32),
+        };
         let group = text.binary("udiv", head, values[2], "i32");
         let [head_l, group_l, range_l] = [head, group, range].map(|v| text.widen(v));
+        let mut heads_l = vec![head_l];
+        for beside in 1..options.heads() {
+            let head = text.int_op("add", head, beside as i32);
+            heads_l.push(text.widen(head));
+        }
+        let block_l = match options.heads() {
+            1 => head_l,
+            _ => text.widen(block),
+        };
         let entry = text.int_op("mul", range, 32);
         let entry = text.at(values[0], entry, 1, "i32");
         let entry: Vec<Val> = (0..4)
@@ -131,11 +156,15 @@ impl<'a> Machine<'a> {
         let chunks = text.int_op("udiv", round, program.chunk as i32);
         let port = |text: &mut Text, i: usize| {
             use baton_ir::tile::Pace;
-            let decl = &program.ports[i];
-            let &[base, batch, time, head] = &values[3 + 4 * i..][..4] else {
+            let (decl, (of, beside)) = (&program.ports[i], wide.ports[i]);
+            let &[base, batch, time, head] = &values[3 + 4 * of.index()..][..4] else {
                 unreachable!("a port has four parameters");
             };
-            let index = if abi::by_head(decl) { head_l } else { group_l };
+            let index = match (decl.per_head, abi::by_head(decl)) {
+                (true, _) => heads_l[beside as usize],
+                (false, true) => block_l,
+                (false, false) => group_l,
+            };
             let mut offset = text.binary("mul", index, head, "i64");
             let outer = match decl.pace {
                 Pace::Step => Some((entry[0], Some(entry[1]))),
@@ -157,14 +186,18 @@ impl<'a> Machine<'a> {
             .collect();
         let heads = text.widen(values[1]);
         let place = text.binary("mul", range_l, heads, "i64");
-        let place = text.binary("add", place, head_l, "i64");
-        let first = 3 + 4 * program.ports.len();
+        let places: Vec<Val> = (heads_l.iter())
+            .map(|&head| text.binary("add", place, head, "i64"))
+            .collect();
+        let first = 3 + 4 * port_count;
         let carries = (0..program.carries.len())
             .map(|i| {
+                let (of, beside) = wide.carries[i];
                 let entries: u32 = program.carries[i].dims.iter().product();
                 let bytes = text.long(4 * entries as i64);
-                let offset = text.binary("mul", place, bytes, "i64");
-                (values[first + 2 * i], values[first + 2 * i + 1], offset)
+                let offset = text.binary("mul", places[beside as usize], bytes, "i64");
+                let at = first + 2 * of.index();
+                (values[at], values[at + 1], offset)
             })
             .collect();
         Machine {
@@ -190,7 +223,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn run(&mut self, _: &[Val]) -> Result<(), Error> {
+    fn run(&mut self) -> Result<(), Error> {
         let program = self.program;
         let mut begin: Vec<Val> = Vec::new();
         let mut counts: Vec<usize> = Vec::new();

@@ -82,11 +82,34 @@ impl Machine for Notes {
 }
 
 #[test]
+fn heads_of_a_group_run_side_by_side_where_it_costs_no_round_or_the_caller_says_so() {
+    let grid = |kernel: &GpuKernel, heads: usize, groups: usize| {
+        let call = DeviceCall {
+            heads,
+            groups,
+            ..call(kernel)
+        };
+        let mut notes = Notes::default();
+        forward(kernel, &mut notes, &call, &to(kernel)).unwrap();
+        let (name, grid, _) = notes.launches.remove(0);
+        (grid, name.ends_with("_heads2"))
+    };
+    let mut kernel = kernel("mamba2", Storage::Bf16, None);
+    assert_eq!(grid(&kernel, 132, 2), ([66, 2], true));
+    assert_eq!(grid(&kernel, 132, 132), ([132, 2], false));
+    assert_eq!(grid(&kernel, 44, 2), ([44, 2], false));
+    kernel.schedule.heads = Some(2);
+    assert_eq!(grid(&kernel, 44, 2), ([22, 2], true));
+    assert_eq!(grid(&kernel, 46, 2), ([46, 2], false));
+}
+
+#[test]
 fn parameters_are_those_of_the_kernel_in_its_order() {
     let kernel = kernel("mamba2", Storage::Bf16, None);
     let mut notes = Notes::default();
     forward(&kernel, &mut notes, &call(&kernel), &to(&kernel)).unwrap();
-    let artifact = kernel.artifact(Phase::Forward, 16).unwrap();
+    let cut = cut(&kernel, &call(&kernel)).unwrap();
+    let artifact = kernel.artifact(Phase::Forward, &cut).unwrap();
     let program = &artifact.program;
     let mut expected = vec![0x10_0000.into(), Parameter::Int(46), Parameter::Int(23)];
     for port in &program.ports {
