@@ -34,6 +34,12 @@ def floor_bytes(recurrence, phase, batch, time, heads, groups, sizes, chunk, e=2
     return {"forward": forward, "keep": forward + kept, "backward": backward}[phase]
 
 
+def is_timed(kernel):
+    """Whether a kernel of a manifest is timed."""
+    timed = SHAPES.get(kernel["recurrence"], (None,))[-1] == kernel["sizes"]
+    return timed and kernel["phase"] in ("forward", "keep", "backward")
+
+
 def copy_rate(gpu):
     """Bytes a second of a copy on the GPU of this name, or None."""
     return next((rate for name, rate in COPY.items() if name in gpu), None)

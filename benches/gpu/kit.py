@@ -177,8 +177,7 @@ def timings(gpu, kernels, functions, rate):
     rows = []
     for name, (batch, heads, groups, sizes) in floors.SHAPES.items():
         ours = [(k, f) for k, f in zip(kernels, functions)
-                if f and k["recurrence"] == name and k["sizes"] == sizes
-                and k["phase"] in ("forward", "keep", "backward")]
+                if f and k["recurrence"] == name and floors.is_timed(k)]
         for steps in floors.TIMES if ours else ():
             shape = (batch, steps, heads, groups)
             for kernel, function in ours:
@@ -304,7 +303,7 @@ def main():
     if given.cold_peer:
         return peers.first(given.cold_peer)
     report = {"generator": manifest.get("generator"), "python": platform.python_version(),
-              "machine": platform.machine(), "measured": True, "kernels": kernels}
+              "machine": platform.machine(), "measured": True, "kernels": [k for k in kernels if floors.is_timed(k)]}
     if given.baton:
         said = subprocess.run([given.baton, "--version"], capture_output=True, text=True)
         report["baton"] = said.stdout.strip()

@@ -13,16 +13,16 @@ def sizes(kernel):
 
 
 def static(kernels):
-    """What the manifest knows; registers and spills for sm_90 where it was written with ptxas."""
+    """What the manifest knows of the kernels that would be timed; registers and spills are those of sm_90."""
     def assembled(kernel, key):
         return kernel.get("assembled", {}).get("sm_90", {}).get(key, "-")
 
     rows = [
-        (k["name"], sizes(k), k["chunk"], k["threads"], k["stages"], k["shared_bytes"],
+        (k["name"], sizes(k), k["chunk"], k["heads"], k["threads"], k["stages"], k["shared_bytes"],
          assembled(k, "registers"), assembled(k, "spill_bytes"))
         for k in kernels
     ]
-    head = ("kernel", "sizes", "chunk", "threads", "stages", "shared B", "registers", "spills")
+    head = ("kernel", "sizes", "chunk", "heads", "threads", "stages", "shared B", "registers", "spills")
     return table(head, rows)
 
 

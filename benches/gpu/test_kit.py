@@ -187,7 +187,7 @@ class Pages(unittest.TestCase):
         report = {"generator": "0.1.0", "measured": False, "why": "no NVIDIA driver", "kernels": [KERNEL]}
         text = page.page(report)
         self.assertIn("**Not measured**: no NVIDIA driver.", text)
-        self.assertIn("| k | N16 P64 | 64 | 128 | 3 | 1000 | - | - |", text)
+        self.assertIn("| k | N16 P64 | 64 | 1 | 128 | 3 | 1000 | - | - |", text)
         self.assertIn("| mamba2 | B8 T2048 H80 | 0.370 | 0.866 | 0.123 | 0.289 |", text)
 
     def test_measured(self):
