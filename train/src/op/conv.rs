@@ -278,8 +278,8 @@ vectorised! {
     fn add_four(pairs: [(&[f32], &[f32]); 4], sum: &mut [f32]) {
         let n = sum.len();
         let [a, b, c, d] = pairs.map(|(x, y)| (&x[..n], &y[..n]));
-        for i in 0..n {
-            sum[i] = sum[i] + a.0[i] * a.1[i] + b.0[i] * b.1[i] + c.0[i] * c.1[i] + d.0[i] * d.1[i];
+        for (i, sum) in sum.iter_mut().enumerate() {
+            *sum = *sum + a.0[i] * a.1[i] + b.0[i] * b.1[i] + c.0[i] * c.1[i] + d.0[i] * d.1[i];
         }
     }
 }
