@@ -9,8 +9,14 @@
 //! Sums that many rows share (gradients of weights) are made in a fixed order of fixed blocks, so
 //! the same inputs give the same bits for every number of threads.
 
+#[cfg(any(feature = "cuda", test))]
+mod addressed;
+mod composed;
 mod conv;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod family;
+mod flex;
 mod loss;
 mod node;
 mod norm;
