@@ -160,6 +160,22 @@ pub(super) fn on_host(device: &Device) -> bool {
     *device == Device::flex()
 }
 
+/// The device of models whose kernels are loaded on `target`: that GPU where the kernels take its memory,
+/// else the host. A GPU without the feature `cuda` is refused.
+pub fn device(target: &dyn baton_runtime::Device) -> Result<Device, Error> {
+    match target.gpu() {
+        None => Ok(Device::flex()),
+        #[cfg(feature = "cuda")]
+        Some(gpu) => Ok(Device::cuda(gpu)),
+        #[cfg(not(feature = "cuda"))]
+        Some(_) => Err(Error::Config(format!(
+            "device `{}` given to a model, expected one of the host: training on a GPU needs the feature \
+             `cuda` of baton-train (`train-cuda` of the command line)",
+            target.name()
+        ))),
+    }
+}
+
 impl Value {
     /// Forgets the rank of a tensor; refuses other backends and other element types.
     pub fn new<const D: usize>(tensor: Tensor<D>) -> Result<Self, Error> {
