@@ -70,15 +70,17 @@ pub(super) trait Addressed: Home {
     fn pin(tensors: &[&FloatTensor<Self>]) -> Result<Vec<(u64, Pin)>, Error>;
 }
 
+type Tensors<B> = Vec<FloatTensor<B>>;
+
 /// Everything that both runs read.
 struct Context<B: Addressed> {
     raw: Arc<dyn Raw>,
     extent: Extent,
     cu_seqlens: Option<Arc<[i64]>>,
-    inputs: Vec<FloatTensor<B>>,
-    params: Vec<FloatTensor<B>>,
+    inputs: Tensors<B>,
+    params: Tensors<B>,
     /// Empty where they are zero.
-    states: Vec<FloatTensor<B>>,
+    states: Tensors<B>,
     /// What the forward keeps for the backward.
     kept: Option<FloatTensor<B>>,
     device: B::Device,
@@ -130,7 +132,7 @@ pub(super) fn apply<B: Addressed>(raw: Arc<dyn Raw>, given: Given) -> Result<Ret
 }
 
 impl<B: Addressed> Context<B> {
-    fn forward(&self) -> Result<(Vec<FloatTensor<B>>, Vec<FloatTensor<B>>), Error> {
+    fn forward(&self) -> Result<(Tensors<B>, Tensors<B>), Error> {
         let recurrence = self.raw.recurrence();
         let outputs = recurrence.outputs.iter().zip(0u32..).map(|(port, i)| {
             let dtype = dtype(&*self.raw, Role::Output(i));
@@ -236,7 +238,7 @@ impl<B: Addressed> Context<B> {
     }
 
     /// Room for states or their gradients.
-    fn states(&self) -> Vec<FloatTensor<B>> {
+    fn states(&self) -> Tensors<B> {
         let outer = [self.extent.sequences, self.extent.heads];
         let states = self.raw.recurrence().states.iter();
         let states = states.map(|port| self.room(&self.shape(&outer, port), FloatDType::F32));

@@ -21,6 +21,7 @@ use burn::tensor::{DType, Device, Shape, TensorData};
 pub struct Value(Repr);
 
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)]
 enum Repr {
     Flex(On<Flex>),
     #[cfg(feature = "cuda")]
@@ -166,7 +167,13 @@ pub fn device(target: &dyn baton_runtime::Device) -> Result<Device, Error> {
     match target.gpu() {
         None => Ok(Device::flex()),
         #[cfg(feature = "cuda")]
-        Some(gpu) => Ok(Device::cuda(gpu)),
+        Some(gpu) => {
+            let device = Device::cuda(gpu);
+            // An exponential needs everything that Burn's kernels do, libdevice of a toolkit included.
+            let tried = Tensor::<1>::from_data([0.0f32], &device).exp();
+            let tried = tried.try_into_data().map(|_| device);
+            tried.map_err(|e| Error::Config(format!("Burn's CUDA device runs no kernel: {e:?}")))
+        }
         #[cfg(not(feature = "cuda"))]
         Some(_) => Err(Error::Config(format!(
             "device `{}` given to a model, expected one of the host: training on a GPU needs the feature \
