@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Where the demo writes; pass DEMO="--text FILE" (or --help) to choose.
 DEMO ?=
 
-.PHONY: demo test lint bench table throughput cuda-tools kernels
+.PHONY: demo test lint check-cuda bench table throughput cuda-tools kernels
 
 demo:
 	$(CARGO) build --release --package baton
@@ -26,6 +26,12 @@ test:
 
 lint:
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+
+# Training on Burn's CUDA device, compiled and not linked; needs neither a GPU nor a toolkit. cubecl's build
+# scripts fetch a build of LLVM (cubecl compiles its kernels with it) unless they take this for docs.rs:
+# checking needs none, a program does.
+check-cuda:
+	DOCS_RS=1 $(CARGO) check --package baton --features train-cuda --target-dir target/cuda-check
 
 bench:
 	$(CARGO) bench --package baton-benches

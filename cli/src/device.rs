@@ -1,5 +1,6 @@
 //! Devices by their names on the command line.
 
+use crate::gpu::Dtype;
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::device::cuda::Cuda;
 use baton_runtime::device::gpu::{Emulator, Schedule, Storage};
@@ -49,6 +50,27 @@ pub fn of_schedule(name: Name, schedule: Schedule) -> Result<Option<Box<dyn Devi
         Name::Emulator => Some(Box::new(Emulator::new(schedule))),
         Name::Cuda => Some(Box::new(Cuda::new(0, schedule)?)),
     })
+}
+
+/// The device of this name, with matrices in `dtype` where it has a choice.
+pub fn chosen(
+    name: Name,
+    dtype: Option<Dtype>,
+    threads: Option<usize>,
+) -> Result<Box<dyn Device>, Error> {
+    let dtype = dtype.unwrap_or_default();
+    let schedule = dtype
+        .schedule("sm_80")
+        .map_err(|_| Error::Argument(format!("no schedule for {}", dtype.name())))?;
+    match of_schedule(name, schedule)? {
+        Some(device) => Ok(device),
+        None if dtype != Dtype::F32 => Err(Error::Argument(format!(
+            "--dtype {} given with --device {}, expected f32",
+            dtype.name(),
+            name.text()
+        ))),
+        None => device(name, threads),
+    }
 }
 
 /// Parses a chunk length.

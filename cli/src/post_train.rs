@@ -74,7 +74,7 @@ impl PostTrain {
             false => self.from.parent().unwrap_or(Path::new(".")),
         };
         let tokenizer = Tokenizer::of(folder)?;
-        let (source, device) = (self.place.source(tokenizer)?, self.place.device()?);
+        let (device, source) = (self.place.device()?, self.place.source(tokenizer)?);
         self.place.keep_tokenizer(folder)?;
         let place = self.place.place("post-train");
         let ended = runs::post_train(&self.from, &post, source.as_ref(), &place, device.as_ref())?;

@@ -12,7 +12,7 @@ use crate::source::{Source, port};
 use baton_ir::recurrence::{Port, Recurrence};
 use baton_runtime::device::check::infer_sizes;
 use baton_runtime::device::interpreter::{backward64, forward64};
-use baton_runtime::{Call, Device, Error, Forward, Gradients, Options, Tensor, View};
+use baton_runtime::{Call, Error, Forward, Gradients, Options, Tensor, View};
 use safetensors::tensor::Dtype;
 use serde_json::{Map, json};
 use std::path::PathBuf;
@@ -74,22 +74,6 @@ pub struct Run {
 }
 
 impl Run {
-    fn device(&self) -> Result<Box<dyn Device>, Error> {
-        let dtype = self.dtype.unwrap_or_default();
-        let schedule = dtype
-            .schedule("sm_80")
-            .map_err(|_| Error::Argument(format!("no schedule for {}", dtype.name())))?;
-        match device::of_schedule(self.device, schedule)? {
-            Some(device) => Ok(device),
-            None if dtype != crate::gpu::Dtype::F32 => Err(Error::Argument(format!(
-                "--dtype {} given with --device {}, expected f32",
-                dtype.name(),
-                self.device.text()
-            ))),
-            None => device::device(self.device, self.threads),
-        }
-    }
-
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let source = match (&self.name, &self.file) {
             (_, Some(file)) => Source::file(file)?,
@@ -320,7 +304,7 @@ impl Real for f32 {
         call: &Call<'_>,
         arriving: Option<&Arriving<'_, f32>>,
     ) -> Result<Results<f32>, Error> {
-        let device = run.device()?;
+        let device = device::chosen(run.device, run.dtype, run.threads)?;
         let options = Options {
             chunk: run.chunk,
             ..Options::default()

@@ -3,6 +3,7 @@
 use crate::Context;
 use crate::device;
 use crate::failure::Failure;
+use crate::gpu::Dtype;
 use baton_train::checkpoint::write_whole;
 use baton_train::corpus;
 use baton_train::data::shards::{self, Part};
@@ -96,6 +97,12 @@ pub struct Run {
     /// Threads; every core when absent
     #[arg(long, value_parser = device::threads())]
     threads: Option<usize>,
+    /// Where it trains; cuda needs a build with --features train-cuda
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: device::Name,
+    /// The dtype of the recurrence's matrices on a GPU; everything else is f32 in any case
+    #[arg(long, value_enum)]
+    dtype: Option<Dtype>,
     /// Show no progress
     #[arg(long)]
     quiet: bool,
@@ -127,7 +134,7 @@ impl Train {
             Some(path) => read(path)?,
             None => self.config(),
         };
-        let (source, device) = (self.place.source(Tokenizer::Bytes)?, self.place.device()?);
+        let (device, source) = (self.place.device()?, self.place.source(Tokenizer::Bytes)?);
         if self.config.is_none() {
             config.model.vocab_size = source.vocab_size();
         }
@@ -208,9 +215,15 @@ impl Run {
         Ok(Box::new(corpus))
     }
 
-    /// The CPU.
+    /// Where it trains.
     pub fn device(&self) -> Result<Box<dyn baton_runtime::Device>, Failure> {
-        Ok(device::device(device::Name::Cpu, self.threads)?)
+        if self.device == device::Name::Cuda && !cfg!(feature = "train-cuda") {
+            return Err(Failure::new(
+                "--device cuda given, expected another: this program was built without training on a \
+                 GPU. Build it with `cargo build --release -p baton --features train-cuda`",
+            ));
+        }
+        Ok(device::chosen(self.device, self.dtype, self.threads)?)
     }
 
     /// Copies the vocabulary in `from`, if it has one, beside the run: its text is in these tokens.

@@ -370,3 +370,23 @@ fn a_published_checkpoint_is_trained_further() {
     assert_eq!((all.len(), &all), (3, &losses(&again)));
     assert_eq!(checkpoint(&run), checkpoint(&again));
 }
+
+/// The driver is looked for before Burn's device is, which would panic without one.
+#[test]
+fn training_on_a_gpu_says_what_it_lacks() {
+    if Path::new("/dev/nvidiactl").exists() {
+        return;
+    }
+    let folder = Folder::new("training-on-a-gpu");
+    let (config, text) = (config(&folder), text(&folder));
+    let mut arguments = arguments(&config, &text, &folder.path("run"));
+    arguments.extend(["--device", "cuda"].map(String::from));
+    let refused = baton(&arguments);
+    assert_ne!(refused.code, 0);
+    assert!(!refused.stderr.contains("panic"), "{}", refused.stderr);
+    let expected = match cfg!(feature = "train-cuda") {
+        true => "libcuda.so.1",
+        false => "--features train-cuda",
+    };
+    assert!(refused.stderr.contains(expected), "{}", refused.stderr);
+}

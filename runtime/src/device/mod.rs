@@ -83,12 +83,24 @@ pub trait Kernel: Send + Sync {
 
     /// One time step (T = 1), updating the states in place; returns the outputs.
     fn step(&self, call: &Call<'_>, states: &mut [Tensor]) -> Result<Vec<Tensor>, Error>;
+
+    /// The same kernel for memory that the caller has on the device; none of a device whose memory is
+    /// the host's.
+    #[cfg(feature = "cuda")]
+    fn raw(&self) -> Option<Arc<cuda::RawKernel>> {
+        None
+    }
 }
 
 /// A machine that runs recurrences.
 pub trait Device: Send + Sync {
     /// Its name on the command line.
     fn name(&self) -> &str;
+
+    /// The number of the GPU whose memory its kernels take ([`Kernel::raw`], feature `cuda`), if any.
+    fn gpu(&self) -> Option<usize> {
+        None
+    }
 
     /// Compiles, or finds in the cache, the kernels of `recurrence` for `sizes`.
     fn load(

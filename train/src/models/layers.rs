@@ -85,7 +85,10 @@ impl Conv1d {
     pub fn bias(&self) -> Tensor<1> {
         match &self.bias {
             Some(bias) => bias.val(),
-            None => Tensor::zeros([self.weight.dims()[0]], &Device::default()),
+            None => {
+                let weight = self.weight.val();
+                Tensor::zeros([weight.dims()[0]], &weight.device().without_autodiff())
+            }
         }
     }
 }

@@ -180,7 +180,7 @@ impl LinearAttention {
             ..
         } = self.config;
         let [batch, time, _] = x.dims();
-        let decay = self.decay(x.clone())?;
+        let (device, decay) = (x.device(), self.decay(x.clone())?);
         let (key, value, gate): ([_; 2], [_; 2], _) = ([h, k], [h, v], [h * v]);
         let mut columns: Vec<&[usize]> = vec![&key, &key, &value, &gate];
         let keyed = self.attention.input("k").is_some();
@@ -206,7 +206,7 @@ impl LinearAttention {
         let bonus = self.u.as_ref().map(|u| Value::new(u.val())).transpose()?;
         let params = params.iter().map(|port| match port.name.as_str() {
             "u" => bonus.clone(),
-            _ => Some(fixed_decay(h)),
+            _ => Some(fixed_decay(h).on(&device)),
         });
         let whole = "a block has a value for every port that `new` found known";
         let given = Given {

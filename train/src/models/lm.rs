@@ -5,11 +5,10 @@ use super::{
     States,
 };
 use crate::Error;
-use crate::op::Packing;
+use crate::op::{self, Packing};
 use crate::rng::{Purpose, Rng};
 use burn::Tensor;
 use burn::module::Module;
-use burn::tensor::Device;
 
 /// A causal language model.
 #[derive(Module, Debug)]
@@ -95,7 +94,7 @@ impl LanguageModel {
         seed: u64,
     ) -> Result<Self, Error> {
         config.check()?;
-        let device = &Device::default().autodiff();
+        let device = &op::device(target)?.autodiff();
         let (hidden, layers) = (config.hidden_size, config.num_hidden_layers);
         let eps = config.layer_norm_epsilon;
         let mut rng = Rng::at(seed, Purpose::Weights, 0);
@@ -208,7 +207,7 @@ impl LanguageModel {
         }
     }
 
-    /// The states of every layer; absent is zero.
+    /// The states of every layer, on the model's device; absent is zero.
     pub(super) fn each_layer(
         &self,
         states: Option<States>,
@@ -216,7 +215,11 @@ impl LanguageModel {
         let layers = self.backbone.layers.len();
         match states {
             None => Ok(vec![None; layers]),
-            Some(states) if states.len() == layers => Ok(states.into_iter().map(Some).collect()),
+            Some(states) if states.len() == layers => {
+                let device = self.backbone.embeddings.weight.val().device();
+                let states = states.into_iter().map(|state| Some(state.on(&device)));
+                Ok(states.collect())
+            }
             Some(states) => Err(Error::Tensor(format!(
                 "states of {} layers given, expected {layers}",
                 states.len()

@@ -198,7 +198,8 @@ impl Mamba2 {
             Some(high) => sum.clamp_max(high),
             None => sum,
         };
-        (sum, Tensor::zeros([heads], &Device::default()))
+        let device = sum.device().without_autodiff();
+        (sum, Tensor::zeros([heads], &device))
     }
 }
 

@@ -75,7 +75,7 @@ impl ModuleVisitor for Collect<'_> {
 }
 
 fn known<const D: usize>(tensor: Tensor<D>) -> Value {
-    Value::new(tensor).expect("weights are made on Flex in f32")
+    Value::new(tensor).expect("weights are made in f32 on a device of models")
 }
 
 fn collect(
@@ -136,8 +136,10 @@ impl ModuleMapper for Walk<'_> {
         let name = self.path.name();
         param.map(|tensor| {
             let (recorded, tracked) = (tensor.is_autodiff(), tensor.is_require_grad());
+            let device = tensor.device();
             let value = (self.change)(&name, known(tensor).to_host());
             let value: Tensor<D> = Value::from_host(value)
+                .on(&device)
                 .tensor()
                 .expect("an update keeps the shape");
             let value = if recorded { value.autodiff() } else { value };

@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::op::Value;
 use baton_runtime::Tensor;
+use burn::tensor::Device;
 
 /// The states of one layer.
 #[derive(Clone, Debug)]
@@ -52,6 +53,15 @@ impl LayerState {
         }
     }
 
+    /// The same states on `device`; those that were elsewhere are constants there.
+    pub(super) fn on(self, device: &Device) -> Self {
+        let on = |value: Value| value.on(device);
+        LayerState {
+            recurrence: self.recurrence.into_iter().map(on).collect(),
+            conv: self.conv.map(on),
+        }
+    }
+
     /// The same states, cut off from any graph.
     pub fn detach(&self) -> Self {
         LayerState {
@@ -60,7 +70,7 @@ impl LayerState {
         }
     }
 
-    /// Constant states.
+    /// Constant states in memory of the host; a model moves them to its device.
     pub fn from_host(state: HostState) -> Self {
         LayerState {
             recurrence: state.recurrence.into_iter().map(Value::from_host).collect(),

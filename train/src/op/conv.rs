@@ -7,10 +7,12 @@
 //! Sequences of one length stand in rows; packed ones of any lengths follow each other in one row.
 //! Every sum goes over taps or steps in one order, whatever is done side by side.
 
+use super::composed;
+use super::flex::{Rows, flex};
 use super::node::record;
 use super::packing::Packing;
 use super::pointwise::{silu, silu_slope, vectorised};
-use super::value::{Rows, Value, flex};
+use super::value::{Value, on_host};
 use crate::Error;
 use burn::Tensor;
 use rayon::prelude::*;
@@ -64,6 +66,9 @@ pub fn causal_conv_packed(
             "x [B={batch}, T={time}] given, expected the {} packed tokens in one row",
             packing.len()
         )));
+    }
+    if !on_host(&x.device()) {
+        return Ok(composed::causal_conv(x, weight, bias, state, packing));
     }
     let mut inputs = vec![Value::new(x)?, Value::new(weight)?, Value::new(bias)?];
     inputs.extend(state.map(Value::new).transpose()?);

@@ -3,9 +3,11 @@
 //! The softmax is never stored: forward keeps the log of each row's sum, backward makes the
 //! probabilities from it in the one pass that writes the gradient.
 
+use super::composed;
+use super::flex::{Rows, flex};
 use super::node::record;
 use super::pointwise::{exp, sum, vectorised};
-use super::value::{Rows, Value, flex};
+use super::value::Value;
 use crate::Error;
 use burn::Tensor;
 use rayon::prelude::*;
@@ -15,6 +17,10 @@ const BLOCK: usize = 64;
 /// The loss of every token: `logits` [B, T, V] against B T `targets` in row order.
 pub fn token_losses(logits: Tensor<3>, targets: &[u32]) -> Result<Vec<f32>, Error> {
     let logits = checked(logits, targets)?;
+    if !logits.on_host() {
+        let losses = composed::token_losses(logits.tensor()?, targets);
+        return Ok(Value::new(losses)?.to_host().data);
+    }
     Ok(losses(&Rows::new(logits.flex(), 1), targets).0)
 }
 
@@ -41,6 +47,12 @@ pub fn weighted_cross_entropy(
             weights.len(),
             targets.len()
         )));
+    }
+    if !logits.on_host() {
+        let logits = logits.tensor()?;
+        return Ok(composed::weighted_cross_entropy(
+            logits, &targets, weights, total,
+        ));
     }
     let (shape, rows) = (logits.shape(), Rows::new(logits.flex(), 1));
     let (losses, normaliser) = losses(&rows, &targets);

@@ -6,11 +6,20 @@
 //! backward: [`causal_conv`], [`rms_norm`], [`gated_rms_norm`], [`cross_entropy`], [`split`],
 //! [`embed`]. All of them stand on the one multi-input, multi-output node of `node.rs`.
 //!
+//! On a GPU (feature `cuda`) the recurrence goes by the addresses of the tensors (`addressed.rs`,
+//! `cuda.rs`), and everything around it is composed of Burn's own operations (`composed.rs`).
+//!
 //! Sums that many rows share (gradients of weights) are made in a fixed order of fixed blocks, so
 //! the same inputs give the same bits for every number of threads.
 
+#[cfg(any(feature = "cuda", test))]
+mod addressed;
+mod composed;
 mod conv;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod family;
+mod flex;
 mod loss;
 mod node;
 mod norm;
@@ -30,4 +39,4 @@ pub use packing::Packing;
 pub(crate) use pointwise::vectorised;
 pub use recurrence::{Given, Returned, apply as apply_values};
 pub use shape::{embed, split};
-pub use value::Value;
+pub use value::{Value, device};

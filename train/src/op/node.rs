@@ -13,12 +13,13 @@
 //! joint; Burn runs steps from the deepest up, so all ports are done when the joint runs. A port
 //! that the loss does not reach leaves its gradient absent, which is zero.
 
-use super::value::{Value, flex};
-use burn::backend::Flex;
+use super::value::{Home, On, Value};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::NoCheckpointing};
-use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::grads;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::{FloatDType, Shape};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,24 +28,33 @@ pub(super) const ARITY: usize = 24;
 
 /// From the gradients that arrive at the outputs to those of the inputs; `wanted[i]` says whether
 /// input i needs one.
-type Pullback = Box<dyn FnOnce(Vec<Option<FlexTensor>>, &[bool]) -> Vec<Option<FlexTensor>> + Send>;
+type Pullback<B> = Box<dyn FnOnce(Gradients<B>, &[bool]) -> Gradients<B> + Send>;
 
-struct Tape {
-    arrived: Vec<Option<FlexTensor>>,
+/// Gradients in order; an absent one is zero.
+pub(super) type Gradients<B> = Vec<Option<FloatTensor<B>>>;
+
+struct Tape<B: Home> {
+    arrived: Gradients<B>,
     shapes: Vec<Vec<usize>>,
-    pullback: Option<Pullback>,
+    device: B::Device,
+    pullback: Option<Pullback<B>>,
 }
 
-#[derive(Clone)]
-struct Shared(Arc<Mutex<Tape>>);
+struct Shared<B: Home>(Arc<Mutex<Tape<B>>>);
 
-impl Shared {
-    fn with<R>(&self, action: impl FnOnce(&mut Tape) -> R) -> R {
+impl<B: Home> Clone for Shared<B> {
+    fn clone(&self) -> Self {
+        Shared(self.0.clone())
+    }
+}
+
+impl<B: Home> Shared<B> {
+    fn with<R>(&self, action: impl FnOnce(&mut Tape<B>) -> R) -> R {
         action(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl fmt::Debug for Shared {
+impl<B: Home> fmt::Debug for Shared<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tape")
     }
@@ -53,15 +63,21 @@ impl fmt::Debug for Shared {
 #[derive(Debug)]
 struct Joint;
 
-impl Backward<Flex, ARITY> for Joint {
-    type State = Shared;
+impl<B: Home> Backward<B, ARITY> for Joint {
+    type State = Shared<B>;
 
-    fn backward(self, ops: Ops<Shared, ARITY>, grads: &mut Gradients, _: &mut Checkpointer) {
-        grads.consume::<Flex>(&ops.node);
-        let (arrived, shapes, pullback) = ops.state.with(|tape| {
+    fn backward(
+        self,
+        ops: Ops<Shared<B>, ARITY>,
+        grads: &mut grads::Gradients,
+        _: &mut Checkpointer,
+    ) {
+        grads.consume::<B>(&ops.node);
+        let (arrived, shapes, device, pullback) = ops.state.with(|tape| {
             (
                 std::mem::take(&mut tape.arrived),
                 std::mem::take(&mut tape.shapes),
+                tape.device.clone(),
                 tape.pullback.take(),
             )
         });
@@ -73,8 +89,8 @@ impl Backward<Flex, ARITY> for Joint {
         let gradients = pullback(arrived, &wanted);
         for ((parent, gradient), shape) in ops.parents.iter().zip(gradients).zip(shapes) {
             if let Some(node) = parent {
-                let zero = || flex(vec![0.0; shape.iter().product()], &shape);
-                grads.register::<Flex>(node.id, gradient.unwrap_or_else(zero));
+                let zero = || zeros::<B>(&shape, &device);
+                grads.register::<B>(node.id, gradient.unwrap_or_else(zero));
             }
         }
     }
@@ -83,57 +99,85 @@ impl Backward<Flex, ARITY> for Joint {
 #[derive(Debug)]
 struct Port;
 
-impl Backward<Flex, 1> for Port {
-    type State = (usize, Shared);
+impl<B: Home> Backward<B, 1> for Port {
+    type State = (usize, Shared<B>);
 
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<Flex>(&ops.node);
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut grads::Gradients,
+        _: &mut Checkpointer,
+    ) {
+        let gradient = grads.consume::<B>(&ops.node);
         let (port, tape) = ops.state;
-        tape.with(|tape| tape.arrived[port] = Some(gradient));
+        let device = tape.with(|tape| {
+            tape.arrived[port] = Some(gradient);
+            tape.device.clone()
+        });
         if let [Some(joint)] = ops.parents {
-            grads.register::<Flex>(joint.id, flex(vec![0.0], &[1]));
+            grads.register::<B>(joint.id, zeros::<B>(&[1], &device));
         }
     }
 }
 
-/// Records `outputs` as a function of `inputs`; outside a graph they are plain constants and
-/// `pullback` is dropped.
+fn zeros<B: Home>(shape: &[usize], device: &B::Device) -> FloatTensor<B> {
+    B::float_zeros(Shape::from(shape.to_vec()), device, FloatDType::F32)
+}
+
+/// [`record_on`] the host.
 pub(super) fn record(
     inputs: &[Value],
-    outputs: Vec<FlexTensor>,
-    pullback: impl FnOnce(Vec<Option<FlexTensor>>, &[bool]) -> Vec<Option<FlexTensor>> + Send + 'static,
+    outputs: Vec<FloatTensor<Flex>>,
+    pullback: impl FnOnce(Gradients<Flex>, &[bool]) -> Gradients<Flex> + Send + 'static,
+) -> Vec<Value> {
+    record_on::<Flex>(inputs, outputs, pullback)
+}
+
+/// Records `outputs` as a function of `inputs`; outside a graph they are plain constants and
+/// `pullback` is dropped. All of them are on one device of B.
+pub(super) fn record_on<B: Home>(
+    inputs: &[Value],
+    outputs: Vec<FloatTensor<B>>,
+    pullback: impl FnOnce(Gradients<B>, &[bool]) -> Gradients<B> + Send + 'static,
 ) -> Vec<Value> {
     assert!(inputs.len() <= ARITY, "a node of {} inputs", inputs.len());
     if !inputs.iter().any(Value::recorded) {
-        return outputs.into_iter().map(Value::plain).collect();
+        let plain = outputs
+            .into_iter()
+            .map(|output| B::value(On::Plain(output)));
+        return plain.collect();
     }
+    let device = outputs[0].device();
+    let empty = zeros::<B>(&[1], &device);
     let tape = Shared(Arc::new(Mutex::new(Tape {
-        arrived: vec![None; outputs.len()],
+        arrived: outputs.iter().map(|_| None).collect(),
         shapes: inputs.iter().map(Value::shape).collect(),
+        device,
         pullback: Some(Box::new(pullback)),
     })));
-    let empty = Value::plain(flex(vec![0.0], &[1]));
-    let guards = std::array::from_fn(|i| inputs.get(i).unwrap_or(&empty).node());
-    let joint = match Joint
-        .prepare::<NoCheckpointing>(guards)
+    let constant = On::<B>::Plain(empty.clone());
+    let guards = std::array::from_fn(|i| match inputs.get(i) {
+        Some(input) => B::of(input).expect("inputs of one device").node(),
+        None => constant.node(),
+    });
+    let joint = match Backward::<B, ARITY>::prepare::<NoCheckpointing>(Joint, guards)
         .compute_bound()
         .stateful()
     {
-        OpsKind::Tracked(prep) => prep.finish(tape.clone(), empty.flex().clone()),
-        OpsKind::UnTracked(prep) => prep.finish(empty.flex().clone()),
+        OpsKind::Tracked(prep) => prep.finish(tape.clone(), empty),
+        OpsKind::UnTracked(prep) => prep.finish(empty),
     };
     outputs
         .into_iter()
         .enumerate()
         .map(|(port, output)| {
-            let prep = Port
-                .prepare::<NoCheckpointing>([joint.node()])
+            let prep = Backward::<B, 1>::prepare::<NoCheckpointing>(Port, [joint.node()])
                 .compute_bound()
                 .stateful();
-            Value::from_node(match prep {
+            B::value(On::Recorded(match prep {
                 OpsKind::Tracked(prep) => prep.finish((port, tape.clone()), output),
                 OpsKind::UnTracked(prep) => prep.finish(output),
-            })
+            }))
         })
         .collect()
 }

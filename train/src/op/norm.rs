@@ -5,9 +5,11 @@
 //! last dim by itself. Forward keeps nothing; backward makes u and its rms again, which is cheaper
 //! than reading them from memory.
 
+use super::composed;
+use super::flex::{Rows, flex};
 use super::node::record;
 use super::pointwise::{silu, silu_slope, sum, vectorised};
-use super::value::{Rows, Value, flex};
+use super::value::Value;
 use crate::Error;
 use burn::Tensor;
 use rayon::prelude::*;
@@ -61,8 +63,7 @@ fn normalise(
 ) -> Result<Value, Error> {
     let shape = z.as_ref().unwrap_or(&y).shape();
     let given = y.shape();
-    let weights = weight.to_host().data;
-    let width = weights.len();
+    let width = weight.shape().iter().product::<usize>();
     let mut elements = 1;
     let inner = given
         .iter()
@@ -84,10 +85,13 @@ fn normalise(
              expected the last dim of both to be the weight's, and groups that divide it"
         )));
     }
+    if !y.on_host() {
+        return composed::norm(y, z, weight, group, eps);
+    }
     let norm = Norm {
         y: Rows::new(y.flex(), inner.max(1)),
         z: z.as_ref().map(|z| Rows::new(z.flex(), 1)),
-        weight: weights,
+        weight: weight.to_host().data,
         group,
         eps,
     };

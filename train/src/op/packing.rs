@@ -5,8 +5,10 @@
 //! next. Outside of the blocks there is still one state for each row of the batch: it enters the
 //! row's first sequence (all others begin at zero) and leaves from the row's last.
 
+use super::composed;
+use super::flex::{Rows, flex};
 use super::node::record;
-use super::value::{Rows, Value, flex};
+use super::value::Value;
 use crate::Error;
 use std::ops::Range;
 use std::sync::Arc;
@@ -86,6 +88,9 @@ fn select(from: &Value, rows: &[Option<usize>], count: usize) -> Result<Value, E
         return Err(Error::Tensor(format!(
             "a state of shape {shape:?} given, expected {count} sequences"
         )));
+    }
+    if !from.on_host() {
+        return composed::select(from, rows);
     }
     let each: usize = shape[1..].iter().product();
     let data = Rows::new(from.flex(), shape.len() - 1);

@@ -4,8 +4,9 @@
 //! out flows in, that of the state in flows out. Tensors are handed to the kernel as they lie
 //! (strided views included) and its results become tensors without a copy.
 
+use super::flex::{flex, readable, view};
 use super::node::{ARITY, record};
-use super::value::{Value, flex, readable, view};
+use super::value::Value;
 use crate::Error;
 use baton_runtime::{Call, Kernel, Saved, Tensor, View};
 use burn::backend::flex::FlexTensor;
@@ -89,6 +90,17 @@ pub fn apply(
             values.len()
         )));
     }
+    if let Some(value) = values.iter().find(|value| !value.on_host()) {
+        #[cfg(feature = "cuda")]
+        if let Some(raw) = kernel.raw() {
+            return super::cuda::apply(raw, given);
+        }
+        return Err(Error::Tensor(format!(
+            "a tensor on {:?} given to a kernel for memory of the host, expected one that was loaded \
+             for that device",
+            value.device()
+        )));
+    }
     let readable = |values: &[Value]| values.iter().map(|v| readable(v.flex())).collect();
     let mut context = Context {
         kernel: kernel.clone(),
@@ -97,7 +109,7 @@ pub fn apply(
         states: match &given.states {
             Some(states) => states
                 .iter()
-                .map(|s| Some(super::value::readable(s.flex())))
+                .map(|s| Some(super::flex::readable(s.flex())))
                 .collect(),
             None => vec![None; state_count],
         },

@@ -3,8 +3,10 @@
 //! Forward, [`split`] moves no memory: parts are strided views, which kernels and the fused
 //! operations take as they are. Backward, all parts' gradients are laid side by side in one pass.
 
+use super::composed;
+use super::flex::{Rows, flex};
 use super::node::record;
-use super::value::{Rows, Value, flex};
+use super::value::{Value, on_host};
 use crate::Error;
 use burn::Tensor;
 use burn::backend::flex::{FlexTensor, Layout};
@@ -20,6 +22,9 @@ pub fn split(x: Tensor<3>, parts: &[&[usize]]) -> Result<Vec<Value>, Error> {
         return Err(Error::Tensor(format!(
             "{width} columns split into {parts:?}: expected parts that add up to {width}"
         )));
+    }
+    if !on_host(&x.device()) {
+        return composed::split(x, parts);
     }
     let x = Value::new(x)?;
     let from = contiguous_columns(x.flex());
@@ -84,6 +89,9 @@ pub fn embed(table: Tensor<2>, ids: &[u32], [batch, time]: [usize; 2]) -> Result
         return Err(Error::Tensor(format!(
             "token {token} is outside the vocabulary of {vocab}"
         )));
+    }
+    if !on_host(&table.device()) {
+        return Ok(composed::embed(table, ids, [batch, time]));
     }
     let table = Value::new(table)?;
     let rows = Rows::new(table.flex(), 1);

@@ -19,20 +19,20 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-fn leaf<const D: usize>(data: &HostTensor) -> Tensor<D> {
-    let device = Device::default().autodiff();
+pub(super) fn leaf<const D: usize>(data: &HostTensor) -> Tensor<D> {
+    let device = Device::flex().autodiff();
     let data = TensorData::new(data.data.clone(), data.shape.clone());
     Tensor::from_data(data, &device).require_grad()
 }
 
-fn host(shape: &[usize], seed: u64) -> HostTensor {
+pub(super) fn host(shape: &[usize], seed: u64) -> HostTensor {
     HostTensor {
         shape: shape.to_vec(),
         data: numbers(shape.iter().product(), seed),
     }
 }
 
-fn data<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(super) fn data<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     Value::new(tensor).unwrap().to_host().data
 }
 
@@ -81,7 +81,7 @@ fn weigh(results: Vec<Vec<f32>>) -> f64 {
 }
 
 /// The same weighted sum as a Burn scalar.
-fn weighed(results: Vec<Value>) -> Tensor<1> {
+pub(super) fn weighed(results: Vec<Value>) -> Tensor<1> {
     let terms = results.into_iter().enumerate().map(|(i, value)| {
         let count = value.shape().iter().product();
         let flat: Tensor<1> = match value.shape().len() {
@@ -344,7 +344,7 @@ fn a_port_the_loss_does_not_reach_is_zero_gradient() {
 fn foreign_tensors_are_refused_by_name() {
     let ints = Tensor::<1>::from_data(
         TensorData::from([1.0f64, 2.0]),
-        (&Device::default(), burn::tensor::DType::F64),
+        (&Device::flex(), burn::tensor::DType::F64),
     );
     let error = Value::new(ints).unwrap_err().to_string();
     assert_eq!(error, "expected elements of type F32, given F64");

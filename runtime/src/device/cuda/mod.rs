@@ -16,7 +16,8 @@ use super::gpu::host::HostKernel;
 use super::gpu::kernel::GpuKernel;
 use super::gpu::{HostMachine, Schedule};
 use crate::Error;
-use crate::device::{Device, Kernel, Options, check};
+use crate::device::{Call, Device, Forward, Gradients, Kernel, Options, Saved, check};
+use crate::{Tensor, View};
 use baton_codegen::Compiler;
 use baton_ir::recurrence::Recurrence;
 use context::Context;
@@ -35,6 +36,7 @@ fn failed(reason: impl ToString) -> Error {
 /// A GPU; clones share its context and its loaded kernels.
 #[derive(Clone)]
 pub struct Cuda {
+    ordinal: usize,
     context: Arc<Context>,
     schedule: Schedule,
 }
@@ -49,6 +51,7 @@ impl Cuda {
         target(schedule.chip, context.capability).map_err(failed)?;
         schedule.shared_limit = schedule.shared_limit.min(context.shared_limit);
         Ok(Self {
+            ordinal,
             context: Arc::new(context),
             schedule,
         })
@@ -72,7 +75,7 @@ impl Cuda {
         options: &Options,
     ) -> Result<RawKernel, Error> {
         let kernel = self.kernel(recurrence, sizes, options)?;
-        Ok(RawKernel::new(self.context.clone(), kernel))
+        Ok(RawKernel::new(self.context.clone(), Arc::new(kernel)))
     }
 
     fn kernel(
@@ -113,16 +116,53 @@ impl Device for Cuda {
         NAME
     }
 
+    fn gpu(&self) -> Option<usize> {
+        Some(self.ordinal)
+    }
+
     fn load(
         &self,
         recurrence: &Recurrence,
         sizes: &[usize],
         options: &Options,
     ) -> Result<Arc<dyn Kernel>, Error> {
-        let kernel = self.kernel(recurrence, sizes, options)?;
+        let kernel = Arc::new(self.kernel(recurrence, sizes, options)?);
         let context = self.context.clone();
         let machine = move || -> Box<dyn HostMachine> { Box::new(OnDevice::new(context.clone())) };
-        Ok(Arc::new(HostKernel::new(kernel, Box::new(machine))))
+        Ok(Arc::new(CudaKernel {
+            raw: Arc::new(RawKernel::new(self.context.clone(), kernel.clone())),
+            host: HostKernel::new(kernel, Box::new(machine)),
+        }))
+    }
+}
+
+/// One kernel for both kinds of memory.
+struct CudaKernel {
+    host: HostKernel,
+    raw: Arc<RawKernel>,
+}
+
+impl Kernel for CudaKernel {
+    fn forward(&self, call: &Call<'_>, keep: bool) -> Result<Forward, Error> {
+        self.host.forward(call, keep)
+    }
+
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        saved: Option<&Saved>,
+        d_outputs: &[Option<View<'_>>],
+        d_states: &[Option<View<'_>>],
+    ) -> Result<Gradients, Error> {
+        self.host.backward(call, saved, d_outputs, d_states)
+    }
+
+    fn step(&self, call: &Call<'_>, states: &mut [Tensor]) -> Result<Vec<Tensor>, Error> {
+        self.host.step(call, states)
+    }
+
+    fn raw(&self) -> Option<Arc<RawKernel>> {
+        Some(self.raw.clone())
     }
 }
 

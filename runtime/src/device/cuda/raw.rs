@@ -12,6 +12,7 @@ use crate::device::gpu::kernel::GpuKernel;
 use crate::device::gpu::{DeviceBackward, DeviceCall, DeviceForward, raw};
 use crate::device::gpu::{Machine, Parameter, Storage};
 use baton_codegen::backend::mlir;
+use baton_ir::recurrence::Recurrence;
 use baton_ir::tile::Role;
 use cudarc::driver::{result, sys};
 use std::sync::Arc;
@@ -19,12 +20,22 @@ use std::sync::Arc;
 /// The kernels of a recurrence for device memory.
 pub struct RawKernel {
     context: Arc<Context>,
-    kernel: GpuKernel,
+    kernel: Arc<GpuKernel>,
 }
 
 impl RawKernel {
-    pub(super) fn new(context: Arc<Context>, kernel: GpuKernel) -> Self {
+    pub(super) fn new(context: Arc<Context>, kernel: Arc<GpuKernel>) -> Self {
         Self { context, kernel }
+    }
+
+    /// What it computes.
+    pub fn recurrence(&self) -> &Recurrence {
+        self.kernel.recurrence()
+    }
+
+    /// The sizes of the recurrence's dims.
+    pub fn sizes(&self) -> &[usize] {
+        &self.kernel.sizes
     }
 
     /// The dtype in which a tensor is read or written; `None` when the recurrence has none such.
@@ -74,6 +85,17 @@ impl RawKernel {
         self.on(stream, |machine| {
             raw::backward(&self.kernel, machine, call, with)
         })
+    }
+
+    /// Waits until a stream has passed everything that is on it.
+    ///
+    /// # Safety
+    /// The stream is alive and of this GPU's primary context.
+    pub unsafe fn wait(&self, stream: u64) -> Result<(), Error> {
+        let _entered = self.context.enter()?;
+        // SAFETY: the caller's promise.
+        let waited = unsafe { result::stream::synchronize(stream as sys::CUstream) };
+        check("a run", waited)
     }
 
     /// A run on a stream that is not being captured.

@@ -14,13 +14,14 @@ use crate::device::{Call, Forward, Gradients, Kernel, Saved};
 use crate::{Error, Tensor, View};
 use baton_ir::recurrence::Port;
 use baton_ir::tile::Role;
+use std::sync::Arc;
 
 /// Makes the memory of a run.
 pub(crate) type Machines = Box<dyn Fn() -> Box<dyn HostMachine> + Send + Sync>;
 
 /// A recurrence on a GPU, for tensors of the host.
 pub(crate) struct HostKernel {
-    kernel: GpuKernel,
+    kernel: Arc<GpuKernel>,
     machines: Machines,
 }
 
@@ -35,7 +36,8 @@ struct Written {
 }
 
 impl HostKernel {
-    pub fn new(kernel: GpuKernel, machines: Machines) -> Self {
+    pub fn new(kernel: impl Into<Arc<GpuKernel>>, machines: Machines) -> Self {
+        let kernel = kernel.into();
         Self { kernel, machines }
     }
 
