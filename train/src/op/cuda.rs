@@ -14,8 +14,8 @@
 //! 2. The kernels are launched on the default stream, and the run waits for it. So memory that cubecl reuses or
 //!    frees afterwards is ours no more.
 //!
-//! An order by events would need cubecl's stream; a wait is some ten microseconds and the GPU idle for as
-//! long, at two waits a layer and direction.
+//! An order by events would need cubecl's stream; the price is a GPU that idles at two waits a layer and
+//! direction, not measured yet.
 
 use super::addressed::{Addressed, Pin, Raw, apply as apply_on};
 use super::recurrence::{Given, Returned};

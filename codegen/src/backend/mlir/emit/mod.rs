@@ -4,9 +4,11 @@
 //! ask for the chunk after next, and run the steps. What a step does is in the files beside this
 //! one, by kind; all of them work on [`Machine`].
 
+mod begin;
 mod channel;
 mod convert;
 mod decay;
+mod indices;
 mod map;
 mod matmul;
 mod memory;
@@ -14,8 +16,8 @@ mod number;
 mod trilinear;
 
 use super::forms;
-use super::layout::{Form, Grid, Swizzle};
-use super::place::{Placement, Room, Step};
+use super::layout::{Form, Grid};
+use super::place::{Placement, Step};
 use super::text::{Text, Val};
 use super::{Error, Options, Storage, abi};
 use crate::schedule::SideBySide;
@@ -109,120 +111,7 @@ pub fn module(
     Ok(module)
 }
 
-impl<'a> Machine<'a> {
-    fn new(
-        wide: &'a SideBySide,
-        port_count: usize,
-        options: &'a Options,
-        placement: &'a Placement,
-        mut text: Text,
-        values: &[Val],
-    ) -> Self {
-        let program = &wide.program;
-        let shared = text.def("llvm.mlir.addressof @shared : !llvm.ptr<3>");
-        let thread = text.def("nvvm.read.ptx.sreg.tid.x : i32");
-        let block = text.def("nvvm.read.ptx.sreg.ctaid.x : i32");
-        let range = text.def("nvvm.read.ptx.sreg.ctaid.y : i32");
-        let lane = text.int_op("and", thread, 31);
-        let warp = text.int_op("lshr", thread, 5);
-        let row = text.int_op("lshr", lane, 2);
-        let pair = text.int_op("and", lane, 3);
-        let head = match options.heads() {
-            1 => block,
-            heads => text.int_op("mul", block, heads as i32),
-        };
-        let group = text.binary("udiv", head, values[2], "i32");
-        let [head_l, group_l, range_l] = [head, group, range].map(|v| text.widen(v));
-        let mut heads_l = vec![head_l];
-        for beside in 1..options.heads() {
-            let head = text.int_op("add", head, beside as i32);
-            heads_l.push(text.widen(head));
-        }
-        let block_l = match options.heads() {
-            1 => head_l,
-            _ => text.widen(block),
-        };
-        let entry = text.int_op("mul", range, 32);
-        let entry = text.at(values[0], entry, 1, "i32");
-        let entry: Vec<Val> = (0..4)
-            .map(|i| {
-                let offset = text.int(8 * i);
-                let at = text.at(entry, offset, 1, "i32");
-                text.load_input(at, "i64")
-            })
-            .collect();
-        let len = text.def(format_args!("llvm.trunc {} : i64 to i32", entry[2]));
-        let round = text.int_op("add", len, program.chunk as i32 - 1);
-        let chunks = text.int_op("udiv", round, program.chunk as i32);
-        let port = |text: &mut Text, i: usize| {
-            use baton_ir::tile::Pace;
-            let (decl, (of, beside)) = (&program.ports[i], wide.ports[i]);
-            let &[base, batch, time, head] = &values[3 + 4 * of.index()..][..4] else {
-                unreachable!("a port has four parameters");
-            };
-            let index = match (decl.per_head, abi::by_head(decl)) {
-                (true, _) => heads_l[beside as usize],
-                (false, true) => block_l,
-                (false, false) => group_l,
-            };
-            let mut offset = text.binary("mul", index, head, "i64");
-            let outer = match decl.pace {
-                Pace::Step => Some((entry[0], Some(entry[1]))),
-                Pace::Chunk => Some((entry[0], Some(entry[3]))),
-                Pace::Task => Some((range_l, None)),
-            };
-            if let Some((outer, inner)) = outer {
-                let far = text.binary("mul", outer, batch, "i64");
-                offset = text.binary("add", offset, far, "i64");
-                if let Some(inner) = inner {
-                    let near = text.binary("mul", inner, time, "i64");
-                    offset = text.binary("add", offset, near, "i64");
-                }
-            }
-            (text.at(base, offset, 1, "i64"), time)
-        };
-        let ports = (0..program.ports.len())
-            .map(|i| port(&mut text, i))
-            .collect();
-        let heads = text.widen(values[1]);
-        let place = text.binary("mul", range_l, heads, "i64");
-        let places: Vec<Val> = (heads_l.iter())
-            .map(|&head| text.binary("add", place, head, "i64"))
-            .collect();
-        let first = 3 + 4 * port_count;
-        let carries = (0..program.carries.len())
-            .map(|i| {
-                let (of, beside) = wide.carries[i];
-                let entries: u32 = program.carries[i].dims.iter().product();
-                let bytes = text.long(4 * entries as i64);
-                let offset = text.binary("mul", places[beside as usize], bytes, "i64");
-                let at = first + 2 * of.index();
-                (values[at], values[at + 1], offset)
-            })
-            .collect();
-        Machine {
-            program,
-            options,
-            placement,
-            held: HashMap::new(),
-            ports,
-            carries,
-            shared,
-            thread_id: thread,
-            thread,
-            lane,
-            warp,
-            row,
-            pair,
-            len,
-            chunks,
-            chunk: thread,
-            valid: thread,
-            stage: thread,
-            text,
-        }
-    }
-
+impl Machine<'_> {
     fn run(&mut self) -> Result<(), Error> {
         let program = self.program;
         let mut begin: Vec<Val> = Vec::new();
@@ -400,136 +289,6 @@ impl<'a> Machine<'a> {
         self.text.def(format_args!(
             "llvm.intr.smin({left}, {whole}) : (i32, i32) -> i32"
         ))
-    }
-
-    fn grid(&self, shape: &[u32]) -> Grid {
-        forms::grid(shape, self.options)
-    }
-
-    /// Registers of a value of `shape`.
-    fn registers(&self, shape: &[u32]) -> usize {
-        let grid = self.grid(shape);
-        (match shape.len() {
-            0 => 1,
-            1 => 2 * grid.row_pieces,
-            _ => 4 * grid.row_pieces * grid.column_pieces,
-        }) as usize
-    }
-
-    /// This warp's number along the rows of a grid.
-    fn row_warp(&mut self, row_warps: u32) -> Val {
-        self.text.int_op("and", self.warp, row_warps as i32 - 1)
-    }
-
-    /// This warp's number along the columns of a grid.
-    fn column_warp(&mut self, [row_warps, column_warps]: [u32; 2]) -> Val {
-        let over = self
-            .text
-            .int_op("lshr", self.warp, row_warps.trailing_zeros() as i32);
-        self.text.int_op("and", over, column_warps as i32 - 1)
-    }
-
-    /// The first row of each row piece.
-    fn row_bases(&mut self, grid: Grid) -> Vec<Val> {
-        let warp = self.row_warp(grid.row_warps);
-        let first = self.text.int_op("mul", warp, 16 * grid.row_pieces as i32);
-        (0..grid.row_pieces)
-            .map(|p| self.text.int_op("add", first, 16 * p as i32))
-            .collect()
-    }
-
-    /// The first column of each column piece.
-    fn column_bases(&mut self, grid: Grid) -> Vec<Val> {
-        let warp = self.column_warp([grid.row_warps, grid.column_warps]);
-        let first = self.text.int_op("mul", warp, 8 * grid.column_pieces as i32);
-        (0..grid.column_pieces)
-            .map(|q| self.text.int_op("add", first, 8 * q as i32))
-            .collect()
-    }
-
-    /// The rows of this thread: g and g + 8 of each piece.
-    fn rows(&mut self, grid: Grid) -> Vec<Val> {
-        let bases = self.row_bases(grid);
-        let both = |machine: &mut Self, base| {
-            let low = machine.text.add(base, machine.row);
-            [low, machine.text.int_op("add", low, 8)]
-        };
-        bases
-            .into_iter()
-            .flat_map(|base| both(self, base))
-            .collect()
-    }
-
-    /// The columns of this thread: 2 t and 2 t + 1 of each piece.
-    fn columns(&mut self, grid: Grid) -> Vec<Val> {
-        let pair = self.text.int_op("mul", self.pair, 2);
-        let bases = self.column_bases(grid);
-        let both = |machine: &mut Self, base| {
-            let low = machine.text.add(base, pair);
-            [low, machine.text.int_op("add", low, 1)]
-        };
-        bases
-            .into_iter()
-            .flat_map(|base| both(self, base))
-            .collect()
-    }
-
-    /// An address in shared memory, `bytes` from the start.
-    fn shared_at(&mut self, bytes: Val) -> Val {
-        self.text.at(self.shared, bytes, 3, "i32")
-    }
-
-    /// Where `room` begins: of a staged tile, in the current stage.
-    fn origin(&mut self, tile: TileId, form: Form) -> Val {
-        let offset = self.room(tile, form).offset as i32;
-        match form {
-            Form::Staged => self.text.int_op("add", self.stage, offset),
-            _ => self.text.int(offset),
-        }
-    }
-
-    fn room(&self, tile: TileId, form: Form) -> Room {
-        self.placement.rooms[&(tile, form)]
-    }
-
-    /// The place of unit `unit` (16 bytes) of row `row` in a swizzled tile of rows of `bytes`.
-    fn unit_at(&mut self, origin: Val, row: Val, unit: Val, bytes: u32) -> Val {
-        let Swizzle { shift, mask } = Swizzle::new(bytes);
-        let turn = self.text.int_op("lshr", row, shift as i32);
-        let turn = self.text.int_op("and", turn, mask as i32);
-        let unit = self.text.binary("xor", unit, turn, "i32");
-        let unit = self.text.int_op("shl", unit, 4);
-        let row = self.text.int_op("mul", row, bytes as i32);
-        let at = self.text.add(row, unit);
-        self.text.add(origin, at)
-    }
-
-    /// Runs `then` in warps below `count` only, where there are more.
-    fn in_warps(&mut self, count: u32, then: impl FnOnce(&mut Self)) {
-        if count >= self.options.warps() {
-            return then(self);
-        }
-        let limit = self.text.int(count as i32);
-        let mine = self.text.icmp("slt", self.warp, limit);
-        self.when(mine, then);
-    }
-
-    /// Runs `then` where `condition` holds.
-    fn when(&mut self, condition: Val, then: impl FnOnce(&mut Self)) {
-        let mut text = std::mem::take(&mut self.text);
-        text.when(condition, |text| {
-            std::mem::swap(text, &mut self.text);
-            then(self);
-            std::mem::swap(text, &mut self.text);
-        });
-        self.text = text;
-    }
-
-    /// Runs `then` in the lanes where `part` (a number of the lane) is zero.
-    fn where_zero(&mut self, part: Val, then: impl FnOnce(&mut Self)) {
-        let zero = self.text.int(0);
-        let mine = self.text.icmp("eq", part, zero);
-        self.when(mine, then);
     }
 
     fn storage(&self, port: PortId) -> Storage {

@@ -1,0 +1,115 @@
+//! Products: which operand is transposed, what is added, and which triangles are known.
+//!
+//! Triangles are claimed from the algebra: a causal value is zero above the diagonal, and a product
+//! that is only ever masked need not be computed there.
+
+use super::Lower;
+use super::map::push;
+use baton_ir::chunked::{Axis, Interval, Op, ValueId};
+use baton_ir::recurrence::BinaryFn;
+use baton_ir::tile::{self, Reduce, Scalar, TileId, Triangle};
+
+impl Lower<'_> {
+    /// Of `a + b`: the addend and the product that can take it in, where there is one.
+    pub(super) fn add_product(
+        &self,
+        sum: ValueId,
+        a: ValueId,
+        b: ValueId,
+    ) -> Option<(ValueId, ValueId)> {
+        let fits = |&(add, product): &(ValueId, ValueId)| {
+            matches!(self.program.op(self.unnamed(product)), Op::Contract(..))
+                && !self.axes(product).is_empty()
+                && add != product
+                && self.users[product.index()].len() == 1
+                && self.regions[product.index()] == self.regions[sum.index()]
+                && self.axes(product) == self.axes(sum)
+                && self.axes(add) == self.axes(sum)
+        };
+        let found = [(a, b), (b, a)].into_iter().find(fits);
+        found.map(|(add, product)| (add, self.unnamed(product)))
+    }
+
+    /// What a value is before its axes are renamed, where nothing else uses that.
+    fn unnamed(&self, value: ValueId) -> ValueId {
+        match *self.program.op(value) {
+            Op::Relabel(x, ..) if self.users[x.index()].len() == 1 => x,
+            _ => value,
+        }
+    }
+
+    pub(super) fn matmul(
+        &mut self,
+        value: ValueId,
+        a: ValueId,
+        b: ValueId,
+        over: Axis,
+        add: Option<TileId>,
+    ) -> TileId {
+        let region = self.regions[value.index()];
+        let result = self.axes(value);
+        if result.is_empty() {
+            let mut map = self.map(vec![over], region);
+            let (a, b) = (self.scalar(a, &mut map), self.scalar(b, &mut map));
+            push(&mut map.body, Scalar::Binary(BinaryFn::Mul, a, b));
+            return self.finish_map(map, Reduce::All);
+        }
+        let free = |lower: &Self, v| lower.axes(v).into_iter().find(|axis| *axis != over);
+        let (a, b) = match (free(self, a), free(self, b)) {
+            (Some(x), Some(y)) if y < x => (b, a),
+            _ => (a, b),
+        };
+        // `a` as [rows, over]: transposed when `over` comes first; a vector is one row.
+        let (axes_a, axes_b) = (self.axes(a), self.axes(b));
+        let ta = axes_a.len() == 2 && axes_a[0] == over;
+        let tb = axes_b.last() == Some(&over);
+        let square = [Axis::Time, Axis::Source];
+        let triangle = match () {
+            () if axes_a == square && self.is_causal(a) => Triangle::A,
+            () if result == square && add.is_none() && self.only_masked(value) => Triangle::Out,
+            () => Triangle::None,
+        };
+        let (a, b) = (self.tile(a), self.tile(b));
+        self.node(
+            tile::Op::Matmul {
+                a,
+                ta,
+                b,
+                tb,
+                add,
+                triangle,
+            },
+            region,
+            &result,
+        )
+    }
+
+    /// Whether a `[t, s]` value is zero above the diagonal.
+    fn is_causal(&self, value: ValueId) -> bool {
+        match *self.program.op(value) {
+            Op::Causal(..) | Op::Decay(Interval::Between, ..) => true,
+            Op::Binary(BinaryFn::Mul, a, b) => self.is_causal(a) || self.is_causal(b),
+            Op::Binary(BinaryFn::Add | BinaryFn::Sub, a, b) => {
+                self.is_causal(a) && self.is_causal(b)
+            }
+            Op::Sum(a, Axis::Head) | Op::Unary(baton_ir::recurrence::UnaryFn::Neg, a) => {
+                self.is_causal(a)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether every user of a `[t, s]` value selects or zeroes what is above the diagonal.
+    fn only_masked(&self, value: ValueId) -> bool {
+        self.users[value.index()]
+            .iter()
+            .all(|user| match user.map(|u| self.program.op(u)) {
+                Some(Op::Causal(..)) => true,
+                Some(Op::Binary(BinaryFn::Mul, a, b)) => {
+                    let other = if *a == value { *b } else { *a };
+                    self.is_causal(other) || user.is_some_and(|u| self.only_masked(u))
+                }
+                _ => false,
+            })
+    }
+}
