@@ -138,8 +138,18 @@ impl<'a> Pass<'a> {
         let mut stages = self.options.stages.max(1);
         let (rooms, shared_bytes) = loop {
             let (rooms, end) = self.assign(&wanted, stages * stage_bytes);
-            if end <= self.options.shared_limit || stages == 1 {
+            if end <= self.options.shared_limit {
                 break (rooms, end);
+            }
+            if stages == 1 {
+                // The largest first leave smaller gaps, more often than not.
+                let mut by_size = wanted.clone();
+                by_size.sort_by_key(|&(_, bytes, _)| std::cmp::Reverse(bytes));
+                let (other, other_end) = self.assign(&by_size, stage_bytes);
+                break match other_end < end {
+                    true => (other, other_end),
+                    false => (rooms, end),
+                };
             }
             stages -= 1;
         };
@@ -352,7 +362,7 @@ impl<'a> Pass<'a> {
         rooms
     }
 
-    /// Finds offsets from `begin` on, first fit in order of first use.
+    /// Finds offsets from `begin` on, first fit in the order given.
     #[allow(clippy::type_complexity)]
     fn assign(
         &self,
