@@ -161,39 +161,26 @@ impl Emit {
         let mut options = self.dtype.schedule(&self.target)?;
         let choices = self.schedule.clone().unwrap_or_default();
         choices.only(&["chunk", "warps", "stages", "heads"])?;
-        if let Some(warps) = choices.get("warps") {
-            if ![1, 2, 4, 8].contains(&warps) {
-                return Err(Failure::new(format!(
-                    "warps={warps} given, expected 1, 2, 4 or 8"
-                )));
-            }
+        let choice = |name, allowed: &[usize], expected: &str| match choices.get(name) {
+            Some(given) if !allowed.contains(&given) => Err(Failure::new(format!(
+                "{name}={given} given, expected {expected}"
+            ))),
+            given => Ok(given),
+        };
+        if let Some(warps) = choice("warps", &[1, 2, 4, 8], "1, 2, 4 or 8")? {
             options.warps = Some(warps as u32);
         }
-        if let Some(stages) = choices.get("stages") {
-            if !(1..=4).contains(&stages) {
-                return Err(Failure::new(format!(
-                    "stages={stages} given, expected 1 to 4"
-                )));
-            }
+        if let Some(stages) = choice("stages", &[1, 2, 3, 4], "1 to 4")? {
             options.stages = stages as u32;
         }
-        if let Some(heads) = choices.get("heads") {
-            if ![1, 2, 4].contains(&heads) {
-                return Err(Failure::new(format!(
-                    "heads={heads} given, expected 1, 2 or 4 heads of a group side by side"
-                )));
-            }
+        let beside = "1, 2 or 4 heads of a group side by side";
+        if let Some(heads) = choice("heads", &[1, 2, 4], beside)? {
             options.heads = Some(heads as u32);
         }
         let compiler = Compiler::new(&recurrence, &sizes).map_err(|list| source.failure(list))?;
         let options = compiler.gpu_options(&options);
-        let chunk = match choices.get("chunk") {
-            Some(chunk) if [16, 32, 64, 128].contains(&chunk) => chunk,
-            Some(chunk) => {
-                return Err(Failure::new(format!(
-                    "chunk={chunk} given, expected 16, 32, 64 or 128"
-                )));
-            }
+        let chunk = match choice("chunk", &[16, 32, 64, 128], "16, 32, 64 or 128")? {
+            Some(chunk) => chunk,
             None => compiler.gpu_chunk(&options).map_err(refused)?,
         };
         Ok(Work {

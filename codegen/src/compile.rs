@@ -183,8 +183,8 @@ impl Compiler {
         let (dtype, chip) = (options.storage.name(), options.chip);
         let mut program = self.program(phase, chunk);
         program.name = format!("{}_{}_{dtype}_{chip}", self.recurrence.name, phase.label());
-        if let Some(heads @ 2..) = options.heads {
-            program.name += &format!("_heads{heads}");
+        if options.heads() > 1 {
+            program.name += &format!("_heads{}", options.heads());
         }
         program
     }
@@ -209,10 +209,7 @@ impl Compiler {
         heads: u32,
         options: &mlir::Options,
     ) -> bool {
-        let options = self.gpu_options(&mlir::Options {
-            heads: Some(heads),
-            ..options.clone()
-        });
+        let options = self.gpu_options(&options.with_heads(heads));
         mlir::fits_side_by_side(&self.gpu_program(phase, chunk, &options), &options)
     }
 
@@ -232,14 +229,11 @@ impl Compiler {
         }
     }
 
-    /// The longest chunk of which every kernel fits, for runs whose backward reads what their
-    /// forward kept, with one head a block; the reason of the shortest when none does. The diagonal class runs in chunks
-    /// of 16: longer ones have more levels for each step, and overflow the registers.
+    /// The longest chunk of which every kernel fits with one head a block, for runs whose backward
+    /// reads what their forward kept; the reason of the shortest when none does. The diagonal class
+    /// runs in chunks of 16: longer ones have more levels for each step, and overflow the registers.
     pub fn gpu_chunk(&self, options: &mlir::Options) -> Result<usize, mlir::Error> {
-        let options = &self.gpu_options(&mlir::Options {
-            heads: None,
-            ..options.clone()
-        });
+        let options = &self.gpu_options(&options.with_heads(1));
         let phases = [Phase::ForwardKeep, Phase::Entering, Phase::Backward];
         let fits = |chunk| {
             let lower = |phase| mlir::lower(&self.gpu_program(phase, chunk, options), options);

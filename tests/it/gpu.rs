@@ -217,17 +217,11 @@ fn heads_side_by_side_agree_with_the_truth() {
         let mut extents = extents(sizes, 70, heads, groups);
         extents.cu_seqlens = Some(vec![0, 21, 21, 70]);
         let case = case("mamba2", extents, Decay::Weak, storage);
-        let device = |heads| {
-            Emulator::new(Schedule {
-                heads: Some(heads),
-                ..schedule(storage)
-            })
-        };
-        let wide = run(&case, &device(2), None);
+        let mut device = Emulator::new(schedule(storage).with_heads(2));
+        let wide = run(&case, &device, None);
         compare(&case, &wide, bounds);
-        let mut again = device(2);
-        again.seed = 5;
-        let again = run(&case, &again, None);
+        device.seed = 5;
+        let again = run(&case, &device, None);
         assert_eq!(wide.0.outputs, again.0.outputs);
         assert_eq!(wide.1.inputs, again.1.inputs);
         assert_eq!(wide.1.params, again.1.params);

@@ -60,10 +60,7 @@ fn options(kernel: &Kernel) -> Options {
         "f32" => Storage::F32,
         other => panic!("no kernels are shipped in {other}"),
     };
-    Options {
-        heads: Some(kernel.heads),
-        ..Options::sm_80(storage)
-    }
+    Options::sm_80(storage).with_heads(kernel.heads)
 }
 
 fn compiler(kernel: &Kernel) -> Compiler {

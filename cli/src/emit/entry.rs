@@ -161,10 +161,7 @@ pub fn entries(name: &str, sizes: &[usize]) -> Result<Vec<Kernel>, Failure> {
         .zip(sizes.iter().copied())
         .collect();
     let one = |(phase, heads)| {
-        let options = Options {
-            heads: Some(heads),
-            ..options.clone()
-        };
+        let options = options.with_heads(heads);
         let lowered = compiler.gpu(phase, chunk, &options).map_err(refused)?;
         Ok(entry(
             &compiler,

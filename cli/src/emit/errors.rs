@@ -20,13 +20,14 @@ pub fn errors(
     chunk: usize,
     schedule: &Schedule,
 ) -> Result<[(Phase, Errors); 4], Failure> {
+    let heads = 2 * schedule.heads() as usize;
     let extent = Extent {
         batch: 1,
         time: chunk + 3,
-        heads: 2 * schedule.heads.unwrap_or(1) as usize,
+        heads,
         groups: match recurrence.inputs.iter().any(|port| port.per_group) {
             true => 1,
-            false => 2 * schedule.heads.unwrap_or(1) as usize,
+            false => heads,
         },
     };
     let mut given = Inputs::new(recurrence, facts, sizes, extent);

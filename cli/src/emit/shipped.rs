@@ -227,14 +227,6 @@ impl Group {
             && absent.sizes == self.named_sizes()
     }
 
-    /// Its options with a number of heads a block.
-    fn beside(&self, heads: u32) -> Options {
-        Options {
-            heads: Some(heads),
-            ..self.options.clone()
-        }
-    }
-
     /// Its kernels, and how many of them were there.
     fn make(
         &self,
@@ -262,7 +254,7 @@ impl Group {
         let mut texts = vec![];
         let mut same = 0;
         for (phase, heads) in compiler.gpu_kernels(chunk, &self.options) {
-            let options = &self.beside(heads);
+            let options = &self.options.with_heads(heads);
             let lowered = compiler.gpu(phase, chunk, options).map_err(refused)?;
             let hash = baton_kernels::hash(&lowered.text);
             let old = before.kernels.iter().find(|kernel| {
@@ -296,7 +288,7 @@ impl Group {
             let (recurrence, facts) = (&self.recurrence, &self.facts);
             let heads: BTreeSet<u32> = kernels.iter().map(|kernel| kernel.heads).collect();
             for heads in heads {
-                let options = self.beside(heads);
+                let options = self.options.with_heads(heads);
                 let found = errors(recurrence, facts, &self.sizes, chunk, &options)?;
                 for (phase, errors) in found {
                     let own = |k: &&mut Kernel| k.phase == label(phase) && k.heads == heads;

@@ -22,7 +22,7 @@ pub struct BlockPlan {
     /// Chunks of a segment; whole sequences when `None`.
     pub segment: Option<usize>,
     /// Heads of a group that a block runs side by side, where its kernel can.
-    pub heads: usize,
+    pub heads: u32,
     /// Chunks between two kept states; 1 keeps the states that enter every chunk.
     pub window: usize,
 }
@@ -39,7 +39,7 @@ impl BlockPlan {
         let divides = (load.heads / load.groups.max(1)).is_multiple_of(side_by_side);
         let wide = rounds(blocks / side_by_side) * side_by_side <= rounds(blocks);
         let heads = match divides && wide && segment.is_none() {
-            true => side_by_side,
+            true => SIDE_BY_SIDE,
             false => 1,
         };
         let kept = load.steps.div_ceil(chunk) as u128 * load.heads as u128;

@@ -28,7 +28,6 @@ use burn::backend::{Cuda, read_sync};
 use burn::tensor::{FloatDType, Shape};
 use burn_cubecl::CubeDevice;
 use burn_cubecl::cubecl::cuda::CudaRuntime;
-
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;

@@ -133,8 +133,16 @@ impl Options {
     }
 
     /// Heads of a block; one where that is not said.
-    pub(crate) fn heads(&self) -> u32 {
+    pub fn heads(&self) -> u32 {
         self.heads.unwrap_or(1)
+    }
+
+    /// The same with a number of heads a block.
+    pub fn with_heads(&self, heads: u32) -> Self {
+        Self {
+            heads: Some(heads),
+            ..self.clone()
+        }
     }
 
     /// Terms of an operand; 0 means tf32.
@@ -191,14 +199,8 @@ pub fn lower(program: &TileProgram, options: &Options) -> Result<(String, Launch
 pub fn fits_side_by_side(program: &TileProgram, options: &Options) -> bool {
     let shared =
         |node: &Node| node.region == Region::Before && matches!(node.op, Op::Matmul { .. });
-    let heads = options.heads();
+    // Where one head has no room several have none, and the search for one is short.
     program.nodes.iter().any(shared)
-        && place::is_roomy(
-            program,
-            &Options {
-                heads: None,
-                ..options.clone()
-            },
-        )
-        && place::is_roomy(&side_by_side(program, heads).program, options)
+        && place::is_roomy(program, options)
+        && place::is_roomy(&side_by_side(program, options.heads()).program, options)
 }

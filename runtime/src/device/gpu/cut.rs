@@ -111,7 +111,7 @@ impl Cut {
 
     /// Heads of a group that a block runs side by side, where its kernel can.
     pub fn side_by_side(&self) -> u32 {
-        self.plan.heads as u32
+        self.plan.heads
     }
 
     /// Whether time is cut into segments.

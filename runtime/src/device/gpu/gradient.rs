@@ -29,8 +29,8 @@ impl Run<'_> {
     pub(super) fn bind_inputs(&mut self, wanted: &Wanted) -> Result<Vec<Option<Place>>, Error> {
         let artifact = self.kernel.artifact(Phase::Backward, self.cut)?;
         let ports = &artifact.program.ports;
-        let [batch, time, heads] = self.cut.extent.steps();
-        let blocks = heads / artifact.kernel.launch.heads as usize;
+        let [batch, time, _] = self.cut.extent.steps();
+        let blocks = self.blocks();
         let mut places = vec![];
         for (i, port) in self.kernel.recurrence().inputs.iter().enumerate() {
             let role = Role::DInput(i as u32);
@@ -50,6 +50,11 @@ impl Run<'_> {
             places.push(place);
         }
         Ok(places)
+    }
+
+    /// Blocks of a backward kernel over the heads.
+    fn blocks(&self) -> usize {
+        self.cut.extent.heads / self.kernel.heads(Phase::Backward, self.cut) as usize
     }
 
     /// The same of params: parts, one for each run of a range, `[runs, H, dims...]`.
@@ -88,8 +93,7 @@ impl Run<'_> {
                 true => wanted.shared,
                 false => self.kernel.storage(Role::DInput(i as u32), port),
             };
-            let each =
-                heads / groups.max(1) / self.kernel.heads(Phase::Backward, self.cut) as usize;
+            let each = self.blocks() / groups.max(1);
             let (columns, each) = match (place, port.per_group) {
                 (Some(_), false) => continue,
                 (Some(_), true) => (groups, each),

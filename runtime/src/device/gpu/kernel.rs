@@ -85,10 +85,7 @@ impl GpuKernel {
         if let Some(artifact) = artifacts.get(&(phase, chunk, heads)) {
             return Ok(artifact.clone());
         }
-        let schedule = Schedule {
-            heads: Some(heads),
-            ..self.schedule.clone()
-        };
+        let schedule = self.schedule.with_heads(heads);
         let made = made::artifact(self.device, &self.compiler, phase, chunk, &schedule)?;
         let artifact = Arc::new(made);
         artifacts.insert((phase, chunk, heads), artifact.clone());
