@@ -1,6 +1,6 @@
 //! The examples of the documents are run: recurrences verify, derive and have the class they claim.
 //!
-//! Rust examples of the README are doc tests of this package.
+//! Rust examples of the README are doc tests of `train`.
 
 use baton_codegen::{derive, grad};
 use baton_ir::recurrence::Class;

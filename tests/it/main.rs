@@ -10,4 +10,3 @@ mod levels;
 mod shipped;
 mod tidy;
 mod tiles;
-mod train;

@@ -252,8 +252,3 @@ fn sample(random: &mut Random, name: &str, decay: Decay) -> f64 {
     };
     f64::from(value as f32)
 }
-
-/// The README's Rust examples, as doc tests.
-#[doc = include_str!("../../README.md")]
-#[cfg(doctest)]
-pub struct Readme;

@@ -147,3 +147,6 @@ fn found(kept: &Path) -> Result<(TrainConfig, [Ended; 3]), Error> {
     ];
     Ok((base.config, all))
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,3 +28,8 @@ pub mod tokenizer;
 pub mod trainer;
 
 pub use error::Error;
+
+/// The README's Rust examples, as doc tests.
+#[doc = include_str!("../../README.md")]
+#[cfg(doctest)]
+pub struct Readme;

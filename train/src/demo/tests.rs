@@ -1,8 +1,8 @@
-//! Training on the real CPU device, from text to report.
+//! The demonstration on the real CPU device, from text to report, and the models that the repository keeps.
 
+use super::{DemoOptions, KEPT, run};
+use crate::eval::{Subject, perplexity};
 use baton_runtime::device::cpu::Cpu;
-use baton_train::demo::{self, DemoOptions, KEPT};
-use baton_train::eval::{Subject, perplexity};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ fn the_report_keeps_its_contract() {
         progress: false,
         ..DemoOptions::new(folder.join("run"))
     };
-    demo::run(&options, &cpu).expect("it runs");
+    run(&options, &cpu).expect("it runs");
 
     let report = fs::read_to_string(folder.join("run/report.json")).expect("a report");
     let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
@@ -65,7 +65,7 @@ fn the_report_keeps_its_contract() {
 /// from passed states does not.
 #[test]
 fn the_kept_models_fail_and_are_repaired() {
-    let text = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/moby-dick.txt"));
+    let text = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/moby-dick.txt"));
     let text = text.expect("a text");
     let cpu = Cpu::new(Some(2)).expect("threads start");
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../checkpoints/mamba2-64");
