@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::shape::Shape;
 use crate::source::Source;
 use baton_codegen::schedule::{Load, Plan};
+use baton_codegen::target::Native;
 use baton_codegen::{Compiler, Phase};
 use baton_ir::recurrence::{Facts, Recurrence};
 use baton_runtime::{Call, Kernel, Options, Tensor, View};
@@ -254,7 +255,8 @@ impl Bench {
         let once = || -> Result<(), Failure> {
             let compiler = new()?;
             for phase in [Phase::ForwardKeep, Phase::Backward] {
-                (compiler.compile(phase, chunk)).map_err(|why| Failure::new(why.to_string()))?;
+                (compiler.compile(&Native, phase, chunk))
+                    .map_err(|why| Failure::new(why.to_string()))?;
             }
             Ok(())
         };

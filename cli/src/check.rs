@@ -75,8 +75,7 @@ fn kernels(recurrence: &Recurrence) -> Result<Vec<String>, String> {
     let sizes = vec![16; recurrence.dims.len()];
     match Compiler::new(recurrence, &sizes) {
         Ok(compiler) => Ok((Phase::ALL.into_iter())
-            .filter(|&phase| !compiler.program(phase, 16).effects.is_empty())
-            .map(|phase| compiler.kernel_name(phase))
+            .map(|phase| compiler.program(phase, 16).name)
             .collect()),
         Err(diagnostics) => {
             let notes: Vec<_> = (diagnostics.iter())

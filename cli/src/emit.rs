@@ -10,8 +10,8 @@ use crate::gpu::Dtype;
 use crate::shape::Shape;
 use crate::source::Source;
 use crate::tools::Tools;
-use baton_codegen::backend::mlir::{self, Options};
-use baton_codegen::{Compiler, Lowered, Phase};
+use baton_codegen::target::Gpu;
+use baton_codegen::{Artifact, Assembler, Compiler, Phase};
 use baton_ir::recurrence::Recurrence;
 use baton_ir::text::tile;
 use baton_kernels::manifest::Manifest;
@@ -109,7 +109,7 @@ struct Work {
     compiler: Compiler,
     sizes: Vec<usize>,
     chunk: usize,
-    options: Options,
+    target: Gpu,
 }
 
 impl Emit {
@@ -158,7 +158,7 @@ impl Emit {
             .iter()
             .map(|name| shape.get(name).unwrap_or(SIZE))
             .collect();
-        let mut options = self.dtype.schedule(&self.target)?;
+        let mut target = self.dtype.schedule(&self.target)?;
         let choices = self.schedule.clone().unwrap_or_default();
         choices.only(&["chunk", "warps", "stages", "heads"])?;
         let choice = |name, allowed: &[usize], expected: &str| match choices.get(name) {
@@ -168,20 +168,20 @@ impl Emit {
             given => Ok(given),
         };
         if let Some(warps) = choice("warps", &[1, 2, 4, 8], "1, 2, 4 or 8")? {
-            options.warps = Some(warps as u32);
+            target.warps = Some(warps as u32);
         }
         if let Some(stages) = choice("stages", &[1, 2, 3, 4], "1 to 4")? {
-            options.stages = stages as u32;
+            target.stages = stages as u32;
         }
         let beside = "1, 2 or 4 heads of a group side by side";
         if let Some(heads) = choice("heads", &[1, 2, 4], beside)? {
-            options.heads = Some(heads as u32);
+            target.heads = Some(heads as u32);
         }
         let compiler = Compiler::new(&recurrence, &sizes).map_err(|list| source.failure(list))?;
-        let options = compiler.gpu_options(&options);
+        let target = compiler.settled(&target);
         let chunk = match choice("chunk", &[16, 32, 64, 128], "16, 32, 64 or 128")? {
             Some(chunk) => chunk,
-            None => compiler.gpu_chunk(&options).map_err(refused)?,
+            None => compiler.chunk(&target).map_err(refused)?,
         };
         Ok(Work {
             source,
@@ -189,17 +189,22 @@ impl Emit {
             compiler,
             sizes,
             chunk,
-            options,
+            target,
         })
     }
 }
 
 impl Work {
     fn level(&self, level: Level, phase: Phase) -> Result<String, Failure> {
-        let program = || self.compiler.gpu_program(phase, self.chunk, &self.options);
+        let program = || {
+            let Work {
+                compiler, target, ..
+            } = self;
+            compiler.program_for(target, phase, self.chunk)
+        };
         let ptx = || {
             let lowered = self.lower(phase)?;
-            Maker::new().ptx(&lowered.program.name, &lowered.text)
+            Maker::new().ptx(&lowered.program.name, &lowered.code.text)
         };
         Ok(match level {
             Level::Chunked => {
@@ -213,16 +218,14 @@ impl Work {
                 baton_ir::text::chunked::print(&chunked)
             }
             Level::Tile => tile::print(&program()),
-            Level::Mlir => self.lower(phase)?.text,
+            Level::Mlir => self.lower(phase)?.code.text,
             Level::Ptx => ptx()?,
-            Level::Sass => Tools::find()?
-                .assemble(&ptx()?, self.options.chip)?
-                .sass()?,
+            Level::Sass => Tools::find()?.assemble(&ptx()?, self.target.chip)?.sass()?,
         })
     }
 
-    fn lower(&self, phase: Phase) -> Result<Lowered, Failure> {
-        let made = self.compiler.gpu(phase, self.chunk, &self.options);
+    fn lower(&self, phase: Phase) -> Result<Artifact<Gpu>, Failure> {
+        let made = self.compiler.compile(&self.target, phase, self.chunk);
         made.map_err(refused)
     }
 
@@ -231,18 +234,18 @@ impl Work {
         make_folder(folder)?;
         let maker = Maker::new();
         let mut kernels = vec![];
-        for phase in self.compiler.gpu_phases() {
+        for phase in self.compiler.phases() {
             let lowered = self.lower(phase)?;
-            let ptx = maker.ptx(&lowered.program.name, &lowered.text)?;
+            let ptx = maker.ptx(&lowered.program.name, &lowered.code.text)?;
             let file = format!("{}.ptx", lowered.program.name);
             write(&folder.join(&file), &ptx)?;
             let Work {
-                compiler, options, ..
+                compiler, target, ..
             } = self;
             kernels.push(entry(
                 compiler,
                 &self.sizes(),
-                options,
+                target,
                 phase,
                 &lowered,
                 &ptx,
@@ -264,33 +267,24 @@ impl Work {
 }
 
 /// PTX of texts: what MLIR makes of them where it is built in, else what is shipped.
-struct Maker {
-    #[cfg(feature = "mlir")]
-    toolchain: baton_codegen::backend::mlir::Toolchain,
-}
+struct Maker(Option<Assembler>);
 
 impl Maker {
     fn new() -> Self {
-        Self {
-            #[cfg(feature = "mlir")]
-            toolchain: Default::default(),
-        }
+        Self(Assembler::new())
     }
 
-    #[cfg(feature = "mlir")]
-    fn ptx(&self, _: &str, text: &str) -> Result<String, Failure> {
-        self.toolchain.ptx(text).map_err(refused)
-    }
-
-    #[cfg(not(feature = "mlir"))]
     fn ptx(&self, name: &str, text: &str) -> Result<String, Failure> {
-        baton_kernels::ptx(name, text).ok_or_else(|| {
-            Failure::new(format!(
-                "`{name}` of this schedule is not among the {} kernels shipped with this program, and it was \
-                 built without the feature `mlir`, which makes any other",
-                baton_kernels::count()
-            ))
-        })
+        match &self.0 {
+            Some(assembler) => assembler.ptx(text).map_err(refused),
+            None => baton_kernels::ptx(name, text).ok_or_else(|| {
+                Failure::new(format!(
+                    "`{name}` of this schedule is not among the {} kernels shipped with this program, and it \
+                     was built without the feature `mlir`, which makes any other",
+                    baton_kernels::count()
+                ))
+            }),
+        }
     }
 }
 
@@ -304,6 +298,6 @@ fn make_folder(folder: &Path) -> Result<(), Failure> {
         .map_err(|why| Failure::new(format!("cannot make `{}`: {why}", folder.display())))
 }
 
-fn refused(why: mlir::Error) -> Failure {
+fn refused(why: impl ToString) -> Failure {
     Failure::new(why.to_string())
 }

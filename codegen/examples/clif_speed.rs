@@ -6,6 +6,7 @@
 //! that a loaded machine does little harm.
 
 use baton_codegen::backend::clif::{Abi, Code, compile};
+use baton_codegen::target::Native;
 use baton_codegen::{Compiler, Phase};
 use baton_ir::builtin;
 use baton_ir::chunked::{Direction, Interval, Partial};
@@ -282,7 +283,9 @@ fn kernels(show: &impl Fn(&str) -> bool) {
             let start = Instant::now();
             let compiler = Compiler::new(&parsed, &sizes).expect("it is valid");
             let derived = start.elapsed();
-            let artifact = compiler.compile(phase, chunk).expect("it compiles");
+            let artifact = compiler
+                .compile(&Native, phase, chunk)
+                .expect("it compiles");
             let compiled = start.elapsed() - derived;
             let len = 512;
             let ns = Whole::new(&artifact.program, len, HEADS).time(&artifact.code);

@@ -1,16 +1,15 @@
 //! The pipeline in one screen: verify, derive, differentiate, lower, emit.
 //!
 //! A [`Compiler`] holds the chunk programs of one recurrence; [`Compiler::program`] gives the tile
-//! program of a [`Phase`], [`Compiler::compile`] its machine code. Everything a kernel needs to be
-//! launched stands in the [`Artifact`]: a runtime sees nothing else.
+//! program of a [`Phase`], [`Compiler::compile`] its kernel for a [`Target`]. Everything a kernel needs to
+//! be launched stands in the [`Artifact`]: a runtime sees nothing else.
 
-use crate::backend::clif::{self, Code};
-use crate::backend::mlir;
-use crate::schedule::{SIDE_BY_SIDE, lower};
+use crate::schedule::lower;
+use crate::target::{Artifact, Native, Target};
 use crate::{derive, grad};
-use baton_ir::chunked::{Chunked, Target};
+use baton_ir::chunked::{self, Chunked};
 use baton_ir::diag::Diagnostic;
-use baton_ir::recurrence::{Class, Recurrence};
+use baton_ir::recurrence::{Class, Port, Recurrence};
 use baton_ir::tile::TileProgram;
 use baton_ir::verify::verify;
 
@@ -61,18 +60,16 @@ impl Phase {
         matches!(self, Phase::ForwardKeep | Phase::Entering)
     }
 
-    fn wants(self, target: Target) -> bool {
-        let log = matches!(
-            target,
-            Target::LogScalar(_) | Target::LogRow(_) | Target::LogCol(_)
-        );
+    fn wants(self, target: chunked::Target) -> bool {
+        use chunked::Target::{DState, LogCol, LogRow, LogScalar, State};
+        let log = matches!(target, LogScalar(_) | LogRow(_) | LogCol(_));
         match self {
             Phase::Forward | Phase::ForwardKeep => !log,
-            Phase::Summary => log || matches!(target, Target::State(_)),
-            Phase::Entering => matches!(target, Target::State(_)),
+            Phase::Summary => log || matches!(target, State(_)),
+            Phase::Entering => matches!(target, State(_)),
             Phase::LogDecay => log,
             Phase::Backward => true,
-            Phase::BackwardState => matches!(target, Target::DState(_)),
+            Phase::BackwardState => matches!(target, DState(_)),
         }
     }
 }
@@ -84,32 +81,6 @@ pub struct Compiler {
     sizes: Vec<usize>,
     forward: Chunked,
     reverse: Chunked,
-}
-
-/// A compiled kernel.
-pub struct Artifact {
-    /// Its tile program: name, chunk, ports and carries are the signature.
-    pub program: TileProgram,
-    /// The machine code.
-    pub code: Code,
-}
-
-/// A kernel for a GPU before MLIR.
-pub struct Lowered {
-    /// Its tile program.
-    pub program: TileProgram,
-    /// MLIR's text: what the PTX depends on, all of it.
-    pub text: String,
-    /// How the kernel is launched.
-    pub launch: mlir::Launch,
-}
-
-/// A kernel for a GPU.
-pub struct GpuArtifact {
-    /// Its tile program: name, chunk, ports and carries are the signature.
-    pub program: TileProgram,
-    /// The PTX.
-    pub kernel: mlir::Kernel,
 }
 
 impl Compiler {
@@ -144,137 +115,81 @@ impl Compiler {
         self.class
     }
 
-    /// The name of the kernel of a phase.
-    pub fn kernel_name(&self, phase: Phase) -> String {
-        format!("{}_{}_f32_cpu", self.recurrence.name, phase.label())
+    /// The phases that leave anything: those whose kernels devices run.
+    pub fn phases(&self) -> impl Iterator<Item = Phase> {
+        let leaves = |phase: &Phase| !self.program(*phase, 16).effects.is_empty();
+        Phase::ALL.into_iter().filter(leaves)
     }
 
-    /// The tile program of a phase for chunks of `chunk` steps.
+    /// The tile program of a phase for chunks of `chunk` steps, under its name for the CPU.
     pub fn program(&self, phase: Phase, chunk: usize) -> TileProgram {
+        self.named(phase, chunk, Native::SUFFIX)
+    }
+
+    /// The tile program of a phase under its name for a target.
+    pub fn program_for<T: Target>(&self, target: &T, phase: Phase, chunk: usize) -> TileProgram {
+        self.named(phase, chunk, &target.suffix())
+    }
+
+    fn named(&self, phase: Phase, chunk: usize, suffix: &str) -> TileProgram {
         let program = match phase {
             Phase::Backward | Phase::BackwardState => &self.reverse,
             _ => &self.forward,
         };
         let program = program.keep(|target| phase.wants(target));
-        lower(
-            &program,
-            &self.sizes,
-            chunk,
-            phase.keeps(),
-            self.kernel_name(phase),
-        )
+        let name = format!("{}_{}_{suffix}", self.recurrence.name, phase.label());
+        lower(&program, &self.sizes, chunk, phase.keeps(), name)
     }
 
-    /// The machine code of a phase for chunks of `chunk` steps.
-    pub fn compile(&self, phase: Phase, chunk: usize) -> Result<Artifact, clif::Error> {
-        let program = self.program(phase, chunk);
-        let code = clif::compile(&program)?;
+    /// The kernel of a phase for chunks of `chunk` steps.
+    pub fn compile<T: Target>(
+        &self,
+        target: &T,
+        phase: Phase,
+        chunk: usize,
+    ) -> Result<Artifact<T>, T::Error> {
+        let program = self.program_for(target, phase, chunk);
+        let code = self.settled(target).emit(&program)?;
         Ok(Artifact { program, code })
     }
 
-    /// The phases that devices for GPUs run of this recurrence: those that leave anything.
-    pub fn gpu_phases(&self) -> impl Iterator<Item = Phase> {
-        let leaves = |phase: &Phase| !self.program(*phase, 16).effects.is_empty();
-        Phase::ALL.into_iter().filter(leaves)
-    }
-
-    /// The tile program of a phase under its name for a GPU.
-    pub fn gpu_program(&self, phase: Phase, chunk: usize, options: &mlir::Options) -> TileProgram {
-        let (dtype, chip) = (options.storage.name(), options.chip);
-        let mut program = self.program(phase, chunk);
-        program.name = format!("{}_{}_{dtype}_{chip}", self.recurrence.name, phase.label());
-        if options.heads() > 1 {
-            program.name += &format!("_heads{}", options.heads());
-        }
-        program
-    }
-
-    /// The kernels that devices for GPUs run of this recurrence: every phase with one head a block, and
-    /// where [`SIDE_BY_SIDE`] fit with those.
-    pub fn gpu_kernels(&self, chunk: usize, options: &mlir::Options) -> Vec<(Phase, u32)> {
-        let heads = |phase| {
-            let wide = self.gpu_shares(phase, chunk, SIDE_BY_SIDE, options);
-            [(phase, 1)]
-                .into_iter()
-                .chain(wide.then_some((phase, SIDE_BY_SIDE)))
-        };
-        self.gpu_phases().flat_map(heads).collect()
-    }
-
-    /// Whether a block can run `heads` heads of a group side by side, and gains by it.
-    pub fn gpu_shares(
-        &self,
-        phase: Phase,
-        chunk: usize,
-        heads: u32,
-        options: &mlir::Options,
-    ) -> bool {
-        let options = self.gpu_options(&options.with_heads(heads));
-        mlir::fits_side_by_side(&self.gpu_program(phase, chunk, &options), &options)
-    }
-
-    /// `options` with a number of warps: four, or eight where each thread of four would hold 16 or more
-    /// numbers of the states.
-    pub fn gpu_options(&self, options: &mlir::Options) -> mlir::Options {
-        let entries = |state: &baton_ir::recurrence::Port| -> usize {
+    /// `target` with its open choices made for this recurrence's states.
+    pub fn settled<T: Target>(&self, target: &T) -> T {
+        let entries = |state: &Port| -> usize {
             let sizes = state.shape.iter().map(|dim| self.sizes[dim.index()]);
             sizes.product()
         };
-        let states: usize = self.recurrence.states.iter().map(entries).sum();
-        let many = states * options.heads() as usize >= 4 * 32 * 16;
-        let warps = options.warps.or(Some(if many { 8 } else { 4 }));
-        mlir::Options {
-            warps,
-            ..options.clone()
-        }
+        target.settled(self.recurrence.states.iter().map(entries).sum())
     }
 
-    /// The longest chunk of which every kernel fits with one head a block, for runs whose backward
-    /// reads what their forward kept; the reason of the shortest when none does. The diagonal class
-    /// runs in chunks of 16: longer ones have more levels for each step, and overflow the registers.
-    pub fn gpu_chunk(&self, options: &mlir::Options) -> Result<usize, mlir::Error> {
-        let options = &self.gpu_options(&options.with_heads(1));
+    /// The first of the target's chunk lengths at which every kernel fits with one head a block, for runs
+    /// whose backward reads what their forward kept; the reason of the last when none does.
+    pub fn chunk<T: Target>(&self, target: &T) -> Result<usize, T::Error> {
+        let target = &self.settled(&target.with_heads(1));
         let phases = [Phase::ForwardKeep, Phase::Entering, Phase::Backward];
         let fits = |chunk| {
-            let lower = |phase| mlir::lower(&self.gpu_program(phase, chunk, options), options);
-            phases
-                .into_iter()
-                .try_for_each(|phase| lower(phase).map(drop))
+            let fits = |phase| target.fits(&self.program_for(target, phase, chunk));
+            phases.into_iter().try_for_each(fits).map(|()| chunk)
         };
-        let longer: &[usize] = match self.class {
-            Class::Diagonal => &[],
-            _ => &[64, 32],
-        };
-        let found = longer.iter().copied().find(|&chunk| fits(chunk).is_ok());
-        found.map_or_else(|| fits(16).map(|()| 16), Ok)
+        let (last, before) = (target.chunks(self.class).split_last()).expect("a target has chunks");
+        let found = before.iter().find_map(|&chunk| fits(chunk).ok());
+        found.map_or_else(|| fits(*last), Ok)
     }
 
-    /// A phase for chunks of `chunk` steps as the text that PTX is made from.
-    pub fn gpu(
-        &self,
-        phase: Phase,
-        chunk: usize,
-        options: &mlir::Options,
-    ) -> Result<Lowered, mlir::Error> {
-        let program = self.gpu_program(phase, chunk, options);
-        let (text, launch) = mlir::lower(&program, &self.gpu_options(options))?;
-        Ok(Lowered {
-            program,
-            text,
-            launch,
-        })
+    /// The kernels that devices run of this recurrence: every phase with one head a block, and with more
+    /// where those fit.
+    pub fn kernels<T: Target>(&self, target: &T, chunk: usize) -> Vec<(Phase, u32)> {
+        let heads = |phase| {
+            let wide = target.widths().iter().copied();
+            let wide = wide.filter(move |&heads| self.shares(target, phase, chunk, heads));
+            [1].into_iter().chain(wide).map(move |heads| (phase, heads))
+        };
+        self.phases().flat_map(heads).collect()
     }
-}
 
-impl Lowered {
-    /// The artifact whose PTX was made from this text.
-    pub fn with(self, ptx: String) -> GpuArtifact {
-        GpuArtifact {
-            program: self.program,
-            kernel: mlir::Kernel {
-                ptx,
-                launch: self.launch,
-            },
-        }
+    /// Whether a block can run `heads` heads of a group side by side, and gains by it.
+    pub fn shares<T: Target>(&self, target: &T, phase: Phase, chunk: usize, heads: u32) -> bool {
+        let target = self.settled(&target.with_heads(heads));
+        target.shares(&self.program_for(&target, phase, chunk))
     }
 }

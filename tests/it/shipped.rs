@@ -4,8 +4,8 @@
 //! made from, and holds the PTX whose hash stands in the manifest. With MLIR the PTX itself is made
 //! again, of one size of every recurrence. No kernel is edited by hand: it would have another hash.
 
-use baton_codegen::backend::mlir::{Options, Service, Storage};
-use baton_codegen::{Compiler, Phase};
+use baton_codegen::target::{Gpu, Storage};
+use baton_codegen::{Compiler, Phase, Service};
 use baton_ir::recurrence::Port;
 use baton_ir::{builtin, text};
 use baton_kernels::manifest::{Kernel, Manifest};
@@ -54,13 +54,13 @@ fn manifest() -> Manifest {
     manifest
 }
 
-fn options(kernel: &Kernel) -> Options {
+fn target(kernel: &Kernel) -> Gpu {
     let storage = match kernel.dtype.as_str() {
         "bf16" => Storage::Bf16,
         "f32" => Storage::F32,
         other => panic!("no kernels are shipped in {other}"),
     };
-    Options::sm_80(storage).with_heads(kernel.heads)
+    Gpu::sm_80(storage).with_heads(kernel.heads)
 }
 
 fn compiler(kernel: &Kernel) -> Compiler {
@@ -94,7 +94,7 @@ fn the_set_is_complete() {
         let recurrence = text::parse(builtin::text(name).unwrap()).unwrap();
         let dims = &recurrence.dims;
         let compiler = Compiler::new(&recurrence, &vec![16; dims.len()]).expect("it verifies");
-        let phases: Vec<Phase> = compiler.gpu_phases().collect();
+        let phases: Vec<Phase> = compiler.phases().collect();
         let labels: Vec<_> = (PHASES.iter())
             .filter(|(phase, _)| phases.contains(phase))
             .map(|(_, label)| *label)
@@ -124,16 +124,18 @@ fn every_kernel_is_fresh() {
     let manifest = manifest();
     let mut files = BTreeSet::new();
     for kernel in &manifest.kernels {
-        let (compiler, options) = (compiler(kernel), options(kernel));
+        let (compiler, target) = (compiler(kernel), target(kernel));
         let name = &kernel.file;
-        let lowered = compiler.gpu(phase(kernel), kernel.chunk, &options).unwrap();
-        let hash = baton_kernels::hash(&lowered.text);
+        let lowered = compiler
+            .compile(&target, phase(kernel), kernel.chunk)
+            .unwrap();
+        let hash = baton_kernels::hash(&lowered.code.text);
         assert_eq!(
             hash, kernel.mlir_hash,
             "{name} is stale: run `make kernels`"
         );
-        assert_eq!(compiler.gpu_chunk(&options), Ok(kernel.chunk), "{name}");
-        let all = compiler.gpu_kernels(kernel.chunk, &options);
+        assert_eq!(compiler.chunk(&target), Ok(kernel.chunk), "{name}");
+        let all = compiler.kernels(&target, kernel.chunk);
         assert!(all.contains(&(phase(kernel), kernel.heads)), "{name}");
         let group = |k: &&Kernel| {
             (&k.recurrence, &k.dtype, &k.sizes)
@@ -141,7 +143,7 @@ fn every_kernel_is_fresh() {
         };
         let there = manifest.kernels.iter().filter(group).count();
         assert_eq!(there, all.len(), "{name}: run `make kernels`");
-        let ptx = baton_kernels::ptx(&kernel.name, &lowered.text);
+        let ptx = baton_kernels::ptx(&kernel.name, &lowered.code.text);
         let ptx = ptx.unwrap_or_else(|| panic!("{name} is not in the program"));
         assert_eq!(
             baton_kernels::hash(&ptx),
@@ -152,10 +154,10 @@ fn every_kernel_is_fresh() {
         assert_eq!(bytes, baton_kernels::pack(&ptx).unwrap(), "{name}");
         assert!(files.insert(folder().join(name)), "{name} is named twice");
     }
-    let options = Options::sm_80(Storage::F32);
+    let target = Gpu::sm_80(Storage::F32);
     assert_eq!(manifest.services.len(), Service::ALL.len());
     for (service, kernel) in Service::ALL.into_iter().zip(&manifest.services) {
-        let (name, text) = (service.name(&options), service.module(&options));
+        let (name, text) = (service.name(&target), service.source(&target).text);
         assert_eq!(name, kernel.name);
         let ptx = baton_kernels::ptx(&name, &text);
         let ptx = ptx.unwrap_or_else(|| panic!("{name} is stale: run `make kernels`"));
@@ -198,7 +200,7 @@ fn some(tensors: &[Tensor]) -> Vec<Option<View<'_>>> {
 /// error of the run.
 fn agrees(kernel: &Kernel, chunks: usize, params_too: bool) {
     let time = chunks * kernel.chunk + 1;
-    let options = options(kernel);
+    let target = target(kernel);
     let compiler = compiler(kernel);
     let r = compiler.recurrence();
     let sizes: Vec<usize> = r.dims.iter().map(|dim| kernel.sizes[dim]).collect();
@@ -214,7 +216,7 @@ fn agrees(kernel: &Kernel, chunks: usize, params_too: bool) {
     let steps = |values: &[Vec<f64>], ports: &[Port]| {
         let mut all = tensors(values, ports, &sizes, &[1, time]);
         for tensor in &mut all {
-            tensor.data = rounded(&tensor.data, options.storage);
+            tensor.data = rounded(&tensor.data, target.storage);
         }
         all
     };
@@ -248,7 +250,7 @@ fn agrees(kernel: &Kernel, chunks: usize, params_too: bool) {
     };
     let what = format!("{} {:?}", kernel.name, kernel.sizes);
     let bounds = bounds(&kernel.dtype);
-    let found = run(&Emulator::new(options)).unwrap_or_else(|why| panic!("{what}: {why}"));
+    let found = run(&Emulator::new(target)).unwrap_or_else(|why| panic!("{what}: {why}"));
     let truth = run(&Interpreter).expect("the interpreter runs");
     for ((found, truth), bound) in found.iter().zip(&truth).zip(bounds) {
         for (found, truth) in found.iter().flatten().zip(truth.iter().flatten()) {
@@ -330,13 +332,12 @@ fn every_kernel_was_run_within_its_bounds() {
 #[cfg(feature = "mlir")]
 #[test]
 fn mlir_makes_the_same_kernels() {
-    use baton_codegen::backend::mlir::Toolchain;
-    let toolchain = Toolchain::new();
+    let assembler = baton_codegen::Assembler::new().expect("MLIR is built in");
     let manifest = manifest();
     for kernel in manifest.kernels.iter().filter(|kernel| is_smallest(kernel)) {
-        let options = options(kernel);
-        let lowered = compiler(kernel).gpu(phase(kernel), kernel.chunk, &options);
-        let ptx = toolchain.ptx(&lowered.unwrap().text).unwrap();
+        let target = target(kernel);
+        let lowered = compiler(kernel).compile(&target, phase(kernel), kernel.chunk);
+        let ptx = assembler.ptx(&lowered.unwrap().code.text).unwrap();
         assert_eq!(
             baton_kernels::hash(&ptx),
             kernel.ptx_hash,

@@ -68,6 +68,35 @@ fn no_back_end_names_a_recurrence() {
     }
 }
 
+/// What names a back end's module in the code of a room that must know none.
+fn names_a_back_end(code: &str) -> bool {
+    let packed: String = code.split_whitespace().collect();
+    let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+    packed.contains("baton_codegen::backend")
+        || packed.contains("baton_codegen::{backend")
+        || words
+            .into_iter()
+            .any(|word| ["clif", "mlir", "nvvm"].contains(&word))
+}
+
+#[test]
+fn runtime_names_no_back_end() {
+    for planted in [
+        "use baton_codegen::backend::mlir;",
+        "use baton_codegen::{\n    backend,\n};",
+        "fn run(kernel: &mlir::Kernel) {}",
+    ] {
+        assert!(names_a_back_end(planted), "not noticed: {planted}");
+    }
+    for file in files(&root().join("runtime/src"), ".rs") {
+        assert!(
+            !names_a_back_end(&code(&file)),
+            "{} names a back end",
+            file.display()
+        );
+    }
+}
+
 #[test]
 fn ir_names_no_machine() {
     for file in files(&root().join("ir/src"), ".rs") {

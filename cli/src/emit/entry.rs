@@ -2,8 +2,9 @@
 
 use crate::failure::Failure;
 use crate::tools::Tools;
-use baton_codegen::backend::mlir::{Options, abi};
-use baton_codegen::{Compiler, Lowered, Phase};
+use baton_codegen::backend::mlir::abi;
+use baton_codegen::target::Gpu;
+use baton_codegen::{Artifact, Compiler, Phase};
 use baton_ir::tile::{CarryRole, Pace, Role};
 use baton_kernels::manifest::{Assembled, Carry, Kernel, Port};
 use std::collections::BTreeMap;
@@ -18,9 +19,9 @@ pub const GENERATOR: &str = concat!("baton ", env!("CARGO_PKG_VERSION"), ", MLIR
 pub fn entry(
     compiler: &Compiler,
     sizes: &BTreeMap<String, usize>,
-    options: &Options,
+    target: &Gpu,
     phase: Phase,
-    lowered: &Lowered,
+    lowered: &Artifact<Gpu>,
     ptx: &str,
     file: String,
 ) -> Kernel {
@@ -32,10 +33,7 @@ pub fn entry(
         pace: pace(port.pace).into(),
         by_head: abi::by_head(port),
         dims: port.dims.clone(),
-        dtype: match abi::in_f32(port, options) {
-            true => "f32".into(),
-            false => options.storage.name().into(),
-        },
+        dtype: target.dtype(port).name().into(),
     });
     let carries = program.carries.iter().map(|carry| Carry {
         name: carry.name.clone(),
@@ -47,19 +45,19 @@ pub fn entry(
         name: program.name.clone(),
         recurrence: recurrence.name.clone(),
         text_hash: baton_kernels::hash(&baton_ir::text::print(recurrence)),
-        mlir_hash: baton_kernels::hash(&lowered.text),
+        mlir_hash: baton_kernels::hash(&lowered.code.text),
         ptx_hash: baton_kernels::hash(ptx),
         phase: label(phase).into(),
-        target: options.chip.into(),
-        dtype: options.storage.name().into(),
-        products: format!("{:?}", options.products).to_lowercase(),
+        target: target.chip.into(),
+        dtype: target.storage.name().into(),
+        products: format!("{:?}", target.products).to_lowercase(),
         sizes: sizes.clone(),
         chunk: program.chunk as usize,
-        warps: lowered.launch.threads / 32,
-        heads: lowered.launch.heads,
-        stages: lowered.launch.stages,
-        threads: lowered.launch.threads,
-        shared_bytes: lowered.launch.shared_bytes,
+        warps: lowered.code.launch.threads / 32,
+        heads: lowered.code.launch.heads,
+        stages: lowered.code.launch.stages,
+        threads: lowered.code.launch.threads,
+        shared_bytes: lowered.code.launch.shared_bytes,
         ports: ports.collect(),
         carries: carries.collect(),
         assembled: BTreeMap::new(),
@@ -151,22 +149,22 @@ fn carry_role(role: CarryRole) -> String {
 /// The entries of a built-in recurrence in bf16, as if of no PTX.
 #[cfg(test)]
 pub fn entries(name: &str, sizes: &[usize]) -> Result<Vec<Kernel>, Failure> {
-    use baton_codegen::backend::mlir::Storage;
+    use baton_codegen::target::Storage;
     let (recurrence, _) = crate::source::Source::builtin(name)?.verify()?;
     let compiler = Compiler::new(&recurrence, sizes).expect("it verifies");
-    let options = Options::sm_80(Storage::Bf16);
+    let target = Gpu::sm_80(Storage::Bf16);
     let refused = |why| Failure::new(format!("{why}"));
-    let chunk = compiler.gpu_chunk(&options).map_err(refused)?;
+    let chunk = compiler.chunk(&target).map_err(refused)?;
     let named: BTreeMap<_, _> = (recurrence.dims.iter().cloned())
         .zip(sizes.iter().copied())
         .collect();
     let one = |(phase, heads)| {
-        let options = options.with_heads(heads);
-        let lowered = compiler.gpu(phase, chunk, &options).map_err(refused)?;
+        let target = target.with_heads(heads);
+        let lowered = compiler.compile(&target, phase, chunk).map_err(refused)?;
         Ok(entry(
             &compiler,
             &named,
-            &options,
+            &target,
             phase,
             &lowered,
             "",
@@ -174,7 +172,7 @@ pub fn entries(name: &str, sizes: &[usize]) -> Result<Vec<Kernel>, Failure> {
         ))
     };
     compiler
-        .gpu_kernels(chunk, &options)
+        .kernels(&target, chunk)
         .into_iter()
         .map(one)
         .collect()

@@ -4,7 +4,7 @@ use crate::bench::count::Extent;
 use crate::bench::inputs::Inputs;
 use crate::failure::Failure;
 use baton_codegen::Phase;
-use baton_codegen::backend::mlir::Options as Schedule;
+use baton_codegen::target::Gpu;
 use baton_ir::recurrence::{Facts, Recurrence};
 use baton_kernels::manifest::Errors;
 use baton_runtime::device::gpu::{Emulator, rounded};
@@ -18,9 +18,9 @@ pub fn errors(
     facts: &Facts,
     sizes: &[usize],
     chunk: usize,
-    schedule: &Schedule,
+    target: &Gpu,
 ) -> Result<[(Phase, Errors); 4], Failure> {
-    let heads = 2 * schedule.heads() as usize;
+    let heads = 2 * target.heads() as usize;
     let extent = Extent {
         batch: 1,
         time: chunk + 3,
@@ -32,13 +32,13 @@ pub fn errors(
     };
     let mut given = Inputs::new(recurrence, facts, sizes, extent);
     for tensor in given.inputs.iter_mut().chain(&mut given.d_outputs) {
-        tensor.data = rounded(&tensor.data, schedule.storage);
+        tensor.data = rounded(&tensor.data, target.storage);
     }
     let options = Options {
         chunk: Some(chunk),
         ..Options::default()
     };
-    let kernel = Emulator::new(schedule.clone()).load(recurrence, sizes, &options)?;
+    let kernel = Emulator::new(target.clone()).load(recurrence, sizes, &options)?;
     let call = call(&given.inputs, &given.params, &given.states);
     let (arriving, leaving) = (some(&given.d_outputs), some(&given.states));
     let plain = kernel.forward(&call, false)?;

@@ -13,8 +13,8 @@ use crate::failure::Failure;
 use crate::parallel;
 use crate::source::Source;
 use crate::tools::Tools;
-use baton_codegen::Compiler;
-use baton_codegen::backend::mlir::{Options, Service, Storage};
+use baton_codegen::target::{Gpu, Storage};
+use baton_codegen::{Compiler, Service};
 use baton_ir::builtin;
 use baton_ir::recurrence::{Facts, Recurrence};
 use baton_kernels::manifest::{self, Absent, Kernel, Manifest};
@@ -36,7 +36,7 @@ struct Group {
     recurrence: Recurrence,
     facts: Facts,
     sizes: Vec<usize>,
-    options: Options,
+    target: Gpu,
 }
 
 /// What a group came to.
@@ -54,7 +54,7 @@ fn groups() -> Result<Vec<Group>, Failure> {
                         recurrence: recurrence.clone(),
                         facts: facts.clone(),
                         sizes: vec![state, head],
-                        options: Options::sm_80(storage),
+                        target: Gpu::sm_80(storage),
                     });
                 }
             }
@@ -181,11 +181,11 @@ fn sweep(folder: &Path, manifest: &Manifest) -> Result<usize, Failure> {
 /// The kernels between those of recurrences, made anew each time: they are few and small.
 fn services(tools: &Tools, folder: &Path) -> Result<Vec<manifest::Service>, Failure> {
     let maker = Maker::new();
-    let options = Options::sm_80(Storage::F32);
+    let target = Gpu::sm_80(Storage::F32);
     let one = |service: Service| {
-        let (name, text) = (service.name(&options), service.module(&options));
-        let ptx = maker.ptx(&name, &text)?;
-        let mlir_hash = baton_kernels::hash(&text);
+        let (name, source) = (service.name(&target), service.source(&target));
+        let ptx = maker.ptx(&name, &source.text)?;
+        let mlir_hash = baton_kernels::hash(&source.text);
         let file = format!("{KERNELS}/{name}-any-{mlir_hash}.ptx.gz");
         write_packed(folder, &file, &ptx)?;
         let assembled = assembled(tools, &ptx, |registers| {
@@ -196,7 +196,7 @@ fn services(tools: &Tools, folder: &Path) -> Result<Vec<manifest::Service>, Fail
             name,
             mlir_hash,
             ptx_hash: baton_kernels::hash(&ptx),
-            threads: service.launch().threads,
+            threads: source.launch.threads,
             assembled,
         })
     };
@@ -217,13 +217,13 @@ impl Group {
 
     fn owns(&self, kernel: &Kernel) -> bool {
         kernel.recurrence == self.recurrence.name
-            && kernel.dtype == self.options.storage.name()
+            && kernel.dtype == self.target.storage.name()
             && kernel.sizes == self.named_sizes()
     }
 
     fn lacks(&self, absent: &Absent) -> bool {
         absent.recurrence == self.recurrence.name
-            && absent.dtype == self.options.storage.name()
+            && absent.dtype == self.target.storage.name()
             && absent.sizes == self.named_sizes()
     }
 
@@ -238,12 +238,12 @@ impl Group {
         let compiler = Compiler::new(&self.recurrence, &self.sizes)
             .map_err(|list| Failure::new(format!("{list:?}")))?;
         let sizes = self.named_sizes();
-        let chunk = match compiler.gpu_chunk(&self.options) {
+        let chunk = match compiler.chunk(&self.target) {
             Ok(chunk) => chunk,
             Err(why) => {
                 let absent = Absent {
                     recurrence: self.recurrence.name.clone(),
-                    dtype: self.options.storage.name().into(),
+                    dtype: self.target.storage.name().into(),
                     sizes,
                     why: why.to_string(),
                 };
@@ -253,10 +253,10 @@ impl Group {
         let mut kernels = vec![];
         let mut texts = vec![];
         let mut same = 0;
-        for (phase, heads) in compiler.gpu_kernels(chunk, &self.options) {
-            let options = &self.options.with_heads(heads);
-            let lowered = compiler.gpu(phase, chunk, options).map_err(refused)?;
-            let hash = baton_kernels::hash(&lowered.text);
+        for (phase, heads) in compiler.kernels(&self.target, chunk) {
+            let target = &self.target.with_heads(heads);
+            let lowered = compiler.compile(target, phase, chunk).map_err(refused)?;
+            let hash = baton_kernels::hash(&lowered.code.text);
             let old = before.kernels.iter().find(|kernel| {
                 before.generator == GENERATOR && self.owns(kernel) && kernel.mlir_hash == hash
             });
@@ -267,13 +267,13 @@ impl Group {
                     there
                 }
                 None => {
-                    let ptx = maker.ptx(&lowered.program.name, &lowered.text)?;
+                    let ptx = maker.ptx(&lowered.program.name, &lowered.code.text)?;
                     let shape: String = (sizes.iter())
                         .map(|(dim, size)| format!("{dim}{size}"))
                         .collect();
                     let file = format!("{KERNELS}/{}-{shape}-{hash}.ptx.gz", lowered.program.name);
                     write_packed(folder, &file, &ptx)?;
-                    let mut kernel = entry(&compiler, &sizes, options, phase, &lowered, &ptx, file);
+                    let mut kernel = entry(&compiler, &sizes, target, phase, &lowered, &ptx, file);
                     kernel.assembled = assembled(tools, &ptx, |registers| why(&kernel, registers))?;
                     (kernel, ptx)
                 }
@@ -283,13 +283,13 @@ impl Group {
         }
         if same < kernels.len() {
             for (lowered, ptx) in texts {
-                baton_runtime::device::gpu::supply(&lowered.program.name, &lowered.text, ptx);
+                baton_runtime::device::gpu::supply(&lowered.program.name, &lowered.code.text, ptx);
             }
             let (recurrence, facts) = (&self.recurrence, &self.facts);
             let heads: BTreeSet<u32> = kernels.iter().map(|kernel| kernel.heads).collect();
             for heads in heads {
-                let options = self.options.with_heads(heads);
-                let found = errors(recurrence, facts, &self.sizes, chunk, &options)?;
+                let target = self.target.with_heads(heads);
+                let found = errors(recurrence, facts, &self.sizes, chunk, &target)?;
                 for (phase, errors) in found {
                     let own = |k: &&mut Kernel| k.phase == label(phase) && k.heads == heads;
                     let of_phase = kernels.iter_mut().filter(own);

@@ -1,4 +1,5 @@
-//! Back ends: what turns a tile program into code.
+//! Back ends: what turns a tile program into the code of a [`Target`](crate::Target). Each implements that
+//! trait, and nothing outside names one.
 
 #[cfg(feature = "clif")]
 pub mod clif;

@@ -11,6 +11,7 @@ pub mod cuda;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod interpreter;
+pub mod raw;
 
 use crate::{Error, Tensor, View};
 use baton_ir::recurrence::Recurrence;
@@ -86,8 +87,7 @@ pub trait Kernel: Send + Sync {
 
     /// The same kernel for memory that the caller has on the device; none of a device whose memory is
     /// the host's.
-    #[cfg(feature = "cuda")]
-    fn raw(&self) -> Option<Arc<cuda::RawKernel>> {
+    fn raw(&self) -> Option<Arc<dyn raw::RawKernel>> {
         None
     }
 }
@@ -97,7 +97,7 @@ pub trait Device: Send + Sync {
     /// Its name on the command line.
     fn name(&self) -> &str;
 
-    /// The number of the GPU whose memory its kernels take ([`Kernel::raw`], feature `cuda`), if any.
+    /// The number of the GPU whose memory its kernels take ([`Kernel::raw`]), if any.
     fn gpu(&self) -> Option<usize> {
         None
     }

@@ -22,8 +22,8 @@ use super::recurrence::{Given, Returned};
 use crate::Error;
 use baton_ir::recurrence::Recurrence;
 use baton_ir::tile::Role;
-use baton_runtime::device::cuda::{DeviceBackward, DeviceCall, DeviceForward, RawKernel};
 use baton_runtime::device::gpu::Storage;
+use baton_runtime::device::raw::{DeviceBackward, DeviceCall, DeviceForward, RawKernel};
 use burn::backend::{Cuda, read_sync};
 use burn::tensor::{FloatDType, Shape};
 use burn_cubecl::CubeDevice;
@@ -40,11 +40,11 @@ const STREAM: u64 = 0;
 type Server = <CudaRuntime as Runtime>::Server;
 
 /// Applies a kernel to values on Burn's CUDA device.
-pub(super) fn apply(kernel: Arc<RawKernel>, given: Given) -> Result<Returned, Error> {
+pub(super) fn apply(kernel: Arc<dyn RawKernel>, given: Given) -> Result<Returned, Error> {
     apply_on::<Cuda>(Arc::new(OnDefaultStream(kernel)), given)
 }
 
-struct OnDefaultStream(Arc<RawKernel>);
+struct OnDefaultStream(Arc<dyn RawKernel>);
 
 impl Raw for OnDefaultStream {
     fn recurrence(&self) -> &Recurrence {

@@ -21,6 +21,8 @@ mod tests;
 
 pub use abi::Abi;
 
+use crate::target::{Native, Target};
+use baton_ir::recurrence::Class;
 use baton_ir::tile::TileProgram;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AbiParam, UserFuncName};
@@ -117,6 +119,31 @@ impl Code {
     pub unsafe fn call(&self, words: *const i64) {
         // SAFETY: the code computes every address from the words, as the caller vouches.
         unsafe { (self.entry)(words) }
+    }
+}
+
+impl Target for Native {
+    type Code = Code;
+    type Error = Error;
+
+    fn suffix(&self) -> String {
+        Self::SUFFIX.into()
+    }
+
+    fn chunks(&self, class: Class) -> &'static [usize] {
+        match class {
+            Class::Scalar => &[64],
+            _ => &[16],
+        }
+    }
+
+    /// Scratch has no limit, so there is code for every program.
+    fn fits(&self, _: &TileProgram) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn emit(&self, program: &TileProgram) -> Result<Code, Error> {
+        compile(program)
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a kernel is launched: its parameters, its grid, its dtypes.
 //!
-//! One thread block runs one range of time of one sequence for `heads` heads of a group ([`Launch`]);
+//! One thread block runs one range of time of one sequence for `heads` heads of a group ([`Launch`](crate::target::Launch));
 //! H / G is a multiple of that. The grid is (H / heads, ranges). Parameters, in order, pointers and strides in bytes as 64-bit words:
 //!
 //! | parameters | hold |
@@ -14,11 +14,11 @@
 //! each block writes its own part, in f32, and the parts are added outside, in order. Carries are
 //! f32, `[ranges, H, dims]`. Matrices need 16-byte alignment of address and strides.
 
-use super::{Options, Storage};
+use crate::target::{Gpu, Storage};
 use baton_ir::tile::{PortDecl, Role, TileProgram};
 
 /// Whether a port is f32 whatever the storage: params, numbers for each step, and sums.
-pub fn in_f32(port: &PortDecl, options: &Options) -> bool {
+pub fn in_f32(port: &PortDecl, options: &Gpu) -> bool {
     options.storage == Storage::F32
         || match port.role {
             Role::Param(_) | Role::DParam(_) => true,
@@ -33,20 +33,17 @@ pub fn by_head(port: &PortDecl) -> bool {
     port.per_head || matches!(port.role, Role::DInput(_) | Role::DParam(_))
 }
 
-/// What a kernel needs to be launched, besides its parameters.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Launch {
-    /// Heads that a block runs side by side.
-    pub heads: u32,
-    /// Threads of a block.
-    pub threads: u32,
-    /// Bytes of dynamic shared memory.
-    pub shared_bytes: u32,
-    /// Stages of the ring of asynchronous copies.
-    pub stages: u32,
-}
+impl Gpu {
+    /// Number of parameters of a kernel.
+    pub fn parameters(program: &TileProgram) -> usize {
+        3 + 4 * program.ports.len() + 2 * program.carries.len()
+    }
 
-/// Number of parameters of `program`.
-pub fn parameters(program: &TileProgram) -> usize {
-    3 + 4 * program.ports.len() + 2 * program.carries.len()
+    /// The dtype of a port's memory.
+    pub fn dtype(&self, port: &PortDecl) -> Storage {
+        match in_f32(port, self) {
+            true => Storage::F32,
+            false => self.storage,
+        }
+    }
 }

@@ -249,7 +249,7 @@ mod tests {
     fn backward(name: &str, options: &Options) -> TileProgram {
         let recurrence = text::parse(builtin::text(name).unwrap()).unwrap();
         let compiler = Compiler::new(&recurrence, &[64, 64]).expect("it verifies");
-        compiler.gpu_program(Phase::Backward, 32, options)
+        compiler.program_for(options, Phase::Backward, 32)
     }
 
     #[test]

@@ -16,11 +16,11 @@
 //! of a state, with sequences along y.
 
 use super::text::{Text, Val};
-use super::{Launch, Options, Storage};
+use crate::target::{Gpu, Launch, Source, Storage};
 use std::fmt::Write;
 
 /// Threads of a block.
-pub const THREADS: u32 = 256;
+const THREADS: u32 = 256;
 
 /// A service kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,24 +52,14 @@ impl Service {
     }
 
     /// The name of the kernel.
-    pub fn name(self, options: &Options) -> String {
-        let chip = options.chip;
+    pub fn name(self, gpu: &Gpu) -> String {
+        let chip = gpu.chip;
         match self {
             Service::Sum { storage, wide } => {
                 let width = if wide { 4 } else { 1 };
                 format!("service_sum{width}_{}_{chip}", storage.name())
             }
             Service::Chain => format!("service_chain_f32_{chip}"),
-        }
-    }
-
-    /// How it is launched.
-    pub fn launch(self) -> Launch {
-        Launch {
-            heads: 1,
-            threads: THREADS,
-            shared_bytes: 0,
-            stages: 0,
         }
     }
 
@@ -89,8 +79,21 @@ impl Service {
         [POINTER; 6].into_iter().chain(sizes).collect()
     }
 
+    /// The kernel.
+    pub fn source(self, gpu: &Gpu) -> Source {
+        Source {
+            text: self.module(gpu),
+            launch: Launch {
+                heads: 1,
+                threads: THREADS,
+                shared_bytes: 0,
+                stages: 0,
+            },
+        }
+    }
+
     /// The MLIR text of its module.
-    pub fn module(self, options: &Options) -> String {
+    fn module(self, gpu: &Gpu) -> String {
         let mut text = Text::default();
         let types = self.parameters();
         let names: Vec<Val> = types.iter().map(|_| text.name()).collect();
@@ -107,9 +110,9 @@ impl Service {
              gpu.module @kernels [#nvvm.target<chip = \"{}\", features = \"{}\", O = 3>] {{\n    \
              llvm.func @{}({}) attributes {{nvvm.kernel, nvvm.maxntid = array<i32: {THREADS}>}} {{\n\
              {}      llvm.return\n    }}\n  }}\n}}\n",
-            options.chip,
-            options.features,
-            self.name(options),
+            gpu.chip,
+            gpu.features,
+            self.name(gpu),
             declared.join(", "),
             text.finish(),
         );

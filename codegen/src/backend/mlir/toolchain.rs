@@ -19,7 +19,7 @@ const PIPELINE: &str = "builtin.module(convert-scf-to-cf,convert-cf-to-llvm,\
     gpu-module-to-binary{format=isa})";
 
 /// A context with the dialects loaded, and what it has said.
-pub struct Toolchain {
+pub(super) struct Toolchain {
     context: Context,
     said: Arc<Mutex<Vec<String>>>,
 }
@@ -97,12 +97,6 @@ impl Toolchain {
             .map(|mut said| std::mem::take(&mut *said))
             .unwrap_or_default();
         Error::Mlir(format!("the module {what}: {}", said.join("; ")))
-    }
-}
-
-impl Default for Toolchain {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -11,6 +11,7 @@ use super::task::{Major, Place, Places, Scratch, Task, call};
 use super::unsupported;
 use crate::device::{Call, Forward, Gradients, Kernel, Options, Saved, check};
 use crate::{Error, Tensor, View};
+use baton_codegen::target::Native;
 use baton_codegen::{Artifact, Compiler, Phase};
 use baton_ir::recurrence::{Port, Recurrence};
 use baton_ir::tile::{CarryRole, Role};
@@ -25,7 +26,7 @@ pub(super) struct CpuKernel {
     sizes: Vec<usize>,
     options: Options,
     pool: Arc<ThreadPool>,
-    artifacts: Mutex<HashMap<(Phase, usize), Arc<Artifact>>>,
+    artifacts: Mutex<HashMap<(Phase, usize), Arc<Artifact<Native>>>>,
 }
 
 /// The states that entered each window of chunks: for each state `[windows, H, dims...]`.
@@ -62,7 +63,7 @@ impl CpuKernel {
         self.compiler.recurrence()
     }
 
-    pub fn artifact(&self, phase: Phase, chunk: usize) -> Result<Arc<Artifact>, Error> {
+    pub fn artifact(&self, phase: Phase, chunk: usize) -> Result<Arc<Artifact<Native>>, Error> {
         let mut artifacts = self
             .artifacts
             .lock()
@@ -70,7 +71,7 @@ impl CpuKernel {
         if let Some(artifact) = artifacts.get(&(phase, chunk)) {
             return Ok(artifact.clone());
         }
-        let artifact = self.compiler.compile(phase, chunk);
+        let artifact = self.compiler.compile(&Native, phase, chunk);
         let artifact = Arc::new(artifact.map_err(|why| unsupported(why.to_string()))?);
         artifacts.insert((phase, chunk), artifact.clone());
         Ok(artifact)
@@ -133,7 +134,7 @@ impl CpuKernel {
         });
     }
 
-    pub fn launch(&self, artifact: &Artifact, tasks: &[Task], places: &dyn Places) {
+    pub fn launch(&self, artifact: &Artifact<Native>, tasks: &[Task], places: &dyn Places) {
         self.each(tasks, |scratch, task| call(artifact, task, places, scratch));
     }
 

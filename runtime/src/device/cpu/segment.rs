@@ -11,6 +11,7 @@ use super::kernel::CpuKernel;
 use super::run::Run;
 use super::task::{Major, Place};
 use crate::{Error, Tensor};
+use baton_codegen::target::Native;
 use baton_codegen::{Artifact, Phase};
 use baton_ir::tile::CarryRole;
 
@@ -76,7 +77,7 @@ impl CpuKernel {
     }
 
     /// Buffers for the log decays that `artifact` carries.
-    fn bind_logs(&self, artifact: &Artifact, bound: &mut Bound, run: &Run) -> Vec<Log> {
+    fn bind_logs(&self, artifact: &Artifact<Native>, bound: &mut Bound, run: &Run) -> Vec<Log> {
         let mut logs = vec![];
         for carry in &artifact.program.carries {
             if matches!(carry.role, CarryRole::State(_) | CarryRole::DState(_)) {

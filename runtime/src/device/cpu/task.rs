@@ -6,6 +6,7 @@
 
 use crate::Tensor;
 use baton_codegen::Artifact;
+use baton_codegen::target::Native;
 use baton_ir::tile::{CarryDecl, CarryRole, Pace, PortDecl, Role};
 
 /// A range of time of one sequence, and heads of one group.
@@ -169,7 +170,12 @@ pub(super) fn copy_heads(task: &Task, from: (&Place, bool), to: (&Place, bool)) 
 }
 
 /// Runs the code of `artifact` on one task.
-pub(super) fn call(artifact: &Artifact, task: &Task, places: &dyn Places, scratch: &mut Scratch) {
+pub(super) fn call(
+    artifact: &Artifact<Native>,
+    task: &Task,
+    places: &dyn Places,
+    scratch: &mut Scratch,
+) {
     let program = &artifact.program;
     let bytes = artifact.code.scratch_bytes();
     let mut words = vec![task.len as i64, task.heads as i64, scratch.at_least(bytes)];

@@ -6,8 +6,8 @@
 
 use super::failed;
 use crate::Error;
-use crate::device::gpu::Parameter;
-use baton_codegen::backend::mlir;
+use crate::device::gpu::{Parameter, Ptx};
+use baton_codegen::target::Launch;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use std::collections::HashMap;
@@ -142,19 +142,19 @@ impl Context {
     }
 
     /// The kernel `name` of a text, loaded at its first use; the context is entered.
-    pub fn function(&self, name: &str, kernel: &mlir::Kernel) -> Result<Function, Error> {
+    pub fn function(&self, name: &str, kernel: &Ptx) -> Result<Function, Error> {
         let mut loaded = self.loaded.lock().expect("no holder of this lock panics");
         let same = loaded.entry(name.to_string()).or_default();
-        if let Some(found) = same.iter().find(|found| found.ptx == kernel.ptx) {
+        if let Some(found) = same.iter().find(|found| found.ptx == kernel.text) {
             return Ok(found.function);
         }
-        let module = load(name, &kernel.ptx)?;
+        let module = load(name, &kernel.text)?;
         let function = configure(module, name, kernel.launch.shared_bytes).inspect_err(|_| {
             // SAFETY: nothing refers to the module yet.
             let _ = unsafe { result::module::unload(module) };
         })?;
         same.push(Loaded {
-            ptx: kernel.ptx.clone(),
+            ptx: kernel.text.clone(),
             module,
             function,
         });
@@ -169,7 +169,7 @@ impl Context {
     pub unsafe fn launch(
         &self,
         function: Function,
-        launch: &mlir::Launch,
+        launch: &Launch,
         [x, y]: [u32; 2],
         parameters: &[Parameter],
         stream: sys::CUstream,

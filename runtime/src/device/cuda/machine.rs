@@ -8,8 +8,7 @@
 use super::context::{Context, check};
 use super::failed;
 use crate::Error;
-use crate::device::gpu::{HostMachine, Machine, Parameter};
-use baton_codegen::backend::mlir;
+use crate::device::gpu::{HostMachine, Machine, Parameter, Ptx};
 use cudarc::driver::{result, sys};
 use std::sync::Arc;
 
@@ -70,7 +69,7 @@ impl Machine for OnDevice {
     fn launch(
         &mut self,
         name: &str,
-        kernel: &mlir::Kernel,
+        kernel: &Ptx,
         grid: [u32; 2],
         parameters: &[Parameter],
     ) -> Result<(), Error> {

@@ -9,19 +9,18 @@ mod context;
 mod machine;
 mod raw;
 
-pub use super::gpu::{DeviceBackward, DeviceCall, DeviceForward, DeviceTensor};
-pub use raw::RawKernel;
-
 use super::gpu::host::HostKernel;
 use super::gpu::kernel::GpuKernel;
 use super::gpu::{HostMachine, Schedule};
 use crate::Error;
+use crate::device::raw::RawKernel;
 use crate::device::{Call, Device, Forward, Gradients, Kernel, Options, Saved, check};
 use crate::{Tensor, View};
 use baton_codegen::Compiler;
 use baton_ir::recurrence::Recurrence;
 use context::Context;
 use machine::OnDevice;
+use raw::OnStreams;
 use std::sync::Arc;
 
 const NAME: &str = "cuda";
@@ -73,9 +72,12 @@ impl Cuda {
         recurrence: &Recurrence,
         sizes: &[usize],
         options: &Options,
-    ) -> Result<RawKernel, Error> {
+    ) -> Result<Arc<dyn RawKernel>, Error> {
         let kernel = self.kernel(recurrence, sizes, options)?;
-        Ok(RawKernel::new(self.context.clone(), Arc::new(kernel)))
+        Ok(Arc::new(OnStreams::new(
+            self.context.clone(),
+            Arc::new(kernel),
+        )))
     }
 
     fn kernel(
@@ -130,7 +132,7 @@ impl Device for Cuda {
         let context = self.context.clone();
         let machine = move || -> Box<dyn HostMachine> { Box::new(OnDevice::new(context.clone())) };
         Ok(Arc::new(CudaKernel {
-            raw: Arc::new(RawKernel::new(self.context.clone(), kernel.clone())),
+            raw: Arc::new(OnStreams::new(self.context.clone(), kernel.clone())),
             host: HostKernel::new(kernel, Box::new(machine)),
         }))
     }
@@ -139,7 +141,7 @@ impl Device for Cuda {
 /// One kernel for both kinds of memory.
 struct CudaKernel {
     host: HostKernel,
-    raw: Arc<RawKernel>,
+    raw: Arc<dyn RawKernel>,
 }
 
 impl Kernel for CudaKernel {
@@ -161,7 +163,7 @@ impl Kernel for CudaKernel {
         self.host.step(call, states)
     }
 
-    fn raw(&self) -> Option<Arc<RawKernel>> {
+    fn raw(&self) -> Option<Arc<dyn RawKernel>> {
         Some(self.raw.clone())
     }
 }

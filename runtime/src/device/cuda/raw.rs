@@ -9,58 +9,37 @@ use super::context::{Context, check};
 use super::failed;
 use crate::Error;
 use crate::device::gpu::kernel::GpuKernel;
-use crate::device::gpu::{DeviceBackward, DeviceCall, DeviceForward, raw};
-use crate::device::gpu::{Machine, Parameter, Storage};
-use baton_codegen::backend::mlir;
+use crate::device::gpu::{Machine, Parameter, Ptx, Storage, raw};
+use crate::device::raw::{DeviceBackward, DeviceCall, DeviceForward, RawKernel};
 use baton_ir::recurrence::Recurrence;
 use baton_ir::tile::Role;
 use cudarc::driver::{result, sys};
 use std::sync::Arc;
 
-/// The kernels of a recurrence for device memory.
-pub struct RawKernel {
+/// The kernels of a recurrence on streams of one GPU's primary context.
+pub(super) struct OnStreams {
     context: Arc<Context>,
     kernel: Arc<GpuKernel>,
 }
 
-impl RawKernel {
-    pub(super) fn new(context: Arc<Context>, kernel: Arc<GpuKernel>) -> Self {
-        Self { context, kernel }
-    }
-
-    /// What it computes.
-    pub fn recurrence(&self) -> &Recurrence {
+impl RawKernel for OnStreams {
+    fn recurrence(&self) -> &Recurrence {
         self.kernel.recurrence()
     }
 
-    /// The sizes of the recurrence's dims.
-    pub fn sizes(&self) -> &[usize] {
+    fn sizes(&self) -> &[usize] {
         &self.kernel.sizes
     }
 
-    /// The dtype in which a tensor is read or written; `None` when the recurrence has none such.
-    pub fn dtype(&self, role: Role) -> Option<Storage> {
+    fn dtype(&self, role: Role) -> Option<Storage> {
         raw::dtype(&self.kernel, role)
     }
 
-    /// Bytes that a forward run keeps for a backward run of the same call. They depend on the call's
-    /// sizes and offsets only.
-    pub fn kept_bytes(&self, call: &DeviceCall<'_>) -> Result<usize, Error> {
+    fn kept_bytes(&self, call: &DeviceCall<'_>) -> Result<usize, Error> {
         raw::kept(&self.kernel, call)
     }
 
-    /// Puts one forward run on a stream and returns; it has ended when the stream has passed it.
-    ///
-    /// `stream` is a `CUstream` of this GPU's primary context; 0 is the default stream. Not for streams
-    /// that are being captured into a graph: tables are copied from host memory that the graph would
-    /// outlive.
-    ///
-    /// # Safety
-    /// Every address is device memory of this GPU, in the dtype and layout that
-    /// [`dtype`](Self::dtype) and [`DeviceCall`] say, readable (what is written: writable, and
-    /// overlapping nothing else of the call) until the stream has passed the run. The stream is alive
-    /// and of this GPU's primary context.
-    pub unsafe fn forward(
+    unsafe fn forward(
         &self,
         call: &DeviceCall<'_>,
         to: &DeviceForward,
@@ -71,12 +50,7 @@ impl RawKernel {
         })
     }
 
-    /// Puts one backward run on a stream and returns, like [`forward`](Self::forward).
-    ///
-    /// # Safety
-    /// As of [`forward`](Self::forward). What is kept was written by a forward run of the same call on
-    /// this stream, or has been by the time the stream comes to this run.
-    pub unsafe fn backward(
+    unsafe fn backward(
         &self,
         call: &DeviceCall<'_>,
         with: &DeviceBackward,
@@ -87,15 +61,17 @@ impl RawKernel {
         })
     }
 
-    /// Waits until a stream has passed everything that is on it.
-    ///
-    /// # Safety
-    /// The stream is alive and of this GPU's primary context.
-    pub unsafe fn wait(&self, stream: u64) -> Result<(), Error> {
+    unsafe fn wait(&self, stream: u64) -> Result<(), Error> {
         let _entered = self.context.enter()?;
         // SAFETY: the caller's promise.
         let waited = unsafe { result::stream::synchronize(stream as sys::CUstream) };
         check("a run", waited)
+    }
+}
+
+impl OnStreams {
+    pub fn new(context: Arc<Context>, kernel: Arc<GpuKernel>) -> Self {
+        Self { context, kernel }
     }
 
     /// A run on a stream that is not being captured.
@@ -168,7 +144,7 @@ impl Machine for OnStream<'_> {
     fn launch(
         &mut self,
         name: &str,
-        kernel: &mlir::Kernel,
+        kernel: &Ptx,
         grid: [u32; 2],
         parameters: &[Parameter],
     ) -> Result<(), Error> {

@@ -5,11 +5,10 @@
 
 use super::host::HostKernel;
 use super::kernel::GpuKernel;
-use super::{HostMachine, Machine, Parameter, Schedule};
+use super::{HostMachine, Machine, Parameter, Ptx, Schedule};
 use crate::Error;
 use crate::device::{Device, Kernel, Options};
 use baton_codegen::Compiler;
-use baton_codegen::backend::mlir;
 use baton_emulator::{Buffer, Launch, Memory, Module};
 use baton_ir::recurrence::Recurrence;
 use std::sync::Arc;
@@ -117,11 +116,11 @@ impl Machine for Emulated {
     fn launch(
         &mut self,
         name: &str,
-        kernel: &mlir::Kernel,
+        kernel: &Ptx,
         [x, y]: [u32; 2],
         parameters: &[Parameter],
     ) -> Result<(), Error> {
-        let module = Module::parse(&kernel.ptx).map_err(failed)?;
+        let module = Module::parse(&kernel.text).map_err(failed)?;
         let launch = Launch {
             grid: [x, y, 1],
             block: [kernel.launch.threads, 1, 1],

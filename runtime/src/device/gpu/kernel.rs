@@ -4,12 +4,12 @@
 //! depend on a run.
 
 use super::cut::Cut;
+use super::made::{self, Made};
 use super::run::Place;
-use super::{Machine, Schedule, Storage, made};
+use super::{Machine, Ptx, Schedule, Storage};
 use crate::Error;
 use crate::device::Options;
-use baton_codegen::backend::mlir::{self, Service, abi};
-use baton_codegen::{Compiler, GpuArtifact, Phase};
+use baton_codegen::{Compiler, Phase, Service};
 use baton_ir::recurrence::{Port, Recurrence};
 use baton_ir::tile::{Pace, PortDecl, Role};
 use std::collections::HashMap;
@@ -24,10 +24,10 @@ pub(crate) struct GpuKernel {
     /// The caller's bound on kept states, if any.
     pub keep_bytes: Option<usize>,
     pub schedule: Schedule,
-    artifacts: Mutex<HashMap<(Phase, usize, u32), Arc<GpuArtifact>>>,
+    artifacts: Mutex<HashMap<(Phase, usize, u32), Arc<Made>>>,
     /// Whether a phase shares what a number of heads of a group have in common.
     shares: Mutex<HashMap<(Phase, usize, u32), bool>>,
-    services: Mutex<HashMap<Service, Arc<mlir::Kernel>>>,
+    services: Mutex<HashMap<Service, Arc<Ptx>>>,
 }
 
 impl GpuKernel {
@@ -38,13 +38,14 @@ impl GpuKernel {
         options: &Options,
         schedule: Schedule,
     ) -> Result<Self, Error> {
-        let unsupported = |why: mlir::Error| Error::Unsupported {
-            device: device.into(),
-            reason: why.to_string(),
-        };
         let chunk = match options.chunk {
             Some(chunk) => chunk,
-            None => compiler.gpu_chunk(&schedule).map_err(unsupported)?,
+            None => compiler
+                .chunk(&schedule)
+                .map_err(|why| Error::Unsupported {
+                    device: device.into(),
+                    reason: why.to_string(),
+                })?,
         };
         Ok(Self {
             device,
@@ -71,12 +72,12 @@ impl GpuKernel {
         let compiler = &self.compiler;
         let known = shares
             .entry(key)
-            .or_insert_with(|| compiler.gpu_shares(phase, cut.chunk(), wished, &self.schedule));
+            .or_insert_with(|| compiler.shares(&self.schedule, phase, cut.chunk(), wished));
         if *known { wished } else { 1 }
     }
 
     /// The kernel of a phase for a run with this cut.
-    pub(super) fn artifact(&self, phase: Phase, cut: &Cut) -> Result<Arc<GpuArtifact>, Error> {
+    pub(super) fn artifact(&self, phase: Phase, cut: &Cut) -> Result<Arc<Made>, Error> {
         let (chunk, heads) = (cut.chunk(), self.heads(phase, cut));
         let mut artifacts = self
             .artifacts
@@ -93,17 +94,14 @@ impl GpuKernel {
     }
 
     /// A kernel that no recurrence is in.
-    pub fn service(&self, service: Service) -> Result<Arc<mlir::Kernel>, Error> {
+    pub fn service(&self, service: Service) -> Result<Arc<Ptx>, Error> {
         let mut services = self.services.lock().expect("no holder of this lock panics");
         if let Some(kernel) = services.get(&service) {
             return Ok(kernel.clone());
         }
         let name = service.name(&self.schedule);
-        let ptx = made::ptx(&name, &service.module(&self.schedule), || name.clone());
-        let kernel = Arc::new(mlir::Kernel {
-            ptx: ptx.map_err(|why| self.unsupported(why))?,
-            launch: service.launch(),
-        });
+        let made = made::ptx(&name, service.source(&self.schedule), || name.clone());
+        let kernel = Arc::new(made.map_err(|why| self.unsupported(why))?);
         services.insert(service, kernel.clone());
         Ok(kernel)
     }
@@ -148,10 +146,7 @@ impl GpuKernel {
             per_head: !port.per_group,
             dims: dims.map(|n| n as u32).collect(),
         };
-        match abi::in_f32(&decl, &self.schedule) {
-            true => Storage::F32,
-            false => self.schedule.storage,
-        }
+        self.schedule.dtype(&decl)
     }
 
     /// The gradient of an output that nothing depends on: one entry of zeros, for every step and head.

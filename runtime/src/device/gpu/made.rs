@@ -3,9 +3,11 @@
 //! A kernel is lowered to MLIR's text in any case, which takes milliseconds and says what is
 //! wanted; PTX is found by that text, so it is what MLIR would make of it.
 
-use super::Schedule;
+use super::{Ptx, Schedule};
 use crate::Error;
-use baton_codegen::{Compiler, GpuArtifact, Phase};
+use baton_codegen::target::Source;
+use baton_codegen::{Assembler, Compiler, Phase};
+use baton_ir::tile::TileProgram;
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
 
@@ -25,6 +27,12 @@ fn supplied(name: &str, mlir: &str) -> Option<String> {
         .cloned()
 }
 
+/// A kernel with its signature.
+pub(crate) struct Made {
+    pub program: TileProgram,
+    pub kernel: Ptx,
+}
+
 /// The kernel of a phase for `device`.
 pub(crate) fn artifact(
     device: &str,
@@ -32,43 +40,41 @@ pub(crate) fn artifact(
     phase: Phase,
     chunk: usize,
     schedule: &Schedule,
-) -> Result<GpuArtifact, Error> {
+) -> Result<Made, Error> {
     let refused = |reason: String| Error::Unsupported {
         device: device.into(),
         reason,
     };
-    let lowered = compiler
-        .gpu(phase, chunk, schedule)
+    let artifact = compiler
+        .compile(schedule, phase, chunk)
         .map_err(|why| refused(why.to_string()))?;
-    let name = &lowered.program.name;
+    let name = &artifact.program.name;
     let what = || {
         let sizes = compiler.sizes_text();
         format!("`{name}` with {sizes} at chunks of {chunk}")
     };
-    let ptx = ptx(name, &lowered.text, what).map_err(refused)?;
-    Ok(lowered.with(ptx))
+    let kernel = ptx(name, artifact.code, what).map_err(refused)?;
+    Ok(Made {
+        program: artifact.program,
+        kernel,
+    })
 }
 
-/// The PTX of the kernel `name` of this MLIR text; `what` names it where there is none.
-pub(crate) fn ptx(name: &str, text: &str, what: impl Fn() -> String) -> Result<String, String> {
-    match supplied(name, text).or_else(|| baton_kernels::ptx(name, text)) {
-        Some(ptx) => Ok(ptx),
-        None => make(text, what),
-    }
-}
-
-#[cfg(feature = "mlir")]
-fn make(text: &str, _: impl Fn() -> String) -> Result<String, String> {
-    use baton_codegen::backend::mlir::Toolchain;
-    Toolchain::new().ptx(text).map_err(|why| why.to_string())
-}
-
-#[cfg(not(feature = "mlir"))]
-fn make(_: &str, what: impl Fn() -> String) -> Result<String, String> {
-    Err(format!(
-        "{} is not among the {} kernels shipped with this program (kernels-generated/README.md lists them), and it \
-         was built without the feature `mlir`, which makes any other",
-        what(),
-        baton_kernels::count()
-    ))
+/// The kernel `name` of this text; `what` names it where there is none.
+pub(crate) fn ptx(name: &str, source: Source, what: impl Fn() -> String) -> Result<Ptx, String> {
+    let Source { text, launch } = source;
+    let found = supplied(name, &text).or_else(|| baton_kernels::ptx(name, &text));
+    let text = match found.map_or_else(|| Err(Assembler::new()), Ok) {
+        Ok(ptx) => ptx,
+        Err(Some(assembler)) => assembler.ptx(&text).map_err(|why| why.to_string())?,
+        Err(None) => {
+            return Err(format!(
+                "{} is not among the {} kernels shipped with this program (kernels-generated/README.md lists \
+                 them), and it was built without the feature `mlir`, which makes any other",
+                what(),
+                baton_kernels::count()
+            ));
+        }
+    };
+    Ok(Ptx { text, launch })
 }

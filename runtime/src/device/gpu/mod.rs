@@ -19,15 +19,19 @@ mod service;
 mod storage;
 mod window;
 
-pub use baton_codegen::backend::mlir::{Options as Schedule, Products, Storage};
+pub use baton_codegen::target::{Gpu as Schedule, Products, Storage};
 pub use emulated::{Emulator, Report};
 pub use made::supply;
-#[cfg(any(feature = "cuda", test))]
-pub use raw::{DeviceBackward, DeviceCall, DeviceForward, DeviceTensor};
 pub use storage::rounded;
 
 use crate::Error;
-use baton_codegen::backend::mlir;
+use baton_codegen::target::Launch;
+
+/// A kernel, ready to be launched.
+pub(crate) struct Ptx {
+    pub text: String,
+    pub launch: Launch,
+}
 
 /// A parameter of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,7 +58,7 @@ pub(crate) trait Machine {
     fn launch(
         &mut self,
         name: &str,
-        kernel: &mlir::Kernel,
+        kernel: &Ptx,
         grid: [u32; 2],
         parameters: &[Parameter],
     ) -> Result<(), Error>;

@@ -11,72 +11,12 @@ use super::run::{Arguments, Place, Run, kept_bytes};
 use super::{Machine, Storage};
 use crate::Error;
 use crate::device::check::Extent;
+use crate::device::raw::{DeviceBackward, DeviceCall, DeviceForward, DeviceTensor};
 use baton_ir::recurrence::Port;
 use baton_ir::tile::Role;
 
 /// Where parts of what is kept begin: at multiples of this.
 const ALIGNMENT: usize = 256;
-
-/// A tensor in the caller's device memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeviceTensor {
-    /// Where it begins; a multiple of 16.
-    pub address: u64,
-    /// Bytes from batch row to batch row, step to step, and head to head (group to group where
-    /// the tensor is per group); multiples of 16 where an entry is a vector or a matrix. Of a param
-    /// only the last counts. Within an entry numbers lie side by side, in row-major order.
-    pub strides: [i64; 3],
-}
-
-/// What every run reads.
-#[derive(Clone, Debug)]
-pub struct DeviceCall<'a> {
-    /// B
-    pub batch: usize,
-    /// T
-    pub time: usize,
-    /// H
-    pub heads: usize,
-    /// G; H where no input is per group. Divides H.
-    pub groups: usize,
-    /// Every input.
-    pub inputs: Vec<DeviceTensor>,
-    /// Every param, in f32.
-    pub params: Vec<DeviceTensor>,
-    /// Every state in, f32 `[S, H, dims...]` without gaps; 0 is a state of zeros.
-    pub states: Vec<u64>,
-    /// Offsets of packed sequences along T, in host memory; B is 1 then.
-    pub cu_seqlens: Option<&'a [i64]>,
-}
-
-/// What a forward run writes.
-#[derive(Clone, Debug)]
-pub struct DeviceForward {
-    /// Every output.
-    pub outputs: Vec<DeviceTensor>,
-    /// Every state out, as the states in; none of them may be a state in.
-    pub states: Vec<u64>,
-    /// Memory for what a backward run of the same call needs, as large as `kept_bytes` says; 0 keeps
-    /// nothing.
-    pub kept: u64,
-}
-
-/// What a backward run reads beside the call, and what it writes.
-#[derive(Clone, Debug)]
-pub struct DeviceBackward {
-    /// What the forward run of the same call kept; 0 rebuilds it.
-    pub kept: u64,
-    /// The arriving gradient of every output; address 0 is zero.
-    pub d_outputs: Vec<DeviceTensor>,
-    /// The arriving gradient of every state out; 0 is zero.
-    pub d_states_out: Vec<u64>,
-    /// The gradient of every input; written.
-    pub d_inputs: Vec<DeviceTensor>,
-    /// The gradient of every param, f32; written. Of the strides only the last counts.
-    pub d_params: Vec<DeviceTensor>,
-    /// The gradient of every state in; written.
-    pub d_states_in: Vec<u64>,
-}
 
 /// The dtype of a role in the caller's memory.
 pub(crate) fn dtype(kernel: &GpuKernel, role: Role) -> Option<Storage> {

@@ -4,10 +4,9 @@ use super::kernel::GpuKernel;
 use super::run::Place;
 use super::{Machine, Parameter, Storage};
 use crate::Error;
-use baton_codegen::backend::mlir::Service;
+use baton_codegen::Service;
 
-/// Threads of a block of a service kernel, and numbers of a wide thread.
-const THREADS: u64 = baton_codegen::backend::mlir::SERVICE_THREADS as u64;
+/// Numbers of a wide thread.
 const WIDE: usize = 4;
 
 /// A sum over parts, entry by entry, in their order; see [`Service::Sum`].
@@ -127,14 +126,14 @@ fn launch(
     [threads, y]: [u64; 2],
     parameters: &[Parameter],
 ) -> Result<(), Error> {
-    let blocks = threads.div_ceil(THREADS);
+    let name = service.name(&kernel.schedule);
+    let code = kernel.service(service)?;
+    let blocks = threads.div_ceil(code.launch.threads.into());
     let x = i32::try_from(blocks).map_err(|_| {
         kernel.unsupported(format!(
             "{threads} numbers to add up or move: too many for a launch"
         ))
     })?;
-    let name = service.name(&kernel.schedule);
-    let code = kernel.service(service)?;
     machine.launch(&name, &code, [x as u32, y as u32], parameters)
 }
 

@@ -4,8 +4,7 @@ mod memory;
 
 use super::*;
 use crate::device::Options;
-use crate::device::gpu::{Parameter, Schedule};
-use baton_codegen::backend::mlir;
+use crate::device::gpu::{Parameter, Ptx, Schedule};
 use baton_codegen::{Compiler, Phase};
 use baton_ir::tile::CarryRole;
 use baton_ir::{builtin, text};
@@ -72,7 +71,7 @@ impl Machine for Notes {
     fn launch(
         &mut self,
         name: &str,
-        _: &mlir::Kernel,
+        _: &Ptx,
         grid: [u32; 2],
         parameters: &[Parameter],
     ) -> Result<(), Error> {
@@ -124,7 +123,7 @@ fn parameters_are_those_of_the_kernel_in_its_order() {
         assert!(matches!(carry.role, CarryRole::State(_)));
         expected.extend([0, 0x2000].map(Parameter::from));
     }
-    assert_eq!(expected.len(), mlir::abi::parameters(program));
+    assert_eq!(expected.len(), Schedule::parameters(program));
     assert_eq!(notes.launches, [(program.name.clone(), [46, 2], expected)]);
     let table: Vec<u8> = [[0i64, 0, 100, 0], [1, 0, 100, 7]]
         .as_flattened()
