@@ -11,19 +11,19 @@ use baton_ir::tile::TileProgram;
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
 
-/// PTX by name and hash of the MLIR text.
+/// PTX by name and hash of the text that it was made from.
 static SUPPLIED: LazyLock<Mutex<HashMap<(String, String), String>>> = LazyLock::new(Mutex::default);
 
-/// Has every device of this process take `ptx` where it needs the kernel `name` made from `mlir`.
-pub fn supply(name: &str, mlir: &str, ptx: String) {
+/// Has every device of this process take `ptx` where it needs the kernel `name` made from the text `source`.
+pub fn supply(name: &str, source: &str, ptx: String) {
     let mut supplied = SUPPLIED.lock().expect("no holder of this lock panics");
-    supplied.insert((name.into(), baton_kernels::hash(mlir)), ptx);
+    supplied.insert((name.into(), baton_kernels::hash(source)), ptx);
 }
 
-fn supplied(name: &str, mlir: &str) -> Option<String> {
+fn supplied(name: &str, source: &str) -> Option<String> {
     let supplied = SUPPLIED.lock().expect("no holder of this lock panics");
     supplied
-        .get(&(name.into(), baton_kernels::hash(mlir)))
+        .get(&(name.into(), baton_kernels::hash(source)))
         .cloned()
 }
 
