@@ -54,6 +54,8 @@ struct Place {
 
 /// Vectors of a turn.
 const TURN: usize = 4;
+/// Columns of a turn.
+const COLUMNS: usize = 4 * TURN;
 
 impl Map<'_> {
     /// Emits the loops.
@@ -258,9 +260,8 @@ impl Map<'_> {
         state: &RowState,
         mut sums: Vec<Value>,
     ) -> Vec<Value> {
-        let turns = state.cols / (4 * TURN);
-        let rest = state.cols % (4 * TURN);
-        let width = 4 * TURN as i64 * NUMBER;
+        let (turns, rest) = (state.cols / COLUMNS, state.cols % COLUMNS);
+        let width = COLUMNS as i64 * NUMBER;
         let end = turns as i64 * width;
         if self.lower && state.reduce == Reduce::None && turns > 1 {
             // Bytes of the turns up to the diagonal's.
@@ -271,7 +272,7 @@ impl Map<'_> {
             let needed = e.builder.ins().smin(needed, all);
             let zero = e.word(0);
             e.repeat(zero, needed, width, &[], |e, column, _| {
-                self.turn(e, Place { column, ..place }, state, TURN, vec![])
+                self.turn(e, Place { column, ..place }, state, COLUMNS, vec![])
             });
             let more = e.builder.ins().icmp(IntCC::SignedLessThan, needed, all);
             e.when(more, |e| {
@@ -286,32 +287,29 @@ impl Map<'_> {
         } else if turns > 1 {
             let (zero, all) = (e.word(0), e.word(end));
             sums = e.repeat(zero, all, width, &sums, |e, column, sums| {
-                self.turn(e, Place { column, ..place }, state, TURN, sums.to_vec())
+                self.turn(e, Place { column, ..place }, state, COLUMNS, sums.to_vec())
             });
         } else if turns == 1 {
-            sums = self.turn(e, place, state, TURN, sums);
+            sums = self.turn(e, place, state, COLUMNS, sums);
         }
         if rest > 0 {
             let column = e.word(end);
-            let last = RowState {
-                cols: rest,
-                ..*state
-            };
-            sums = self.turn(e, Place { column, ..place }, &last, rest.div_ceil(4), sums);
+            sums = self.turn(e, Place { column, ..place }, state, rest, sums);
         }
         sums
     }
 
-    /// Up to sixteen columns.
+    /// The next `columns` columns, at most sixteen. What is summed is cut to them here, where
+    /// their number is known and not inferred from the vectors that hold them.
     fn turn(
         &self,
         e: &mut Emitter,
         place: Place,
         state: &RowState,
-        vectors: usize,
+        columns: usize,
         mut sums: Vec<Value>,
     ) -> Vec<Value> {
-        for i in 0..vectors {
+        for i in 0..columns.div_ceil(4) {
             let place = Place {
                 beyond: 4 * i,
                 ..place
@@ -337,11 +335,7 @@ impl Map<'_> {
                     e.builder.ins().store(free(), sum, at, offset);
                 }
                 Reduce::Second | Reduce::All => {
-                    let left = match vectors < TURN {
-                        true => state.cols - 4 * i,
-                        false => 4,
-                    };
-                    let value = first_lanes(e, value, left);
+                    let value = first_lanes(e, value, columns - 4 * i);
                     if let Some(sum) = sums.get_mut(i) {
                         *sum = e.builder.ins().fadd(*sum, value);
                     }

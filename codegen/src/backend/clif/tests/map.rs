@@ -62,6 +62,44 @@ fn tiles() {
     }
 }
 
+/// Every sum at every width: nothing that stands in padding, which is NaN here, is summed.
+#[test]
+fn sums_of_every_width() {
+    for cols in 1..=50 {
+        let rows = 3;
+        let mut draft = Draft::new(rows, Direction::Forward);
+        let x = draft.tile(&[rows, cols], 0.5, 1.0);
+        let y = draft.tile(&[cols], 0.5, 1.0);
+        for (reduce, shape) in [
+            (Reduce::First, vec![cols]),
+            (Reduce::Second, vec![rows]),
+            (Reduce::All, vec![]),
+        ] {
+            let op = Op::Map {
+                shape: vec![rows as u32, cols as u32],
+                operands: vec![(x, Along::Both), (y, Along::Second)],
+                body: vec![
+                    Scalar::Operand(0),
+                    Scalar::Operand(1),
+                    Scalar::Binary(BinaryFn::Mul, 0, 1),
+                ],
+                reduce,
+            };
+            let out = draft.node(op, &shape);
+            draft.keep(out);
+        }
+        let op = Op::Map {
+            shape: vec![cols as u32],
+            operands: vec![(y, Along::First)],
+            body: vec![Scalar::Operand(0)],
+            reduce: Reduce::All,
+        };
+        let out = draft.node(op, &[]);
+        draft.keep(out);
+        check(&draft, rows, 2, 2e-6);
+    }
+}
+
 #[test]
 fn vectors() {
     for n in SIZES {
