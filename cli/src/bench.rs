@@ -127,7 +127,7 @@ impl Bench {
                 "shape": shape,
                 "threads": threads,
                 "chunk": plan.chunk,
-                "segment": plan.segment,
+                "segment": plan.segment.map(|chunks| chunks * plan.chunk),
                 "cold_start_ms": cold_start_ms,
                 "inputs_ms": inputs_ms,
                 "machine": {
@@ -243,7 +243,7 @@ impl Bench {
             groups: extent.groups,
             state_bytes: states.sum(),
         };
-        Plan::new(facts.class, load, self.chunk, None)
+        Plan::of_tasks(facts.class, load, self.chunk, None)
     }
 
     /// Times from the recurrence to the machine code of a forward and a backward run.

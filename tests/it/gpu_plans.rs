@@ -4,7 +4,7 @@
 //! nine. What the kernels do on their own is tested in `gpu`.
 
 use super::gpu::{BF16, F32, Tensors, case, compare, extents, schedule, span, views};
-use baton_codegen::schedule::{BlockPlan, Load};
+use baton_codegen::schedule::{Load, Plan};
 use baton_runtime::device::gpu::{Emulator, Storage};
 use baton_runtime::{Device, Forward, Gradients, Options, Tensor};
 use baton_tests::{Case, Decay, relative_error};
@@ -59,7 +59,7 @@ fn plan(case: &Case) -> (Option<usize>, usize) {
         groups: e.groups,
         state_bytes: 1,
     };
-    let plan = BlockPlan::new(load, CHUNK, Some(0));
+    let plan = Plan::of_blocks(load, CHUNK, Some(0));
     (plan.segment, plan.window)
 }
 

@@ -3,7 +3,7 @@
 //! A plan depends on shapes only, never on the number of threads: a sum that is cut differently
 //! has other bits, and a result must not change with the machine's load. So segments are used
 //! below a fixed number of tasks, and heads are grouped for a fixed number of tasks. On a GPU see
-//! [`BlockPlan`](super::BlockPlan).
+//! `blocks`.
 
 use baton_ir::recurrence::Class;
 
@@ -40,17 +40,22 @@ pub struct Load {
 pub struct Plan {
     /// C
     pub chunk: usize,
-    /// Heads of one group that one task runs together.
-    pub task_heads: usize,
-    /// Steps of a segment, a multiple of C; whole sequences when `None`.
+    /// Heads of one group that one task runs together, or one block side by side where its kernel can.
+    pub heads: usize,
+    /// Chunks of a segment; whole sequences when `None`.
     pub segment: Option<usize>,
     /// Chunks between two kept states; 1 keeps every one.
     pub window: usize,
 }
 
 impl Plan {
-    /// The plan for a load; `chunk` and `keep_bytes` are the caller's choices, if any.
-    pub fn new(class: Class, load: Load, chunk: Option<usize>, keep_bytes: Option<usize>) -> Plan {
+    /// The plan of tasks for a load; `chunk` and `keep_bytes` are the caller's choices, if any.
+    pub fn of_tasks(
+        class: Class,
+        load: Load,
+        chunk: Option<usize>,
+        keep_bytes: Option<usize>,
+    ) -> Plan {
         let chunk = chunk.unwrap_or_else(|| {
             let usual: usize = if class == Class::Scalar { 64 } else { 16 };
             usual.min(load.longest.next_power_of_two()).max(16)
@@ -58,13 +63,13 @@ impl Plan {
         let group_heads = (load.heads / load.groups.max(1)).max(1);
         let groups = (load.sequences * load.groups).max(1);
         let blocks = ENOUGH_TASKS.div_ceil(groups).min(group_heads);
-        let task_heads = group_heads.div_ceil(blocks);
-        let tasks = groups * group_heads.div_ceil(task_heads);
+        let heads = group_heads.div_ceil(blocks);
+        let tasks = groups * group_heads.div_ceil(heads);
         let segment =
             (tasks < FEW_TASKS && load.longest >= 2 * SEGMENT_CHUNKS * chunk).then(|| {
                 let chunks = load.longest.div_ceil(chunk);
                 let segments = (ENOUGH_TASKS / tasks).min(chunks / SEGMENT_CHUNKS);
-                chunks.div_ceil(segments) * chunk
+                chunks.div_ceil(segments)
             });
         let kept = load.steps.div_ceil(chunk) * load.heads * load.state_bytes;
         let window = if kept > keep_bytes.unwrap_or(KEEP_BYTES) && segment.is_none() {
@@ -74,7 +79,7 @@ impl Plan {
         };
         Plan {
             chunk,
-            task_heads,
+            heads,
             segment,
             window,
         }

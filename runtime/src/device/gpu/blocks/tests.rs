@@ -1,26 +1,25 @@
 use super::super::emulated::Emulated;
-use super::super::storage::{bytes, values};
-use super::super::{HostMachine, Schedule};
 use super::*;
 use crate::device::Options;
-use baton_codegen::Compiler;
+use crate::engine::call::Strided;
+use baton_codegen::target::Gpu;
 use baton_ir::{builtin, text};
 
-fn kernel() -> GpuKernel {
+fn kernels() -> Arc<GpuKernels> {
     let recurrence = text::parse(builtin::text("linear_attention").unwrap()).unwrap();
-    let compiler = Compiler::new(&recurrence, &[16, 16]).expect("compiles");
     let options = Options {
         chunk: Some(16),
         ..Options::default()
     };
-    let schedule = Schedule::sm_80(Storage::F32);
-    GpuKernel::new("emulator", compiler, &[16, 16], &options, schedule).expect("a kernel")
+    let target = Gpu::sm_80(Storage::F32);
+    let kernels = GpuKernels::new("emulator", &recurrence, &[16, 16], &options, target);
+    Arc::new(kernels.expect("kernels"))
 }
 
 /// Two groups of three heads at five steps, of which the sum takes rows 1 and 0 in this order.
 #[test]
 fn sums_are_rounded_once_in_every_dtype_and_width() {
-    let kernel = kernel();
+    let kernels = kernels();
     let [rows, steps, columns, parts] = [2, 5, 2, 3];
     for (storage, entries) in [
         (Storage::F32, 1),
@@ -31,11 +30,14 @@ fn sums_are_rounded_once_in_every_dtype_and_width() {
         for parts in [parts, 0] {
             let count = rows * steps * columns * 3 * entries;
             let numbers: Vec<f32> = (0..count).map(|i| (i % 97) as f32 / 89.0 - 0.5).collect();
-            let mut machine = Emulated::new(0, false);
-            let from = machine.input(&bytes(&numbers, Storage::F32)).unwrap();
+            let mut machine = Blocks::new(kernels.clone(), Emulated::new(0, false));
+            let from = machine
+                .memory
+                .input(&bytes(&numbers, Storage::F32))
+                .unwrap();
             let size = storage.bytes() as usize;
             let address = machine
-                .output(rows * steps * columns * entries * size)
+                .room(rows * steps * columns * entries * size)
                 .unwrap();
             let stride = |n: usize| n as i64;
             let part = 4 * entries;
@@ -50,13 +52,14 @@ fn sums_are_rounded_once_in_every_dtype_and_width() {
                 ]
                 .map(stride),
                 rows: Some(&[1, 0]),
-                to: Place {
+                to: Strided {
                     address,
                     strides: [steps * columns, columns, 1].map(|n| stride(n * entries * size)),
                 },
                 storage,
+                many: false,
             };
-            sum(&kernel, &mut machine, &asked).expect("it runs");
+            machine.sum(&asked).expect("it runs");
             let row = count / rows;
             let swapped = numbers[row..]
                 .chunks(3 * entries)
@@ -68,7 +71,7 @@ fn sums_are_rounded_once_in_every_dtype_and_width() {
                 })
                 .collect();
             let expected = values(&bytes(&expected, storage), storage);
-            let found = values(&machine.read(address).unwrap(), storage);
+            let found = values(&machine.memory.read(address).unwrap(), storage);
             assert_eq!(found, expected, "{storage:?} of {entries}");
         }
     }

@@ -4,27 +4,30 @@ mod memory;
 
 use super::*;
 use crate::device::Options;
-use crate::device::gpu::{Parameter, Ptx, Schedule};
-use baton_codegen::{Compiler, Phase};
+use crate::device::gpu::blocks::Blocks;
+use crate::device::gpu::kernels::GpuKernels;
+use crate::device::gpu::memory::{DeviceMemory, Parameter, Ptx};
+use baton_codegen::Phase;
+use baton_codegen::target::Gpu;
 use baton_ir::tile::CarryRole;
 use baton_ir::{builtin, text};
+use std::sync::Arc;
 
 const ADDRESS: u64 = 0x1000;
 
-fn kernel(name: &str, storage: Storage, keep_bytes: Option<usize>) -> GpuKernel {
+fn kernel(name: &str, storage: Storage, keep_bytes: Option<usize>) -> GpuKernels {
     let recurrence = text::parse(builtin::text(name).unwrap()).unwrap();
     let sizes = vec![16; recurrence.dims.len()];
-    let compiler = Compiler::new(&recurrence, &sizes).expect("compiles");
     let options = Options {
         chunk: Some(16),
         keep_bytes,
     };
-    let schedule = Schedule::sm_80(storage);
-    GpuKernel::new("emulator", compiler, &sizes, &options, schedule).expect("a kernel")
+    let target = Gpu::sm_80(storage);
+    GpuKernels::new("emulator", &recurrence, &sizes, &options, target).expect("kernels")
 }
 
-fn call(kernel: &GpuKernel) -> DeviceCall<'static> {
-    let recurrence = kernel.recurrence();
+fn call(kernel: &GpuKernels) -> DeviceCall<'static> {
+    let recurrence = &kernel.shapes().recurrence;
     let tensor = DeviceTensor {
         address: ADDRESS,
         strides: [4096, 256, 64],
@@ -41,8 +44,8 @@ fn call(kernel: &GpuKernel) -> DeviceCall<'static> {
     }
 }
 
-fn to(kernel: &GpuKernel) -> DeviceForward {
-    let recurrence = kernel.recurrence();
+fn to(kernel: &GpuKernels) -> DeviceForward {
+    let recurrence = &kernel.shapes().recurrence;
     let tensor = call(kernel).inputs[0];
     DeviceForward {
         outputs: vec![tensor; recurrence.outputs.len()],
@@ -58,7 +61,7 @@ struct Notes {
     launches: Vec<(String, [u32; 2], Vec<Parameter>)>,
 }
 
-impl Machine for Notes {
+impl DeviceMemory for Notes {
     fn input(&mut self, bytes: &[u8]) -> Result<u64, Error> {
         self.tables.push(bytes.to_vec());
         Ok(0x10_0000 * self.tables.len() as u64)
@@ -82,34 +85,36 @@ impl Machine for Notes {
 
 #[test]
 fn heads_of_a_group_run_side_by_side_where_it_costs_no_round_or_the_caller_says_so() {
-    let grid = |kernel: &GpuKernel, heads: usize, groups: usize| {
+    let grid = |kernel: &Arc<GpuKernels>, heads: usize, groups: usize| {
         let call = DeviceCall {
             heads,
             groups,
             ..call(kernel)
         };
-        let mut notes = Notes::default();
-        forward(kernel, &mut notes, &call, &to(kernel)).unwrap();
-        let (name, grid, _) = notes.launches.remove(0);
+        let mut machine = Blocks::new(kernel.clone(), Notes::default());
+        forward(&**kernel, &mut machine, &call, &to(kernel)).unwrap();
+        let (name, grid, _) = machine.memory.launches.remove(0);
         (grid, name.ends_with("_heads2"))
     };
-    let mut kernel = kernel("mamba2", Storage::Bf16, None);
+    let mut kernel = Arc::new(kernel("mamba2", Storage::Bf16, None));
     assert_eq!(grid(&kernel, 132, 2), ([66, 2], true));
     assert_eq!(grid(&kernel, 132, 132), ([132, 2], false));
     assert_eq!(grid(&kernel, 44, 2), ([44, 2], false));
-    kernel.schedule.heads = Some(2);
+    let alone = Arc::get_mut(&mut kernel).expect("no run is under way");
+    alone.target.heads = Some(2);
     assert_eq!(grid(&kernel, 44, 2), ([22, 2], true));
     assert_eq!(grid(&kernel, 46, 2), ([46, 2], false));
 }
 
 #[test]
 fn parameters_are_those_of_the_kernel_in_its_order() {
-    let kernel = kernel("mamba2", Storage::Bf16, None);
-    let mut notes = Notes::default();
-    forward(&kernel, &mut notes, &call(&kernel), &to(&kernel)).unwrap();
-    let cut = cut(&kernel, &call(&kernel)).unwrap();
-    let artifact = kernel.artifact(Phase::Forward, &cut).unwrap();
-    let program = &artifact.program;
+    let kernel = Arc::new(kernel("mamba2", Storage::Bf16, None));
+    let mut machine = Blocks::new(kernel.clone(), Notes::default());
+    forward(&*kernel, &mut machine, &call(&kernel), &to(&kernel)).unwrap();
+    let notes = machine.memory;
+    let cut = cut(&*kernel, &call(&kernel)).unwrap();
+    let made = kernel.made(Phase::Forward, &cut).unwrap();
+    let program = &made.program;
     let mut expected = vec![0x10_0000.into(), Parameter::Int(46), Parameter::Int(23)];
     for port in &program.ports {
         let strides = match port.role {
@@ -123,7 +128,7 @@ fn parameters_are_those_of_the_kernel_in_its_order() {
         assert!(matches!(carry.role, CarryRole::State(_)));
         expected.extend([0, 0x2000].map(Parameter::from));
     }
-    assert_eq!(expected.len(), Schedule::parameters(program));
+    assert_eq!(expected.len(), Gpu::parameters(program));
     assert_eq!(notes.launches, [(program.name.clone(), [46, 2], expected)]);
     let table: Vec<u8> = [[0i64, 0, 100, 0], [1, 0, 100, 7]]
         .as_flattened()
@@ -151,11 +156,12 @@ fn a_gradient_is_of_the_dtype_of_what_it_is_of() {
 
 #[test]
 fn wrong_calls_are_named() {
-    let kernel = kernel("mamba2", Storage::Bf16, None);
+    let kernel = Arc::new(kernel("mamba2", Storage::Bf16, None));
     let says = |change: fn(&mut DeviceCall<'_>, &mut DeviceForward)| {
         let (mut call, mut to) = (call(&kernel), to(&kernel));
         change(&mut call, &mut to);
-        let ran = forward(&kernel, &mut Notes::default(), &call, &to);
+        let mut machine = Blocks::new(kernel.clone(), Notes::default());
+        let ran = forward(&*kernel, &mut machine, &call, &to);
         ran.unwrap_err().to_string()
     };
     for (said, expected) in [
@@ -197,8 +203,8 @@ fn wrong_calls_are_named() {
 
 #[test]
 fn wrong_gradients_are_named() {
-    let kernel = kernel("mamba2", Storage::Bf16, None);
-    let recurrence = kernel.recurrence();
+    let kernel = Arc::new(kernel("mamba2", Storage::Bf16, None));
+    let recurrence = &kernel.shapes().recurrence;
     let tensor = call(&kernel).inputs[0];
     let says = |change: fn(&mut DeviceBackward)| {
         let mut with = DeviceBackward {
@@ -210,7 +216,8 @@ fn wrong_gradients_are_named() {
             d_states_in: vec![0x2000; recurrence.states.len()],
         };
         change(&mut with);
-        let ran = backward(&kernel, &mut Notes::default(), &call(&kernel), &with);
+        let mut machine = Blocks::new(kernel.clone(), Notes::default());
+        let ran = backward(&*kernel, &mut machine, &call(&kernel), &with);
         ran.unwrap_err().to_string()
     };
     assert!(says(|w| w.d_outputs.clear()).contains("gradient of output: 0 given, expected 1"));

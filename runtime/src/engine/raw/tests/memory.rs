@@ -1,10 +1,11 @@
 //! Runs on a caller's memory, under the emulator.
 
 use super::*;
-use crate::device::gpu::HostMachine;
 use crate::device::gpu::emulated::Emulated;
-use crate::device::gpu::host::HostKernel;
+use crate::device::gpu::memory::ReadMemory;
 use crate::device::{Call, Kernel};
+use crate::engine::host::HostKernel;
+use crate::engine::machine::HostMachine;
 use crate::{Tensor, View};
 
 /// Numbers that differ, small and of both signs.
@@ -85,13 +86,13 @@ fn the_callers_memory_gives_the_same_bits() {
     let ends = [0i64, 5, 5, 210];
     let [time, heads, groups] = [210, 2, 1];
     for (keep_bytes, keep) in [(None, true), (Some(0), true), (None, false)] {
-        let kernel = kernel("mamba2", Storage::F32, keep_bytes);
-        let recurrence = kernel.recurrence().clone();
+        let kernel = Arc::new(kernel("mamba2", Storage::F32, keep_bytes));
+        let recurrence = kernel.shapes().recurrence.clone();
         let tensors = |ports: &[Port], outer: &[usize], seed: usize| -> Vec<Tensor> {
             let one = |(i, port): (usize, &Port)| {
                 let lanes = if port.per_group { groups } else { heads };
                 let outer: Vec<usize> = outer.iter().copied().chain([lanes]).collect();
-                numbers(&kernel.shape(&outer, port), seed + i)
+                numbers(&kernel.shapes().shape(&outer, port), seed + i)
             };
             ports.iter().enumerate().map(one).collect()
         };
@@ -142,7 +143,7 @@ fn the_callers_memory_gives_the_same_bits() {
             tensors.iter().map(one).collect()
         };
         let states_out = room(&mut machine, &states);
-        let bytes = kept(&kernel, &call).unwrap();
+        let bytes = kept(&*kernel, &call).unwrap();
         let block = match keep {
             true => machine.output(bytes).unwrap(),
             false => 0,
@@ -152,7 +153,9 @@ fn the_callers_memory_gives_the_same_bits() {
             states: states_out.clone(),
             kept: block,
         };
-        forward(&kernel, &mut machine, &call, &to).expect("forward runs");
+        let mut machine = Blocks::new(kernel.clone(), machine);
+        forward(&*kernel, &mut machine, &call, &to).expect("forward runs");
+        let mut machine = machine.memory;
         let d_inputs = empty(&mut machine, &inputs);
         let d_params = room(&mut machine, &params);
         let with = DeviceBackward {
@@ -167,9 +170,15 @@ fn the_callers_memory_gives_the_same_bits() {
                 .collect(),
             d_states_in: room(&mut machine, &states),
         };
-        backward(&kernel, &mut machine, &call, &with).expect("backward runs");
+        let mut machine = Blocks::new(kernel.clone(), machine);
+        backward(&*kernel, &mut machine, &call, &with).expect("backward runs");
+        let mut machine = machine.memory;
 
-        let host = HostKernel::new(kernel, Box::new(|| Box::new(Emulated::new(0, false))));
+        let of = kernel.clone();
+        let machines = move || -> Box<dyn HostMachine> {
+            Box::new(Blocks::new(of.clone(), Emulated::new(0, false)))
+        };
+        let host = HostKernel::new(kernel, Box::new(machines));
         let from_host = Call {
             inputs: inputs.iter().map(Tensor::view).collect(),
             params: params.iter().map(Tensor::view).collect(),

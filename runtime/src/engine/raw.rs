@@ -4,14 +4,15 @@
 //! names it; whether an address is good memory is the caller's promise. The runs are those of
 //! [`run`](super::run) on whatever [`Machine`] the addresses are of, so the emulator runs them too.
 
+use super::call::{Arguments, Strided, Wanted};
 use super::cut::Cut;
-use super::gradient::Wanted;
-use super::kernel::GpuKernel;
-use super::run::{Arguments, Place, Run, kept_bytes};
-use super::{Machine, Storage};
+use super::machine::{Kernels, Machine, nothing};
+use super::plan::{self, kept_bytes};
+use super::run::Engine;
 use crate::Error;
 use crate::device::check::Extent;
 use crate::device::raw::{DeviceBackward, DeviceCall, DeviceForward, DeviceTensor};
+use baton_codegen::target::Storage;
 use baton_ir::recurrence::Port;
 use baton_ir::tile::Role;
 
@@ -19,8 +20,8 @@ use baton_ir::tile::Role;
 const ALIGNMENT: usize = 256;
 
 /// The dtype of a role in the caller's memory.
-pub(crate) fn dtype(kernel: &GpuKernel, role: Role) -> Option<Storage> {
-    let recurrence = kernel.recurrence();
+pub(crate) fn dtype(kernels: &dyn Kernels, role: Role) -> Option<Storage> {
+    let recurrence = &kernels.shapes().recurrence;
     let (ports, i) = match role {
         Role::Input(i) | Role::DInput(i) => (&recurrence.inputs, i),
         Role::Param(i) | Role::DParam(i) => (&recurrence.params, i),
@@ -32,56 +33,56 @@ pub(crate) fn dtype(kernel: &GpuKernel, role: Role) -> Option<Storage> {
         Role::DInput(i) => Role::Input(i),
         role => role,
     };
-    Some(kernel.storage(role, port))
+    Some(kernels.storage(role, port))
 }
 
 /// Bytes that a forward run of a call keeps, in one piece.
-pub(crate) fn kept(kernel: &GpuKernel, call: &DeviceCall<'_>) -> Result<usize, Error> {
-    let cut = cut(kernel, call)?;
-    Ok(pieces(kernel, &cut, 0).1)
+pub(crate) fn kept(kernels: &dyn Kernels, call: &DeviceCall<'_>) -> Result<usize, Error> {
+    let cut = cut(kernels, call)?;
+    Ok(pieces(kernels, &cut, 0).1)
 }
 
 /// The address of each state's part of what is kept, and the bytes of all.
-fn pieces(kernel: &GpuKernel, cut: &Cut, base: u64) -> (Vec<u64>, usize) {
+fn pieces(kernels: &dyn Kernels, cut: &Cut, base: u64) -> (Vec<u64>, usize) {
     let mut end = 0;
     let piece = |bytes: usize| {
         let at = base + end as u64;
         end += bytes.next_multiple_of(ALIGNMENT);
         at
     };
-    let all = kept_bytes(kernel, cut).into_iter().map(piece).collect();
+    let all = kept_bytes(kernels, cut).into_iter().map(piece).collect();
     (all, end)
 }
 
 pub(crate) fn forward(
-    kernel: &GpuKernel,
+    kernels: &dyn Kernels,
     machine: &mut dyn Machine,
     call: &DeviceCall<'_>,
     to: &DeviceForward,
 ) -> Result<(), Error> {
-    let cut = cut(kernel, call)?;
-    let given = arguments(kernel, call)?;
-    let outputs = &kernel.recurrence().outputs;
-    let outputs = tensors(kernel, "output", outputs, &to.outputs, Role::Output)?;
-    states(kernel, "state out", &to.states, false)?;
+    let cut = cut(kernels, call)?;
+    let given = arguments(kernels, call)?;
+    let outputs = &kernels.shapes().recurrence.outputs;
+    let outputs = tensors(kernels, "output", outputs, &to.outputs, Role::Output)?;
+    states(kernels, "state out", &to.states, false)?;
     if to.states.iter().any(|state| call.states.contains(state)) {
         let why = "a state out lies where a state in lies, expected memory of its own";
         return Err(Error::Argument(why.into()));
     }
-    let kept = block(kernel, &cut, to.kept)?;
-    let run = Run::new(kernel, machine, &cut, given);
-    run.forward(&outputs, &to.states, kept.as_deref())
+    let kept = block(kernels, &cut, to.kept)?;
+    let engine = Engine::new(kernels, machine, &cut, given);
+    engine.forward(&outputs, &to.states, kept.as_deref())
 }
 
 pub(crate) fn backward(
-    kernel: &GpuKernel,
+    kernels: &dyn Kernels,
     machine: &mut dyn Machine,
     call: &DeviceCall<'_>,
     with: &DeviceBackward,
 ) -> Result<(), Error> {
-    let recurrence = kernel.recurrence();
-    let cut = cut(kernel, call)?;
-    let given = arguments(kernel, call)?;
+    let recurrence = &kernels.shapes().recurrence;
+    let cut = cut(kernels, call)?;
+    let given = arguments(kernels, call)?;
     count(
         "gradient of output",
         with.d_outputs.len(),
@@ -91,15 +92,15 @@ pub(crate) fn backward(
     for (i, (port, tensor)) in recurrence.outputs.iter().zip(&with.d_outputs).enumerate() {
         let role = Role::DOutput(i as u32);
         d_outputs.push(match tensor.address {
-            0 => kernel.nothing(machine, port, kernel.storage(role, port))?,
-            _ => tensor_of(kernel, "gradient of output", port, tensor, role)?,
+            0 => nothing(kernels, machine, port, role)?,
+            _ => tensor_of(kernels, "gradient of output", port, tensor, role)?,
         });
     }
-    states(kernel, "gradient of state out", &with.d_states_out, true)?;
-    states(kernel, "gradient of state in", &with.d_states_in, false)?;
+    states(kernels, "gradient of state out", &with.d_states_out, true)?;
+    states(kernels, "gradient of state in", &with.d_states_in, false)?;
     let inputs = &recurrence.inputs;
     let inputs = tensors(
-        kernel,
+        kernels,
         "gradient of input",
         inputs,
         &with.d_inputs,
@@ -107,25 +108,28 @@ pub(crate) fn backward(
     )?;
     let params = &recurrence.params;
     let params = tensors(
-        kernel,
+        kernels,
         "gradient of param",
         params,
         &with.d_params,
         Role::DParam,
     )?;
-    let kept = block(kernel, &cut, with.kept)?;
+    let kept = block(kernels, &cut, with.kept)?;
+    let ports = recurrence.inputs.iter().zip((0..).map(Role::Input));
+    let dtypes = ports.map(|(port, role)| kernels.storage(role, port));
+    let dtypes = dtypes.collect();
     let wanted = Wanted {
         inputs,
-        shared: kernel.schedule.storage,
+        dtypes,
         params,
         states: with.d_states_in.clone(),
     };
-    let run = Run::new(kernel, machine, &cut, given);
-    run.backward(&d_outputs, &with.d_states_out, kept.as_deref(), &wanted)
+    let engine = Engine::new(kernels, machine, &cut, given);
+    engine.backward(&d_outputs, &with.d_states_out, kept.as_deref(), &wanted)
 }
 
 /// The cut of a call whose sizes fit.
-fn cut(kernel: &GpuKernel, call: &DeviceCall<'_>) -> Result<Cut, Error> {
+fn cut(kernels: &dyn Kernels, call: &DeviceCall<'_>) -> Result<Cut, Error> {
     let &DeviceCall {
         batch,
         time,
@@ -152,11 +156,11 @@ fn cut(kernel: &GpuKernel, call: &DeviceCall<'_>) -> Result<Cut, Error> {
             ends.len() - 1
         }
     };
-    let recurrence = kernel.recurrence();
+    let recurrence = &kernels.shapes().recurrence;
     let ports = recurrence.inputs.iter().chain(&recurrence.outputs);
     let entries = ports
         .chain(&recurrence.states)
-        .map(|port| kernel.entries(port));
+        .map(|port| kernels.shapes().entries(port));
     let largest = entries.max().unwrap_or(0).max(1);
     // Room for sums of several such sizes.
     let sizes = [batch.max(sequences), time.max(1), heads, largest];
@@ -173,22 +177,22 @@ fn cut(kernel: &GpuKernel, call: &DeviceCall<'_>) -> Result<Cut, Error> {
         groups,
         sequences,
     };
-    Cut::new(kernel, kernel.chunk, extent, call.cu_seqlens)
+    plan::cut(kernels, None, extent, call.cu_seqlens)
 }
 
-fn arguments(kernel: &GpuKernel, call: &DeviceCall<'_>) -> Result<Arguments, Error> {
-    let recurrence = kernel.recurrence();
-    states(kernel, "state in", &call.states, true)?;
+fn arguments(kernels: &dyn Kernels, call: &DeviceCall<'_>) -> Result<Arguments, Error> {
+    let recurrence = &kernels.shapes().recurrence;
+    states(kernels, "state in", &call.states, true)?;
     Ok(Arguments {
         inputs: tensors(
-            kernel,
+            kernels,
             "input",
             &recurrence.inputs,
             &call.inputs,
             Role::Input,
         )?,
         params: tensors(
-            kernel,
+            kernels,
             "param",
             &recurrence.params,
             &call.params,
@@ -209,28 +213,28 @@ fn count(what: &str, given: usize, ports: &[Port]) -> Result<(), Error> {
 
 /// Every tensor of a kind, checked.
 fn tensors(
-    kernel: &GpuKernel,
+    kernels: &dyn Kernels,
     what: &str,
     ports: &[Port],
     given: &[DeviceTensor],
     role: fn(u32) -> Role,
-) -> Result<Vec<Place>, Error> {
+) -> Result<Vec<Strided>, Error> {
     count(what, given.len(), ports)?;
     let pairs = ports.iter().zip(given).zip((0..).map(role));
     pairs
-        .map(|((port, tensor), role)| tensor_of(kernel, what, port, tensor, role))
+        .map(|((port, tensor), role)| tensor_of(kernels, what, port, tensor, role))
         .collect()
 }
 
 fn tensor_of(
-    kernel: &GpuKernel,
+    kernels: &dyn Kernels,
     what: &str,
     port: &Port,
     tensor: &DeviceTensor,
     role: Role,
-) -> Result<Place, Error> {
+) -> Result<Strided, Error> {
     let by_step = !matches!(role, Role::Param(_) | Role::DParam(_));
-    let unit = match kernel.entries(port) {
+    let unit = match kernels.shapes().entries(port) {
         1 => 4,
         _ => 16,
     };
@@ -241,7 +245,7 @@ fn tensor_of(
     };
     let aligned = strides.iter().all(|stride| stride % unit == 0);
     match address != 0 && address.is_multiple_of(16) && aligned {
-        true => Ok(Place { address, strides }),
+        true => Ok(Strided { address, strides }),
         false => Err(Error::Argument(format!(
             "{what} `{}` lies at {address:#x} with strides {strides:?} bytes, expected memory at a \
              multiple of 16 with strides of multiples of {unit}",
@@ -251,8 +255,8 @@ fn tensor_of(
 }
 
 /// Checks states or their gradients; `absent` says whether they may be null.
-fn states(kernel: &GpuKernel, what: &str, given: &[u64], absent: bool) -> Result<(), Error> {
-    let ports = &kernel.recurrence().states;
+fn states(kernels: &dyn Kernels, what: &str, given: &[u64], absent: bool) -> Result<(), Error> {
+    let ports = &kernels.shapes().recurrence.states;
     count(what, given.len(), ports)?;
     let wrong =
         |&(_, address): &(&Port, &u64)| !address.is_multiple_of(16) || (*address == 0 && !absent);
@@ -267,13 +271,13 @@ fn states(kernel: &GpuKernel, what: &str, given: &[u64], absent: bool) -> Result
 }
 
 /// The parts of the caller's memory for what is kept, if any is given.
-fn block(kernel: &GpuKernel, cut: &Cut, address: u64) -> Result<Option<Vec<u64>>, Error> {
+fn block(kernels: &dyn Kernels, cut: &Cut, address: u64) -> Result<Option<Vec<u64>>, Error> {
     if !address.is_multiple_of(16) {
         return Err(Error::Argument(format!(
             "what is kept lies at {address:#x}, expected a multiple of 16, or 0 for nothing"
         )));
     }
-    Ok((address != 0).then(|| pieces(kernel, cut, address).0))
+    Ok((address != 0).then(|| pieces(kernels, cut, address).0))
 }
 
 #[cfg(test)]

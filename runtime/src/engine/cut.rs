@@ -1,23 +1,18 @@
 //! How the time of a run is cut: sequences, their segments, and windows of chunks.
 //!
-//! A *range* is what one thread block carries its states through: a sequence, or a segment of one.
+//! A *range* is what one task or thread block carries its states through: a sequence, or a segment of one.
 //! With checkpoints, ranges run window by window, ordered by falling number of windows, so that those
 //! which reach a window are the first of the order and their states lie side by side. Everything here
 //! depends on shapes only, so a backward run finds what its forward run kept.
 
-use super::kernel::GpuKernel;
-use crate::Error;
 use crate::device::check::Extent;
-use baton_codegen::schedule::{BlockPlan, Load};
-
-/// Blocks that a grid may have along y.
-const MOST_RANGES: usize = 65535;
+use baton_codegen::schedule::Plan;
 
 /// Batch row, first step, steps and first chunk of a range, as kernels read it.
-pub(super) type Range = [i64; 4];
+pub(crate) type Range = [i64; 4];
 
 /// The cut of one run.
-pub(super) struct Cut {
+pub(crate) struct Cut {
     pub extent: Extent,
     /// Sequence by sequence, in order of time.
     pub ranges: Vec<Range>,
@@ -25,7 +20,7 @@ pub(super) struct Cut {
     pub sequences: Vec<[i64; 2]>,
     /// Chunks of all ranges.
     pub chunks: usize,
-    plan: BlockPlan,
+    plan: Plan,
     /// Ranges by falling number of windows.
     order: Vec<usize>,
     /// How many ranges reach each window; the first has all of them.
@@ -33,41 +28,8 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// The cut of a run whose extents and offsets were checked, in chunks of `chunk` steps.
-    pub fn new(
-        kernel: &GpuKernel,
-        chunk: usize,
-        extent: Extent,
-        ends: Option<&[i64]>,
-    ) -> Result<Cut, Error> {
-        let largest = i32::MAX as usize;
-        if extent.sequences > MOST_RANGES || extent.time > largest || extent.heads > largest {
-            return Err(kernel.unsupported(format!(
-                "{} sequences, T={} and H={}: at most {MOST_RANGES}, {largest} and {largest}",
-                extent.sequences, extent.time, extent.heads
-            )));
-        }
-        let bounds: Vec<[i64; 3]> = match ends {
-            Some(ends) => ends.windows(2).map(|w| [0, w[0], w[1] - w[0]]).collect(),
-            None => (0..extent.batch as i64)
-                .map(|row| [row, 0, extent.time as i64])
-                .collect(),
-        };
-        let steps = || bounds.iter().map(|&[.., steps]| steps as usize);
-        let load = Load {
-            sequences: steps().filter(|steps| *steps > 0).count(),
-            longest: steps().max().unwrap_or(0),
-            steps: steps().sum(),
-            heads: extent.heads,
-            groups: extent.groups,
-            state_bytes: kernel.state_bytes(),
-        };
-        let plan = BlockPlan::new(load, chunk, kernel.keep_bytes);
-        Ok(Cut::by(plan, extent, &bounds))
-    }
-
     /// Sequences of (batch row, first step, steps), cut by a plan.
-    fn by(plan: BlockPlan, extent: Extent, bounds: &[[i64; 3]]) -> Cut {
+    pub fn by(plan: Plan, extent: Extent, bounds: &[[i64; 3]]) -> Cut {
         let chunk = plan.chunk as i64;
         let (mut ranges, mut sequences, mut chunks) = (vec![], vec![], 0);
         for &[row, start, steps] in bounds {
@@ -109,8 +71,8 @@ impl Cut {
         self.plan.chunk
     }
 
-    /// Heads of a group that a block runs side by side, where its kernel can.
-    pub fn side_by_side(&self) -> u32 {
+    /// Heads of a group that one task or block runs, where its kernel can.
+    pub fn heads(&self) -> usize {
         self.plan.heads
     }
 
@@ -196,7 +158,7 @@ impl Cut {
     }
 
     /// Where each range is in the order of windows.
-    fn places(&self) -> Vec<usize> {
+    pub fn places(&self) -> Vec<usize> {
         let mut places = vec![0; self.order.len()];
         for (place, &i) in self.order.iter().enumerate() {
             places[i] = place;
@@ -228,7 +190,7 @@ mod tests {
     use super::*;
 
     fn cut(segment: Option<usize>, window: usize, bounds: &[[i64; 3]]) -> Cut {
-        let plan = BlockPlan {
+        let plan = Plan {
             chunk: 16,
             segment,
             heads: 1,
