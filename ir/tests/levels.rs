@@ -108,7 +108,7 @@ fn random_chunked(mut c: Choices) -> Chunked {
             6 => Op::Size(DimId(small(&mut c, 3))),
             7 => Op::Unary(c.of(UnaryFn::ALL), v(&mut c)),
             8 => Op::Binary(c.of(BinaryFn::ALL), v(&mut c), v(&mut c)),
-            9 => Op::Step(v(&mut c)),
+            9 => Op::Select(v(&mut c), v(&mut c), v(&mut c), v(&mut c)),
             10 => Op::Valid(v(&mut c)),
             11 => Op::Broadcast(v(&mut c), c.of(&axes)),
             12 => Op::Causal(v(&mut c), c.flag()),
@@ -173,7 +173,7 @@ fn random_body(c: &mut Choices, operands: usize, chunk: bool) -> Vec<Scalar> {
                 true => Scalar::Valid(at(c)),
                 false => Scalar::Causal(at(c), c.flag()),
             },
-            _ => Scalar::Step(at(c)),
+            _ => Scalar::Select(at(c), at(c), at(c), at(c)),
         });
     }
     body
@@ -389,7 +389,7 @@ tile f forward 8 {
     %2: [8, 8] = matmul %0, %0' lower result
     %3: [8, 8] = map [8, 8] a = %2 both, b = %1 first { causal_strict(a * b) * valid(-(2)) }
     %4: [8, 4] = matmul %3', %0 + %0 lower first
-    %5: [] = map [8, 4] a = %4 both { step(a) } sum all
+    %5: [] = map [8, 4] a = %4 both { select(a, 0, a, -a) } sum all
 
   effects
     accumulate y = %5

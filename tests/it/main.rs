@@ -8,5 +8,6 @@ mod gpu;
 mod gpu_plans;
 mod levels;
 mod shipped;
+mod slopes;
 mod tidy;
 mod tiles;

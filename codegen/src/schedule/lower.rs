@@ -245,7 +245,7 @@ impl Lower<'_> {
             | Op::Size(_)
             | Op::Unary(..)
             | Op::Binary(..)
-            | Op::Step(_)
+            | Op::Select(..)
             | Op::Valid(_)
             | Op::Broadcast(..)
             | Op::Causal(..) => {

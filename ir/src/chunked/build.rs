@@ -112,6 +112,11 @@ impl Builder {
         self.binary(BinaryFn::Add, a, b)
     }
 
+    /// `a` where `x > y`, else `b`.
+    pub fn select(&mut self, x: ValueId, y: ValueId, a: ValueId, b: ValueId) -> ValueId {
+        self.add(Op::Select(x, y, a, b))
+    }
+
     /// The sum over `axis` of `a * b`: a product of matrices where that is what it is.
     pub fn contract(&mut self, a: ValueId, b: ValueId, axis: Axis) -> ValueId {
         let (left, right) = (self.axes(a), self.axes(b));
@@ -228,8 +233,12 @@ impl Builder {
             Op::Number(_) => Ok(vec![]),
             Op::Size(dim) if dim.index() < p.dims.len() => Ok(vec![]),
             Op::Size(dim) => Err(format!("dim {} does not exist", dim.0)),
-            Op::Unary(_, a) | Op::Step(a) => axes(*a),
+            Op::Unary(_, a) => axes(*a),
             Op::Binary(_, a, b) => pointwise(union(axes(*a)?, axes(*b)?)),
+            Op::Select(x, y, a, b) => {
+                let (compared, chosen) = (union(axes(*x)?, axes(*y)?), union(axes(*a)?, axes(*b)?));
+                pointwise(union(compared, chosen))
+            }
             Op::Valid(a) => pointwise(union(axes(*a)?, vec![Axis::Time])),
             Op::Broadcast(a, axis) => match axes(*a)? {
                 v if v.contains(axis) => Err(format!("operand already has {axis:?}")),

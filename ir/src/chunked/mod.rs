@@ -93,8 +93,9 @@ pub enum Op {
     Unary(UnaryFn, ValueId),
     /// A pointwise function; axes broadcast by name.
     Binary(BinaryFn, ValueId, ValueId),
-    /// One where the value is positive, else zero.
-    Step(ValueId),
+    /// `Select(x, y, a, b)`: `a` where `x > y`, else `b`; NaN where `x` or `y` is. Axes broadcast
+    /// by name.
+    Select(ValueId, ValueId, ValueId, ValueId),
     /// The value for steps `t` of the sequence, zero for steps past its end. A value without `t`
     /// is repeated along it.
     Valid(ValueId),
@@ -186,7 +187,6 @@ impl Op {
             | Op::Number(_)
             | Op::Size(_) => vec![],
             Op::Unary(_, a)
-            | Op::Step(a)
             | Op::Valid(a)
             | Op::Causal(a, _)
             | Op::Relabel(a, ..)
@@ -197,6 +197,7 @@ impl Op {
                 vec![*a]
             }
             Op::Binary(_, a, b) | Op::Contract(a, b, _) => vec![*a, *b],
+            Op::Select(x, y, a, b) => vec![*x, *y, *a, *b],
             Op::Trilinear(_, _, operands, l) => operands.iter().copied().chain([*l]).collect(),
         }
     }
@@ -213,7 +214,7 @@ impl Op {
             | Op::Size(_)) => op,
             Op::Unary(function, a) => Op::Unary(function, f(a)),
             Op::Binary(function, a, b) => Op::Binary(function, f(a), f(b)),
-            Op::Step(a) => Op::Step(f(a)),
+            Op::Select(x, y, a, b) => Op::Select(f(x), f(y), f(a), f(b)),
             Op::Valid(a) => Op::Valid(f(a)),
             Op::Broadcast(a, axis) => Op::Broadcast(f(a), axis),
             Op::Causal(a, strict) => Op::Causal(f(a), strict),

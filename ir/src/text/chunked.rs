@@ -108,7 +108,9 @@ fn print_op(program: &Chunked, op: &Op) -> String {
         Op::Size(id) => format!("size {}", dim(p, *id)),
         Op::Unary(function, a) => format!("{} %{}", unary_word(*function), a.0),
         Op::Binary(function, a, b) => format!("{} %{}, %{}", binary_word(*function), a.0, b.0),
-        Op::Step(a) => format!("step %{}", a.0),
+        Op::Select(x, y, a, b) => {
+            format!("select %{}, %{}, %{}, %{}", x.0, y.0, a.0, b.0)
+        }
         Op::Valid(a) => format!("valid %{}", a.0),
         Op::Broadcast(a, along) => format!("broadcast %{}, {}", a.0, axis(*along)),
         Op::Causal(a, strict) => format!("causal {}%{}", strictly(*strict), a.0),
@@ -316,7 +318,10 @@ impl Parser<'_> {
                 let dims = self.program.dims.iter().map(String::as_str);
                 Op::Size(DimId(find(&mut self.cursor, span, "dim", name, dims)?))
             }
-            "step" => Op::Step(self.value()?),
+            "select" => {
+                let (x, y) = (self.value()?, self.second()?);
+                Op::Select(x, y, self.second()?, self.second()?)
+            }
             "valid" => Op::Valid(self.value()?),
             "broadcast" => Op::Broadcast(self.value()?, self.axis()?),
             "causal" => {

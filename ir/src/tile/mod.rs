@@ -138,8 +138,8 @@ pub enum Scalar {
     Unary(UnaryFn, u32),
     /// A pointwise function.
     Binary(BinaryFn, u32, u32),
-    /// One where positive, else zero.
-    Step(u32),
+    /// `Select(x, y, a, b)`: `a` where `x > y`, else `b`; NaN where `x` or `y` is.
+    Select(u32, u32, u32, u32),
     /// The value where the index along the map's first axis is below `len`, else zero (a select).
     Valid(u32),
     /// The value where first index >= second index (strict: >), else zero (a select).

@@ -217,8 +217,9 @@ fn body_is_sound(
                 return Err(format!("{number} is not finite"));
             }
             Scalar::Operand(_) | Scalar::Number(_) => {}
-            Scalar::Unary(_, a) | Scalar::Step(a) => earlier(a)?,
+            Scalar::Unary(_, a) => earlier(a)?,
             Scalar::Binary(_, a, b) => earlier(a).and(earlier(b))?,
+            Scalar::Select(x, y, a, b) => [x, y, a, b].into_iter().try_for_each(earlier)?,
             Scalar::Valid(a) => {
                 earlier(a)?;
                 if space[0] != chunk {

@@ -8,6 +8,7 @@
 use super::emit::{Address, Emitter, NUMBER};
 use super::math::Lanes;
 use super::plan::{Buffer, extents};
+use baton_ir::pointwise::narrow;
 use baton_ir::tile::{Along, Reduce, Scalar, TileId};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I32, I32X4, I64};
@@ -169,8 +170,9 @@ impl Map<'_> {
                     _ => Level::Column,
                 },
                 Scalar::Number(_) => Level::Once,
-                Scalar::Unary(_, a) | Scalar::Step(a) => of(a),
+                Scalar::Unary(_, a) => of(a),
                 Scalar::Binary(_, a, b) => of(a).max(of(b)),
+                Scalar::Select(x, y, a, b) => of(x).max(of(y)).max(of(a)).max(of(b)),
                 Scalar::Valid(_) if vector => Level::Column,
                 Scalar::Valid(a) => of(a).max(Level::Row),
                 Scalar::Causal(..) => Level::Column,
@@ -196,10 +198,10 @@ impl Map<'_> {
             let of = |i: u32| values[i as usize].expect("operands come before users");
             let value = match *scalar {
                 Scalar::Operand(i) => self.operand(e, i as usize, bases, place),
-                Scalar::Number(x) => number(e, x as f32),
+                Scalar::Number(x) => number(e, narrow(x)),
                 Scalar::Unary(function, a) => lanes(e).unary(function, of(a)),
                 Scalar::Binary(function, a, b) => lanes(e).binary(function, of(a), of(b)),
-                Scalar::Step(a) => lanes(e).step(of(a)),
+                Scalar::Select(x, y, a, b) => lanes(e).choose([of(x), of(y)], of(a), of(b)),
                 Scalar::Valid(a) => {
                     let valid = e.builder.ins().ireduce(I32, e.valid);
                     let valid = e.builder.ins().splat(I32X4, valid);

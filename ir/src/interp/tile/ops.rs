@@ -153,7 +153,7 @@ fn map(
                     Scalar::Number(number) => number,
                     Scalar::Unary(function, a) => pointwise::unary(function, of(a)),
                     Scalar::Binary(function, a, b) => pointwise::binary(function, of(a), of(b)),
-                    Scalar::Step(a) => f64::from(of(a) > 0.0),
+                    Scalar::Select(x, y, a, b) => pointwise::select(of(x), of(y), of(a), of(b)),
                     Scalar::Valid(a) if i < len => of(a),
                     Scalar::Causal(a, strict) if if strict { i > j } else { i >= j } => of(a),
                     Scalar::Valid(_) | Scalar::Causal(..) => 0.0,

@@ -335,7 +335,7 @@ fn maps_reduce_and_select() {
         reduced(Reduce::Second, Scalar::Valid(0)),
         [3.0, 7.0, 11.0, 0.0]
     );
-    assert_eq!(reduced(Reduce::All, Scalar::Step(0)), [8.0]);
+    assert_eq!(reduced(Reduce::All, Scalar::Select(0, 0, 0, 0)), [36.0]);
 }
 
 #[test]

@@ -27,7 +27,8 @@ pub fn lower_triangles(nodes: &[Node]) -> Vec<bool> {
                         }
                         Scalar::Number(x) => x == 0.0,
                         Scalar::Causal(..) => true,
-                        Scalar::Valid(a) | Scalar::Step(a) => of(a),
+                        Scalar::Valid(a) => of(a),
+                        Scalar::Select(x, y, a, b) => [x, y, a, b].into_iter().all(of),
                         Scalar::Unary(function, a) => {
                             of(a)
                                 && matches!(

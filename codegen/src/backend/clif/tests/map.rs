@@ -18,7 +18,7 @@ fn tiles() {
         Scalar::Binary(BinaryFn::Mul, 0, 4),
         Scalar::Binary(BinaryFn::Mul, 2, 3),
         Scalar::Binary(BinaryFn::Add, 5, 6),
-        Scalar::Step(2),
+        Scalar::Select(2, 1, 0, 3),
         Scalar::Number(0.5),
         Scalar::Binary(BinaryFn::Sub, 8, 9),
         Scalar::Binary(BinaryFn::Sub, 7, 10),
