@@ -45,6 +45,7 @@ impl Draft {
             role: Role::Input(number),
             pace: Pace::Task,
             per_head: false,
+            held: Held::Storage,
             dims: shape.iter().map(|&d| d as u32).collect(),
         });
         self.node(Op::Load(PortId(number), Fill::Zero), shape)

@@ -10,7 +10,7 @@ use baton_ir::recurrence::{
 };
 use baton_ir::text;
 use baton_ir::tile::{
-    Along, CarryDecl, CarryId, CarryRole, Effect, Fill, Op as TileOp, Pace, PortDecl, PortId,
+    Along, CarryDecl, CarryId, CarryRole, Effect, Fill, Held, Op as TileOp, Pace, PortDecl, PortId,
     Reduce, Region, Role, Scalar, TileId, TileProgram, Triangle,
 };
 use baton_ir::verify;
@@ -187,6 +187,11 @@ fn random_tile(mut c: Choices) -> TileProgram {
         role,
         pace,
         per_head,
+        held: match role {
+            Role::Param(_) => Held::F32,
+            Role::DParam(_) => Held::Parts,
+            _ => Held::Storage,
+        },
         dims: dims.to_vec(),
     };
     let mut program = TileProgram {
@@ -530,6 +535,7 @@ tile f forward 8 {
     %8: [8, 4] = head_sum %2
   heads
     %9: [4] = carry S
+    %10: [8] = matmul %2, %9'
 
   effects
     store y = %8
@@ -546,6 +552,7 @@ tile f forward 8 {
         codes(source, &errors),
         &[
             ("T001", "port q: [] step = input 1"),
+            ("T002", "%10: [8] = matmul %2, %9'"),
             ("T002", "%3: [8, 8] = matmul %2, %9'"),
             ("T002", "%4: [8] = map [8, 4] a = %2 first { a }"),
             ("T002", "%6: [8, 4] = matmul %2, %3 lower first"),
@@ -554,6 +561,7 @@ tile f forward 8 {
                 "%5: [8, 4] = map [8, 4] a = %2 both { a } sum first",
             ),
             ("T004", "%0: [8, 4] = load q zero"),
+            ("T004", "%10: [8] = matmul %2, %9'"),
             ("T004", "%7: [8, 4] = map [8, 4] a = %2 both { a }"),
             ("T004", "%9: [4] = carry S"),
             ("T005", "accumulate d = %77"),

@@ -33,7 +33,7 @@ pub fn entry(
         pace: pace(port.pace).into(),
         by_head: abi::by_head(port),
         dims: port.dims.clone(),
-        dtype: target.dtype(port).name().into(),
+        dtype: target.dtype(port.held).name().into(),
     });
     let carries = program.carries.iter().map(|carry| Carry {
         name: carry.name.clone(),

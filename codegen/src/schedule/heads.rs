@@ -9,7 +9,7 @@ use baton_ir::recurrence::BinaryFn;
 use baton_ir::tile::{
     Along, CarryId, Effect, Node, Op, PortId, Reduce, Region, Scalar, TileId, TileProgram,
 };
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Heads that blocks run side by side: registers allow no more.
 pub const SIDE_BY_SIDE: u32 = 2;
@@ -63,7 +63,7 @@ pub fn side_by_side(program: &TileProgram, heads: u32) -> SideBySide {
     // The tiles of each node, one a head, or one that all heads share; and what those of a sum over
     // heads add up to.
     let mut tiles: Vec<Vec<TileId>> = vec![vec![]; program.nodes.len()];
-    let mut totals: HashMap<TileId, TileId> = HashMap::new();
+    let mut totals: BTreeMap<TileId, TileId> = BTreeMap::new();
     for region in [Region::Before, Region::Heads, Region::After] {
         let nodes = || program.nodes.iter().enumerate();
         for head in copies(region == Region::Heads) {

@@ -12,7 +12,7 @@ mod product;
 use baton_ir::chunked::{Axis, Chunked, Direction, Op, ValueId};
 use baton_ir::recurrence::{BinaryFn, Port};
 use baton_ir::tile::{
-    self, CarryDecl, CarryId, CarryRole, Effect, Fill, Node, Pace, PortDecl, PortId, Reduce,
+    self, CarryDecl, CarryId, CarryRole, Effect, Fill, Held, Node, Pace, PortDecl, PortId, Reduce,
     Region, Role, TileId, TileProgram,
 };
 
@@ -61,6 +61,23 @@ pub fn lower(
     }
     lower.sort();
     lower.out
+}
+
+/// How the tensor of a role is held outside, `of` being the port of the recurrence that it belongs to.
+/// In f32: params, numbers, and states that are no matrices, which cost little and often divide.
+pub fn held(role: Role, of: &Port) -> Held {
+    let narrow = match role {
+        Role::Param(_) | Role::DParam(_) => false,
+        Role::Input(_) | Role::Output(_) | Role::DOutput(_) | Role::DInput(_) => {
+            !of.shape.is_empty()
+        }
+        Role::Entering(_) => of.shape.len() == 2,
+    };
+    match role {
+        Role::DInput(_) | Role::DParam(_) if of.per_group => Held::Parts,
+        _ if narrow => Held::Storage,
+        _ => Held::F32,
+    }
 }
 
 struct Lower<'a> {
@@ -135,6 +152,7 @@ impl Lower<'_> {
             role,
             pace,
             per_head: !of.per_group,
+            held: held(role, of),
             dims,
         });
         PortId(self.out.ports.len() as u32 - 1)
@@ -209,7 +227,7 @@ impl Lower<'_> {
                 assert_eq!(old.len(), axes.len());
                 self.tile(x)
             }
-            Op::Contract(a, b, axis) => self.matmul(value, a, b, axis, None),
+            Op::Contract(a, b, axis) => self.contract(value, a, b, axis),
             Op::Binary(BinaryFn::Add, a, b)
                 if let Some((add, product)) = self.add_product(value, a, b) =>
             {

@@ -72,6 +72,17 @@ pub enum Role {
     Entering(u32),
 }
 
+/// How the numbers of a port are held outside: what a back end needs to know of a tensor's meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Held {
+    /// In the dtype in which matrices are stored.
+    Storage,
+    /// In f32, whatever that is.
+    F32,
+    /// In f32, and of what heads share every task writes a part of its own: parts are added outside.
+    Parts,
+}
+
 /// A tensor outside. The innermost dims are contiguous; the strides over time and heads are
 /// dynamic.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +95,8 @@ pub struct PortDecl {
     pub pace: Pace,
     /// Whether each head has its own.
     pub per_head: bool,
+    /// How its numbers are held.
+    pub held: Held,
     /// Sizes of the dims of one head at one step (0 to 2).
     pub dims: Vec<u32>,
 }
@@ -197,8 +210,8 @@ pub enum Op {
         /// Which axes are summed.
         reduce: Reduce,
     },
-    /// `add + a b`, with `a` and `b` transposed on request; ranks 2. A vector may stand for a
-    /// matrix of one row (or of one column when transposed); then the result drops that axis.
+    /// `add + a b`, with `a` and `b` transposed on request; all of rank 2. A product with a vector is a
+    /// map that is summed.
     Matmul {
         /// Left operand.
         a: TileId,

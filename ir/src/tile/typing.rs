@@ -92,18 +92,13 @@ pub fn shape(program: &TileProgram, before: usize, op: &Op) -> Result<Vec<u32>, 
             triangle,
         } => {
             let (left, right) = (shape(a)?, shape(b)?);
-            let (m, inner) = matrix(&left, *ta)?;
-            let (other, n) = matrix(&right, *tb)?;
-            if inner.0 != other.0 {
+            let ([m, inner], [other, n]) = (matrix(&left, *ta)?, matrix(&right, *tb)?);
+            if inner != other {
                 return Err(format!(
-                    "{left:?} and {right:?} do not meet: {} columns, {} rows",
-                    inner.0, other.0
+                    "{left:?} and {right:?} do not meet: {inner} columns, {other} rows"
                 ));
             }
-            let result: Vec<u32> = [m, n]
-                .iter()
-                .filter_map(|&(size, own)| own.then_some(size))
-                .collect();
+            let result = vec![m, n];
             if let Some(add) = add {
                 let add = shape(add)?;
                 if add != result {
@@ -177,20 +172,15 @@ pub fn shape(program: &TileProgram, before: usize, op: &Op) -> Result<Vec<u32>, 
     }
 }
 
-/// Rows and columns of an operand of a product, each with whether the result keeps the axis.
-type Sides = ((u32, bool), (u32, bool));
-
-fn matrix(shape: &[u32], transposed: bool) -> Result<Sides, String> {
-    let (rows, columns) = match *shape {
-        [n] => ((1, false), (n, true)),
-        [m, n] => ((m, true), (n, true)),
-        _ => return Err(format!("a product takes ranks 1 and 2, not {shape:?}")),
-    };
-    Ok(if transposed {
-        (columns, rows)
-    } else {
-        (rows, columns)
-    })
+/// Rows and columns of an operand of a product.
+fn matrix(shape: &[u32], transposed: bool) -> Result<[u32; 2], String> {
+    match *shape {
+        [rows, columns] if transposed => Ok([columns, rows]),
+        [rows, columns] => Ok([rows, columns]),
+        _ => Err(format!(
+            "a product takes matrices, not {shape:?}: a vector is multiplied by a map and summed"
+        )),
+    }
 }
 
 fn body_is_sound(

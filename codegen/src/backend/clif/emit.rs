@@ -16,7 +16,7 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Bytes of a number.
 pub const NUMBER: i64 = 4;
@@ -37,7 +37,7 @@ pub struct Emitter<'a, 'b> {
     pub kernels: &'a Kernels,
     abi: Abi,
     call_conv: CallConv,
-    signatures: HashMap<usize, SigRef>,
+    signatures: BTreeMap<usize, SigRef>,
     arguments: StackSlot,
     words: Value,
     /// The scratch.
@@ -80,7 +80,7 @@ pub fn emit(
         kernels,
         abi: Abi::new(program),
         call_conv,
-        signatures: HashMap::new(),
+        signatures: BTreeMap::new(),
         arguments,
         words,
         scratch: zero,

@@ -65,8 +65,7 @@ impl Emitter<'_, '_> {
         add: Option<TileId>,
         triangle: Triangle,
     ) {
-        let shape = |tile: TileId| &self.program.node(tile).shape[..];
-        let form = form(shape(a), ta, shape(b), tb);
+        let form = form(&self.program.node(a).shape, ta, tb);
         let (left, right) = (self.plan.tiles[a.index()], self.plan.tiles[b.index()]);
         let sum = self.plan.summed[out];
         let target = sum.unwrap_or(out);
@@ -78,14 +77,14 @@ impl Emitter<'_, '_> {
             (a_row, a_col) = (a_col, a_row);
         }
         let n = if tb { right.rows } else { right.cols };
-        let mut triangle = match (triangle, ta) {
+        let triangle = match (triangle, ta) {
             (Triangle::None, _) => Shape::Full,
             (Triangle::A, false) => Shape::LowerA,
             (Triangle::A, true) => Shape::UpperA,
             (Triangle::Out, _) => Shape::LowerC,
         };
         let (mut from, mut to) = (a.index(), b.index());
-        let (mut b_row, mut width) = (right.row, n.next_multiple_of(16));
+        let (mut b_row, width) = (right.row, n.next_multiple_of(16));
         let mut kernel = self.kernels.matmul as usize;
         match form {
             Form::Rows => (),
@@ -93,14 +92,7 @@ impl Emitter<'_, '_> {
                 to = self.plan.turned[b.index()].unwrap_or(to);
                 b_row = self.plan.tiles[to].row;
             }
-            Form::Swapped => {
-                (from, to) = (to, from);
-                (a_row, a_col, b_row) = (0, 1, left.row);
-                (m, width) = (1, m.next_multiple_of(16));
-                triangle = Shape::Full;
-            }
-            Form::DotA => kernel = self.kernels.dot_rows as usize,
-            Form::DotB => {
+            Form::Dot => {
                 (from, to) = (to, from);
                 (a_row, m) = (right.row, n);
                 kernel = self.kernels.dot_rows as usize;
@@ -119,7 +111,7 @@ impl Emitter<'_, '_> {
             from, a_row, a_col, to, b_row, added, add_row, result_at, c_row, m, n, k,
         ];
         match form {
-            Form::DotA | Form::DotB => self.call_with(kernel, &words, &[]),
+            Form::Dot => self.call_with(kernel, &words, &[]),
             _ => {
                 let triangle = self.word(triangle as i64);
                 self.call_with(kernel, &words, &[triangle]);

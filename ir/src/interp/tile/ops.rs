@@ -43,8 +43,8 @@ pub(super) fn run<'s>(
             add,
             triangle,
         } => {
-            let a = Matrix::new(tile(*a), shapes(*a), *ta);
-            let b = Matrix::new(tile(*b), shapes(*b), *tb);
+            let a = Matrix::new(tile(*a), shapes(*a), *ta)?;
+            let b = Matrix::new(tile(*b), shapes(*b), *tb)?;
             matmul(a, *ta, b, add.map(tile), *triangle)
         }
         Op::Decay(interval, strict, l) => {
@@ -172,7 +172,7 @@ fn map(
     out
 }
 
-/// A view of a tile as rows and columns; a vector is one row, transposed one column.
+/// A view of a tile as rows and columns.
 struct Matrix<'a> {
     data: &'a [f64],
     rows: usize,
@@ -182,25 +182,22 @@ struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    fn new(data: &'a [f64], shape: &[u32], transposed: bool) -> Self {
-        let columns = shape.last().map_or(1, |&size| size as usize);
-        let rows = if shape.len() == 2 {
-            shape[0] as usize
-        } else {
-            1
+    fn new(data: &'a [f64], shape: &[u32], transposed: bool) -> Result<Self, String> {
+        let &[rows, columns] = shape else {
+            return Err(format!("a product takes matrices, not {shape:?}"));
         };
-        let (mut sizes, mut strides) = ([rows, columns], [columns, 1]);
+        let (mut sizes, mut strides) = ([rows as usize, columns as usize], [columns as usize, 1]);
         if transposed {
             sizes.reverse();
             strides.reverse();
         }
         let [rows, columns] = sizes;
-        Self {
+        Ok(Self {
             data,
             rows,
             columns,
             strides,
-        }
+        })
     }
 
     fn at(&self, row: usize, column: usize) -> f64 {

@@ -4,8 +4,8 @@ use super::{CarryPlace, JUNK, Memory, PortPlace, run_task};
 use crate::chunked::{Direction, Interval, Partial};
 use crate::recurrence::BinaryFn;
 use crate::tile::{
-    Along, CarryDecl, CarryId, CarryRole, Effect, Fill, Op, Pace, PortDecl, PortId, Reduce, Region,
-    Role, Scalar, TileId, TileProgram, Triangle,
+    Along, CarryDecl, CarryId, CarryRole, Effect, Fill, Held, Op, Pace, PortDecl, PortId, Reduce,
+    Region, Role, Scalar, TileId, TileProgram, Triangle,
 };
 
 const C: u32 = 4;
@@ -18,6 +18,7 @@ fn port(name: &str, role: Role, pace: Pace, per_head: bool, dims: &[u32]) -> Por
         role,
         pace,
         per_head,
+        held: Held::Storage,
         dims: dims.to_vec(),
     }
 }
@@ -297,22 +298,22 @@ fn single(inputs: &[(&[u32], &[f64])], op: impl Fn(&[TileId]) -> Op) -> Vec<f64>
 }
 
 #[test]
-fn vectors_stand_for_rows_and_columns() {
+fn products_transpose_and_add() {
     let (m, v): (&[f64], &[f64]) = (&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[1.0, 10.0, 100.0]);
     let none = Triangle::None;
-    let row = single(&[(&[3], v), (&[3, 2], m)], |t| {
+    let row = single(&[(&[1, 3], v), (&[3, 2], m)], |t| {
         matmul(t[0], false, t[1], false, None, none)
     });
     assert_eq!(row, [531.0, 642.0]);
-    let column = single(&[(&[2, 3], m), (&[3], v)], |t| {
+    let column = single(&[(&[2, 3], m), (&[1, 3], v)], |t| {
         matmul(t[0], false, t[1], true, None, none)
     });
     assert_eq!(column, [321.0, 654.0]);
-    let outer = single(&[(&[3], v), (&[2], &[1.0, 2.0])], |t| {
+    let outer = single(&[(&[1, 3], v), (&[1, 2], &[1.0, 2.0])], |t| {
         matmul(t[0], true, t[1], false, None, none)
     });
     assert_eq!(outer, [1.0, 2.0, 10.0, 20.0, 100.0, 200.0]);
-    let dot = single(&[(&[3], v), (&[], &[5.0])], |t| {
+    let dot = single(&[(&[1, 3], v), (&[1, 1], &[5.0])], |t| {
         matmul(t[0], false, t[0], true, Some(t[1]), none)
     });
     assert_eq!(dot, [10106.0]);

@@ -1,8 +1,8 @@
 //! Level 3 to its canonical text.
 
 use super::super::ops::{DIRECTIONS, over, trilinear, word};
-use super::{ALONG, CARRIES, FILLS, PACES, REDUCES, REGIONS, ROLES, TRIANGLES, scalar};
-use crate::tile::{CarryId, CarryRole, Effect, Op, PortId, Role, TileProgram};
+use super::{ALONG, CARRIES, FILLS, HELD, PACES, REDUCES, REGIONS, ROLES, TRIANGLES, scalar};
+use crate::tile::{CarryId, CarryRole, Effect, Held, Op, PortId, Role, TileProgram};
 use std::fmt::Write;
 
 /// The canonical text.
@@ -13,10 +13,14 @@ pub fn print(program: &TileProgram) -> String {
         let (role, number) = role(port.role);
         let pace = word(PACES, port.pace);
         let head = if port.per_head { " per head" } else { "" };
+        let held = match port.held {
+            Held::Storage => String::new(),
+            held => format!(" {}", word(HELD, held)),
+        };
         let (name, dims) = (&port.name, &port.dims);
         let _ = writeln!(
             out,
-            "    port {name}: {dims:?} {pace}{head} = {role} {number}"
+            "    port {name}: {dims:?} {pace}{head}{held} = {role} {number}"
         );
     }
     for carry in &program.carries {

@@ -8,11 +8,11 @@ use crate::device::check::{self, Extent};
 use crate::engine::cut::Cut;
 use crate::engine::machine::{Kernels, Signed};
 use crate::engine::shapes::Shapes;
-use baton_codegen::schedule::{Load, Plan};
+use baton_codegen::schedule::{Load, Plan, held};
 use baton_codegen::target::{Gpu, Storage};
 use baton_codegen::{Compiler, Phase, Service};
 use baton_ir::recurrence::{Port, Recurrence};
-use baton_ir::tile::{Pace, PortDecl, Role, TileProgram};
+use baton_ir::tile::{Role, TileProgram};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -156,13 +156,6 @@ impl Kernels for GpuKernels {
     }
 
     fn storage(&self, role: Role, port: &Port) -> Storage {
-        let dims = self.shapes.shape(&[], port).into_iter();
-        self.target.dtype(&PortDecl {
-            name: String::new(),
-            role,
-            pace: Pace::Step,
-            per_head: !port.per_group,
-            dims: dims.map(|n| n as u32).collect(),
-        })
+        self.target.dtype(held(role, port))
     }
 }

@@ -128,24 +128,16 @@ pub enum Form {
     Rows,
     /// The same on the transpose of B.
     TurnedRows,
-    /// The result is a vector: columns of A against B as a row, so A's rows are B's part.
-    Swapped,
-    /// The result is a vector: rows of A against the vector B.
-    DotA,
-    /// The result is a vector: the vector A against rows of B.
-    DotB,
+    /// A has one row, which meets the rows of B.
+    Dot,
 }
 
-/// The form of a product with operands of shapes `a` and `b`.
-pub fn form(a: &[u32], ta: bool, b: &[u32], tb: bool) -> Form {
-    let ((m, _), vector) = (extents(a), a.len() == 1);
-    match (tb, b.len()) {
-        (false, _) => Form::Rows,
-        (true, 1) if vector && ta => Form::TurnedRows,
-        (true, 1) if ta => Form::Swapped,
-        (true, 1) => Form::DotA,
-        (true, _) if !ta && m == 1 => Form::DotB,
-        (true, _) => Form::TurnedRows,
+/// The form of a product with a left operand of shape `a`.
+pub fn form(a: &[u32], ta: bool, tb: bool) -> Form {
+    match tb {
+        false => Form::Rows,
+        true if !ta && a[0] == 1 => Form::Dot,
+        true => Form::TurnedRows,
     }
 }
 

@@ -16,7 +16,7 @@ impl Planner<'_> {
                     _ => node.op.operands().iter().map(|t| t.index()).collect(),
                 };
                 if let Op::Matmul { a, ta, b, tb, .. } = node.op
-                    && form(&self.node(a).shape, ta, &self.node(b).shape, tb) == Form::TurnedRows
+                    && form(&self.node(a).shape, ta, tb) == Form::TurnedRows
                 {
                     reads.extend(self.plan.turned[b.index()]);
                 }

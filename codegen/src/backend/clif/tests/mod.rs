@@ -15,8 +15,8 @@ use super::{Abi, compile_with};
 use baton_ir::chunked::Direction;
 use baton_ir::interp::tile::{CarryPlace, Memory, PortPlace, run_task};
 use baton_ir::tile::{
-    CarryDecl, CarryId, CarryRole, Effect, Fill, Node, Op, Pace, PortDecl, PortId, Region, Role,
-    TileId, TileProgram,
+    CarryDecl, CarryId, CarryRole, Effect, Fill, Held, Node, Op, Pace, PortDecl, PortId, Region,
+    Role, TileId, TileProgram,
 };
 
 /// Numbers from a seed: the same on every run.
@@ -69,6 +69,7 @@ impl Draft {
             role: Role::Input(number),
             pace,
             per_head,
+            held: Held::Storage,
             dims,
         });
         self.ranges.push((-1.0, 1.0));
