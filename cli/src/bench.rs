@@ -121,7 +121,7 @@ impl Bench {
         let value = || {
             let mut value = json!({
                 "recurrence": recurrence.name,
-                "class": facts.class.name(),
+                "class": facts.class().name(),
                 "device": device.name(),
                 "dtype": "f32",
                 "shape": shape,
@@ -243,7 +243,7 @@ impl Bench {
             groups: extent.groups,
             state_bytes: states.sum(),
         };
-        Plan::of_tasks(facts.class, load, self.chunk, None)
+        Plan::of_tasks(facts.class(), load, self.chunk, None)
     }
 
     /// Times from the recurrence to the machine code of a forward and a backward run.

@@ -4,7 +4,7 @@ use crate::Context;
 use crate::failure::Failure;
 use crate::source::{Source, port};
 use baton_codegen::{Compiler, Phase};
-use baton_ir::recurrence::{Port, Recurrence};
+use baton_ir::recurrence::{Facts, Port, Recurrence};
 use serde_json::{Value, json};
 
 /// Check a recurrence: every error at once, or its class and its kernels
@@ -25,7 +25,7 @@ impl Check {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let (recurrence, facts) = Source::find(&self.place)?.verify()?;
         let kernels = kernels(&recurrence);
-        let class = facts.class.name();
+        let class = facts.class().name();
         let value = || {
             let (names, note) = match &kernels {
                 Ok(names) => (names.clone(), Value::Null),
@@ -37,7 +37,7 @@ impl Check {
                 "dims": recurrence.dims,
                 "inputs": ports(&recurrence, &recurrence.inputs),
                 "params": ports(&recurrence, &recurrence.params),
-                "states": ports(&recurrence, &recurrence.states),
+                "states": states(&recurrence, &facts),
                 "outputs": ports(&recurrence, &recurrence.outputs),
                 "kernels": names,
                 "note": note,
@@ -55,6 +55,13 @@ impl Check {
                 if !list.is_empty() {
                     text.push_str(&format!("  {title:<8} {}\n", list.join(", ")));
                 }
+            }
+            if recurrence.states.len() > 1 {
+                let classes = recurrence.states.iter().zip(&facts.transitions);
+                let classes =
+                    classes.map(|(state, t)| format!("{} {}", state.name, t.class.name()));
+                let classes: Vec<_> = classes.collect();
+                text.push_str(&format!("  classes  {}\n", classes.join(", ")));
             }
             match &kernels {
                 Ok(names) => {
@@ -87,6 +94,19 @@ fn kernels(recurrence: &Recurrence) -> Result<Vec<String>, String> {
             Err(notes.join("; "))
         }
     }
+}
+
+/// The states, each with its class and, where its facts cannot hold it, the reason.
+fn states(recurrence: &Recurrence, facts: &Facts) -> Vec<Value> {
+    let mut states = ports(recurrence, &recurrence.states);
+    for (state, transition) in states.iter_mut().zip(&facts.transitions) {
+        state["class"] = json!(transition.class.name());
+        state["reads"] = json!(transition.reads.len());
+        if let Some(obstacle) = transition.obstacle {
+            state["obstacle"] = json!(obstacle.reason(recurrence));
+        }
+    }
+    states
 }
 
 fn ports(recurrence: &Recurrence, ports: &[Port]) -> Vec<Value> {

@@ -31,7 +31,7 @@ impl Derive {
             || {
                 json!({
                     "recurrence": recurrence.name,
-                    "class": facts.class.name(),
+                    "class": facts.class().name(),
                     "forward": forward,
                     "reverse": reverse,
                 })

@@ -91,7 +91,7 @@ impl Compiler {
         let reverse = grad(&forward);
         Ok(Self {
             recurrence: recurrence.clone(),
-            class: facts.class,
+            class: facts.class(),
             sizes: sizes.to_vec(),
             forward,
             reverse,

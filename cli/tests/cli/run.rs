@@ -446,7 +446,9 @@ fn a_class_without_kernels_runs_on_the_interpreter() {
     let done = baton(&fixed);
     assert_eq!(done.code, 1);
     assert!(
-        done.stderr.contains("error[D001]") && done.stderr.contains("delta.rec:1:12"),
+        done.stderr
+            .contains("error[D001]: state `S` has no derivation")
+            && done.stderr.contains("delta.rec:4:13"),
         "{}",
         done.stderr
     );

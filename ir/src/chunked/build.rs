@@ -3,13 +3,20 @@
 //! Typing is checking: [`Builder::push`] returns the axes or says what is wrong. Equal ops are
 //! one value (operands are already unique, so equality of ops is equality of what they compute),
 //! and the identities of zero and one are applied, so that derived gradients stay readable.
+//!
+//! Equal ops are found by hash and compared; of several the first is taken, so no order comes
+//! from the hash.
 
 use super::{Axis, Chunked, Direction, Interval, Op, Partial, Target, ValueId};
 use crate::recurrence::{BinaryFn, Port, Recurrence, UnaryFn};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Builds a program op by op.
 pub struct Builder {
     program: Chunked,
+    /// Ops by their hash, first to last.
+    index: HashMap<u64, Vec<u32>>,
 }
 
 impl Builder {
@@ -31,7 +38,11 @@ impl Builder {
 
     /// Goes on with a program.
     pub fn from(program: Chunked) -> Self {
-        Self { program }
+        let mut index: HashMap<u64, Vec<u32>> = HashMap::new();
+        for (i, op) in program.ops.iter().enumerate() {
+            index.entry(hash(op)).or_default().push(i as u32);
+        }
+        Self { program, index }
     }
 
     /// The program so far.
@@ -63,8 +74,9 @@ impl Builder {
 
     /// Adds an op as it is, or says why it is ill-typed.
     pub fn push(&mut self, op: Op) -> Result<ValueId, String> {
-        if let Some(i) = self.program.ops.iter().position(|known| *known == op) {
-            return Ok(ValueId(i as u32));
+        let alike = self.index.get(&hash(&op)).into_iter().flatten();
+        if let Some(&i) = { alike }.find(|&&i| self.program.ops[i as usize] == op) {
+            return Ok(ValueId(i));
         }
         let axes = self.infer(&op).map_err(|why| format!("{op:?}: {why}"))?;
         self.append(op, axes);
@@ -73,6 +85,8 @@ impl Builder {
 
     /// Adds an op whose axes are known.
     pub(crate) fn append(&mut self, op: Op, axes: Vec<Axis>) {
+        let next = self.program.ops.len() as u32;
+        self.index.entry(hash(&op)).or_default().push(next);
         self.program.ops.push(op);
         self.program.axes.push(axes);
     }
@@ -345,6 +359,35 @@ impl Builder {
             }
         }
     }
+}
+
+/// A hash that equal ops share.
+fn hash(op: &Op) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    std::mem::discriminant(op).hash(&mut hasher);
+    op.operands().hash(&mut hasher);
+    match op {
+        Op::Input(id) => id.hash(&mut hasher),
+        Op::Param(id) => id.hash(&mut hasher),
+        Op::State(id) | Op::DState(id) => id.hash(&mut hasher),
+        Op::DOutput(id) => id.hash(&mut hasher),
+        // Zero has two signs, which are equal.
+        Op::Number(x) => (if *x == 0.0 { 0 } else { x.to_bits() }).hash(&mut hasher),
+        Op::Size(dim) => dim.hash(&mut hasher),
+        Op::Unary(function, _) => function.hash(&mut hasher),
+        Op::Binary(function, ..) => function.hash(&mut hasher),
+        Op::Broadcast(_, axis) | Op::Sum(_, axis) | Op::Contract(_, _, axis) => {
+            axis.hash(&mut hasher);
+        }
+        Op::Relabel(_, from, to) => (from, to).hash(&mut hasher),
+        Op::Causal(_, strict) => strict.hash(&mut hasher),
+        Op::Decay(interval, strict, _) | Op::Spread(interval, strict, _) => {
+            (interval, strict).hash(&mut hasher);
+        }
+        Op::Trilinear(partial, strict, ..) => (partial, strict).hash(&mut hasher),
+        Op::Select(..) | Op::Valid(_) => {}
+    }
+    hasher.finish()
 }
 
 fn union(mut a: Vec<Axis>, b: Vec<Axis>) -> Vec<Axis> {

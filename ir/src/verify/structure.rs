@@ -6,6 +6,7 @@
 use crate::diag::Diagnostic;
 use crate::recurrence::{Expr, Recurrence, Stmt};
 use crate::span::Span;
+use crate::text::MAX_HEIGHT;
 
 /// The first breach, or nothing; later checks index freely.
 pub(super) fn check(recurrence: &Recurrence) -> Option<Diagnostic> {
@@ -59,6 +60,15 @@ pub(super) fn check(recurrence: &Recurrence) -> Option<Diagnostic> {
         };
         if !sound {
             return breach(format!("expression {i}, {expr:?}"));
+        }
+    }
+    let mut heights: Vec<usize> = Vec::with_capacity(recurrence.exprs.len());
+    for (i, expr) in recurrence.exprs.iter().enumerate() {
+        let operands = expr.operands().into_iter().flatten();
+        let highest = operands.map(|id| heights[id.index()] + 1).max();
+        heights.push(highest.unwrap_or(0));
+        if heights[i] > MAX_HEIGHT {
+            return breach(format!("expression {i} of a height above {MAX_HEIGHT}"));
         }
     }
     let (mut lets, mut outputs) = (0, 0);
