@@ -17,7 +17,8 @@ use pointwise::Range;
 /// The reverse program of `forward`: its results are the gradients of every input, param and
 /// entering state.
 pub fn grad(forward: &Chunked) -> Chunked {
-    let mut program = forward.keep(|t| matches!(t, Target::Output(_) | Target::State(_)));
+    let program = forward.keep(|t| matches!(t, Target::Output(_) | Target::State(_)));
+    let mut program = program.into_draft();
     let results = std::mem::take(&mut program.results);
     program.direction = Direction::Reverse;
     program.name = program.name.replace("_forward", "_backward");

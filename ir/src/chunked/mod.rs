@@ -16,12 +16,14 @@
 
 mod axes;
 mod build;
+pub(crate) mod typing;
 
 pub use build::Builder;
 
 use crate::recurrence::{
     BinaryFn, DimId, InputId, OutputId, ParamId, Port, StateId, UnaryFn, handle,
 };
+use crate::verify::Verified;
 
 handle!(
     /// A value of a [`Chunked`] program; the op at the same index defines it.
@@ -150,9 +152,13 @@ pub enum Direction {
     Reverse,
 }
 
-/// A program over one chunk.
+/// A program over one chunk. It comes from a [`Builder`] or from the verifier
+/// ([`crate::verify::chunked`]), so it is well-formed.
+pub type Chunked = Verified<Draft>;
+
+/// A program over one chunk that nobody verified yet: what a text says and a builder holds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Chunked {
+pub struct Draft {
     /// The recurrence's name, with a suffix for its phase.
     pub name: String,
     /// Dim names.
@@ -233,7 +239,7 @@ impl Op {
     }
 }
 
-impl Chunked {
+impl Draft {
     /// The op behind a value.
     pub fn op(&self, value: ValueId) -> &Op {
         &self.ops[value.index()]
@@ -244,8 +250,8 @@ impl Chunked {
         &self.axes[value.index()]
     }
 
-    /// The program without the ops that no result of `keep` needs.
-    pub fn keep(&self, keep: impl Fn(Target) -> bool) -> Chunked {
+    /// The draft without the ops that no result of `keep` needs.
+    pub(crate) fn kept(&self, keep: impl Fn(Target) -> bool) -> Draft {
         let results: Vec<_> = self
             .results
             .iter()
@@ -264,7 +270,7 @@ impl Chunked {
             self.mark(i, &mut live);
         }
         let mut renamed = vec![ValueId(u32::MAX); self.ops.len()];
-        let mut next = Chunked {
+        let mut next = Draft {
             ops: vec![],
             axes: vec![],
             results: vec![],

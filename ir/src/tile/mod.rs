@@ -13,10 +13,14 @@
 //!
 //! Sums have one fixed order, decided by the back end, independent of threads and addresses.
 
-pub mod typing;
+mod build;
+pub(crate) mod typing;
+
+pub use build::Builder;
 
 use crate::chunked::{Direction, Interval, Partial};
 use crate::recurrence::{BinaryFn, UnaryFn, handle};
+use crate::verify::Verified;
 
 handle!(
     /// A tile value; the node at the same index defines it.
@@ -258,9 +262,13 @@ pub enum Effect {
     Carry(CarryId, TileId),
 }
 
-/// One kernel.
+/// One kernel. It comes from a [`Builder`] or from the verifier ([`crate::verify::tile`]), so a back
+/// end that takes one takes only what was verified.
+pub type TileProgram = Verified<Draft>;
+
+/// A kernel that nobody verified yet: what a text says and a builder holds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TileProgram {
+pub struct Draft {
     /// `recurrence_phase_direction_dtype_target`.
     pub name: String,
     /// Steps of a chunk, C.
@@ -302,6 +310,13 @@ impl Op {
 }
 
 impl Effect {
+    /// The tile that is written, to be renamed.
+    pub fn tile_mut(&mut self) -> &mut TileId {
+        match self {
+            Effect::Store(_, tile) | Effect::Accumulate(_, tile) | Effect::Carry(_, tile) => tile,
+        }
+    }
+
     /// The tile that is written.
     pub fn tile(&self) -> TileId {
         match *self {
@@ -310,7 +325,7 @@ impl Effect {
     }
 }
 
-impl TileProgram {
+impl Draft {
     /// The node behind a value.
     pub fn node(&self, tile: TileId) -> &Node {
         &self.nodes[tile.index()]

@@ -1,23 +1,13 @@
 //! The shape and the place of every tile op: typing is checking.
 //!
-//! [`TileProgram::push`] is how a schedule adds a node; the verifier runs the same functions over
+//! [`Builder::push`](super::Builder::push) is how a schedule adds a node; the verifier runs the same functions over
 //! a program that came from elsewhere.
 
-use super::{Along, Node, Op, Pace, Reduce, Region, Scalar, TileId, TileProgram, Triangle};
+use super::{Along, Draft, Node, Op, Pace, Reduce, Region, Scalar, TileId, Triangle};
 use crate::chunked::{Interval, Partial};
 
-impl TileProgram {
-    /// Adds a node, or says why it is ill-typed or out of place.
-    pub fn push(&mut self, op: Op, region: Region) -> Result<TileId, String> {
-        let shape = shape(self, self.nodes.len(), &op)?;
-        place(self, self.nodes.len(), &op, region)?;
-        self.nodes.push(Node { op, region, shape });
-        Ok(TileId(self.nodes.len() as u32 - 1))
-    }
-}
-
 /// The node of an operand; operands come before node number `before`.
-fn operand(program: &TileProgram, before: usize, tile: TileId) -> Result<&Node, String> {
+fn operand(program: &Draft, before: usize, tile: TileId) -> Result<&Node, String> {
     match program.nodes.get(tile.index()) {
         Some(node) if tile.index() < before => Ok(node),
         _ => Err(format!("%{} is not defined yet", tile.0)),
@@ -25,7 +15,7 @@ fn operand(program: &TileProgram, before: usize, tile: TileId) -> Result<&Node, 
 }
 
 /// The result's sizes of an op that is node number `before`.
-pub fn shape(program: &TileProgram, before: usize, op: &Op) -> Result<Vec<u32>, String> {
+pub fn shape(program: &Draft, before: usize, op: &Op) -> Result<Vec<u32>, String> {
     let chunk = program.chunk;
     let shape = |tile: &TileId| operand(program, before, *tile).map(|node| node.shape.clone());
     match op {
@@ -233,7 +223,7 @@ fn body_is_sound(
 }
 
 /// Whether an op that is node number `before` may stand in `region`.
-pub fn place(program: &TileProgram, before: usize, op: &Op, region: Region) -> Result<(), String> {
+pub fn place(program: &Draft, before: usize, op: &Op, region: Region) -> Result<(), String> {
     match op {
         Op::Load(port, _) => {
             let port = program.ports.get(port.index());

@@ -42,6 +42,9 @@ mod structure;
 pub mod tile;
 pub mod typing;
 mod usage;
+mod verified;
+
+pub use verified::Verified;
 
 use crate::diag::Diagnostic;
 use crate::recurrence::{Facts, Recurrence};

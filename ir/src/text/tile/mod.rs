@@ -31,8 +31,8 @@ use super::ops::{DIRECTIONS, INTERVALS, PARTIALS, Words, operands};
 use crate::chunked::Direction;
 use crate::diag::Diagnostic;
 use crate::tile::{
-    Along, CarryDecl, CarryId, CarryRole, Effect, Fill, Held, Node, Op, Pace, PortDecl, PortId,
-    Reduce, Region, Role, TileId, TileProgram, Triangle,
+    Along, CarryDecl, CarryId, CarryRole, Draft, Effect, Fill, Held, Node, Op, Pace, PortDecl,
+    PortId, Reduce, Region, Role, TileId, Triangle,
 };
 use crate::verify::tile::Spans;
 
@@ -90,12 +90,12 @@ const TRIANGLES: Words<Triangle> = &[("first", Triangle::A), ("result", Triangle
 
 /// Parses one program with its places; on failure returns every syntax and name error. What the
 /// program may mean is checked by `crate::verify::tile`.
-pub fn parse(source: &str) -> Result<(TileProgram, Spans), Vec<Diagnostic>> {
+pub fn parse(source: &str) -> Result<(Draft, Spans), Vec<Diagnostic>> {
     let mut parser = Parser {
         cursor: Cursor::new(source),
         spans: Spans::default(),
         region: Some(Region::Before),
-        program: TileProgram {
+        program: Draft {
             name: String::new(),
             chunk: 0,
             direction: Direction::Forward,
@@ -117,7 +117,7 @@ pub fn parse(source: &str) -> Result<(TileProgram, Spans), Vec<Diagnostic>> {
 
 struct Parser<'a> {
     cursor: Cursor<'a>,
-    program: TileProgram,
+    program: Draft,
     spans: Spans,
     /// Of the nodes that come; none among the effects.
     region: Option<Region>,

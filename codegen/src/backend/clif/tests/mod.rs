@@ -15,8 +15,8 @@ use super::{Abi, compile_with};
 use baton_ir::chunked::Direction;
 use baton_ir::interp::tile::{CarryPlace, Memory, PortPlace, run_task};
 use baton_ir::tile::{
-    CarryDecl, CarryId, CarryRole, Effect, Fill, Held, Node, Op, Pace, PortDecl, PortId, Region,
-    Role, TileId, TileProgram,
+    Builder, CarryDecl, CarryId, CarryRole, Effect, Fill, Held, Node, Op, Pace, PortDecl, PortId,
+    Region, Role, TileId, TileProgram,
 };
 
 /// Numbers from a seed: the same on every run.
@@ -38,7 +38,7 @@ impl Numbers {
 
 /// A program under construction.
 pub struct Draft {
-    pub program: TileProgram,
+    pub build: Builder,
     /// Range of the values of each loaded port.
     pub ranges: Vec<(f32, f32)>,
     pub region: Region,
@@ -47,55 +47,57 @@ pub struct Draft {
 impl Draft {
     pub fn new(chunk: usize, direction: Direction) -> Self {
         Self {
-            program: TileProgram {
-                name: "test".into(),
-                chunk: chunk as u32,
-                direction,
-                ports: vec![],
-                carries: vec![],
-                nodes: vec![],
-                effects: vec![],
-            },
+            build: Builder::new("test".into(), chunk as u32, direction),
             ranges: vec![],
             region: Region::Heads,
         }
     }
 
-    pub fn port(&mut self, pace: Pace, per_head: bool, dims: &[usize]) -> PortId {
-        let dims = dims.iter().map(|&d| d as u32).collect();
-        let number = self.program.ports.len() as u32;
-        self.program.ports.push(PortDecl {
+    pub fn program(&self) -> TileProgram {
+        self.build.clone().finish()
+    }
+
+    pub fn port(
+        &mut self,
+        role: fn(u32) -> Role,
+        pace: Pace,
+        per_head: bool,
+        dims: &[usize],
+    ) -> PortId {
+        let number = self.ranges.len() as u32;
+        self.ranges.push((-1.0, 1.0));
+        self.build.port(PortDecl {
             name: format!("p{number}"),
-            role: Role::Input(number),
+            role: role(number),
             pace,
             per_head,
             held: Held::Storage,
-            dims,
-        });
-        self.ranges.push((-1.0, 1.0));
-        PortId(number)
+            dims: dims.iter().map(|&d| d as u32).collect(),
+        })
     }
 
     pub fn node(&mut self, op: Op, shape: &[usize]) -> TileId {
-        self.program.nodes.push(Node {
-            op,
-            region: self.region,
-            shape: shape.iter().map(|&d| d as u32).collect(),
-        });
-        TileId(self.program.nodes.len() as u32 - 1)
+        let tile = self.build.add(op, self.region);
+        assert_eq!(self.shape(tile), shape);
+        tile
     }
 
     /// A tile of any shape from a port of its own.
     pub fn tile(&mut self, shape: &[usize], low: f32, high: f32) -> TileId {
-        let port = self.port(Pace::Chunk, self.region == Region::Heads, shape);
+        let port = self.port(
+            Role::Input,
+            Pace::Chunk,
+            self.region == Region::Heads,
+            shape,
+        );
         self.ranges[port.index()] = (low, high);
         self.node(Op::Load(port, Fill::Zero), shape)
     }
 
     /// A tile of rows of steps.
     pub fn steps(&mut self, dims: &[usize], fill: Fill) -> TileId {
-        let port = self.port(Pace::Step, self.region == Region::Heads, dims);
-        let shape: Vec<usize> = [self.program.chunk as usize]
+        let port = self.port(Role::Input, Pace::Step, self.region == Region::Heads, dims);
+        let shape: Vec<usize> = [self.build.program().chunk as usize]
             .iter()
             .chain(dims)
             .copied()
@@ -104,33 +106,29 @@ impl Draft {
     }
 
     pub fn shape(&self, tile: TileId) -> Vec<usize> {
-        self.program
-            .node(tile)
-            .shape
-            .iter()
-            .map(|&d| d as usize)
-            .collect()
+        let node = self.build.program().node(tile);
+        node.shape.iter().map(|&d| d as usize).collect()
     }
 
     /// Stores a tile whole, to a port of its own.
     pub fn keep(&mut self, tile: TileId) {
         let per_head = self.region == Region::Heads;
-        let port = self.port(Pace::Chunk, per_head, &self.shape(tile));
-        self.program.effects.push(Effect::Store(port, tile));
+        let port = self.port(Role::Output, Pace::Chunk, per_head, &self.shape(tile));
+        self.build.effect(Effect::Store(port, tile));
     }
 
     /// Stores a tile's valid rows.
     pub fn keep_steps(&mut self, tile: TileId) {
         let per_head = self.region == Region::Heads;
-        let port = self.port(Pace::Step, per_head, &self.shape(tile)[1..]);
-        self.program.effects.push(Effect::Store(port, tile));
+        let port = self.port(Role::Output, Pace::Step, per_head, &self.shape(tile)[1..]);
+        self.build.effect(Effect::Store(port, tile));
     }
 
     pub fn carry(&mut self, dims: &[usize]) -> (CarryId, TileId) {
-        let id = CarryId(self.program.carries.len() as u32);
-        self.program.carries.push(CarryDecl {
-            name: format!("c{}", id.0),
-            role: CarryRole::State(id.0),
+        let number = self.build.program().carries.len() as u32;
+        let id = self.build.carry(CarryDecl {
+            name: format!("c{number}"),
+            role: CarryRole::State(number),
             dims: dims.iter().map(|&d| d as u32).collect(),
         });
         (id, self.node(Op::Carry(id), dims))
@@ -191,7 +189,7 @@ fn check_on(
     floor: f64,
     kernels: &Kernels,
 ) {
-    let program = &draft.program;
+    let program = &draft.program();
     let mut numbers = Numbers::new(len as u64 * 31 + heads as u64);
     let mut tensors = vec![];
     let mut inputs = vec![];
