@@ -8,15 +8,14 @@ use baton_ir::builtin;
 use baton_ir::recurrence::Port;
 use baton_runtime::device::gpu::{Emulator, Products, Schedule, Storage};
 use baton_runtime::{Call, Device, Forward, Gradients, Options, Tensor, View};
+use baton_tests::tolerance::{Arithmetic, Tolerance};
 use baton_tests::{Case, Decay, Extents, relative_error};
-use half::{bf16, f16};
 use std::ops::Range;
 
-/// Bounds on the relative error: of outputs and states, of gradients.
-pub const BF16: [f64; 2] = [5e-3, 1e-2];
-const F16: [f64; 2] = [1e-3, 2e-3];
-const TF32: [f64; 2] = [1e-3, 1e-3];
-pub const F32: [f64; 2] = [1e-5, 1e-5];
+pub const BF16: Tolerance = Arithmetic::Bf16.tolerance();
+const F16: Tolerance = Arithmetic::F16.tolerance();
+const TF32: Tolerance = Arithmetic::Tf32.tolerance();
+pub const F32: Tolerance = Arithmetic::Split.tolerance();
 
 pub fn schedule(storage: Storage) -> Schedule {
     Schedule::sm_80(storage)
@@ -30,16 +29,7 @@ pub fn case(name: &str, extents: Extents, decay: Decay, storage: Storage) -> Cas
 
 /// The same of a recurrence's text.
 pub fn case_of(source: &str, extents: Extents, decay: Decay, storage: Storage) -> Case {
-    let mut case = Case::new(source, extents, decay, 11);
-    let round = |value: f64| match storage {
-        Storage::F32 => value,
-        Storage::F16 => f16::from_f64(value).to_f64(),
-        Storage::Bf16 => bf16::from_f64(value).to_f64(),
-    };
-    for value in case.inputs.iter_mut().chain(&mut case.d_outputs).flatten() {
-        *value = round(*value);
-    }
-    case
+    Case::new(source, extents, decay, 11).rounded(storage)
 }
 
 pub fn extents(sizes: [usize; 2], time: usize, heads: usize, groups: usize) -> Extents {
@@ -169,7 +159,8 @@ fn run_on(
     (forward, gradients)
 }
 
-pub fn compare(case: &Case, (forward, gradients): &(Forward, Gradients), [near, far]: [f64; 2]) {
+pub fn compare(case: &Case, (forward, gradients): &(Forward, Gradients), bounds: Tolerance) {
+    let (near, far) = (bounds.outputs, bounds.gradients);
     let (outcome, truth) = case.truth();
     let r = &case.recurrence;
     let all = |kind: &str, ports: &[Port], found: &[Tensor], truth: &[Vec<f64>], bound: f64| {

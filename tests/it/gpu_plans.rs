@@ -225,7 +225,7 @@ fn segmented_parts_chain() {
         for (found, whole) in found.iter().zip(whole) {
             let whole: Vec<f64> = whole.data.iter().map(|x| f64::from(*x)).collect();
             let error = relative_error(&found.data, &whole);
-            assert!(error <= F32[0], "{error:.2e}");
+            assert!(error <= F32.outputs, "{error:.2e}");
         }
     };
     near(&before.outputs, &span(&whole.0.outputs, 0..208));

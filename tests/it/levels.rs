@@ -8,6 +8,7 @@ use baton_ir::chunked::Target;
 use baton_ir::interp::chunked::{Arriving, forward, reverse};
 use baton_ir::recurrence::{InputId, OutputId, ParamId, StateId};
 use baton_ir::verify::verify;
+use baton_tests::tolerance::Arithmetic;
 use baton_tests::{Case, Decay, EXTRAS, Extents, relative_error};
 
 /// What every level runs: built-ins with each decay, and the extras packed.
@@ -63,7 +64,10 @@ fn chunked_agrees_with_the_step() {
             let check = |what: String, found: Option<&[f64]>, truth: &[f64]| {
                 let zero = vec![0.0; truth.len()];
                 let error = relative_error(found.unwrap_or(&zero), truth);
-                assert!(error <= 1e-12, "{what}: relative error {error:e}");
+                assert!(
+                    error <= Arithmetic::F64.tolerance().outputs,
+                    "{what}: relative error {error:e}"
+                );
             };
             for (i, truth) in outcome.outputs.iter().enumerate() {
                 check(

@@ -9,5 +9,6 @@ mod gpu_plans;
 mod levels;
 mod shipped;
 mod slopes;
+mod suite;
 mod tidy;
 mod tiles;
