@@ -61,7 +61,7 @@ macro_rules! lengths {
         }
     };
 }
-lengths!(mamba2 linear_attention retnet simple_gla gla hgrn2 rwkv6);
+lengths!(mamba2 linear_attention linear_attention_norm retnet simple_gla gla hgrn2 rwkv6);
 
 #[test]
 fn recurrences_beyond_the_builtin_ones() {
