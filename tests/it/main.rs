@@ -7,8 +7,10 @@ mod gpu;
 #[cfg(feature = "mlir")]
 mod gpu_plans;
 mod levels;
+mod nonfinite;
 mod shipped;
 mod slopes;
 mod suite;
 mod tidy;
 mod tiles;
+mod widths;

@@ -190,7 +190,8 @@ pub enum Fill {
 pub enum Triangle {
     /// Nothing.
     None,
-    /// `a` (before any transposition) is zero above the diagonal.
+    /// `a` (before any transposition) is zero above the diagonal. That part is left out of the
+    /// product, so what stands against it in `b` may be anything.
     A,
     /// Above the diagonal the result may be any finite number.
     Out,

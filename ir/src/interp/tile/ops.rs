@@ -205,6 +205,14 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// Whether a triangle of `a`, as it is or transposed, leaves this entry out.
+fn left_out(transposed: bool, row: usize, column: usize) -> bool {
+    match transposed {
+        true => column < row,
+        false => column > row,
+    }
+}
+
 fn matmul(
     a: Matrix,
     ta: bool,
@@ -215,9 +223,9 @@ fn matmul(
     if triangle == Triangle::A {
         for row in 0..a.rows {
             for column in 0..a.columns {
-                let above = if ta { column < row } else { column > row };
-                if above && a.at(row, column) != 0.0 {
-                    let value = a.at(row, column);
+                let value = a.at(row, column);
+                // A NaN is what multiplying a masked one by zero leaves.
+                if left_out(ta, row, column) && value != 0.0 && !value.is_nan() {
                     return Err(format!("`a` is said to be lower but holds {value} above"));
                 }
             }
@@ -231,7 +239,10 @@ fn matmul(
                 *to = JUNK;
                 continue;
             }
-            *to += (0..a.columns).map(|k| a.at(i, k) * b.at(k, j)).sum::<f64>();
+            *to += (0..a.columns)
+                .filter(|&k| triangle != Triangle::A || !left_out(ta, i, k))
+                .map(|k| a.at(i, k) * b.at(k, j))
+                .sum::<f64>();
         }
     }
     Ok(out)

@@ -28,6 +28,7 @@ impl Planner<'_> {
             region,
             work,
             room: UNUSED,
+            numbers: 0,
         });
     }
 

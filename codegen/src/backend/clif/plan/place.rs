@@ -198,6 +198,7 @@ impl Planner<'_> {
                 let start = first_fit(&taken, at, at, numbers);
                 taken.push((at, at, start, start + numbers));
                 self.plan.steps[at].room = start;
+                self.plan.steps[at].numbers = numbers;
             }
         }
         self.plan.scratch = taken.iter().map(|t| t.3).max().unwrap_or(0);

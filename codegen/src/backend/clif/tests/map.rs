@@ -36,7 +36,7 @@ fn tiles() {
             let bodies = [
                 with(&[]),
                 with(&[Scalar::Valid(11)]),
-                with(&[Scalar::Causal(11, false)]),
+                with(&[Scalar::Causal(11, false), Scalar::Valid(12)]),
                 with(&[Scalar::Causal(11, true), Scalar::Valid(12)]),
             ];
             // Only steps against steps are causal.
@@ -107,12 +107,13 @@ fn sums_of_every_width() {
 fn vectors() {
     for n in SIZES {
         let mut draft = Draft::new(n, Direction::Forward);
-        let operands = vec![
-            (draft.steps(&[], Fill::Repeat), Along::First),
-            (draft.tile(&[], -1.0, 1.0), Along::None),
-        ];
-        for reduce in [Reduce::None, Reduce::All] {
+        // What is summed over steps is zero past the end, one way or the other.
+        let steps = [Fill::Zero, Fill::Repeat].map(|fill| draft.steps(&[], fill));
+        let number = draft.tile(&[], -1.0, 1.0);
+        for reduce in [Reduce::None, Reduce::First, Reduce::All] {
             for valid in [false, true] {
+                let of = steps[usize::from(valid)];
+                let operands = vec![(of, Along::First), (number, Along::None)];
                 let mut body = vec![
                     Scalar::Operand(0),
                     Scalar::Operand(1),
@@ -121,7 +122,7 @@ fn vectors() {
                 body.extend(valid.then_some(Scalar::Valid(2)));
                 let op = Op::Map {
                     shape: vec![n as u32],
-                    operands: operands.clone(),
+                    operands,
                     body,
                     reduce,
                 };

@@ -8,10 +8,11 @@ mod decay;
 mod functions;
 mod loops;
 mod map;
+mod poison;
 mod product;
 
 use super::micro::Kernels;
-use super::{Abi, compile_with};
+use super::{Abi, Checks, compile_with};
 use baton_ir::chunked::Direction;
 use baton_ir::interp::tile::{CarryPlace, Memory, PortPlace, run_task};
 use baton_ir::tile::{
@@ -41,6 +42,8 @@ pub struct Draft {
     pub build: Builder,
     /// Range of the values of each loaded port.
     pub ranges: Vec<(f32, f32)>,
+    /// Numbers to stand at an entry of a loaded port instead.
+    pub planted: Vec<(PortId, usize, f32)>,
     pub region: Region,
 }
 
@@ -49,6 +52,7 @@ impl Draft {
         Self {
             build: Builder::new("test".into(), chunk as u32, direction),
             ranges: vec![],
+            planted: vec![],
             region: Region::Heads,
         }
     }
@@ -171,14 +175,14 @@ impl Tensor {
 /// where each number counts at least 1/2 in the norm, as sums of both signs may cancel).
 pub fn check(draft: &Draft, len: usize, heads: usize, tolerance: f64) {
     for kernels in Kernels::available() {
-        check_on(draft, (len, heads), tolerance, 0.5, kernels);
+        check_on(draft, (len, heads), tolerance, 0.5, kernels, Checks::new());
     }
 }
 
 /// The same with the bare norm.
 pub fn check_strictly(draft: &Draft, len: usize, heads: usize, tolerance: f64) {
     for kernels in Kernels::available() {
-        check_on(draft, (len, heads), tolerance, 0.0, kernels);
+        check_on(draft, (len, heads), tolerance, 0.0, kernels, Checks::new());
     }
 }
 
@@ -188,6 +192,7 @@ fn check_on(
     tolerance: f64,
     floor: f64,
     kernels: &Kernels,
+    checks: Checks,
 ) {
     let program = &draft.program();
     let mut numbers = Numbers::new(len as u64 * 31 + heads as u64);
@@ -208,6 +213,11 @@ fn check_on(
             let (low, high) = draft.ranges[i];
             for &at in &tensor.inside {
                 tensor.data[at] = numbers.next(low, high);
+            }
+            for &(port, at, value) in &draft.planted {
+                if port.index() == i {
+                    tensor.data[tensor.inside[at]] = value;
+                }
             }
         }
         inputs.push(given && !program.effects.iter().any(adds));
@@ -255,7 +265,7 @@ fn check_on(
     };
     run_task(program, &mut memory).expect("the interpreter runs it");
 
-    let code = compile_with(program, kernels).expect("it compiles");
+    let code = compile_with(program, kernels, checks).expect("it compiles");
     let given: Vec<Vec<f32>> = tensors.iter().map(|t| t.data.clone()).collect();
     let mut runs = vec![];
     // Twice from other addresses, with other junk in the scratch: the bits stay.

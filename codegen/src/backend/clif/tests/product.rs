@@ -2,7 +2,7 @@
 
 use super::{Draft, check};
 use baton_ir::chunked::Direction;
-use baton_ir::tile::{Along, Op, Reduce, Scalar, TileId, Triangle};
+use baton_ir::tile::{Along, Op, PortId, Reduce, Scalar, TileId, Triangle};
 
 const TOLERANCE: f64 = 1e-6;
 
@@ -118,6 +118,39 @@ fn triangles() {
                 draft.keep(out);
             }
             check(&draft, c, 1, TOLERANCE);
+        }
+    }
+}
+
+/// What stands against the part that a triangle leaves out takes no part: NaN in a row of the right
+/// operand reaches the rows of the result that take it, and no other.
+#[test]
+fn triangles_leave_out() {
+    for c in [1, 2, 5, 6, 7, 8, 9, 16, 17, 37, 64] {
+        for n in [1, 16, 40] {
+            for at in [0, c / 3, c - 1] {
+                let mut draft = Draft::new(c, Direction::Forward);
+                let full = draft.tile(&[c, c], -1.0, 1.0);
+                let lower = causal(&mut draft, full);
+                let x = draft.tile(&[c, n], -1.0, 1.0);
+                draft.planted.push((PortId(1), at * n, f32::NAN));
+                let add = draft.tile(&[c, n], -1.0, 1.0);
+                for ta in [false, true] {
+                    for add in [None, Some(add)] {
+                        let op = Op::Matmul {
+                            a: lower,
+                            ta,
+                            b: x,
+                            tb: false,
+                            add,
+                            triangle: Triangle::A,
+                        };
+                        let out = draft.node(op, &[c, n]);
+                        draft.keep(out);
+                    }
+                }
+                check(&draft, c, 1, TOLERANCE);
+            }
         }
     }
 }
