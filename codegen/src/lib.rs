@@ -11,10 +11,12 @@ mod compile;
 mod derive;
 mod grad;
 pub mod schedule;
+mod step;
 pub mod target;
 
 pub use backend::mlir::{Assembler, Service};
 pub use compile::{Compiler, Phase};
 pub use derive::derive;
 pub use grad::grad;
+pub use step::step;
 pub use target::{Artifact, Target};

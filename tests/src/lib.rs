@@ -100,6 +100,45 @@ pub const EXTRAS: &[&str] = &[
     }",
 ];
 
+/// Recurrences that no chunk derivation takes yet: a state read in its own update, once and several
+/// times, on either side and between updates, with decays of every kind around it.
+pub const STEPPED: &[&str] = &[
+    "recurrence delta {
+        dims { K, V }
+        inputs { q: [K], k: [K], v: [V], beta: [] }
+        state { S: [K, V] }
+        let unit = l2norm(k);
+        S = S + outer(unit, sigmoid(beta) * (v - dot(unit, S)));
+        output o: [V] = dot(q, S) * rsqrt(K);
+    }",
+    "recurrence gated_product {
+        dims { K, V }
+        inputs { q: [K], k: [K] per group, l: [K], v: [V], w: [V], g: [K], a: [] }
+        state { S: [K, V] }
+        S = rows(sigmoid(g)) * S;
+        output before: [V] = dot(q, S);
+        S = S + outer(l2norm(k), 1.8 * sigmoid(a) * (v - dot(l2norm(k), S)));
+        S = sigmoid(a) * S - outer(l2norm(l), w + dot(l2norm(l), S));
+        output o: [V] = silu(dot(q, S));
+    }",
+    "recurrence low_rank {
+        dims { K, V }
+        inputs { r: [K], k: [K], v: [V], w: [K], kappa: [K], a: [K] }
+        params { u: [K] }
+        state { S: [V, K] }
+        let unit = l2norm(kappa);
+        S = cols(exp(-0.6 * sigmoid(w))) * S - outer(dot(S, unit), unit * sigmoid(a)) + outer(v, k);
+        output o: [V] = dot(S, r) + sum(r * u * k) * v;
+    }",
+    "recurrence turned_square {
+        dims { K }
+        inputs { q: [K], k: [K], v: [K] }
+        state { S: [K, K] }
+        S = 0.9 * S - outer(0.2 * dot(S, l2norm(k)), l2norm(k)) + outer(v, k);
+        output o: [K] = dot(S, q) + dot(q, S);
+    }",
+];
+
 impl Case {
     /// A built-in recurrence with numbers from `seed`.
     pub fn builtin(name: &str, extents: Extents, decay: Decay, seed: u64) -> Case {
