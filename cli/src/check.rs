@@ -3,7 +3,7 @@
 use crate::Context;
 use crate::failure::Failure;
 use crate::source::{Source, port};
-use baton_codegen::{Compiler, Phase};
+use baton_codegen::Compiler;
 use baton_ir::recurrence::{Facts, Port, Recurrence};
 use serde_json::{Value, json};
 
@@ -24,13 +24,9 @@ pub struct Check {
 impl Check {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let (recurrence, facts) = Source::find(&self.place)?.verify()?;
-        let kernels = kernels(&recurrence);
+        let (kernels, steps) = kernels(&recurrence);
         let class = facts.class().name();
         let value = || {
-            let (names, note) = match &kernels {
-                Ok(names) => (names.clone(), Value::Null),
-                Err(note) => (vec![], json!(note)),
-            };
             json!({
                 "recurrence": recurrence.name,
                 "class": class,
@@ -39,8 +35,8 @@ impl Check {
                 "params": ports(&recurrence, &recurrence.params),
                 "states": states(&recurrence, &facts),
                 "outputs": ports(&recurrence, &recurrence.outputs),
-                "kernels": names,
-                "note": note,
+                "kernels": kernels,
+                "note": steps.then_some(STEPS),
             })
         };
         let text = || {
@@ -63,11 +59,9 @@ impl Check {
                 let classes: Vec<_> = classes.collect();
                 text.push_str(&format!("  classes  {}\n", classes.join(", ")));
             }
-            match &kernels {
-                Ok(names) => {
-                    text.push_str(&format!("  kernels  {}\n", names.join("\n           ")))
-                }
-                Err(note) => text.push_str(&format!("  kernels  none: {note}\n")),
+            text.push_str(&format!("  kernels  {}\n", kernels.join("\n           ")));
+            if steps {
+                text.push_str(&format!("  note     {STEPS}\n"));
             }
             text
         };
@@ -76,24 +70,18 @@ impl Check {
     }
 }
 
-/// The names of the kernels, or why there are none.
-fn kernels(recurrence: &Recurrence) -> Result<Vec<String>, String> {
+/// What is said of a recurrence without a chunked form.
+const STEPS: &str = "no chunked form: runs step by step on the CPU, and on no GPU";
+
+/// The names of the kernels, and whether they run step by step.
+fn kernels(recurrence: &Recurrence) -> (Vec<String>, bool) {
     // Names do not depend on sizes; any will do.
     let sizes = vec![16; recurrence.dims.len()];
-    match Compiler::new(recurrence, &sizes) {
-        Ok(compiler) => Ok((Phase::ALL.into_iter())
-            .map(|phase| compiler.program(phase, 16).name)
-            .collect()),
-        Err(diagnostics) => {
-            let notes: Vec<_> = (diagnostics.iter())
-                .map(|d| match &d.remedy {
-                    Some(remedy) => format!("{}; {remedy}", d.message),
-                    None => d.message.clone(),
-                })
-                .collect();
-            Err(notes.join("; "))
-        }
-    }
+    let compiler = Compiler::of_any(recurrence, &sizes).expect("it was verified");
+    let names = compiler
+        .phases()
+        .map(|phase| compiler.program(phase, 16).name);
+    (names.collect(), compiler.steps())
 }
 
 /// The states, each with its class and, where its facts cannot hold it, the reason.

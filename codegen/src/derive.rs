@@ -40,7 +40,7 @@ pub fn derive(recurrence: &Recurrence, facts: &Facts) -> Result<Chunked, Diagnos
             )
             .found(format!("class {}", transition.class.name()))
             .expected("decays of the whole state, its rows and its columns, and additions")
-            .remedy("run it with the interpreter, which takes every class"));
+            .remedy("run it on the CPU, which takes every class, step by step"));
         }
     }
     let name = format!("{}_forward", recurrence.name);

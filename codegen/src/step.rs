@@ -9,10 +9,24 @@
 //! A vector stands on its own axis. Only beside a matrix does it matter on which side it stands:
 //! there it is renamed to the axis of that side, which is primed for the second of two equal dims.
 
+use crate::derive;
 use baton_ir::chunked::{Axis, Builder, Chunked, Direction, Op, Target, ValueId};
 use baton_ir::recurrence::{
-    DimId, Expr, ExprId, OutputId, Port, Recurrence, Shape, StateId, Stmt, UnaryFn,
+    DimId, Expr, ExprId, Facts, OutputId, Port, Recurrence, Shape, StateId, Stmt, UnaryFn,
 };
+use baton_ir::verify::typing;
+
+/// The forward program of a verified recurrence, and whether it is that of a step: of a chunk of any length
+/// where there is one.
+pub fn derive_any(recurrence: &Recurrence, facts: &Facts) -> (Chunked, bool) {
+    match derive(recurrence, facts) {
+        Ok(chunk) => (chunk, false),
+        Err(_) => {
+            let shapes = typing::check(recurrence).expect("a verified recurrence is well typed");
+            (step(recurrence, &shapes), true)
+        }
+    }
+}
 
 /// The forward program of one step, for chunks of one step only. `shapes` are those of the
 /// expressions, as typing found them.

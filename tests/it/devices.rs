@@ -24,7 +24,8 @@ fn extents(name: &str, time: usize) -> Extents {
     }
 }
 
-fn check(case: &Case, options: &Options, keep: bool, device: &dyn Device) {
+/// Runs a case with its gradients and compares everything with the truth.
+pub fn check(case: &Case, options: &Options, keep: bool, device: &dyn Device) {
     let bounds = Arithmetic::F32.tolerance();
     harness::check(case, device, options, keep, bounds);
 }

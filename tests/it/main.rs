@@ -10,6 +10,7 @@ mod levels;
 mod nonfinite;
 mod shipped;
 mod slopes;
+mod steps;
 mod suite;
 mod tidy;
 mod tiles;

@@ -17,6 +17,8 @@ pub(super) const SEGMENT_CHUNKS: usize = 4;
 pub(super) const KEEP_BYTES: usize = 512 << 20;
 /// Chunks between two checkpoints.
 pub(super) const WINDOW_CHUNKS: usize = 8;
+/// The same where a chunk is one step.
+const WINDOW_STEPS: usize = 64;
 
 /// What a plan is made for.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,23 @@ pub struct Load {
     pub groups: usize,
     /// Bytes of all states of one head.
     pub state_bytes: usize,
+}
+
+impl Load {
+    /// Heads of a group that one task runs, and the number of tasks.
+    fn tasks(self) -> (usize, usize) {
+        let group_heads = (self.heads / self.groups.max(1)).max(1);
+        let groups = (self.sequences * self.groups).max(1);
+        let blocks = ENOUGH_TASKS.div_ceil(groups).min(group_heads);
+        let heads = group_heads.div_ceil(blocks);
+        (heads, groups * group_heads.div_ceil(heads))
+    }
+
+    /// Whether the states that enter every chunk are more than may be kept.
+    fn keeps_too_much(self, chunk: usize, keep_bytes: Option<usize>) -> bool {
+        let kept = self.steps.div_ceil(chunk) * self.heads * self.state_bytes;
+        kept > keep_bytes.unwrap_or(KEEP_BYTES)
+    }
 }
 
 /// How a run is cut.
@@ -60,27 +79,35 @@ impl Plan {
             let usual: usize = if class == Class::Scalar { 64 } else { 16 };
             usual.min(load.longest.next_power_of_two()).max(16)
         });
-        let group_heads = (load.heads / load.groups.max(1)).max(1);
-        let groups = (load.sequences * load.groups).max(1);
-        let blocks = ENOUGH_TASKS.div_ceil(groups).min(group_heads);
-        let heads = group_heads.div_ceil(blocks);
-        let tasks = groups * group_heads.div_ceil(heads);
+        let (heads, tasks) = load.tasks();
         let segment =
             (tasks < FEW_TASKS && load.longest >= 2 * SEGMENT_CHUNKS * chunk).then(|| {
                 let chunks = load.longest.div_ceil(chunk);
                 let segments = (ENOUGH_TASKS / tasks).min(chunks / SEGMENT_CHUNKS);
                 chunks.div_ceil(segments)
             });
-        let kept = load.steps.div_ceil(chunk) * load.heads * load.state_bytes;
-        let window = if kept > keep_bytes.unwrap_or(KEEP_BYTES) && segment.is_none() {
-            WINDOW_CHUNKS
-        } else {
-            1
+        let window = match segment {
+            None if load.keeps_too_much(chunk, keep_bytes) => WINDOW_CHUNKS,
+            _ => 1,
         };
         Plan {
             chunk,
             heads,
             segment,
+            window,
+        }
+    }
+
+    /// The plan for kernels of single steps, which have no summary that a segment could be cut by.
+    pub fn of_steps(load: Load, keep_bytes: Option<usize>) -> Plan {
+        let window = match load.keeps_too_much(1, keep_bytes) {
+            true => WINDOW_STEPS,
+            false => 1,
+        };
+        Plan {
+            chunk: 1,
+            heads: load.tasks().0,
+            segment: None,
             window,
         }
     }

@@ -8,7 +8,7 @@ use crate::engine::shapes::Shapes;
 use baton_codegen::schedule::{Load, Plan};
 use baton_codegen::target::{Native, Storage};
 use baton_codegen::{Artifact, Compiler, Phase};
-use baton_ir::recurrence::{Class, Port, Recurrence};
+use baton_ir::recurrence::{Port, Recurrence};
 use baton_ir::tile::{Role, TileProgram};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -40,8 +40,17 @@ impl Signed for Artifact<Native> {
 
 impl CpuKernels {
     pub fn new(recurrence: &Recurrence, sizes: &[usize], options: &Options) -> Result<Self, Error> {
+        let compiler = Compiler::of_any(recurrence, sizes).map_err(Error::Invalid)?;
+        if let Some(chunk) = options.chunk
+            && compiler.steps()
+        {
+            let name = &recurrence.name;
+            return Err(Error::Argument(format!(
+                "chunk {chunk} given, expected none: `{name}` runs step by step on the CPU"
+            )));
+        }
         Ok(Self {
-            compiler: Compiler::new(recurrence, sizes).map_err(Error::Invalid)?,
+            compiler,
             shapes: Shapes::new(recurrence, sizes),
             options: options.clone(),
             artifacts: Mutex::default(),
@@ -62,10 +71,6 @@ impl CpuKernels {
         artifacts.insert(key, artifact.clone());
         Ok(artifact)
     }
-
-    fn class(&self) -> Class {
-        self.compiler.class()
-    }
 }
 
 /// Tasks of one group.
@@ -81,7 +86,7 @@ impl Kernels for CpuKernels {
 
     fn plan(&self, load: Load, chunk: Option<usize>) -> Plan {
         let chunk = chunk.or(self.options.chunk);
-        Plan::of_tasks(self.class(), load, chunk, self.options.keep_bytes)
+        self.compiler.plan(load, chunk, self.options.keep_bytes)
     }
 
     fn step_chunk(&self) -> usize {
