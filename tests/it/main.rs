@@ -1,5 +1,6 @@
 //! One binary for every integration test.
 
+mod cost;
 mod devices;
 mod docs;
 #[cfg(feature = "mlir")]

@@ -145,35 +145,3 @@ fn carry_role(role: CarryRole) -> String {
         }
     }
 }
-
-/// The entries of a built-in recurrence in bf16, as if of no PTX.
-#[cfg(test)]
-pub fn entries(name: &str, sizes: &[usize]) -> Result<Vec<Kernel>, Failure> {
-    use baton_codegen::target::Storage;
-    let (recurrence, _) = crate::source::Source::builtin(name)?.verify()?;
-    let compiler = Compiler::new(&recurrence, sizes).expect("it verifies");
-    let target = Gpu::sm_80(Storage::Bf16);
-    let refused = |why| Failure::new(format!("{why}"));
-    let chunk = compiler.chunk(&target).map_err(refused)?;
-    let named: BTreeMap<_, _> = (recurrence.dims.iter().cloned())
-        .zip(sizes.iter().copied())
-        .collect();
-    let one = |(phase, heads)| {
-        let target = target.with_heads(heads);
-        let lowered = compiler.compile(&target, phase, chunk).map_err(refused)?;
-        Ok(entry(
-            &compiler,
-            &named,
-            &target,
-            phase,
-            &lowered,
-            "",
-            String::new(),
-        ))
-    };
-    compiler
-        .kernels(&target, chunk)
-        .into_iter()
-        .map(one)
-        .collect()
-}

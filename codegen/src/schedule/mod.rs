@@ -2,9 +2,10 @@
 //!
 //! [`lower`] places a chunk program into a tile program ([`held`] says how its tensors are held
 //! outside), [`side_by_side`] has it run several heads at once; [`Plan`] cuts a run into tasks or
-//! thread blocks.
+//! thread blocks; [`cost`] says what a run comes to.
 
 mod blocks;
+pub mod cost;
 mod heads;
 mod lower;
 mod plan;
