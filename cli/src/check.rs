@@ -80,7 +80,7 @@ fn kernels(recurrence: &Recurrence) -> (Vec<String>, bool) {
     let compiler = Compiler::of_any(recurrence, &sizes).expect("it was verified");
     let names = compiler
         .phases()
-        .map(|phase| compiler.program(phase, 16).name);
+        .map(|phase| compiler.program(phase, 16).name.clone());
     (names.collect(), compiler.steps())
 }
 

@@ -25,7 +25,10 @@ impl Derive {
         let (recurrence, facts) = source.verify()?;
         let (forward, steps) = baton_codegen::derive_any(&recurrence, &facts);
         let reverse = self.gradient.then(|| baton_codegen::grad(&forward));
-        let (forward, reverse) = (print(&forward), reverse.as_ref().map(print));
+        let (forward, reverse) = (
+            print(&forward),
+            reverse.as_ref().map(|program| print(program)),
+        );
         let note = match steps {
             true => "// No chunked form: what follows is a chunk of one step.\n",
             false => "",

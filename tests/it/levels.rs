@@ -89,7 +89,10 @@ fn agrees(case: &Case, program: &Chunked, chunks: &[usize]) {
         let check = |what: String, found: Option<&[f64]>, truth: &[f64]| {
             let zero = vec![0.0; truth.len()];
             let error = relative_error(found.unwrap_or(&zero), truth);
-            assert!(error <= Arithmetic::F64.tolerance().outputs, "{what}: relative error {error:e}");
+            assert!(
+                error <= Arithmetic::F64.tolerance().outputs,
+                "{what}: relative error {error:e}"
+            );
         };
         for (i, truth) in outcome.outputs.iter().enumerate() {
             check(

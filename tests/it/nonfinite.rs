@@ -5,10 +5,10 @@
 //! by a zero where a step sees nothing, and zero times a NaN is a NaN: so this fails wherever a
 //! causal zero is multiplied instead of selected, in padding, or past the end of a sequence.
 
-use baton_tests::harness::{Prepared, Results};
 use baton_ir::builtin;
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::{Options, Tensor};
+use baton_tests::harness::{Prepared, Results};
 use baton_tests::{Case, Decay, EXTRAS, Extents, Random};
 
 /// A number from `range`.

@@ -51,7 +51,9 @@ fn steps_have_the_same_bits_for_every_number_of_threads() {
         let case = case(source, &mut random);
         let [one, more @ ..] = [1, 2, 3].map(|threads| {
             let cpu = Cpu::new(Some(threads)).expect("threads start");
-            Prepared::new(&case).run(&cpu, &Options::default(), true).bits()
+            Prepared::new(&case)
+                .run(&cpu, &Options::default(), true)
+                .bits()
         });
         more.iter().for_each(|found| assert!(*found == one));
     }
