@@ -149,8 +149,20 @@ impl Compiler {
 
     /// The phases that leave anything: those whose kernels devices run.
     pub fn phases(&self) -> impl Iterator<Item = Phase> {
-        let leaves = |phase: &Phase| !self.program(*phase, 16).effects.is_empty();
-        Phase::ALL.into_iter().filter(leaves)
+        Phase::ALL.into_iter().filter(|&phase| self.leaves(phase))
+    }
+
+    /// Whether a phase leaves anything.
+    pub fn leaves(&self, phase: Phase) -> bool {
+        let mut results = self.chunked(phase).results.iter();
+        results.any(|&(target, _)| phase.wants(target))
+    }
+
+    fn chunked(&self, phase: Phase) -> &Chunked {
+        match phase {
+            Phase::Backward | Phase::BackwardState => &self.reverse,
+            _ => &self.forward,
+        }
     }
 
     /// The tile program of a phase for chunks of `chunk` steps, under its name for the CPU.
@@ -164,11 +176,7 @@ impl Compiler {
     }
 
     fn named(&self, phase: Phase, chunk: usize, suffix: &str) -> TileProgram {
-        let program = match phase {
-            Phase::Backward | Phase::BackwardState => &self.reverse,
-            _ => &self.forward,
-        };
-        let program = program.keep(|target| phase.wants(target));
+        let program = self.chunked(phase).keep(|target| phase.wants(target));
         let name = format!("{}_{}_{suffix}", self.recurrence.name, phase.label());
         let chunk = if self.steps { 1 } else { chunk };
         lower(&program, &self.sizes, chunk, phase.keeps(), name)

@@ -10,9 +10,10 @@
 //! other, so nothing cancels however strong the decay is.
 
 mod pointwise;
+mod range;
 
 use baton_ir::chunked::{Axis, Builder, Chunked, Direction, Op, Partial, Target, ValueId};
-use pointwise::Range;
+use range::Range;
 
 /// The reverse program of `forward`: its results are the gradients of every input, param and
 /// entering state.

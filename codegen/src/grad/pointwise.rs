@@ -8,33 +8,11 @@
 //! A NaN passes through all of these.
 //!
 //! What the caller gives counts as finite: an infinite input is a factor as it is. What cannot
-//! overflow is found by [`Range`], so programs whose functions are tame carry no bounds.
+//! overflow is found by [`Range`](super::range::Range), so programs whose functions are tame carry no bounds.
 
 use super::Reverse;
 use baton_ir::chunked::{Op, ValueId};
 use baton_ir::recurrence::{BinaryFn, UnaryFn};
-
-/// Which values can be infinite though everything given is finite and of moderate size.
-#[derive(Default)]
-pub(super) struct Range {
-    overflows: Vec<bool>,
-}
-
-impl Range {
-    fn overflows(&mut self, ops: &[Op], value: ValueId) -> bool {
-        for op in &ops[self.overflows.len()..] {
-            let any = |known: &[bool]| op.operands().iter().any(|v| known[v.index()]);
-            let may = match op {
-                Op::Unary(UnaryFn::Exp | UnaryFn::Log | UnaryFn::Rsqrt, _) => true,
-                Op::Binary(BinaryFn::Div, ..) => true,
-                Op::Unary(UnaryFn::Sigmoid | UnaryFn::Tanh, _) | Op::Decay(..) => false,
-                _ => any(&self.overflows),
-            };
-            self.overflows.push(may);
-        }
-        self.overflows[value.index()]
-    }
-}
 
 impl Reverse {
     pub(super) fn pull_unary(

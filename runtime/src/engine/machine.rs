@@ -35,6 +35,9 @@ pub(crate) trait Kernels: Send + Sync {
     /// The chunk of a single step.
     fn step_chunk(&self) -> usize;
 
+    /// Whether a phase leaves anything; one that does not has no kernel.
+    fn leaves(&self, phase: Phase) -> bool;
+
     /// The kernel of a phase for runs that are cut so.
     fn kernel(&self, phase: Phase, cut: &Cut) -> Result<Arc<dyn Signed>, Error>;
 

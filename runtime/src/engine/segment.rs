@@ -36,9 +36,9 @@ impl Engine<'_> {
         }
         let own = self.rows(self.cut.ranges.len())?;
         let mut logs = Carries::new();
-        self.bind_logs(Phase::LogDecay, &mut logs)?;
         let ranges = self.cut.all_but(&self.cut.first());
-        if !logs.is_empty() {
+        if self.kernels.leaves(Phase::LogDecay) {
+            self.bind_logs(Phase::LogDecay, &mut logs)?;
             self.launch(Phase::LogDecay, &ranges, &logs)?;
         }
         let kernel = self.kernels.kernel(Phase::BackwardState, self.cut)?;

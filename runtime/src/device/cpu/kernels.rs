@@ -93,6 +93,10 @@ impl Kernels for CpuKernels {
         1
     }
 
+    fn leaves(&self, phase: Phase) -> bool {
+        self.compiler.leaves(phase)
+    }
+
     fn kernel(&self, phase: Phase, cut: &Cut) -> Result<Arc<dyn Signed>, Error> {
         Ok(self.artifact(phase, cut)?)
     }

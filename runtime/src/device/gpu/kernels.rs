@@ -146,6 +146,10 @@ impl Kernels for GpuKernels {
         16
     }
 
+    fn leaves(&self, phase: Phase) -> bool {
+        self.compiler.leaves(phase)
+    }
+
     fn kernel(&self, phase: Phase, cut: &Cut) -> Result<Arc<dyn Signed>, Error> {
         Ok(self.made(phase, cut)?)
     }
