@@ -8,6 +8,7 @@ mod gpu;
 #[cfg(feature = "mlir")]
 mod gpu_plans;
 mod levels;
+mod macros;
 mod nonfinite;
 mod shipped;
 mod slopes;

@@ -83,7 +83,7 @@ impl Subject {
 fn lengths(subject: &Subject) {
     let decays = [Decay::Weak, Decay::None, Decay::Strong];
     for (i, name) in builtin::NAMES.iter().enumerate() {
-        for (j, time) in [0, 1, 15, 16, 17, 63, 65].into_iter().enumerate() {
+        for (j, time) in [0, 1, 15, 16, 17, 63, 64, 65].into_iter().enumerate() {
             let decay = decays[(i + j) % decays.len()];
             subject.agrees(&subject.case(name, time, decay, None));
         }
@@ -211,8 +211,7 @@ fn terms_of_params_add_up() {
         let (_, gradient) = case.truth();
         for (sum, terms) in gradient.params.iter().zip(case.param_terms()) {
             let norm = sum.iter().map(|x| x * x).sum::<f64>().sqrt();
-            // Of 60 steps the sum is at most the root of 60 times the norm of its terms.
-            assert!(terms > 0.0 && norm <= 60f64.sqrt() * terms, "{name}");
+            assert!(terms > 0.0 && norm <= terms * (1.0 + 1e-12), "{name}");
         }
         let found = subject.run(&case).gradients.params;
         let wrong: Vec<Tensor> = (found.iter())

@@ -199,9 +199,9 @@ pub fn check(case: &Case, device: &dyn Device, options: &Options, keep: bool, bo
 }
 
 /// The errors of params' gradients. Such a gradient is a sum over all steps, often of one number a
-/// head, and may cancel; what rounding can do to it is by its terms. So an error above the bound is
-/// taken relative to the norm of the terms, which is that of a sum of terms of random sign, where this
-/// is the larger.
+/// head, and may cancel; what rounding can do to it is by its terms, and errors of neighbouring steps have
+/// a state in common, so they do not average out. So an error above the bound is taken relative to what the
+/// magnitudes of the terms add up to: the condition of the sum.
 pub fn param_errors(case: &Case, found: &[Tensor], truth: &[Vec<f64>], bound: f64) -> Vec<f64> {
     assert_eq!(found.len(), truth.len());
     let pairs = found.iter().zip(truth);

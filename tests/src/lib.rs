@@ -268,12 +268,20 @@ impl Case {
         }
     }
 
-    /// How large the terms of each param's gradient are: the norm over steps, heads and dims.
+    /// How large the terms of each param's gradient are: their magnitudes added over sequences and steps,
+    /// entry by entry, and the norm of that over heads and dims.
     pub fn param_terms(&self) -> Vec<f64> {
         let (_, gradient) = self.with_params_as_inputs().truth();
         let terms = gradient.inputs.iter().skip(self.inputs.len());
-        terms
-            .map(|all| all.iter().map(|x| x * x).sum::<f64>().sqrt())
+        let pairs = terms.zip(&self.params);
+        pairs
+            .map(|(terms, param)| {
+                let mut added = vec![0.0; param.len()];
+                for row in terms.chunks(param.len().max(1)) {
+                    added.iter_mut().zip(row).for_each(|(sum, x)| *sum += x.abs());
+                }
+                added.iter().map(|x| x * x).sum::<f64>().sqrt()
+            })
             .collect()
     }
 

@@ -3,7 +3,7 @@
 use baton_macros::recurrence;
 use baton_runtime::{Interpreter, Tensor};
 
-recurrence!(file = "../tests/macros/pass/keyword.rec");
+recurrence!(file = "it/macros/keyword.rec");
 
 #[test]
 fn a_file_defines_a_module() -> Result<(), baton_runtime::Error> {

@@ -21,7 +21,8 @@ fn tensor(shape: &[usize], data: &[f32]) -> Tensor {
     Tensor { shape: shape.to_vec(), data: data.to_vec() }
 }
 
-fn main() -> Result<(), baton_runtime::Error> {
+#[test]
+fn a_definition_in_tokens_runs() -> Result<(), baton_runtime::Error> {
     // sigmoid(0) = 1/2; B = 1, T = 2, H = 1, P = 2.
     let inputs = leaky::Inputs {
         x: tensor(&[1, 2, 1, 2], &[1.0, 2.0, 3.0, 4.0]),

@@ -2,7 +2,7 @@
 
 use baton_macros::recurrence;
 
-recurrence!(file = "../tests/macros/fail/absent.rec");
+recurrence!(file = "tests/refused/absent.rec");
 
 recurrence!(file = 7);
 
