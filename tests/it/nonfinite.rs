@@ -6,6 +6,7 @@
 //! causal zero is multiplied instead of selected, in padding, or past the end of a sequence.
 
 use baton_ir::builtin;
+use baton_ir::recurrence::{BinaryFn, Expr};
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::{Options, Tensor};
 use baton_tests::harness::{Prepared, Results};
@@ -81,9 +82,16 @@ fn plant(seed: u64, value: f64, cpu: &Cpu) -> Result<(), String> {
     let mut random = Random(seed);
     let (mut case, options) = case(&mut random);
     let (extents, name) = (case.extents.clone(), case.recurrence.name.clone());
+    let exprs = case.recurrence.exprs.clone();
     let mut all = given(&mut case);
     let which = draw(&mut random, 0..all.len());
     let at = draw(&mut random, 0..all[which].1.len());
+    // A quotient by an infinite readout is zero, and zero times what it stands beside has no truth.
+    let divides = |expr: &Expr| matches!(expr, Expr::Binary(BinaryFn::Div, ..));
+    let value = match exprs.iter().any(divides) {
+        true => f64::NAN,
+        false => value,
+    };
     all[which].1[at] = value;
     let what = format!(
         "seed {seed}: {name} {extents:?} chunk {:?}: {value} in {} at {at}",

@@ -192,7 +192,14 @@ impl Case {
             states: recurrence
                 .states
                 .iter()
-                .map(|p| fill(&mut random, p, sequences))
+                .map(|p| {
+                    let mut values = fill(&mut random, p, sequences);
+                    // A normaliser: its readout is a divisor, which nearly cancels where signs are mixed.
+                    if p.name == "z" {
+                        values.iter_mut().for_each(|x| *x = x.abs());
+                    }
+                    values
+                })
                 .collect(),
             d_outputs: recurrence
                 .outputs
@@ -278,7 +285,10 @@ impl Case {
             .map(|(terms, param)| {
                 let mut added = vec![0.0; param.len()];
                 for row in terms.chunks(param.len().max(1)) {
-                    added.iter_mut().zip(row).for_each(|(sum, x)| *sum += x.abs());
+                    added
+                        .iter_mut()
+                        .zip(row)
+                        .for_each(|(sum, x)| *sum += x.abs());
                 }
                 added.iter().map(|x| x * x).sum::<f64>().sqrt()
             })

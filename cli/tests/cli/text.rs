@@ -143,7 +143,7 @@ fn a_class_without_a_chunked_form_goes_step_by_step() {
         (done.code, &done.json()["chunk"]),
         (0, &serde_json::json!(1))
     );
-    let done = baton(&["emit", &file, "-o", &folder.path("kernels")]);
+    let done = baton(&["emit", "--file", &file, "-o", &folder.path("kernels")]);
     assert!(
         done.code == 1 && done.stderr.contains("error[D001]"),
         "{}",

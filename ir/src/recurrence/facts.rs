@@ -67,7 +67,7 @@ pub enum Moment {
 }
 
 /// A linear readout: the state, contracted with a weight over one side if there is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Readout {
     /// The state read.
     pub state: StateId,

@@ -44,7 +44,11 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// What tests of a crate may have beside.
-const FOR_TESTS: &[(&str, &str)] = &[("macros", "baton-runtime"), ("train", "baton-runtime")];
+const FOR_TESTS: &[(&str, &str)] = &[
+    ("macros", "baton-runtime"),
+    ("train", "baton-runtime"),
+    ("tests", "baton-macros"),
+];
 
 /// Crates that have no dependency at all.
 const BARE: [&str; 2] = ["ir", "emulator"];

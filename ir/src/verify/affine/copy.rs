@@ -8,7 +8,7 @@ use super::Analysis;
 use super::finish::{Draft, Meaning};
 use super::pool::Pool;
 use crate::recurrence::{Class, Pure, PureId, Read, Readout, ReadoutId, Transition};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// The facts' expressions and readouts as they grow.
 pub(super) struct Copy<'a> {
@@ -17,7 +17,7 @@ pub(super) struct Copy<'a> {
     pub pool: Pool,
     known: Vec<Option<PureId>>,
     pub readouts: Vec<Readout>,
-    index: HashMap<Readout, ReadoutId>,
+    index: BTreeMap<Readout, ReadoutId>,
 }
 
 impl<'a> Copy<'a> {
@@ -28,7 +28,7 @@ impl<'a> Copy<'a> {
             pool: Pool::default(),
             known: vec![None; analysis.pool.pure.len()],
             readouts: vec![],
-            index: HashMap::new(),
+            index: BTreeMap::new(),
         }
     }
 

@@ -4,11 +4,11 @@
 
 use super::pool::Pool;
 use crate::recurrence::{BinaryFn, Pure, PureId, UnaryFn};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// The logarithm of `factor`, simplified; `None` when it is not provably positive.
 pub(super) fn log(pool: &mut Pool, factor: PureId) -> Option<PureId> {
-    let mut known: HashMap<PureId, Option<PureId>> = HashMap::new();
+    let mut known: BTreeMap<PureId, Option<PureId>> = BTreeMap::new();
     let mut open = vec![(factor, false)];
     while let Some((id, operands_known)) = open.pop() {
         if known.contains_key(&id) {
@@ -34,7 +34,7 @@ pub(super) fn log(pool: &mut Pool, factor: PureId) -> Option<PureId> {
 fn step(
     pool: &mut Pool,
     factor: PureId,
-    known: &HashMap<PureId, Option<PureId>>,
+    known: &BTreeMap<PureId, Option<PureId>>,
 ) -> Option<PureId> {
     Some(match pool.pure(factor) {
         Pure::Unary(UnaryFn::Exp, x) => x,

@@ -4,11 +4,11 @@
 //! Operands stand before users, so every question that a walk over an expression would answer
 //! (does a state enter, may it be negative, how large can it be) is answered from the operands'
 //! answers. A `let` that is used twice makes a graph with exponentially many paths; nothing here
-//! follows paths. The map of equal expressions is only looked up in: no order comes from it.
+//! follows paths.
 
 use crate::recurrence::{BinaryFn, DimId, Pure, PureId, ReadoutId, UnaryFn};
-use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 /// An expression and its dimension as a key; numbers are equal when their bits are.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +39,15 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.parts(), self.1).hash(state);
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.parts(), self.1).cmp(&(other.parts(), other.1))
     }
 }
 
@@ -64,7 +70,7 @@ pub(super) struct Pool {
     pub pure: Vec<Pure>,
     pub dims: Vec<Option<DimId>>,
     known: Vec<Known>,
-    index: HashMap<Key, PureId>,
+    index: BTreeMap<Key, PureId>,
 }
 
 impl Pool {
