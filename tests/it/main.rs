@@ -1,6 +1,8 @@
 //! One binary for every integration test.
 
+mod constants;
 mod cost;
+mod decays;
 mod devices;
 mod docs;
 #[cfg(feature = "mlir")]
