@@ -67,9 +67,7 @@ fn step(
                 && !number(pool, a)
                 && !number(pool, b) =>
         {
-            let between = pool.binary(BinaryFn::Sub, log_a, log_b);
-            let more = pool.unary(UnaryFn::Softplus, between);
-            pool.plus(log_b, more)
+            log_sum(pool, log_a, log_b)
         }
         Pure::Binary(BinaryFn::Sub, one, x) if pool.pure(one) == Pure::Number(1.0) => {
             match pool.pure(x) {
@@ -92,6 +90,22 @@ fn step(
         _ if pool.positive(factor) => pool.unary(UnaryFn::Log, factor),
         _ => return None,
     })
+}
+
+/// The logarithm of a sum by those of its terms, as `m + log(exp(a - m) + exp(b - m))` with m the larger: the
+/// slope by the smaller is then made of its own exponential and is no difference, however small it is.
+fn log_sum(pool: &mut Pool, a: PureId, b: PureId) -> PureId {
+    let lowest = pool.number(-1e30);
+    let larger = pool.binary(BinaryFn::Max, a, b);
+    // Where both are minus infinity so is their sum.
+    let larger = pool.binary(BinaryFn::Max, larger, lowest);
+    let [a, b] = [a, b].map(|log| {
+        let below = pool.binary(BinaryFn::Sub, log, larger);
+        pool.unary(UnaryFn::Exp, below)
+    });
+    let sum = pool.plus(a, b);
+    let rest = pool.unary(UnaryFn::Log, sum);
+    pool.plus(larger, rest)
 }
 
 /// Whether a value keeps a sum from zero in every arithmetic.
