@@ -11,6 +11,7 @@ mod gpu;
 mod gpu_plans;
 mod levels;
 mod nonfinite;
+mod random;
 mod shipped;
 mod slopes;
 mod steps;

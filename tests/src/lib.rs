@@ -4,6 +4,7 @@
 //! executor starts from the same values, and its truth is the level-1 interpreter in f64.
 
 pub mod harness;
+pub mod random;
 pub mod tolerance;
 
 use baton_ir::interp::problem::Problem;
