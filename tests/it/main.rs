@@ -5,6 +5,7 @@ mod cost;
 mod decays;
 mod devices;
 mod docs;
+mod fuzz;
 #[cfg(feature = "mlir")]
 mod gpu;
 #[cfg(feature = "mlir")]
@@ -19,3 +20,6 @@ mod suite;
 mod tidy;
 mod tiles;
 mod widths;
+
+// `fuzz` takes in a file of the command line, which knows its failures by this path.
+use fuzz::failure;
