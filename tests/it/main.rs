@@ -1,8 +1,11 @@
 //! One binary for every integration test.
 
+mod constants;
 mod cost;
+mod decays;
 mod devices;
 mod docs;
+mod fuzz;
 #[cfg(feature = "mlir")]
 mod gpu;
 #[cfg(feature = "mlir")]
@@ -10,6 +13,7 @@ mod gpu_plans;
 mod levels;
 mod macros;
 mod nonfinite;
+mod random;
 mod shipped;
 mod slopes;
 mod steps;
@@ -17,3 +21,6 @@ mod suite;
 mod tidy;
 mod tiles;
 mod widths;
+
+// `fuzz` takes in a file of the command line, which knows its failures by this path.
+use fuzz::failure;

@@ -20,7 +20,6 @@ const MARGIN: usize = 37;
 impl Surrounded {
     /// `lead` dims may have gaps behind them; the rest is contiguous.
     fn new(values: &[f64], shape: &[usize], lead: usize) -> Surrounded {
-        let inner: usize = shape[lead..].iter().product();
         let gap = if lead > 1 { 5 } else { 0 };
         let mut strides = vec![1; shape.len()];
         for i in (0..shape.len().saturating_sub(1)).rev() {
@@ -31,22 +30,25 @@ impl Surrounded {
             };
             strides[i] = strides[i + 1] * shape[i + 1] + extra;
         }
-        let rows: usize = shape[..lead].iter().product();
-        let span = shape[0] * strides[0];
+        Surrounded::strided(values, shape.to_vec(), strides)
+    }
+
+    /// A tensor with these strides, which are as wide as its dims at least.
+    pub fn strided(values: &[f64], shape: Vec<usize>, strides: Vec<usize>) -> Surrounded {
+        let reach = shape.iter().zip(&strides).map(|(n, stride)| n * stride);
+        let span = reach.max().unwrap_or(1);
         let mut data = vec![f32::NAN; MARGIN + span + MARGIN];
-        for row in 0..rows {
-            let (mut rest, mut at) = (row, MARGIN);
-            for i in (0..lead).rev() {
-                at += rest % shape[i] * strides[i];
-                rest /= shape[i];
+        for (i, value) in values.iter().enumerate() {
+            let (mut rest, mut at) = (i, MARGIN);
+            for axis in (0..shape.len()).rev() {
+                at += rest % shape[axis] * strides[axis];
+                rest /= shape[axis];
             }
-            for j in 0..inner {
-                data[at + j] = values[row * inner + j] as f32;
-            }
+            data[at] = *value as f32;
         }
         Surrounded {
             data,
-            shape: shape.to_vec(),
+            shape,
             strides,
         }
     }

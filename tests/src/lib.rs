@@ -3,7 +3,9 @@
 //! A [`Case`] is a recurrence with sizes and numbers. Its numbers are exact in f32, so that every
 //! executor starts from the same values, and its truth is the level-1 interpreter in f64.
 
+pub mod fuzz;
 pub mod harness;
+pub mod random;
 pub mod tolerance;
 
 use baton_ir::interp::problem::Problem;

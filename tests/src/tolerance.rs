@@ -32,6 +32,16 @@ pub struct Tolerance {
     pub gradients: f64,
 }
 
+impl Tolerance {
+    /// That of a gradient, or of what a forward run gives.
+    pub fn of(self, gradient: bool) -> f64 {
+        match gradient {
+            true => self.gradients,
+            false => self.outputs,
+        }
+    }
+}
+
 impl Arithmetic {
     /// What tensors along time are kept in.
     pub fn storage(self) -> Storage {

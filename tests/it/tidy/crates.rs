@@ -36,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "baton-ir",
             "baton-codegen",
+            "baton-emulator",
             "baton-kernels",
             "baton-runtime",
         ],

@@ -1,6 +1,9 @@
 //! Decays are kept in log space: the logarithm of a factor that is provably positive.
 //!
-//! Products become sums, from the operands up, each expression once.
+//! Products become sums, from the operands up, each expression once. What may be small is never computed to
+//! have its logarithm taken: a decay of `exp(-200)` is zero in f32, and its logarithm as good as any. So the
+//! smaller of two has the smaller logarithm, and a sum is taken from the logarithms of its terms, unless one
+//! of them is a number, which keeps the sum from zero.
 
 use super::pool::Pool;
 use crate::recurrence::{BinaryFn, Pure, PureId, UnaryFn};
@@ -22,7 +25,7 @@ pub(super) fn log(pool: &mut Pool, factor: PureId) -> Option<PureId> {
         open.push((id, true));
         match pool.pure(id) {
             Pure::Unary(UnaryFn::Sqrt | UnaryFn::Rsqrt, x) => open.push((x, false)),
-            Pure::Binary(BinaryFn::Mul | BinaryFn::Div, a, b) => {
+            Pure::Binary(function, a, b) if function != BinaryFn::Sub => {
                 open.extend([(b, false), (a, false)]);
             }
             _ => {}
@@ -54,11 +57,31 @@ fn step(
             };
             pool.binary(function, a, b)
         }
+        Pure::Binary(function @ (BinaryFn::Min | BinaryFn::Max), a, b)
+            if let (Some(a), Some(b)) = (known[&a], known[&b]) =>
+        {
+            pool.binary(function, a, b)
+        }
+        Pure::Binary(BinaryFn::Add, a, b)
+            if let (Some(log_a), Some(log_b)) = (known[&a], known[&b])
+                && !number(pool, a)
+                && !number(pool, b) =>
+        {
+            log_sum(pool, log_a, log_b)
+        }
         Pure::Binary(BinaryFn::Sub, one, x) if pool.pure(one) == Pure::Number(1.0) => {
             match pool.pure(x) {
                 Pure::Unary(UnaryFn::Sigmoid, x) => {
                     let x = pool.unary(UnaryFn::Neg, x);
                     log_sigmoid(pool, x)
+                }
+                // 1 - tanh(x) = 2 sigmoid(-2 x)
+                Pure::Unary(UnaryFn::Tanh, x) => {
+                    let (two, log_two) = (pool.number(2.0), pool.number(2f64.ln()));
+                    let twice = pool.mul(two, x);
+                    let twice = pool.unary(UnaryFn::Neg, twice);
+                    let rest = log_sigmoid(pool, twice);
+                    pool.plus(log_two, rest)
                 }
                 _ if pool.upper(x)? <= 1.0 => pool.unary(UnaryFn::Log, factor),
                 _ => return None,
@@ -67,6 +90,31 @@ fn step(
         _ if pool.positive(factor) => pool.unary(UnaryFn::Log, factor),
         _ => return None,
     })
+}
+
+/// The logarithm of a sum by those of its terms, as `m + log(exp(a - m) + exp(b - m))` with m the larger: the
+/// slope by the smaller is then made of its own exponential and is no difference, however small it is.
+fn log_sum(pool: &mut Pool, a: PureId, b: PureId) -> PureId {
+    let lowest = pool.number(-1e30);
+    let larger = pool.binary(BinaryFn::Max, a, b);
+    // Where both are minus infinity so is their sum.
+    let larger = pool.binary(BinaryFn::Max, larger, lowest);
+    let [a, b] = [a, b].map(|log| {
+        let below = pool.binary(BinaryFn::Sub, log, larger);
+        pool.unary(UnaryFn::Exp, below)
+    });
+    let sum = pool.plus(a, b);
+    let rest = pool.unary(UnaryFn::Log, sum);
+    pool.plus(larger, rest)
+}
+
+/// Whether a value keeps a sum from zero in every arithmetic.
+fn number(pool: &Pool, a: PureId) -> bool {
+    match pool.pure(a) {
+        Pure::Number(x) => x >= f64::from(f32::MIN_POSITIVE),
+        Pure::Size(_) => true,
+        _ => false,
+    }
 }
 
 fn log_sigmoid(pool: &mut Pool, x: PureId) -> PureId {

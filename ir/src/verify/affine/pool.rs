@@ -98,7 +98,8 @@ impl Pool {
         self.known[id.index()].upper
     }
 
-    /// The handle of `expr`, with constants folded and the identities of zero and one applied.
+    /// The handle of `expr`, with constants folded and the identities of zero and one applied. What
+    /// is no finite number (`1 / 0`) is not folded: it is said as it was, and computed where it is run.
     pub fn add(&mut self, expr: Pure, dim: Option<DimId>) -> PureId {
         let number = |id: PureId| match self.pure[id.index()] {
             Pure::Number(x) => Some(x),
@@ -119,7 +120,9 @@ impl Pool {
                 }
                 (_, Some(x), Some(y)) => {
                     let value = crate::pointwise::binary(function, x, y);
-                    return self.add(Pure::Number(value), None);
+                    if value.is_finite() {
+                        return self.add(Pure::Number(value), None);
+                    }
                 }
                 _ => {}
             }
