@@ -4,6 +4,9 @@
 //! it is computed once before them, or after them when it depends on a sum over heads. Here values
 //! become nodes; `map` fuses pointwise ones and sums, `product` finds what is known of products,
 //! `effects` stores results.
+//!
+//! A value is placed when something needs it, after all that it needs itself, in the order of need. What is
+//! begun stands in a list and not on the stack, so a text may be as long as it likes.
 
 mod effects;
 mod map;
@@ -15,6 +18,7 @@ use baton_ir::tile::{
     self, Builder, CarryDecl, CarryId, CarryRole, Fill, Held, Pace, PortDecl, PortId, Reduce,
     Region, Role, TileId, TileProgram,
 };
+use map::Walk;
 
 /// Lowers `program` for dims of `sizes` and chunks of `chunk` steps. With `keep`, a forward
 /// program also stores the states that enter each chunk.
@@ -80,6 +84,20 @@ struct Lower<'a> {
     regions: Vec<Region>,
     tiles: Vec<Option<TileId>>,
     out: Builder,
+}
+
+/// What stands between a value and its tile.
+enum Needs {
+    /// The tiles of other values, in the order of need.
+    Tiles(Vec<ValueId>),
+    /// A map, which finds its operands as it grows.
+    Map(Walk, Reduce),
+}
+
+/// A value whose tile is begun.
+struct Work {
+    value: ValueId,
+    needs: Needs,
 }
 
 impl Lower<'_> {
@@ -174,15 +192,78 @@ impl Lower<'_> {
 
     /// The tile of a value, computed at most once.
     fn tile(&mut self, value: ValueId) -> TileId {
-        if let Some(tile) = self.tiles[value.index()] {
-            return tile;
+        let mut open = vec![];
+        if self.tiles[value.index()].is_none() {
+            open.push(self.begin(value));
         }
-        let tile = self.compute(value);
-        self.tiles[value.index()] = Some(tile);
-        tile
+        while let Some(work) = open.last_mut() {
+            if let Some(next) = self.missing(&mut work.needs) {
+                open.push(self.begin(next));
+            } else if let Some(Work { value, needs }) = open.pop() {
+                let tile = self.compute(value, needs);
+                self.tiles[value.index()] = Some(tile);
+            }
+        }
+        self.made(value)
     }
 
-    fn compute(&mut self, value: ValueId) -> TileId {
+    /// The tile of a value that has one.
+    fn made(&self, value: ValueId) -> TileId {
+        self.tiles[value.index()].expect("what a value needs is made before it")
+    }
+
+    /// The first of the needs without a tile.
+    fn missing(&mut self, needs: &mut Needs) -> Option<ValueId> {
+        match needs {
+            Needs::Tiles(values) => {
+                let mut values = values.iter().copied();
+                values.find(|value| self.tiles[value.index()].is_none())
+            }
+            Needs::Map(walk, _) => self.advance(walk),
+        }
+    }
+
+    /// What a value needs.
+    fn begin(&self, value: ValueId) -> Work {
+        let needs = match *self.program.op(value) {
+            Op::Input(_) | Op::Param(_) | Op::DOutput(_) | Op::State(_) | Op::DState(_) => {
+                Needs::Tiles(vec![])
+            }
+            Op::Valid(x) if matches!(self.program.op(x), Op::Input(_)) => Needs::Tiles(vec![]),
+            Op::Relabel(x, ..) | Op::Decay(.., x) | Op::Spread(.., x) | Op::Sum(x, Axis::Head) => {
+                Needs::Tiles(vec![x])
+            }
+            Op::Contract(a, b, axis) => self.contract_needs(value, a, b, axis),
+            Op::Binary(BinaryFn::Add, a, b)
+                if let Some((add, product)) = self.add_product(value, a, b) =>
+            {
+                let [x, y] = self.factors(product);
+                Needs::Tiles(vec![add, x, y])
+            }
+            Op::Trilinear(.., ref operands, l) => {
+                Needs::Tiles(operands.iter().copied().chain([l]).collect())
+            }
+            Op::Sum(x, axis) => self.sum_needs(value, x, axis),
+            Op::Number(_)
+            | Op::Size(_)
+            | Op::Unary(..)
+            | Op::Binary(..)
+            | Op::Select(..)
+            | Op::Valid(_)
+            | Op::Broadcast(..)
+            | Op::Causal(..) => {
+                let map = self.map(self.axes(value), self.regions[value.index()]);
+                Needs::Map(Walk::expanding(map, value), Reduce::None)
+            }
+        };
+        Work { value, needs }
+    }
+
+    /// The tile of a value whose needs are made.
+    fn compute(&mut self, value: ValueId, needs: Needs) -> TileId {
+        if let Needs::Map(walk, reduce) = needs {
+            return self.finish_map(walk.map, reduce);
+        }
         let region = self.regions[value.index()];
         let axes = self.axes(value);
         match self.program.op(value).clone() {
@@ -217,52 +298,41 @@ impl Lower<'_> {
             Op::Relabel(x, ..) => {
                 let old = self.axes(x);
                 assert_eq!(old.len(), axes.len());
-                self.tile(x)
+                self.made(x)
             }
-            Op::Contract(a, b, axis) => self.contract(value, a, b, axis),
+            Op::Contract(..) => self.matmul(value, None),
             Op::Binary(BinaryFn::Add, a, b)
                 if let Some((add, product)) = self.add_product(value, a, b) =>
             {
-                let Op::Contract(x, y, axis) = *self.program.op(product) else {
-                    unreachable!("add_product gives a product")
-                };
-                let add = self.tile(add);
-                self.matmul(product, x, y, axis, Some(add))
+                let add = self.made(add);
+                self.matmul(product, Some(add))
             }
             Op::Decay(interval, strict, l) => {
-                let l = self.tile(l);
-                self.node(tile::Op::Decay(interval, strict, l), region, &axes)
+                let op = tile::Op::Decay(interval, strict, self.made(l));
+                self.node(op, region, &axes)
             }
             Op::Spread(interval, strict, x) => {
-                let x = self.tile(x);
-                self.node(tile::Op::Spread(interval, strict, x), region, &axes)
+                let op = tile::Op::Spread(interval, strict, self.made(x));
+                self.node(op, region, &axes)
             }
             Op::Trilinear(partial, strict, operands, l) => {
-                let operands = operands.into_iter().map(|v| self.tile(v)).collect();
-                let l = self.tile(l);
-                self.node(
-                    tile::Op::Trilinear(partial, strict, operands, l),
-                    region,
-                    &axes,
-                )
+                let operands = operands.into_iter().map(|v| self.made(v)).collect();
+                let op = tile::Op::Trilinear(partial, strict, operands, self.made(l));
+                self.node(op, region, &axes)
             }
             Op::Sum(x, Axis::Head) => {
-                let x = self.tile(x);
-                self.node(tile::Op::HeadSum(x), region, &axes)
+                let op = tile::Op::HeadSum(self.made(x));
+                self.node(op, region, &axes)
             }
-            Op::Sum(x, axis) => self.sum(value, x, axis),
-            Op::Number(_)
+            Op::Sum(..)
+            | Op::Number(_)
             | Op::Size(_)
             | Op::Unary(..)
             | Op::Binary(..)
             | Op::Select(..)
             | Op::Valid(_)
             | Op::Broadcast(..)
-            | Op::Causal(..) => {
-                let mut map = self.map(axes, region);
-                self.expand(value, &mut map);
-                self.finish_map(map, Reduce::None)
-            }
+            | Op::Causal(..) => unreachable!("its needs are those of a map"),
         }
     }
 

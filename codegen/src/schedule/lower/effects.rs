@@ -1,6 +1,7 @@
 //! Effects: what a program leaves in ports and carries.
 
 use super::Lower;
+use super::map::Walk;
 use baton_ir::chunked::{Axis, Op, Target, ValueId};
 use baton_ir::recurrence::{BinaryFn, Port};
 use baton_ir::tile::{self, Along, CarryRole, Effect, Pace, Reduce, Region, Role, Scalar, TileId};
@@ -76,8 +77,8 @@ impl Lower<'_> {
         if self.axes(value) == axes && (of.per_group || region == Region::Heads) {
             return self.tile(value);
         }
-        let mut map = self.map(axes, if of.per_group { region } else { Region::Heads });
-        self.scalar(value, &mut map);
+        let map = self.map(axes, if of.per_group { region } else { Region::Heads });
+        let map = self.walked(Walk::visiting(map, value));
         self.finish_map(map, Reduce::None)
     }
 

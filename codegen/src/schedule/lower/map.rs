@@ -2,8 +2,10 @@
 //!
 //! A value is fused into its only user when both run over the same axes in the same region; a value
 //! over fewer axes is computed once and kept, an operand. Sums go into the maps that feed them.
+//!
+//! A map grows by a [`Walk`], which stops where it meets an operand that has no tile yet.
 
-use super::Lower;
+use super::{Lower, Needs};
 use baton_ir::chunked::{Axis, Op, ValueId};
 use baton_ir::recurrence::BinaryFn;
 use baton_ir::tile::{self, Along, Reduce, Region, Scalar, TileId};
@@ -14,6 +16,63 @@ pub(super) struct Map {
     pub(super) region: Region,
     pub(super) operands: Vec<(TileId, Along)>,
     pub(super) body: Vec<Scalar>,
+}
+
+/// What is left to do of a map, the next at the end.
+#[derive(Clone, Copy)]
+enum Step {
+    /// The scalar of a value: fused, or an operand.
+    Visit(ValueId),
+    /// The scalar of a value that is fused.
+    Expand(ValueId),
+    /// The function of a value whose operands have scalars.
+    Make(ValueId),
+    /// The product of the last two scalars.
+    Multiply,
+}
+
+/// A map that is growing.
+pub(super) struct Walk {
+    pub(super) map: Map,
+    steps: Vec<Step>,
+    /// Scalars that wait for their user.
+    scalars: Vec<u32>,
+}
+
+impl Walk {
+    fn new(map: Map, steps: Vec<Step>) -> Walk {
+        Walk {
+            map,
+            steps,
+            scalars: vec![],
+        }
+    }
+
+    /// The map of a value by its own function.
+    pub(super) fn expanding(map: Map, value: ValueId) -> Walk {
+        Walk::new(map, vec![Step::Expand(value)])
+    }
+
+    /// The map that is a value.
+    pub(super) fn visiting(map: Map, value: ValueId) -> Walk {
+        Walk::new(map, vec![Step::Visit(value)])
+    }
+
+    /// The map that is the product of two values.
+    pub(super) fn multiplying(map: Map, a: ValueId, b: ValueId) -> Walk {
+        Walk::new(map, vec![Step::Multiply, Step::Visit(b), Step::Visit(a)])
+    }
+
+    fn push(&mut self, scalar: Scalar) {
+        self.scalars.push(self.map.body.len() as u32);
+        self.map.body.push(scalar);
+    }
+
+    fn pop(&mut self) -> u32 {
+        self.scalars
+            .pop()
+            .expect("operands have scalars before their user")
+    }
 }
 
 impl Lower<'_> {
@@ -49,8 +108,7 @@ impl Lower<'_> {
     }
 
     /// A sum over one axis, or over two when the inner sum has no other user.
-    pub(super) fn sum(&mut self, value: ValueId, x: ValueId, axis: Axis) -> TileId {
-        let region = self.regions[value.index()];
+    pub(super) fn sum_needs(&self, value: ValueId, x: ValueId, axis: Axis) -> Needs {
         let (inner, axes) = match *self.program.op(x) {
             Op::Sum(inner, within) if within != Axis::Head && self.users[x.index()].len() == 1 => {
                 (inner, self.axes(inner))
@@ -62,35 +120,61 @@ impl Lower<'_> {
             (true, Some(1), 2) => Reduce::Second,
             _ => Reduce::All,
         };
-        let mut map = self.map(axes, region);
-        self.scalar(inner, &mut map);
-        self.finish_map(map, reduce)
+        let map = self.map(axes, self.regions[value.index()]);
+        Needs::Map(Walk::visiting(map, inner), reduce)
     }
 
-    /// The scalar of a value inside a map: fused, or an operand.
-    pub(super) fn scalar(&mut self, value: ValueId, map: &mut Map) -> u32 {
-        if self.fuses(value, map) {
-            return self.expand(value, map);
+    /// A whole map, with the tiles that it needs.
+    pub(super) fn walked(&mut self, mut walk: Walk) -> Map {
+        while let Some(missing) = self.advance(&mut walk) {
+            self.tile(missing);
         }
-        let tile = self.tile(value);
-        let along = match (&self.axes(value)[..], &map.axes[..]) {
+        walk.map
+    }
+
+    /// Grows a map as far as it goes: to its end, or to an operand that has no tile.
+    pub(super) fn advance(&mut self, walk: &mut Walk) -> Option<ValueId> {
+        while let Some(&step) = walk.steps.last() {
+            match step {
+                Step::Visit(value) if !self.fuses(value, &walk.map) => {
+                    match self.tiles[value.index()] {
+                        Some(tile) => self.operand(value, tile, walk),
+                        None => return Some(value),
+                    }
+                    walk.steps.pop();
+                }
+                Step::Visit(value) | Step::Expand(value) => {
+                    walk.steps.pop();
+                    self.expand(value, walk);
+                }
+                Step::Make(value) => {
+                    walk.steps.pop();
+                    self.make(value, walk);
+                }
+                Step::Multiply => {
+                    walk.steps.pop();
+                    let (b, a) = (walk.pop(), walk.pop());
+                    walk.push(Scalar::Binary(BinaryFn::Mul, a, b));
+                }
+            }
+        }
+        None
+    }
+
+    fn operand(&self, value: ValueId, tile: TileId, walk: &mut Walk) {
+        let along = match (&self.axes(value)[..], &walk.map.axes[..]) {
             ([], _) => Along::None,
             ([axis], [first, ..]) if axis == first => Along::First,
             ([_], _) => Along::Second,
             _ => Along::Both,
         };
-        let operand = match map
-            .operands
-            .iter()
-            .position(|known| *known == (tile, along))
-        {
-            Some(known) => known,
-            None => {
-                map.operands.push((tile, along));
-                map.operands.len() - 1
-            }
-        };
-        push(&mut map.body, Scalar::Operand(operand as u32))
+        let operands = &mut walk.map.operands;
+        let known = operands.iter().position(|known| *known == (tile, along));
+        let number = known.unwrap_or(operands.len());
+        if known.is_none() {
+            operands.push((tile, along));
+        }
+        walk.push(Scalar::Operand(number as u32));
     }
 
     fn fuses(&self, value: ValueId, map: &Map) -> bool {
@@ -108,29 +192,35 @@ impl Lower<'_> {
         }
     }
 
-    pub(super) fn expand(&mut self, value: ValueId, map: &mut Map) -> u32 {
+    /// Asks for the operands of a fused value, then for its function.
+    fn expand(&self, value: ValueId, walk: &mut Walk) {
+        if let Op::Broadcast(a, _) = *self.program.op(value) {
+            walk.steps.push(Step::Visit(a));
+            return;
+        }
+        walk.steps.push(Step::Make(value));
+        let operands = self.program.op(value).operands();
+        let visits = operands.iter().rev().map(|&operand| Step::Visit(operand));
+        walk.steps.extend(visits);
+    }
+
+    fn make(&self, value: ValueId, walk: &mut Walk) {
         let scalar = match *self.program.op(value) {
             Op::Number(x) => Scalar::Number(x),
             Op::Size(dim) => Scalar::Number(self.sizes[dim.index()] as f64),
-            Op::Unary(function, a) => Scalar::Unary(function, self.scalar(a, map)),
-            Op::Binary(function, a, b) => {
-                let (a, b) = (self.scalar(a, map), self.scalar(b, map));
+            Op::Unary(function, _) => Scalar::Unary(function, walk.pop()),
+            Op::Binary(function, ..) => {
+                let (b, a) = (walk.pop(), walk.pop());
                 Scalar::Binary(function, a, b)
             }
-            Op::Select(x, y, a, b) => {
-                let [x, y, a, b] = [x, y, a, b].map(|value| self.scalar(value, map));
+            Op::Select(..) => {
+                let (b, a, y, x) = (walk.pop(), walk.pop(), walk.pop(), walk.pop());
                 Scalar::Select(x, y, a, b)
             }
-            Op::Valid(a) => Scalar::Valid(self.scalar(a, map)),
-            Op::Causal(a, strict) => Scalar::Causal(self.scalar(a, map), strict),
-            Op::Broadcast(a, _) => return self.scalar(a, map),
+            Op::Valid(_) => Scalar::Valid(walk.pop()),
+            Op::Causal(_, strict) => Scalar::Causal(walk.pop(), strict),
             ref op => unreachable!("{op:?} is not pointwise"),
         };
-        push(&mut map.body, scalar)
+        walk.push(scalar);
     }
-}
-
-pub(super) fn push(body: &mut Vec<Scalar>, scalar: Scalar) -> u32 {
-    body.push(scalar);
-    body.len() as u32 - 1
 }

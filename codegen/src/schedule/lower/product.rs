@@ -4,11 +4,11 @@
 //! Triangles are claimed from the algebra: a causal value is zero above the diagonal, and a product
 //! that is only ever masked need not be computed there.
 
-use super::Lower;
-use super::map::push;
+use super::map::Walk;
+use super::{Lower, Needs};
 use baton_ir::chunked::{Axis, Interval, Op, ValueId};
 use baton_ir::recurrence::BinaryFn;
-use baton_ir::tile::{self, Reduce, Scalar, TileId, Triangle};
+use baton_ir::tile::{self, Reduce, TileId, Triangle};
 
 impl Lower<'_> {
     /// Of `a + b`: the addend and the product that can take it in, where there is one.
@@ -40,15 +40,15 @@ impl Lower<'_> {
     }
 
     /// A sum of products over one axis.
-    pub(super) fn contract(
-        &mut self,
+    pub(super) fn contract_needs(
+        &self,
         value: ValueId,
         a: ValueId,
         b: ValueId,
         over: Axis,
-    ) -> TileId {
+    ) -> Needs {
         if self.axes(value).len() == 2 {
-            return self.matmul(value, a, b, over, None);
+            return Needs::Tiles(self.factors(value).to_vec());
         }
         let whole = [a, b]
             .map(|v| self.axes(v))
@@ -60,27 +60,30 @@ impl Lower<'_> {
             [_, _] => Reduce::Second,
             _ => Reduce::All,
         };
-        let mut map = self.map(axes, self.regions[value.index()]);
-        let (a, b) = (self.scalar(a, &mut map), self.scalar(b, &mut map));
-        push(&mut map.body, Scalar::Binary(BinaryFn::Mul, a, b));
-        self.finish_map(map, reduce)
+        let map = self.map(axes, self.regions[value.index()]);
+        Needs::Map(Walk::multiplying(map, a, b), reduce)
     }
 
-    pub(super) fn matmul(
-        &mut self,
-        value: ValueId,
-        a: ValueId,
-        b: ValueId,
-        over: Axis,
-        add: Option<TileId>,
-    ) -> TileId {
+    /// The factors of a product of matrices, in the order in which they are multiplied.
+    pub(super) fn factors(&self, product: ValueId) -> [ValueId; 2] {
+        let Op::Contract(a, b, over) = *self.program.op(product) else {
+            unreachable!("only a contraction is a product")
+        };
+        let free = |v| self.axes(v).into_iter().find(|axis| *axis != over);
+        match (free(a), free(b)) {
+            (Some(x), Some(y)) if y < x => [b, a],
+            _ => [a, b],
+        }
+    }
+
+    /// A product of matrices whose factors have tiles.
+    pub(super) fn matmul(&mut self, value: ValueId, add: Option<TileId>) -> TileId {
+        let Op::Contract(_, _, over) = *self.program.op(value) else {
+            unreachable!("only a contraction is a product")
+        };
         let region = self.regions[value.index()];
         let result = self.axes(value);
-        let free = |lower: &Self, v| lower.axes(v).into_iter().find(|axis| *axis != over);
-        let (a, b) = match (free(self, a), free(self, b)) {
-            (Some(x), Some(y)) if y < x => (b, a),
-            _ => (a, b),
-        };
+        let [a, b] = self.factors(value);
         // `a` as [rows, over]: transposed when `over` comes first.
         let (axes_a, axes_b) = (self.axes(a), self.axes(b));
         let ta = axes_a[0] == over;
@@ -91,19 +94,15 @@ impl Lower<'_> {
             () if result == square && add.is_none() && self.only_masked(value) => Triangle::Out,
             () => Triangle::None,
         };
-        let (a, b) = (self.tile(a), self.tile(b));
-        self.node(
-            tile::Op::Matmul {
-                a,
-                ta,
-                b,
-                tb,
-                add,
-                triangle,
-            },
-            region,
-            &result,
-        )
+        let op = tile::Op::Matmul {
+            a: self.made(a),
+            ta,
+            b: self.made(b),
+            tb,
+            add,
+            triangle,
+        };
+        self.node(op, region, &result)
     }
 
     /// Whether a `[t, s]` value is zero above the diagonal.
