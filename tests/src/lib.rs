@@ -278,7 +278,10 @@ impl Case {
             .map(|(terms, param)| {
                 let mut added = vec![0.0; param.len()];
                 for row in terms.chunks(param.len().max(1)) {
-                    added.iter_mut().zip(row).for_each(|(sum, x)| *sum += x.abs());
+                    added
+                        .iter_mut()
+                        .zip(row)
+                        .for_each(|(sum, x)| *sum += x.abs());
                 }
                 added.iter().map(|x| x * x).sum::<f64>().sqrt()
             })

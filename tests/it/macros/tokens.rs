@@ -18,7 +18,10 @@ recurrence! {
 }
 
 fn tensor(shape: &[usize], data: &[f32]) -> Tensor {
-    Tensor { shape: shape.to_vec(), data: data.to_vec() }
+    Tensor {
+        shape: shape.to_vec(),
+        data: data.to_vec(),
+    }
 }
 
 #[test]
@@ -28,7 +31,9 @@ fn a_definition_in_tokens_runs() -> Result<(), baton_runtime::Error> {
         x: tensor(&[1, 2, 1, 2], &[1.0, 2.0, 3.0, 4.0]),
         g: tensor(&[1, 2, 1], &[0.0, 0.0]),
     };
-    let params = leaky::Params { gain: tensor(&[1], &[2.0]) };
+    let params = leaky::Params {
+        gain: tensor(&[1], &[2.0]),
+    };
     let (run, tape) = leaky::record(&Interpreter, inputs.clone(), params.clone(), None)?;
     assert_eq!(run.outputs.y.data, [2.0, 4.0, 7.0, 10.0]);
     assert_eq!(run.outputs.total.data, [1.5, 4.25]);
@@ -42,7 +47,14 @@ fn a_definition_in_tokens_runs() -> Result<(), baton_runtime::Error> {
     assert_eq!(gradients.inputs.x.data, [0.5, 0.5, 1.0, 1.0]);
     assert_eq!(gradients.params.gain.data, [0.0]);
     assert_eq!(gradients.states.s.data, [0.25, 0.25]);
-    let again = leaky::backward(&Interpreter, inputs, params.clone(), None, Some(d_outputs), None)?;
+    let again = leaky::backward(
+        &Interpreter,
+        inputs,
+        params.clone(),
+        None,
+        Some(d_outputs),
+        None,
+    )?;
     assert_eq!(again.inputs.g, gradients.inputs.g);
 
     let step = leaky::Inputs {
