@@ -26,4 +26,10 @@ builtin! {
     "gla",
     "hgrn2",
     "rwkv6",
+    "mamba1",
+    "mlstm",
+    "mlstm_sigmoid",
+    "rg_lru",
+    "min_gru",
+    "longhorn",
 }

@@ -80,13 +80,11 @@ fn assembles_as_the_manifest_says(chip: &str, part: &str) {
 #[test]
 fn shipped_kernels_assemble_for_sm_80() {
     assembles_as_the_manifest_says("sm_80", "N64P64-");
-    assembles_as_the_manifest_says("sm_80", "K64V64-");
 }
 
 #[test]
 fn shipped_kernels_assemble_for_sm_90() {
-    assembles_as_the_manifest_says("sm_90", "N128P64-");
-    assembles_as_the_manifest_says("sm_90", "K16V128-");
+    assembles_as_the_manifest_says("sm_90", "K16V64-");
 }
 
 #[test]

@@ -122,6 +122,14 @@ pub enum Obstacle {
     Terms,
     /// The old state stands in reads alone: its decay is zero, which has no logarithm.
     ReadsAlone,
+    /// The old state does not stand at all: what the step before saw, carried once.
+    Latch,
+    /// The old state goes through `max` or `min`.
+    Extreme,
+    /// Another state is read by its update in a way that is not linear.
+    NonLinear(StateId),
+    /// It is read with a weight that depends on a state.
+    Weighed(StateId),
 }
 
 impl Obstacle {
@@ -142,6 +150,16 @@ impl Obstacle {
             }
             Obstacle::Terms => "written out, its update has more than 128 terms".into(),
             Obstacle::ReadsAlone => "its old value stands in reads alone".into(),
+            Obstacle::Latch => "its old value is replaced, not decayed".into(),
+            Obstacle::Extreme => "it is a running maximum or minimum".into(),
+            Obstacle::NonLinear(other) => {
+                let name = &recurrence.states[other.index()].name;
+                format!("its update is not linear in state `{name}`")
+            }
+            Obstacle::Weighed(other) => {
+                let name = &recurrence.states[other.index()].name;
+                format!("it is read with a weight that depends on state `{name}`")
+            }
         }
     }
 }
@@ -193,6 +211,10 @@ pub enum Class {
     Delta,
     /// `(rows(w) + a b') S`
     DiagonalPlusLowRank,
+    /// `x`: the old state is replaced by what the step saw.
+    Latch,
+    /// `max(S + a, b)`, `min(S + a, b)`
+    Extreme,
     /// Another state enters the update.
     Coupled,
 }
@@ -206,6 +228,8 @@ impl Class {
             Class::Elementwise => "elementwise",
             Class::Delta => "delta",
             Class::DiagonalPlusLowRank => "diagonal plus low rank",
+            Class::Latch => "latch",
+            Class::Extreme => "running extreme",
             Class::Coupled => "coupled",
         }
     }

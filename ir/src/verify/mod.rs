@@ -22,10 +22,8 @@
 //! | R034 | there is an input, a state and an output | `usage` |
 //! | R035 | no dimension has the name of an implicit one | `usage` |
 //! | R036 | no tensor has the name of a gradient or of the packing offsets | `usage` |
-//! | R040 | no state enters a non-linear function on the way into an update | `affine` |
-//! | R042 | a state's update reads its old value | `affine` |
+//! | R040 | no state enters a non-linear function on the way into its own update | `affine` |
 //! | R043 | a decay is provably positive | `affine` |
-//! | R044 | the weight of a readout depends on no state | `affine` |
 //! | R045 | a matrix that is read is a state or a sum of outer products | `affine` |
 //! | R046 | a value has at most 128 terms of states and outer products that differ | `affine` |
 //!

@@ -7,7 +7,7 @@
 
 use baton_ir::interp::problem::Problem;
 use baton_ir::interp::{facts, recurrence};
-use baton_ir::recurrence::{Class, Facts, Obstacle, Port, Recurrence};
+use baton_ir::recurrence::{Class, Facts, Obstacle, Port, Recurrence, StateId};
 use baton_ir::{builtin, text, verify};
 use draw::{Draw, Noise};
 
@@ -89,6 +89,9 @@ const OTHERS: &str =
 fn built_ins() {
     for name in builtin::NAMES {
         let (parsed, found) = verified(builtin::text(name).unwrap());
+        if found.transitions.iter().any(|t| t.obstacle.is_some()) {
+            continue;
+        }
         assert!(found.class() <= Class::Diagonal, "{name}");
         assert!(found.transitions.iter().all(|t| t.reads.is_empty()));
         agree(&parsed, &found, 7);
@@ -217,14 +220,15 @@ fn reads_of_other_states() {
         "S = S + outer(k, v - dot(k, S)); n = n - k * dot(k, n) + dot(S, w);
          S = exp(g) * S + outer(n, u); c = 0.5 * c + 1; R = R + outer(u, n) * c;",
     ] {
-        let source = with(body);
-        let Ok(found) = verify::verify(&parse(&source)) else {
-            // The last multiplies two states.
-            assert!(body.contains("* c;"));
-            continue;
-        };
+        let (parsed, found) = verified(&with(body));
         assert_eq!(found.class(), Class::Coupled, "{body}");
-        agree(&parse(&source), &found, 17);
+        if body.contains("* c;") {
+            // A product of two states: linear in one, with the other as its gate.
+            let why = found.transitions[1].obstacle;
+            assert_eq!(why, Some(Obstacle::NonLinear(StateId(3))), "{body}");
+            continue;
+        }
+        agree(&parsed, &found, 17);
     }
 }
 
@@ -265,7 +269,16 @@ fn obstacles_are_kept_with_their_state() {
         ("S = outer(k, dot(k, S));", Obstacle::ReadsAlone),
         (
             "S = 0.5 * S + outer(k, v) + T;",
-            Obstacle::Whole(baton_ir::recurrence::StateId(1)),
+            Obstacle::Whole(StateId(1)),
+        ),
+        ("S = outer(k, v);", Obstacle::Latch),
+        (
+            "S = 0.5 * S + outer(k, exp(sum(n)) * v);",
+            Obstacle::NonLinear(StateId(2)),
+        ),
+        (
+            "S = 0.5 * S + outer(k, v); output r: [V] = dot(n, S);",
+            Obstacle::Weighed(StateId(2)),
         ),
     ] {
         let source = format!(
@@ -275,7 +288,7 @@ fn obstacles_are_kept_with_their_state() {
              output o: [V] = dot(q, S) + dot(q, T) + sum(n) + v;
              output p: [K] = dot(0.5 * S, v); }}"
         );
-        let source = match body.contains('m') {
+        let source = match body.contains("* m") || body.contains("+ m") {
             true => source,
             false => source.replace(", m: [K, V]", ""),
         };
@@ -297,6 +310,42 @@ fn obstacles_are_kept_with_their_state() {
         };
         let refused = facts::forward(&problem, &found).unwrap_err();
         assert!(refused.contains("`S`"), "{refused}");
+    }
+}
+
+/// A state stands as it is in what it is the largest of, or it is not linear in itself.
+#[test]
+fn running_extremes() {
+    let recurrence = |update: &str| {
+        format!(
+            "recurrence r {{ dims {{ K }} inputs {{ x: [K], a: [], f: [K] }} state {{ m: [K], c: [] }}
+             c = 0.5 * c + a; {update} output o: [K] = m + x + f + c; }}"
+        )
+    };
+    for update in [
+        "m = max(m + f, x);",
+        "m = min(max(x, m), a);",
+        "let next = max(x, a + m); m = next;",
+        "let old = m; m = max(old, x); m = max(m - f, old + a);",
+        "m = max(m + tanh(c), x * c);",
+    ] {
+        let (_, found) = verified(&recurrence(update));
+        let m = &found.transitions[0];
+        assert_eq!(
+            (m.class, m.obstacle),
+            (Class::Extreme, Some(Obstacle::Extreme)),
+            "{update}"
+        );
+    }
+    for update in [
+        "m = max(0.5 * m, x);",
+        "m = max(m, x) + a;",
+        "m = max(m + m, x);",
+        "m = max(m + tanh(m), x);",
+        "m = 0.5 * m + max(m, x);",
+    ] {
+        let errors = verify::verify(&parse(&recurrence(update))).expect_err(update);
+        assert!(errors.iter().all(|d| d.code == "R040"), "{update}");
     }
 }
 

@@ -27,7 +27,7 @@ impl Analysis<'_> {
             let found = self.bounded(found, id);
             self.values[id.index()] = Some(found);
         }
-        let value = self.value(root);
+        let value = self.found(root);
         for id in needed {
             self.values[id.index()] = None;
             self.visited[id.index()] = false;
@@ -35,7 +35,15 @@ impl Analysis<'_> {
         value
     }
 
+    /// The value of an operand; what is the largest of several is a function like any other.
     pub(super) fn value(&self, id: ExprId) -> Value {
+        match self.found(id) {
+            Value::Extreme(extreme) => Value::Pure(extreme.pure),
+            value => value,
+        }
+    }
+
+    pub(super) fn found(&self, id: ExprId) -> Value {
         let value = self.values[id.index()].clone();
         value.expect("operands stand before users")
     }
@@ -167,13 +175,8 @@ impl Analysis<'_> {
 
     /// Reports that a matrix with a state in it met something that is not linear.
     pub(super) fn nonlinear_matrix(&mut self, value: &Value, id: ExprId) {
-        if let Some(&version) = value.versions().first() {
-            self.seen.push(Seen {
-                version,
-                weight: None,
-                place: id,
-            });
-            self.nonlinear(ReadoutId(self.seen.len() as u32 - 1));
+        if let Some(&(state, _)) = value.versions().first() {
+            self.not_linear(&[state], id);
         }
     }
 
@@ -211,18 +214,9 @@ impl Analysis<'_> {
             _ => return self.dot_vectors(left, right, self.vector_dim(a), id),
         };
         let weight = self.pure_value(vector, id);
-        if let Some(readout) = self.pool.readout_in(weight) {
-            self.stateful_weight(readout, id);
-        }
         match matrix {
             Value::Matrix(matrix) if matrix.obstacle.is_none() => {
-                let found = self.contract(matrix, shape, side, weight);
-                let inner = found.reads.iter().flat_map(|read| read.weight);
-                let stateful = inner.filter_map(|(_, w)| self.pool.readout_in(w)).next();
-                if let Some(readout) = stateful.filter(|_| self.pool.readout_in(weight).is_none()) {
-                    self.stateful_weight(readout, id);
-                }
-                found.value()
+                self.contract(matrix, shape, side, weight).value()
             }
             _ => {
                 self.diagnostics.push(
@@ -258,6 +252,7 @@ impl Analysis<'_> {
     pub(super) fn pure_value(&mut self, value: Value, place: ExprId) -> PureId {
         match value {
             Value::Pure(pure) => pure,
+            Value::Extreme(extreme) => extreme.pure,
             Value::Vector(vector) => self.pure_vector(vector, place),
             value => {
                 self.nonlinear_matrix(&value, place);

@@ -37,8 +37,9 @@ pub(super) struct Draft {
 
 impl Analysis<'_> {
     pub(super) fn finish(mut self, outputs: &[PureId]) -> Result<Facts, Vec<Diagnostic>> {
+        self.strata();
         let states = 0..self.recurrence.states.len();
-        let drafts: Vec<Draft> = states
+        let mut drafts: Vec<Draft> = states
             .map(|state| self.transition(StateId(state as u32)))
             .collect();
         if !self.diagnostics.is_empty() {
@@ -46,6 +47,7 @@ impl Analysis<'_> {
             return Err(self.diagnostics);
         }
         let meanings = self.meanings();
+        self.weighed(&mut drafts);
         let mut copy = Copy::new(&self, &meanings);
         let transitions = drafts
             .into_iter()
@@ -84,28 +86,29 @@ impl Analysis<'_> {
         if factors.is_empty() && own {
             draft.obstacle = draft.obstacle.or(Some(Obstacle::ReadsAlone));
         }
-        let broken = self.broken[state.index()];
-        let unknown = [Obstacle::Terms, Obstacle::Unheld(state)];
-        let known = draft.obstacle.is_none_or(|why| !unknown.contains(&why));
-        if factors.is_empty() && !own && known && !broken {
-            self.forgets(state);
+        if factors.is_empty() && !own {
+            draft.obstacle = draft.obstacle.or(Some(Obstacle::Latch));
         }
         let factor = factors.first().copied().unwrap_or_default();
         if factor.row.is_some() || factor.col.is_some() {
             class = class.max(Class::Diagonal);
         }
         match draft.obstacle {
-            Some(Obstacle::Whole(_) | Obstacle::Unheld(_)) => class = class.max(Class::Coupled),
+            Some(Obstacle::Whole(_) | Obstacle::Unheld(_) | Obstacle::NonLinear(_)) => {
+                class = Class::Coupled;
+            }
+            Some(Obstacle::Latch) => class = class.max(Class::Latch),
+            Some(Obstacle::Extreme) => class = class.max(Class::Extreme),
             Some(Obstacle::FullDecay | Obstacle::FullAddition) => {
                 class = class.max(Class::Elementwise);
             }
-            Some(Obstacle::ReadsAlone | Obstacle::Terms) | None => {}
+            Some(Obstacle::ReadsAlone | Obstacle::Terms | Obstacle::Weighed(_)) | None => {}
         }
         if draft.obstacle.is_none() {
             let parts = [factor.scalar, factor.row, factor.col];
             draft.logs = parts.map(|part| part.and_then(|part| log::log(&mut self.pool, part)));
             let lost = parts.iter().zip(&draft.logs);
-            if !broken
+            if !self.broken[state.index()]
                 && lost
                     .into_iter()
                     .any(|(part, log)| part.is_some() && log.is_none())
@@ -197,21 +200,21 @@ impl Analysis<'_> {
         reads.push(next);
     }
 
-    fn forgets(&mut self, state: StateId) {
-        let name = self.state_name(state);
-        let span = self.recurrence.spans.states[state.index()];
-        self.diagnostics.push(
-            Diagnostic::new(
-                "R042",
-                span,
-                format!("state `{name}` forgets its old value"),
-            )
-            .found(format!(
-                "an update in which the old `{name}` does not stand"
-            ))
-            .expected(format!("`{name} = decay * {name} + ...`"))
-            .remedy("what is not carried from step to step is a `let`, not a state"),
-        );
+    /// Marks the states that are read with a weight in which a state stands.
+    fn weighed(&self, drafts: &mut [Draft]) {
+        for seen in &self.seen {
+            let readout = seen.weight.and_then(|(_, w)| self.pool.readout_in(w));
+            let Some(readout) = readout else { continue };
+            let draft = &mut drafts[seen.version.0.index()];
+            let by = self.seen[readout.index()].version.0;
+            if draft.obstacle.is_none() {
+                *draft = Draft {
+                    class: draft.class,
+                    obstacle: Some(Obstacle::Weighed(by)),
+                    ..Draft::default()
+                };
+            }
+        }
     }
 
     fn unsigned(&mut self, state: StateId) {

@@ -6,8 +6,8 @@
 //! twice. At the end (`finish`, `copy`) the last version of a state gives its transition, and
 //! readouts are brought back to the entering or the leaving value.
 //!
-//! Anything that is not affine becomes a pointwise function of readouts; that is legal in an
-//! output and an error in an update.
+//! Anything that is not affine becomes a pointwise function of readouts. That is legal in an output,
+//! and in the update of a state on which those that are read do not depend (`strata`).
 
 mod contract;
 mod copy;
@@ -17,15 +17,17 @@ mod finish;
 mod log;
 mod pointwise;
 mod pool;
+mod strata;
 mod value;
 
 use crate::diag::Diagnostic;
 use crate::recurrence::{
-    Class, Expr, ExprId, Facts, Obstacle, PureId, ReadoutId, Recurrence, Shape, Side, StateId, Stmt,
+    Class, ExprId, Facts, Obstacle, PureId, Recurrence, Shape, Side, StateId, Stmt,
 };
 use crate::span::Span;
 use pool::Pool;
-use value::{MAX_TERMS, Matrix, Value, Vector, Version};
+use strata::Entering;
+use value::{Extreme, MAX_TERMS, Matrix, Value, Vector, Version};
 
 /// A value of a state in terms of what entered the step.
 #[derive(Clone, Debug)]
@@ -48,6 +50,10 @@ struct Analysis<'a> {
     pool: Pool,
     /// Each version of each state; the first is what entered the step.
     versions: Vec<Vec<Expanded>>,
+    /// What enters the updates of each state.
+    entering: Vec<Entering>,
+    /// The state whose update is evaluated.
+    updated: Option<StateId>,
     /// The class that a state's updates ask for.
     classes: Vec<Class>,
     /// States of which an update was reported.
@@ -71,6 +77,8 @@ pub fn check(recurrence: &Recurrence, shapes: &[Shape]) -> Result<Facts, Vec<Dia
         versions: (0..states)
             .map(|state| vec![expand::entering(recurrence, StateId(state as u32))])
             .collect(),
+        entering: vec![Entering::default(); states],
+        updated: None,
         classes: vec![Class::Scalar; states],
         broken: vec![false; states],
         lets: vec![None; recurrence.lets.len()],
@@ -99,35 +107,64 @@ pub fn check(recurrence: &Recurrence, shapes: &[Shape]) -> Result<Facts, Vec<Dia
 impl Analysis<'_> {
     fn update(&mut self, state: StateId, value: ExprId) {
         let before = self.diagnostics.len();
+        self.updated = Some(state);
         let found = self.eval(value);
+        self.updated = None;
         let matrix = self.recurrence.states[state.index()].shape.len() == 2;
         let found = match (found, matrix) {
             (Value::Matrix(found), true) => Value::Matrix(found),
             (_, true) => Value::Matrix(Matrix::unknown(Obstacle::FullAddition)),
             (Value::Vector(found), false) => Value::Vector(found),
+            (Value::Extreme(found), false) if found.keeps(state) => {
+                return self.extreme_update(state, found, value);
+            }
             (found, false) => Value::Vector(Vector {
                 reads: vec![],
                 pure: Some(self.pure_value(found, value)),
             }),
         };
-        for pure in found.pures() {
-            if let Some(readout) = self.pool.readout_in(pure) {
-                self.nonlinear(readout);
-            }
+        let mut bent = None;
+        for &(other, _) in &found.versions() {
+            self.enters(state, other);
         }
+        for pure in found.pures() {
+            bent = bent.or(self.enters_bent(state, pure));
+        }
+        let bent = bent.map(Obstacle::NonLinear);
         let class = self.class_of(state, &found);
         let known = &mut self.classes[state.index()];
         *known = class.max(*known);
         let expanded = match found {
-            Value::Matrix(matrix) => Expanded::Matrix(self.expand_matrix(matrix, state)),
+            Value::Matrix(matrix) => {
+                let mut matrix = self.expand_matrix(matrix, state);
+                matrix.obstacle = bent.or(matrix.obstacle);
+                Expanded::Matrix(matrix)
+            }
             Value::Vector(vector) => {
                 let (vector, obstacle) = self.expand_vector(vector);
-                Expanded::Vector(vector, obstacle)
+                Expanded::Vector(vector, bent.or(obstacle))
             }
             _ => unreachable!("made above"),
         };
         self.versions[state.index()].push(expanded);
         self.broken[state.index()] |= self.diagnostics.len() > before;
+    }
+
+    /// The state stands as it is in what it is the largest of; all else may be any function.
+    fn extreme_update(&mut self, state: StateId, extreme: Extreme, place: ExprId) {
+        for vector in extreme.of {
+            for read in &vector.reads {
+                match read.version.0 == state {
+                    true => self.enters(state, state),
+                    false => self.enters_at(state, read.version.0, place),
+                }
+            }
+            for pure in Value::Vector(vector).pures() {
+                self.enters_bent(state, pure);
+            }
+        }
+        let unknown = Expanded::Vector(Vector::default(), Some(Obstacle::Extreme));
+        self.versions[state.index()].push(unknown);
     }
 
     /// What an update alone asks for.
@@ -173,50 +210,6 @@ impl Analysis<'_> {
                 .found(format!("{terms} terms of states and outer products"))
                 .expected(format!("at most {MAX_TERMS}"))
                 .remedy("terms that share a state and its factors, or a vector, count as one: bring them together"),
-        );
-    }
-
-    fn nonlinear(&mut self, readout: ReadoutId) {
-        let Seen { place, version, .. } = self.seen[readout.index()];
-        let name = self.state_name(version.0);
-        let what = match self.recurrence.expr(place) {
-            Expr::Unary(function, _) => format!("`{}`", function.name()),
-            Expr::Binary(function, ..) => format!("`{}`", function.name()),
-            Expr::Dot(..) => "a second `dot`".into(),
-            _ => "a pointwise function".into(),
-        };
-        let span = self.recurrence.spans.exprs[place.index()];
-        if self
-            .diagnostics
-            .iter()
-            .any(|d| d.code == "R040" && d.span == span)
-        {
-            return;
-        }
-        self.diagnostics.push(
-            Diagnostic::new(
-                "R040",
-                span,
-                format!("state `{name}` enters {what} here: a recurrence that is non-linear in its state has no chunked form"),
-            )
-            .found(format!("{what} of a value that depends on `{name}`, on the way into an update"))
-            .expected("an update that is affine in the old states")
-            .remedy("apply the function to inputs and params before the update, or to a readout in an output"),
-        );
-    }
-
-    /// Reports a contraction whose weight depends on a state.
-    fn stateful_weight(&mut self, readout: ReadoutId, place: ExprId) {
-        let name = self.state_name(self.seen[readout.index()].version.0);
-        self.diagnostics.push(
-            Diagnostic::new(
-                "R044",
-                self.recurrence.spans.exprs[place.index()],
-                format!("this `dot` reads a state with a weight that depends on state `{name}`"),
-            )
-            .found("a product of two state-dependent values")
-            .expected("a readout that is linear in the states: a weight made of inputs and params")
-            .remedy("use an input as the weight"),
         );
     }
 

@@ -1,7 +1,7 @@
 //! Pointwise functions of values: sums and products stay affine where they are.
 
 use super::Analysis;
-use super::value::{Factor, LowRank, Matrix, Read, Value, Vector};
+use super::value::{Extreme, Factor, LowRank, MAX_TERMS, Matrix, Read, Value, Vector};
 use crate::recurrence::{BinaryFn, ExprId, Obstacle, PureId, Side, UnaryFn};
 
 impl Analysis<'_> {
@@ -35,7 +35,19 @@ impl Analysis<'_> {
         b: ExprId,
         id: ExprId,
     ) -> Value {
-        let (left, right) = (self.value(a), self.value(b));
+        if matches!(function, BinaryFn::Max | BinaryFn::Min) {
+            return self.extreme(function, a, b, id);
+        }
+        self.binary_values(function, self.value(a), self.value(b), id)
+    }
+
+    fn binary_values(
+        &mut self,
+        function: BinaryFn,
+        left: Value,
+        right: Value,
+        id: ExprId,
+    ) -> Value {
         match (function, left, right) {
             (function, Value::Pure(a), Value::Pure(b)) => {
                 Value::Pure(self.pool.binary(function, a, b))
@@ -105,6 +117,31 @@ impl Analysis<'_> {
                 let inverse = self.inverse_factor(g);
                 Value::Factor(f.times(inverse, &mut self.pool))
             }
+            (BinaryFn::Mul, Value::Vector(v), Value::Vector(w)) => {
+                let updated = self.updated;
+                let own = |v: &Vector| {
+                    let mut states = v.reads.iter().map(|read| Some(read.version.0));
+                    states.any(|state| state == updated)
+                };
+                let (kept, gate) = if own(&w) { (w, v) } else { (v, w) };
+                let gate = self.pure_vector(gate, id);
+                match own(&kept) {
+                    true => Value::Vector(kept.scaled(Some(gate), &mut self.pool)),
+                    false => {
+                        let kept = self.pure_vector(kept, id);
+                        Value::Pure(self.pool.mul(kept, gate))
+                    }
+                }
+            }
+            // What is linear stays so beside another state's value: that is a gate.
+            (function, left, Value::Vector(gate)) if left.takes_gates() => {
+                let gate = Value::Pure(self.pure_vector(gate, id));
+                self.binary_values(function, left, gate, id)
+            }
+            (BinaryFn::Mul, Value::Vector(gate), right) if right.takes_gates() => {
+                let gate = Value::Pure(self.pure_vector(gate, id));
+                self.binary_values(BinaryFn::Mul, gate, right, id)
+            }
             (function, left, right) => {
                 if left.is_matrix() || right.is_matrix() {
                     self.nonlinear_matrix(&left, id);
@@ -114,6 +151,32 @@ impl Analysis<'_> {
                 let (a, b) = (self.pure_value(left, id), self.pure_value(right, id));
                 Value::Pure(self.pool.binary(function, a, b))
             }
+        }
+    }
+
+    /// The larger or smaller of two values; a state may be kept through it.
+    fn extreme(&mut self, function: BinaryFn, a: ExprId, b: ExprId, id: ExprId) -> Value {
+        let mut of = vec![];
+        let sides = [a, b].map(|side| {
+            let found = self.found(side);
+            let pure = match &found {
+                Value::Extreme(extreme) => extreme.pure,
+                found => self.pure_value(found.clone(), id),
+            };
+            match found {
+                Value::Extreme(extreme) => of.extend(extreme.of),
+                Value::Vector(vector) => of.push(vector),
+                _ => of.push(Vector {
+                    reads: vec![],
+                    pure: Some(pure),
+                }),
+            }
+            pure
+        });
+        let pure = self.pool.binary(function, sides[0], sides[1]);
+        match of.len() <= MAX_TERMS && of.iter().any(|vector| !vector.reads.is_empty()) {
+            true => Value::Extreme(Extreme { of, pure }),
+            false => Value::Pure(pure),
         }
     }
 

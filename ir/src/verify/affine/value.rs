@@ -110,9 +110,28 @@ pub(super) struct Vector {
     pub pure: Option<PureId>,
 }
 
+/// The largest or smallest of several vectors that are affine in the states.
+#[derive(Clone, Debug)]
+pub(super) struct Extreme {
+    pub of: Vec<Vector>,
+    /// The same as a function of readouts.
+    pub pure: PureId,
+}
+
+impl Extreme {
+    /// Whether a state stands here, and nowhere but as it is.
+    pub fn keeps(&self, state: StateId) -> bool {
+        let enters = |vector: &&Vector| vector.reads.iter().any(|read| read.version.0 == state);
+        let mut own = self.of.iter().filter(enters).peekable();
+        own.peek().is_some() && own.all(|vector| vector.plain(state))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Pure(PureId),
+    /// Pure in every place but an update.
+    Extreme(Extreme),
     Factor(Factor),
     /// A matrix that is neither a factor nor affine in a state.
     Full,
@@ -277,6 +296,13 @@ impl Vector {
         self.reads.push(next);
     }
 
+    /// Whether a state stands here as it is: once, with nothing beside it.
+    pub fn plain(&self, state: StateId) -> bool {
+        let mut own = self.reads.iter().filter(|read| read.version.0 == state);
+        let bare = |read: &Read| (read.weight, read.across, read.scale) == (None, None, None);
+        own.next().is_some_and(bare) && own.next().is_none()
+    }
+
     pub fn extend(&mut self, other: Vector, pool: &mut Pool) {
         for read in other.reads {
             self.push(read, pool);
@@ -306,6 +332,11 @@ impl Value {
         matches!(self, Value::Matrix(_) | Value::Full | Value::Factor(_))
     }
 
+    /// Whether the value is linear in states or a factor, and a scalar beside it scales it.
+    pub fn takes_gates(&self) -> bool {
+        matches!(self, Value::Matrix(_) | Value::Vector(_) | Value::Factor(_))
+    }
+
     /// Every version that the value reads.
     pub fn versions(&self) -> Vec<Version> {
         match self {
@@ -323,7 +354,7 @@ impl Value {
         let factor = |f: &Factor| [f.scalar, f.row, f.col];
         let read = |r: &Read| [r.scale, r.weight.map(|(_, w)| w), r.across];
         match self {
-            Value::Pure(pure) => vec![*pure],
+            Value::Pure(pure) | Value::Extreme(Extreme { pure, .. }) => vec![*pure],
             Value::Factor(f) => factor(f).into_iter().flatten().collect(),
             Value::Full => vec![],
             Value::Matrix(m) => {
