@@ -28,7 +28,6 @@ builtin! {
     "rwkv6",
     "mamba1",
     "mlstm",
-    "mlstm_sigmoid",
     "rg_lru",
     "min_gru",
     "longhorn",
