@@ -27,8 +27,6 @@ builtin! {
     "hgrn2",
     "rwkv6",
     "mamba1",
-    "mlstm",
     "rg_lru",
     "min_gru",
-    "longhorn",
 }

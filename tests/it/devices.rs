@@ -62,7 +62,7 @@ macro_rules! lengths {
         }
     };
 }
-lengths!(mamba2 linear_attention linear_attention_norm retnet simple_gla gla hgrn2 rwkv6);
+lengths!(mamba2 linear_attention linear_attention_norm retnet simple_gla gla hgrn2 rwkv6 mamba1 rg_lru min_gru);
 
 #[test]
 fn recurrences_beyond_the_builtin_ones() {

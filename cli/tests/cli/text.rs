@@ -31,7 +31,7 @@ fn check_gives_class_and_kernels() {
         let done = baton(&["check", name, "--json"]);
         assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{name}");
         let value = done.json();
-        let diagonal = ["gla", "hgrn2", "rwkv6"].contains(&name);
+        let diagonal = ["gla", "hgrn2", "rwkv6", "mamba1"].contains(&name);
         assert_eq!(
             value["class"],
             if diagonal { "diagonal" } else { "scalar" },
