@@ -13,6 +13,7 @@ are methods called on values, so a file can need another that it does not name.
 """
 
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -415,4 +416,5 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     main()

@@ -11,6 +11,7 @@
 mod effects;
 mod map;
 mod product;
+mod walk;
 
 use baton_ir::chunked::{Axis, Chunked, Direction, Op, ValueId};
 use baton_ir::recurrence::{BinaryFn, Port};
@@ -18,7 +19,7 @@ use baton_ir::tile::{
     self, Builder, CarryDecl, CarryId, CarryRole, Fill, Held, Pace, PortDecl, PortId, Reduce,
     Region, Role, TileId, TileProgram,
 };
-use map::Walk;
+use walk::Walk;
 
 /// Lowers `program` for dims of `sizes` and chunks of `chunk` steps. With `keep`, a forward
 /// program also stores the states that enter each chunk.

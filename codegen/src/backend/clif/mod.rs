@@ -14,6 +14,7 @@
 //! out means not read or selected, never multiplied by zero, as zero times a NaN is a NaN.
 
 mod abi;
+mod checks;
 mod emit;
 mod map;
 mod math;
@@ -29,6 +30,7 @@ pub use abi::Abi;
 use crate::target::{Native, Target};
 use baton_ir::recurrence::Class;
 use baton_ir::tile::TileProgram;
+use checks::Checks;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AbiParam, UserFuncName};
 use cranelift_codegen::isa::TargetIsa;
@@ -149,27 +151,6 @@ impl Target for Native {
 
     fn emit(&self, program: &TileProgram) -> Result<Code, Error> {
         compile(program)
-    }
-}
-
-/// What is compiled in beside the program.
-#[derive(Clone, Copy, Debug)]
-struct Checks {
-    /// NaN in all that a step may not read: see [`poison`].
-    poison: bool,
-    /// A planted breach: sums of maps take in padding.
-    #[cfg(test)]
-    breach: bool,
-}
-
-impl Checks {
-    /// Those of this build.
-    fn new() -> Self {
-        Self {
-            poison: cfg!(debug_assertions),
-            #[cfg(test)]
-            breach: false,
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Effects: what a program leaves in ports and carries.
 
 use super::Lower;
-use super::map::Walk;
+use super::walk::Walk;
 use baton_ir::chunked::{Axis, Op, Target, ValueId};
 use baton_ir::recurrence::{BinaryFn, Port};
 use baton_ir::tile::{self, Along, CarryRole, Effect, Pace, Reduce, Region, Role, Scalar, TileId};

@@ -4,7 +4,7 @@
 //! Triangles are claimed from the algebra: a causal value is zero above the diagonal, and a product
 //! that is only ever masked need not be computed there.
 
-use super::map::Walk;
+use super::walk::Walk;
 use super::{Lower, Needs};
 use baton_ir::chunked::{Axis, Interval, Op, ValueId};
 use baton_ir::recurrence::BinaryFn;
