@@ -3,7 +3,7 @@
 use crate::Context;
 use crate::failure::Failure;
 use crate::source::{Source, port};
-use baton_codegen::{Compiler, Phase};
+use baton_codegen::Compiler;
 use baton_ir::recurrence::{Port, Recurrence};
 use serde_json::{Value, json};
 
@@ -74,9 +74,10 @@ fn kernels(recurrence: &Recurrence) -> Result<Vec<String>, String> {
     // Names do not depend on sizes; any will do.
     let sizes = vec![16; recurrence.dims.len()];
     match Compiler::new(recurrence, &sizes) {
-        Ok(compiler) => Ok((Phase::ALL.into_iter())
-            .map(|phase| compiler.program(phase, 16).name)
-            .collect()),
+        Ok(compiler) => {
+            let names = |phase| compiler.program(phase, 16).name;
+            Ok(compiler.phases().map(names).collect())
+        }
         Err(diagnostics) => {
             let notes: Vec<_> = (diagnostics.iter())
                 .map(|d| match &d.remedy {
