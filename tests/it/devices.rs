@@ -9,8 +9,8 @@ use baton_runtime::{Call, Device, Gradients, Options, Tensor, View};
 use baton_tests::{Case, Decay, EXTRAS, Extents, relative_error};
 
 /// Bounds on the relative error in f32.
-const OUTPUTS: f64 = 2e-6;
-const GRADIENTS: f64 = 1e-5;
+pub const OUTPUTS: f64 = 2e-6;
+pub const GRADIENTS: f64 = 1e-5;
 
 /// Tensors in f32, each inside memory filled with NaN, with gaps between steps and at both ends.
 struct Surrounded {

@@ -14,8 +14,8 @@ use std::ops::Range;
 
 /// Bounds on the relative error: of outputs and states, of gradients.
 pub const BF16: [f64; 2] = [5e-3, 1e-2];
-const F16: [f64; 2] = [1e-3, 2e-3];
-const TF32: [f64; 2] = [1e-3, 1e-3];
+pub const F16: [f64; 2] = [1e-3, 2e-3];
+pub const TF32: [f64; 2] = [1e-3, 1e-3];
 pub const F32: [f64; 2] = [1e-5, 1e-5];
 
 pub fn schedule(storage: Storage) -> Schedule {

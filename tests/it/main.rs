@@ -7,6 +7,7 @@ mod gpu;
 #[cfg(feature = "mlir")]
 mod gpu_plans;
 mod levels;
+mod random;
 mod shipped;
 mod slopes;
 mod tidy;

@@ -5,6 +5,7 @@
 use baton_codegen::schedule::{SideBySide, lower, side_by_side};
 use baton_codegen::{derive, grad};
 use baton_ir::chunked::{Chunked, Target};
+use baton_ir::interp::recurrence::{Gradient, Outcome};
 use baton_ir::interp::tile::{CarryPlace, Memory, PortPlace, run_task};
 use baton_ir::recurrence::Port;
 use baton_ir::tile::{CarryRole, Pace, Role, TileProgram};
@@ -136,42 +137,40 @@ fn tiles_agree_with_the_step() {
         let facts = verify::verify(&case.recurrence).expect("it verifies");
         let program = derive(&case.recurrence, &facts).expect("it derives");
         let gradient = grad(&program);
-        let plain = program.keep(|t| matches!(t, Target::Output(_) | Target::State(_)));
         let (outcome, truth) = case.truth();
         for chunk in [1, 16, 64] {
-            let forward = lowered(&case, &plain, chunk, true);
-            let backward = lowered(&case, &gradient, chunk, false);
             let group = (case.extents.heads / case.extents.groups) as u32;
             for heads in (1..=group).filter(|heads| group.is_multiple_of(*heads)) {
-                let [forward, backward] = [&forward, &backward].map(|program| {
-                    let wide = side_by_side(program, heads);
-                    verified(&wide.program);
-                    wide
-                });
-                check(
-                    &case,
-                    &forward,
-                    &backward,
-                    &outcome.outputs,
-                    &outcome.states,
-                    &truth,
-                );
+                let [forward, backward] = lowered_pair(&case, &program, &gradient, chunk, heads);
+                check(&case, &forward, &backward, &outcome, &truth);
             }
         }
     }
 }
 
-fn check(
+/// The programs of level 3, forward and in reverse, with `heads` of a group side by side.
+pub fn lowered_pair(
     case: &Case,
-    forward: &SideBySide,
-    backward: &SideBySide,
-    outputs: &[Vec<f64>],
-    states: &[Vec<f64>],
-    truth: &baton_ir::interp::recurrence::Gradient,
-) {
+    forward: &Chunked,
+    gradient: &Chunked,
+    chunk: usize,
+    heads: u32,
+) -> [SideBySide; 2] {
+    let plain = forward.keep(|t| matches!(t, Target::Output(_) | Target::State(_)));
+    let forward = lowered(case, &plain, chunk, true);
+    let backward = lowered(case, gradient, chunk, false);
+    [&forward, &backward].map(|program| {
+        let wide = side_by_side(program, heads);
+        verified(&wide.program);
+        wide
+    })
+}
+
+/// Outputs, states, then the gradients of inputs, params and states.
+pub fn results(case: &Case, forward: &SideBySide, backward: &SideBySide) -> Vec<Option<Vec<f64>>> {
     let chunks = case.extents.time.div_ceil(forward.program.chunk as usize);
     let heads = case.extents.heads;
-    let recurrence = &case.recurrence;
+    let r = &case.recurrence;
     let number = |i: usize| i as u32;
     let mut tensors = Tensors {
         ports: vec![],
@@ -195,7 +194,7 @@ fn check(
             .ports
             .push((Role::Output(number(i)), vec![f64::NAN; data.len()]));
     }
-    for (i, port) in recurrence.states.iter().enumerate() {
+    for (i, port) in r.states.iter().enumerate() {
         let kept = vec![f64::NAN; chunks * heads * size(case, port)];
         tensors.ports.push((Role::Entering(number(i)), kept));
         tensors
@@ -211,47 +210,42 @@ fn check(
             tensors.run(case, backward, sequence, group);
         }
     }
-    let same = |what: String, found: &[f64], truth: &[f64]| {
-        let error = relative_error(found, truth);
+    let port = |role| Some(tensors.port(role).to_vec());
+    let carry = |role| Some(tensors.carry(role).to_vec());
+    let count = |ports: &[Port]| 0..ports.len() as u32;
+    let outputs = count(&r.outputs).map(|i| port(Role::Output(i)));
+    let states = count(&r.states).map(|i| carry(CarryRole::State(i)));
+    let d_inputs = count(&r.inputs).map(|i| port(Role::DInput(i)));
+    let d_params = count(&r.params).map(|i| port(Role::DParam(i)));
+    let d_states = count(&r.states).map(|i| carry(CarryRole::DState(i)));
+    let all = outputs.chain(states).chain(d_inputs).chain(d_params);
+    all.chain(d_states).collect()
+}
+
+fn check(
+    case: &Case,
+    forward: &SideBySide,
+    backward: &SideBySide,
+    outcome: &Outcome,
+    truth: &Gradient,
+) {
+    let found = results(case, forward, backward);
+    let all = [
+        ("output", &outcome.outputs),
+        ("state", &outcome.states),
+        ("d_input", &truth.inputs),
+        ("d_param", &truth.params),
+        ("d_state", &truth.states),
+    ];
+    let truths = all
+        .iter()
+        .flat_map(|(part, all)| all.iter().enumerate().map(move |(i, t)| (*part, i, t)));
+    for ((part, i, truth), found) in truths.zip(&found) {
+        let error = relative_error(found.as_ref().expect("level 3 gives every tensor"), truth);
+        let name = &forward.program.name;
         assert!(
             error <= 1e-12,
-            "{} {what}: relative error {error:e}",
-            forward.program.name
-        );
-    };
-    for (i, truth) in outputs.iter().enumerate() {
-        let port = &recurrence.outputs[i];
-        let found = tensors.port(Role::Output(number(i)));
-        let covered = case.extents.time * heads * size(case, port) * case.extents.batch;
-        assert_eq!(found.len(), covered);
-        same(format!("output {i}"), found, truth);
-    }
-    for (i, truth) in states.iter().enumerate() {
-        same(
-            format!("state {i}"),
-            tensors.carry(CarryRole::State(number(i))),
-            truth,
-        );
-    }
-    for (i, truth) in truth.inputs.iter().enumerate() {
-        same(
-            format!("d_input {i}"),
-            tensors.port(Role::DInput(number(i))),
-            truth,
-        );
-    }
-    for (i, truth) in truth.params.iter().enumerate() {
-        same(
-            format!("d_param {i}"),
-            tensors.port(Role::DParam(number(i))),
-            truth,
-        );
-    }
-    for (i, truth) in truth.states.iter().enumerate() {
-        same(
-            format!("d_state {i}"),
-            tensors.carry(CarryRole::DState(number(i))),
-            truth,
+            "{name} {part} {i}: relative error {error:e}"
         );
     }
 }

@@ -1,0 +1,217 @@
+//! A number and the size of its terms, with one rule for each function.
+
+use baton_ir::pointwise;
+use baton_ir::recurrence::{BinaryFn, UnaryFn};
+use std::ops::{Add, Mul};
+
+/// What f32 cannot hold: below this, absolute errors are not looked at.
+const SMALLEST: f64 = 1e-32;
+
+/// A value and the size of the terms that it is a sum of.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Term {
+    /// The value.
+    pub value: f64,
+    /// The same computation on absolute values.
+    pub size: f64,
+}
+
+impl Add for Term {
+    type Output = Term;
+
+    fn add(self, other: Term) -> Term {
+        Term {
+            value: self.value + other.value,
+            size: self.size + other.size,
+        }
+    }
+}
+
+impl Mul for Term {
+    type Output = Term;
+
+    fn mul(self, other: Term) -> Term {
+        let value = self.value * other.value;
+        let exact = self.size == 0.0 || other.size == 0.0;
+        Term {
+            value,
+            // What underflows is lost entirely; a zero is exact.
+            size: if exact {
+                0.0
+            } else {
+                self.size * other.size + UNDERFLOW
+            },
+        }
+    }
+}
+
+/// The size at which a bound of 1e-6 allows [`SMALLEST`].
+const UNDERFLOW: f64 = SMALLEST * 1e6;
+
+impl Term {
+    /// A number that was given.
+    pub fn exact(value: f64) -> Term {
+        Term {
+            value,
+            size: value.abs(),
+        }
+    }
+
+    /// A number whose every digit is unknown.
+    fn unknown(value: f64, bound: f64) -> Term {
+        let size = value.abs().max(1.0) / bound;
+        Term { value, size }
+    }
+
+    /// `-x`
+    pub fn negated(self) -> Term {
+        Term {
+            value: -self.value,
+            ..self
+        }
+    }
+
+    /// `function(x)`
+    pub fn unary(self, function: UnaryFn, bound: f64) -> Term {
+        let (x, away) = (self.value, bound * self.size);
+        let value = pointwise::unary(function, x);
+        let steepest = match function {
+            UnaryFn::Neg => return self.negated(),
+            UnaryFn::Abs | UnaryFn::Relu => {
+                let size = if function == UnaryFn::Relu && x < -away {
+                    0.0
+                } else {
+                    self.size
+                };
+                return Term { value, size };
+            }
+            UnaryFn::Log | UnaryFn::Sqrt | UnaryFn::Rsqrt if x - away <= 0.0 => {
+                let size = f64::INFINITY;
+                return Term { value, size };
+            }
+            _ => {
+                let slope = |x: f64| slopes(function, x)[0].abs();
+                slope(x).max(slope(x - away)).max(slope(x + away))
+            }
+        };
+        Term {
+            value,
+            size: value.abs() + steepest * self.size + UNDERFLOW,
+        }
+    }
+
+    /// The derivative of a function here.
+    pub fn slope(self, function: UnaryFn, bound: f64) -> Term {
+        let (x, away) = (self.value, bound * self.size);
+        let edge = matches!(function, UnaryFn::Abs | UnaryFn::Relu);
+        if edge {
+            let [value, ..] = slopes(function, x);
+            return match x.abs() <= away && !exactly_zero(self) {
+                true => Term::unknown(value, bound),
+                false => Term::exact(value),
+            };
+        }
+        let domain = matches!(function, UnaryFn::Log | UnaryFn::Sqrt | UnaryFn::Rsqrt);
+        let [value, bend, own] = slopes(function, x);
+        if domain && x - away <= 0.0 {
+            let size = f64::INFINITY;
+            return Term { value, size };
+        }
+        let bent = |x: f64| slopes(function, x)[1].abs();
+        let bend = bend.abs().max(bent(x - away)).max(bent(x + away));
+        Term {
+            value,
+            size: value.abs() + own + bend * self.size + UNDERFLOW,
+        }
+    }
+
+    /// `function(a, b)`
+    pub fn binary(self, function: BinaryFn, other: Term, bound: f64) -> Term {
+        match function {
+            BinaryFn::Add => self + other,
+            BinaryFn::Sub => self + other.negated(),
+            BinaryFn::Mul => self * other,
+            BinaryFn::Div => Term {
+                value: self.value / other.value,
+                ..self * other.inverse(bound)
+            },
+            BinaryFn::Min | BinaryFn::Max => {
+                let value = pointwise::binary(function, self.value, other.value);
+                let near = (self.value - other.value).abs() <= bound * (self.size + other.size);
+                let size = match (near, value == self.value) {
+                    (true, _) => self.size.max(other.size),
+                    (_, true) => self.size,
+                    _ => other.size,
+                };
+                Term { value, size }
+            }
+        }
+    }
+
+    /// `1 / x`
+    pub fn inverse(self, bound: f64) -> Term {
+        let value = 1.0 / self.value;
+        let nearest = self.value.abs() - bound * self.size;
+        let size = match nearest > 0.0 {
+            true => value.abs() + self.size / (nearest * nearest),
+            false => f64::INFINITY,
+        };
+        Term { value, size }
+    }
+
+    /// What of an arriving gradient goes to the first operand of `min` or `max`, as a weight.
+    pub fn chosen(self, function: BinaryFn, other: Term, bound: f64) -> Term {
+        let (a, b) = (self.value, other.value);
+        let first = if function == BinaryFn::Min {
+            a <= b
+        } else {
+            a >= b
+        };
+        let near = (a - b).abs() <= bound * (self.size + other.size);
+        let equal = self == other || (exactly_zero(self) && exactly_zero(other));
+        match near && !equal {
+            true => Term::unknown(f64::from(first), bound),
+            false => Term::exact(f64::from(first)),
+        }
+    }
+}
+
+/// A zero that no rounding made.
+fn exactly_zero(term: Term) -> bool {
+    term.value == 0.0 && term.size <= 1e6 * UNDERFLOW
+}
+
+/// First and second derivative, and the terms of the first where it is a difference.
+fn slopes(function: UnaryFn, x: f64) -> [f64; 3] {
+    let f = |function| pointwise::unary(function, x);
+    match function {
+        UnaryFn::Neg => [-1.0, 0.0, 0.0],
+        UnaryFn::Exp => [f(UnaryFn::Exp), f(UnaryFn::Exp), 0.0],
+        UnaryFn::Log => [1.0 / x, 1.0 / (x * x), 0.0],
+        UnaryFn::Sqrt => [0.5 * x.powf(-0.5), 0.25 * x.powf(-1.5), 0.0],
+        UnaryFn::Rsqrt => [-0.5 * x.powf(-1.5), 0.75 * x.powf(-2.5), 0.0],
+        UnaryFn::Abs if x == 0.0 => [0.0; 3],
+        UnaryFn::Abs => [x.signum(), 0.0, 0.0],
+        UnaryFn::Relu => [f64::from(x > 0.0), 0.0, 0.0],
+        UnaryFn::Sigmoid => {
+            let y = f(UnaryFn::Sigmoid);
+            let rest = pointwise::unary(UnaryFn::Sigmoid, -x);
+            [y * rest, y * rest * (1.0 - 2.0 * y).abs(), y]
+        }
+        UnaryFn::Softplus => {
+            let y = f(UnaryFn::Sigmoid);
+            [y, y * pointwise::unary(UnaryFn::Sigmoid, -x), 0.0]
+        }
+        UnaryFn::Silu => {
+            let y = f(UnaryFn::Sigmoid);
+            let slope = y * pointwise::unary(UnaryFn::Sigmoid, -x);
+            let bend = 2.0 * slope + x.abs() * slope * (1.0 - 2.0 * y).abs();
+            [y + x * slope, bend, y + x.abs() * y]
+        }
+        UnaryFn::Tanh => {
+            let y = f(UnaryFn::Tanh);
+            let slope = 1.0 / x.cosh().powi(2);
+            [slope, 2.0 * y.abs() * slope, 1.0 + y * y]
+        }
+    }
+}
