@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Where the demo writes; pass DEMO="--text FILE" (or --help) to choose.
 DEMO ?=
 
-.PHONY: demo test lint check-cuda bench table throughput cuda-tools kernels
+.PHONY: demo test lint fuzz check-cuda bench table throughput cuda-tools kernels
 
 demo:
 	$(CARGO) build --release --package baton
@@ -23,6 +23,12 @@ test:
 	sed 's/$$/ tests wait for an NVIDIA GPU: skipped/'; fi; \
 	$(CARGO) nextest run --workspace $$features $$ignored --no-fail-fast; \
 	else $(CARGO) test --workspace $$features --lib --bins --tests; fi
+
+# Readers of everything that is given, on inputs changed at random: so many bytes for each of them.
+BYTES ?= 10000000
+SEED ?= 1
+fuzz:
+	BATON_FUZZ_BYTES=$(BYTES) BATON_FUZZ_SEED=$(SEED) $(CARGO) test --workspace --test it --test fuzz -- --nocapture fuzz
 
 lint:
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings

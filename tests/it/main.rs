@@ -2,6 +2,7 @@
 
 mod devices;
 mod docs;
+mod fuzz;
 #[cfg(feature = "mlir")]
 mod gpu;
 #[cfg(feature = "mlir")]
@@ -11,3 +12,6 @@ mod shipped;
 mod slopes;
 mod tidy;
 mod tiles;
+
+// `fuzz` takes in a file of the command line, which knows its failures by this path.
+use fuzz::failure;

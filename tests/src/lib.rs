@@ -3,6 +3,8 @@
 //! A [`Case`] is a recurrence with sizes and numbers. Its numbers are exact in f32, so that every
 //! executor starts from the same values, and its truth is the level-1 interpreter in f64.
 
+pub mod fuzz;
+
 use baton_ir::interp::problem::Problem;
 use baton_ir::interp::recurrence::{Gradient, Outcome, forward, gradient};
 use baton_ir::recurrence::{Port, Recurrence};

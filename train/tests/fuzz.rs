@@ -1,0 +1,160 @@
+//! Checkpoints of every layout, changed at random (`tests/src/fuzz`, which stands alone).
+//!
+//! A small share of it runs with the suite; `make fuzz BYTES=.. SEED=..` runs as much as is wanted,
+//! and docs/fuzzing.md has what that found.
+
+#[path = "../../tests/src/fuzz/mod.rs"]
+mod fuzz;
+
+use baton_train::checkpoint::Checkpoint;
+use baton_train::pretrained;
+use fuzz::{Reader, check};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn at(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// A folder of this test's own.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let folder =
+            std::env::temp_dir().join(format!("baton-fuzz-{name}-{}.d", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        Scratch(folder)
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).expect("a file");
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const HEADER: &[&str] = &[
+    "\"dtype\"",
+    "\"F32\"",
+    "\"F64\"",
+    "\"I64\"",
+    "\"BF16\"",
+    "\"shape\"",
+    "\"data_offsets\"",
+    "\"__metadata__\"",
+    "[0,4]",
+    "[4,0]",
+    "\"baton\"",
+];
+
+#[test]
+fn checkpoints() {
+    let scratch = Scratch::new("checkpoints");
+    let tensor = |shape: &[usize]| baton_runtime::Tensor {
+        shape: shape.to_vec(),
+        data: (0..shape.iter().product::<usize>())
+            .map(|i| i as f32)
+            .collect::<Vec<_>>(),
+    };
+    let checkpoint = Checkpoint {
+        config: "{\"config\": {\"train_length\": 4}}".into(),
+        progress: Default::default(),
+        weights: [("w".to_string(), tensor(&[2, 2]))].into(),
+        moments: Default::default(),
+        carried: vec![("s".into(), tensor(&[3]))],
+    };
+    let path = scratch.0.join("made.safetensors");
+    checkpoint.write(&path).expect("it is written");
+    let corpus = vec![fs::read(&path).expect("a file")];
+    let read = |bytes: &[u8]| Checkpoint::read(&scratch.file("read", bytes)).is_ok();
+    check(
+        Reader {
+            name: "checkpoints",
+            corpus,
+            words: HEADER,
+            read: &read,
+        },
+        1 << 18,
+    );
+}
+
+/// Checkpoints as others publish them: `file` of a folder changes, the rest stays.
+fn published(name: &str, folder: &str, file: &str, words: &[&str], few: usize) {
+    let scratch = Scratch::new(name);
+    for entry in fs::read_dir(at(folder)).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, scratch.0.join(path.file_name().expect("a name"))).expect("a copy");
+    }
+    let corpus = vec![fs::read(at(folder).join(file)).expect("a file")];
+    let read = |bytes: &[u8]| {
+        scratch.file(file, bytes);
+        pretrained::read(&scratch.0).is_ok()
+    };
+    check(
+        Reader {
+            name,
+            corpus,
+            words,
+            read: &read,
+        },
+        few,
+    );
+}
+
+const SETTINGS: &[&str] = &[
+    "\"model_type\": \"baton\"",
+    "\"hidden_size\": 0",
+    "\"num_heads\"",
+    "\"head_dim\"",
+    "\"expand\"",
+    "\"vocab_size\"",
+    "\"d_model\": 4",
+    "\"ssm_cfg\"",
+    "\"time_step_limit\": [0, Infinity]",
+    "\"n_groups\"",
+    "\"conv_kernel\"",
+    "\"num_hidden_layers\"",
+];
+
+#[test]
+fn configurations() {
+    published(
+        "config-hf",
+        "train/tests/golden/mamba2_hf",
+        "config.json",
+        SETTINGS,
+        1 << 16,
+    );
+    published(
+        "config-authors",
+        "train/tests/golden/mamba2_authors",
+        "config.json",
+        SETTINGS,
+        1 << 16,
+    );
+}
+
+#[test]
+fn published_weights() {
+    published(
+        "weights-hf",
+        "train/tests/golden/mamba2_hf",
+        "model.safetensors",
+        HEADER,
+        1 << 19,
+    );
+    published(
+        "weights-authors",
+        "train/tests/golden/mamba2_authors",
+        "pytorch_model.bin",
+        &[],
+        1 << 19,
+    );
+}
