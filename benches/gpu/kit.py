@@ -18,9 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import floors
 import peers
 import reference
+import shapes
 from launch import WIDTH, Driver, Refused, layout, pack, parameters, table
 
 REPETITIONS, WARM_UP = 100, 10
@@ -172,34 +172,49 @@ def check(gpu, kernel, function):
     return {"errors": errors, "tolerance": tolerance(kernel), "passes": worst <= tolerance(kernel)}
 
 
-def timings(gpu, kernels, functions, rate):
-    """Our kernels and the peers' at every shape of floors.SHAPES that a kernel is made for."""
+def timings(gpu, kernels, functions, floors, rate):
+    """Our kernels and the peers' at every shape of shapes.SHAPES that a kernel is made for."""
     rows = []
-    for name, (batch, heads, groups, sizes) in floors.SHAPES.items():
+    for name, (batch, heads, groups, sizes) in shapes.SHAPES.items():
         ours = [(k, f) for k, f in zip(kernels, functions)
-                if f and k["recurrence"] == name and floors.is_timed(k)]
-        for steps in floors.TIMES if ours else ():
+                if f and k["recurrence"] == name and shapes.is_timed(k)]
+        for steps in shapes.TIMES if ours else ():
             shape = (batch, steps, heads, groups)
             for kernel, function in ours:
-                phase, e = kernel["phase"], WIDTH[kernel["dtype"]]
                 tensors = {p["role"]: gpu.empty(kernel, p, shape).fill_(0.01)
                            for p in kernel["ports"]}
                 left = {c["role"]: (None, gpu.torch.empty((batch, heads, *c["dims"]), device="cuda"))
                         for c in kernel["carries"]}
                 taken = gpu.time(gpu.launcher(kernel, function, shape, tensors, left))
-                least = floors.floor_bytes(name, phase, *shape, sizes, kernel["chunk"], e)
-                rows.append(row("baton", kernel["name"], phase, shape, taken, least, rate))
+                rows.append(row("baton", kernel["name"], kernel["phase"], shape, taken, floors.of(kernel, shape), rate))
             for peer, phase, run in peers.runs(gpu.torch, name, shape, sizes):
-                least = floors.floor_bytes(name, phase, *shape, sizes, 64)
+                # A peer is held to what ours of the same phase in bf16 must move.
+                like = [k for k, _ in ours if (k["phase"], k["dtype"]) == (phase, "bf16")]
+                least = floors.of(like[0], shape) if like else None
                 rows.append(row(peer, name, phase, shape, gpu.time(run), least, rate))
     return rows
 
 
 def row(by, name, phase, shape, taken, least, rate):
-    floor = least / rate * 1e3
+    floor = least and least / rate * 1e3
     return {"by": by, "kernel": name, "phase": phase, "shape": dict(zip("BTHG", shape)),
             "ms": taken, "floor_bytes": least, "floor_ms": floor,
-            "percent_of_floor": 100 * floor / taken["median"]}
+            "percent_of_floor": floor and 100 * floor / taken["median"]}
+
+
+def known(kernels, floors):
+    """Bytes that runs of our bf16 kernels must move, at every shape that is timed."""
+    rows = []
+    for kernel in kernels:
+        if not shapes.is_timed(kernel) or (kernel["dtype"], kernel["heads"]) != ("bf16", 1):
+            continue
+        batch, heads, groups, _ = shapes.SHAPES[kernel["recurrence"]]
+        for steps in shapes.TIMES:
+            shape = (batch, steps, heads, groups)
+            if (least := floors.of(kernel, shape)) is not None:
+                rows.append({"recurrence": kernel["recurrence"], "phase": kernel["phase"],
+                             "shape": dict(zip("BTHG", shape)), "bytes": least})
+    return rows
 
 
 def training_pair(kernels, name):
@@ -209,7 +224,7 @@ def training_pair(kernels, name):
         alike = [k for k in own if (k["sizes"], k["dtype"]) == (own[0]["sizes"], own[0]["dtype"])]
         return [k for k in alike if k["phase"] in ("keep", "backward")]
 
-    timed = floors.SHAPES[name][3] if name in floors.SHAPES else None
+    timed = shapes.SHAPES[name][3] if name in shapes.SHAPES else None
     return pair(timed) or pair(None)
 
 
@@ -243,7 +258,7 @@ def cold_starts(folder, kernels):
     found = {}
     pairs = {k["recurrence"] for k in kernels if k["phase"] == "backward"}
     commands = [("baton " + r, "--cold", r) for r in sorted(pairs)]
-    commands += [("peer of " + r, "--cold-peer", r) for r in sorted(pairs & floors.SHAPES.keys())]
+    commands += [("peer of " + r, "--cold-peer", r) for r in sorted(pairs & shapes.SHAPES.keys())]
     for label, flag, recurrence in commands:
         taken = []
         for _ in range(5 if flag == "--cold" else 1):
@@ -260,7 +275,7 @@ def cold_starts(folder, kernels):
     return found
 
 
-def measure(folder, kernels):
+def measure(folder, kernels, floors):
     gpu = Gpu()
     name = gpu.torch.cuda.get_device_name()
     measured = gpu.copy_rate()
@@ -281,14 +296,14 @@ def measure(folder, kernels):
         functions.append(function if found.get("passes") else None)
     return {"gpu": name, "torch": gpu.torch.__version__, "copy_bytes_s": measured,
             "floor_bytes_s": rate, "checks": checks,
-            "timings": timings(gpu, kernels, functions, rate),
+            "timings": timings(gpu, kernels, functions, floors, rate),
             "cold_start_s": cold_starts(folder, kernels)}
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("kernels", type=Path, help="the folder with manifest.json")
-    arguments.add_argument("--baton", help="the built program; its version goes into the report")
+    arguments.add_argument("--baton", help="the built program, which counts what runs must move; without it no floor is given")
     arguments.add_argument("-o", "--output", type=Path, default=Path("gpu"))
     arguments.add_argument("--cold", metavar="RECURRENCE", help=argparse.SUPPRESS)
     arguments.add_argument("--cold-peer", metavar="RECURRENCE", help=argparse.SUPPRESS)
@@ -303,12 +318,14 @@ def main():
     if given.cold_peer:
         return peers.first(given.cold_peer)
     report = {"generator": manifest.get("generator"), "python": platform.python_version(),
-              "machine": platform.machine(), "measured": True, "kernels": [k for k in kernels if floors.is_timed(k)]}
+              "machine": platform.machine(), "measured": True, "kernels": [k for k in kernels if shapes.is_timed(k)]}
     if given.baton:
         said = subprocess.run([given.baton, "--version"], capture_output=True, text=True)
         report["baton"] = said.stdout.strip()
+    floors = shapes.Floors(given.baton, given.kernels)
+    report["floors"] = known(kernels, floors)
     try:
-        report |= measure(given.kernels, kernels)
+        report |= measure(given.kernels, kernels, floors)
     except (Refused, ImportError) as why:
         report |= {"measured": False, "why": str(why)}
     from page import page

@@ -1,7 +1,5 @@
 """The report as a page."""
 
-import floors
-
 
 def table(head, rows):
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -26,24 +24,19 @@ def static(kernels):
     return table(head, rows)
 
 
-def floor_rows():
-    rows = []
-    for name, (batch, heads, groups, dims) in floors.SHAPES.items():
-        for steps in floors.TIMES:
-            each = [floors.floor_bytes(name, phase, batch, steps, heads, groups, dims, 64)
-                    for phase in ("forward", "backward")]
-            times = [f"{n / floors.COPY['H100'] * 1e3:.3f}" for n in each]
-            rows.append((name, f"B{batch} T{steps} H{heads}", *(f"{n / 1e9:.3f}" for n in each), *times))
-    head = ("recurrence", "shape", "forward GB", "backward GB", "forward ms on H100", "backward ms on H100")
-    return table(head, rows)
+def floor_rows(floors):
+    rows = [(f["recurrence"], f["phase"], " ".join(f"{name}{size}" for name, size in f["shape"].items()),
+             f"{f['bytes'] / 1e9:.3f}") for f in floors]
+    return table(("recurrence", "phase", "shape", "GB"), rows)
 
 
 def page(report):
     parts = ["# Kernels on a GPU", f"Kernels of {report['generator']}."]
     if not report["measured"]:
         parts += [f"**Not measured**: {report['why']}.", "What is known without a GPU:",
-                  static(report["kernels"]), "Bytes that a bf16 run must move (chunk 64), and their time:",
-                  floor_rows()]
+                  static(report["kernels"])]
+        if report["floors"]:
+            parts += ["Bytes that a bf16 run must move:", floor_rows(report["floors"])]
         return "\n\n".join(parts) + "\n"
     parts.append(f"{report['gpu']}, torch {report['torch']}, copy {report['copy_bytes_s'] / 1e12:.2f} TB/s "
                  f"measured; floors at {report['floor_bytes_s'] / 1e12:.2f} TB/s.")
@@ -60,8 +53,8 @@ def page(report):
         shape = " ".join(f"{name}{size}" for name, size in t["shape"].items())
         ms = t["ms"]
         rows.append((t["by"], t["kernel"], t["phase"], shape, f"{ms['median']:.3f}",
-                     f"{ms['p10']:.3f} to {ms['p90']:.3f}", f"{t['floor_ms']:.3f}",
-                     f"{t['percent_of_floor']:.0f} %"))
+                     f"{ms['p10']:.3f} to {ms['p90']:.3f}", f"{t['floor_ms']:.3f}" if t["floor_ms"] else "-",
+                     f"{t['percent_of_floor']:.0f} %" if t["floor_ms"] else "-"))
     head = ("by", "kernel", "phase", "shape", "median ms", "p10 to p90", "floor ms", "of the floor")
     parts += ["## Times, L2 flushed", table(head, rows)]
     rows = [(label, f"{taken:.2f}") for label, taken in report["cold_start_s"].items()]

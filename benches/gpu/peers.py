@@ -80,9 +80,9 @@ def first(recurrence):
     """The first forward and backward of a process; fails where there is no peer."""
     import torch
 
-    import floors
+    import shapes
 
-    _, heads, groups, sizes = floors.SHAPES[recurrence]
+    _, heads, groups, sizes = shapes.SHAPES[recurrence]
     made = prepare(torch, recurrence, (1, 256, heads, groups), sizes)
     if made is None:
         raise SystemExit(2)

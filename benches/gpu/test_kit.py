@@ -7,11 +7,11 @@ import tempfile
 import unittest
 from pathlib import Path
 
-import floors
 import kit
 import launch
 import page
 import reference
+import shapes
 
 PORT = {"name": "b", "role": "input 1", "pace": "step", "by_head": False, "dims": [16], "dtype": "bf16"}
 KERNEL = {
@@ -25,30 +25,36 @@ KERNEL = {
 SHAPE = (2, 100, 8, 2)
 
 
+PROGRAM = """#!/usr/bin/env python3
+import json, sys
+assert sys.argv[1] == "inspect" and "--floors" in sys.argv
+run = sys.argv[sys.argv.index("--run") + 1]
+assert run == "B=2,T=100,H=8,G=2" and sys.argv[-1] == "mamba2", sys.argv
+print(json.dumps({"copy_bytes_s": {"H100": 3e12}, "kernels": [{"file": "k.ptx", "run": {"bytes": 7}}]}))
+"""
+
+
 class Floors(unittest.TestCase):
-    def gigabytes(self, name, phase, steps, chunk):
-        batch, heads, groups, sizes = floors.SHAPES[name]
-        return floors.floor_bytes(name, phase, batch, steps, heads, groups, sizes, chunk) / 1e9
+    def test_the_program_counts(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = Path(folder, "baton")
+            program.write_text(PROGRAM)
+            program.chmod(0o755)
+            floors = shapes.Floors(program, folder)
+            self.assertEqual(floors.of(KERNEL, SHAPE), 7)
+            self.assertEqual(floors.copy_rate("NVIDIA H100 80GB HBM3"), 3.0e12)
+            self.assertIsNone(floors.copy_rate("NVIDIA A100-SXM4-80GB"))
 
-    def test_mamba2(self):
-        self.assertAlmostEqual(self.gigabytes("mamba2", "forward", 2048, 64), 0.370, delta=5e-4)
-        self.assertAlmostEqual(self.gigabytes("mamba2", "forward", 16384, 64), 2.814, delta=5e-4)
-        self.assertAlmostEqual(self.gigabytes("mamba2", "backward", 2048, 64), 0.866, delta=5e-4)
-        self.assertAlmostEqual(self.gigabytes("mamba2", "backward", 2048, 128), 0.698, delta=5e-4)
-        kept = self.gigabytes("mamba2", "keep", 2048, 64) - self.gigabytes("mamba2", "forward", 2048, 64)
-        self.assertAlmostEqual(kept / 3.0, 0.112, delta=5e-4)  # ms at 3 TB/s
+    def test_without_the_program_there_are_none(self):
+        floors = shapes.Floors(None, ".")
+        self.assertIsNone(floors.of(KERNEL, SHAPE))
+        self.assertEqual(kit.known([KERNEL], floors), [])
+        taken = {"median": 0.5, "p10": 0.4, "p90": 0.6}
+        self.assertIsNone(kit.row("baton", "k", "forward", SHAPE, taken, None, 3e12)["percent_of_floor"])
 
-    def test_linear_attention(self):
-        for name, phase, chunk, expected in [
-            ("linear_attention", "forward", 64, 0.277), ("gla", "forward", 64, 0.344),
-            ("linear_attention", "backward", 64, 0.604), ("linear_attention", "backward", 128, 0.537),
-            ("gla", "backward", 64, 0.738),
-        ]:
-            self.assertAlmostEqual(self.gigabytes(name, phase, 2048, chunk), expected, delta=6e-4)
-
-    def test_copy_rate(self):
-        self.assertEqual(floors.copy_rate("NVIDIA H100 80GB HBM3"), 3.0e12)
-        self.assertIsNone(floors.copy_rate("NVIDIA A100-SXM4-80GB"))
+    def test_shapes_that_are_timed(self):
+        self.assertFalse(shapes.is_timed(KERNEL))
+        self.assertTrue(shapes.is_timed(KERNEL | {"sizes": {"N": 128, "P": 64}}))
 
 
 class Arguments(unittest.TestCase):
@@ -184,11 +190,12 @@ class Checks(unittest.TestCase):
 
 class Pages(unittest.TestCase):
     def test_without_gpu_says_so(self):
-        report = {"generator": "0.1.0", "measured": False, "why": "no NVIDIA driver", "kernels": [KERNEL]}
+        report = {"generator": "0.1.0", "measured": False, "why": "no NVIDIA driver", "kernels": [KERNEL],
+                  "floors": [{"recurrence": "mamba2", "phase": "forward", "shape": {"B": 8, "T": 2048}, "bytes": 3.7e8}]}
         text = page.page(report)
         self.assertIn("**Not measured**: no NVIDIA driver.", text)
         self.assertIn("| k | N16 P64 | 64 | 1 | 128 | 3 | 1000 | - | - |", text)
-        self.assertIn("| mamba2 | B8 T2048 H80 | 0.370 | 0.866 | 0.123 | 0.289 |", text)
+        self.assertIn("| mamba2 | forward | B8 T2048 | 0.370 |", text)
 
     def test_measured(self):
         taken = {"median": 0.5, "p10": 0.4, "p90": 0.6}

@@ -5,7 +5,6 @@
 //! with what a backward needs, backward and step take turns, so that a slow moment of the machine
 //! falls on all of them. Freed memory is not part of any time.
 
-pub mod count;
 pub mod inputs;
 mod peak;
 mod sample;
@@ -15,12 +14,12 @@ use crate::device::{self, Name, device};
 use crate::failure::Failure;
 use crate::shape::Shape;
 use crate::source::Source;
+use baton_codegen::schedule::cost::{Cost, RunShape};
 use baton_codegen::schedule::{Load, Plan};
 use baton_codegen::target::Native;
 use baton_codegen::{Compiler, Phase};
 use baton_ir::recurrence::{Facts, Recurrence};
 use baton_runtime::{Call, Kernel, Options, Tensor, View};
-use count::{Extent, work};
 use inputs::Inputs;
 use sample::{Sample, timed};
 use serde_json::{Map, Value, json};
@@ -67,7 +66,7 @@ impl Bench {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let source = Source::find(&self.place)?;
         let (recurrence, facts) = source.verify()?;
-        let (sizes, extent) = self.sizes(&recurrence)?;
+        let (sizes, run) = self.sizes(&recurrence)?;
         let threads = match self.threads {
             Some(threads) => threads,
             None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -79,7 +78,7 @@ impl Bench {
         };
         let kernel =
             (device.load(&recurrence, &sizes, &options)).map_err(|error| source.refused(error))?;
-        let (tensors, inputs_ms) = timed(|| Inputs::new(&recurrence, &facts, &sizes, extent));
+        let (tensors, inputs_ms) = timed(|| Inputs::new(&recurrence, &facts, &sizes, run));
         let subject = Subject {
             kernel: &*kernel,
             tensors: &tensors,
@@ -88,46 +87,43 @@ impl Bench {
         let cold_start_ms = context.started.elapsed().as_secs_f64() * 1e3;
 
         let times = subject.measure(self.repetitions as usize)?;
-        let plan = self.plan(&recurrence, &facts, &sizes, extent);
+        let plan = self.plan(&recurrence, &facts, &sizes, run);
         let new = || Compiler::new(&recurrence, &sizes).map_err(|list| source.failure(list));
         let compiler = new()?;
         let compile = self.compile(new, plan.chunk)?;
         let peak = peak::measure(threads);
 
-        let count = |phase, chunk, extent| Some(work(&compiler.program(phase, chunk), extent));
-        let one = Extent { time: 1, ..extent };
+        let f32s = |_: &_| size_of::<f32>() as u64;
+        let count = |phase, chunk, run| Some(Cost::new(&compiler.program(phase, chunk), run, f32s));
+        let one = RunShape { time: 1, ..run };
         let [forward, keep, backward, step] = times.map(Sample::new);
         let parts = [
-            (
-                "forward",
-                forward,
-                count(Phase::Forward, plan.chunk, extent),
-            ),
+            ("forward", forward, count(Phase::Forward, plan.chunk, run)),
             (
                 "forward_keep",
                 keep,
-                count(Phase::ForwardKeep, plan.chunk, extent),
+                count(Phase::ForwardKeep, plan.chunk, run),
             ),
             (
                 "backward",
                 backward,
-                count(Phase::Backward, plan.chunk, extent),
+                count(Phase::Backward, plan.chunk, run),
             ),
             ("step", step, count(Phase::Forward, 1, one)),
             ("compile", Sample::new(compile), None),
         ];
-        let shape = self.named(&recurrence, &sizes, extent);
+        let shape = self.named(&recurrence, &sizes, run);
         let cpu = cpu_name();
         let value = || {
             let mut value = json!({
                 "recurrence": recurrence.name,
-                "class": facts.class.name(),
+                "class": facts.class().name(),
                 "device": device.name(),
                 "dtype": "f32",
                 "shape": shape,
                 "threads": threads,
                 "chunk": plan.chunk,
-                "segment": plan.segment,
+                "segment": plan.segment.map(|chunks| chunks * plan.chunk),
                 "cold_start_ms": cold_start_ms,
                 "inputs_ms": inputs_ms,
                 "machine": {
@@ -136,8 +132,8 @@ impl Bench {
                     "peak_instructions": peak.instructions,
                 },
             });
-            for (name, sample, work) in &parts {
-                value[*name] = sample.data(*work, peak.flops);
+            for (name, sample, cost) in &parts {
+                value[*name] = sample.data(cost.as_ref(), peak.flops);
             }
             value
         };
@@ -162,12 +158,12 @@ impl Bench {
                 "GFLOP/s",
                 "of peak",
             );
-            for (name, sample, work) in &parts {
+            for (name, sample, cost) in &parts {
                 let [median, p10, p90, min] =
                     [0.5, 0.1, 0.9, 0.0].map(|share| sample.quantile(share));
                 text += &format!("{name:<13}{median:>12.3}{p10:>12.3}{p90:>12.3}{min:>12.3}");
-                if let Some(work) = work {
-                    let rate = work.flops as f64 / (median * 1e-3);
+                if let Some(cost) = cost {
+                    let rate = cost.flops.products as f64 / (median * 1e-3);
                     text += &format!("{:>10.1}{:>8.1}%", rate * 1e-9, 100.0 * rate / peak.flops);
                 }
                 text.push('\n');
@@ -181,7 +177,7 @@ impl Bench {
     }
 
     /// The sizes of the dims, and those outside.
-    fn sizes(&self, recurrence: &Recurrence) -> Result<(Vec<usize>, Extent), Failure> {
+    fn sizes(&self, recurrence: &Recurrence) -> Result<(Vec<usize>, RunShape), Failure> {
         let dims = recurrence.dims.iter().map(String::as_str);
         let names: Vec<&str> = ["B", "T", "H", "G"].into_iter().chain(dims).collect();
         self.shape.only(&names)?;
@@ -214,36 +210,31 @@ impl Bench {
         let batch = self.shape.get("B").unwrap_or(1);
         Ok((
             sizes?,
-            Extent {
+            RunShape {
                 batch,
                 time,
                 heads,
                 groups,
+                entering: true,
             },
         ))
     }
 
     /// How the device cuts the run.
-    fn plan(
-        &self,
-        recurrence: &Recurrence,
-        facts: &Facts,
-        sizes: &[usize],
-        extent: Extent,
-    ) -> Plan {
+    fn plan(&self, recurrence: &Recurrence, facts: &Facts, sizes: &[usize], run: RunShape) -> Plan {
         let states = recurrence.states.iter().map(|port| {
             let entries: usize = port.shape.iter().map(|dim| sizes[dim.index()]).product();
             entries * size_of::<f32>()
         });
         let load = Load {
-            sequences: extent.batch,
-            longest: extent.time,
-            steps: extent.batch * extent.time,
-            heads: extent.heads,
-            groups: extent.groups,
+            sequences: run.batch,
+            longest: run.time,
+            steps: run.batch * run.time,
+            heads: run.heads,
+            groups: run.groups,
             state_bytes: states.sum(),
         };
-        Plan::new(facts.class, load, self.chunk, None)
+        Plan::of_tasks(facts.class(), load, self.chunk, None)
     }
 
     /// Times from the recurrence to the machine code of a forward and a backward run.
@@ -268,18 +259,14 @@ impl Bench {
             .collect()
     }
 
-    fn named(
-        &self,
-        recurrence: &Recurrence,
-        sizes: &[usize],
-        extent: Extent,
-    ) -> Map<String, Value> {
-        let Extent {
+    fn named(&self, recurrence: &Recurrence, sizes: &[usize], run: RunShape) -> Map<String, Value> {
+        let RunShape {
             batch,
             time,
             heads,
             groups,
-        } = extent;
+            ..
+        } = run;
         let outer = [("B", batch), ("T", time), ("H", heads), ("G", groups)];
         let outer = outer.map(|(name, size)| (name.to_string(), json!(size)));
         let inner = recurrence

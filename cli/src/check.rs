@@ -4,7 +4,7 @@ use crate::Context;
 use crate::failure::Failure;
 use crate::source::{Source, port};
 use baton_codegen::Compiler;
-use baton_ir::recurrence::{Port, Recurrence};
+use baton_ir::recurrence::{Facts, Port, Recurrence};
 use serde_json::{Value, json};
 
 /// Check a recurrence: every error at once, or its class and its kernels
@@ -24,23 +24,19 @@ pub struct Check {
 impl Check {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let (recurrence, facts) = Source::find(&self.place)?.verify()?;
-        let kernels = kernels(&recurrence);
-        let class = facts.class.name();
+        let (kernels, steps) = kernels(&recurrence);
+        let class = facts.class().name();
         let value = || {
-            let (names, note) = match &kernels {
-                Ok(names) => (names.clone(), Value::Null),
-                Err(note) => (vec![], json!(note)),
-            };
             json!({
                 "recurrence": recurrence.name,
                 "class": class,
                 "dims": recurrence.dims,
                 "inputs": ports(&recurrence, &recurrence.inputs),
                 "params": ports(&recurrence, &recurrence.params),
-                "states": ports(&recurrence, &recurrence.states),
+                "states": states(&recurrence, &facts),
                 "outputs": ports(&recurrence, &recurrence.outputs),
-                "kernels": names,
-                "note": note,
+                "kernels": kernels,
+                "note": steps.then_some(STEPS),
             })
         };
         let text = || {
@@ -56,11 +52,16 @@ impl Check {
                     text.push_str(&format!("  {title:<8} {}\n", list.join(", ")));
                 }
             }
-            match &kernels {
-                Ok(names) => {
-                    text.push_str(&format!("  kernels  {}\n", names.join("\n           ")))
-                }
-                Err(note) => text.push_str(&format!("  kernels  none: {note}\n")),
+            if recurrence.states.len() > 1 {
+                let classes = recurrence.states.iter().zip(&facts.transitions);
+                let classes =
+                    classes.map(|(state, t)| format!("{} {}", state.name, t.class.name()));
+                let classes: Vec<_> = classes.collect();
+                text.push_str(&format!("  classes  {}\n", classes.join(", ")));
+            }
+            text.push_str(&format!("  kernels  {}\n", kernels.join("\n           ")));
+            if steps {
+                text.push_str(&format!("  note     {STEPS}\n"));
             }
             text
         };
@@ -69,25 +70,31 @@ impl Check {
     }
 }
 
-/// The names of the kernels, or why there are none.
-fn kernels(recurrence: &Recurrence) -> Result<Vec<String>, String> {
+/// What is said of a recurrence without a chunked form.
+const STEPS: &str = "no chunked form: runs step by step on the CPU, and on no GPU";
+
+/// The names of the kernels, and whether they run step by step.
+fn kernels(recurrence: &Recurrence) -> (Vec<String>, bool) {
     // Names do not depend on sizes; any will do.
     let sizes = vec![16; recurrence.dims.len()];
-    match Compiler::new(recurrence, &sizes) {
-        Ok(compiler) => {
-            let names = |phase| compiler.program(phase, 16).name;
-            Ok(compiler.phases().map(names).collect())
-        }
-        Err(diagnostics) => {
-            let notes: Vec<_> = (diagnostics.iter())
-                .map(|d| match &d.remedy {
-                    Some(remedy) => format!("{}; {remedy}", d.message),
-                    None => d.message.clone(),
-                })
-                .collect();
-            Err(notes.join("; "))
+    let compiler = Compiler::of_any(recurrence, &sizes).expect("it was verified");
+    let names = compiler
+        .phases()
+        .map(|phase| compiler.program(phase, 16).name.clone());
+    (names.collect(), compiler.steps())
+}
+
+/// The states, each with its class and, where its facts cannot hold it, the reason.
+fn states(recurrence: &Recurrence, facts: &Facts) -> Vec<Value> {
+    let mut states = ports(recurrence, &recurrence.states);
+    for (state, transition) in states.iter_mut().zip(&facts.transitions) {
+        state["class"] = json!(transition.class.name());
+        state["reads"] = json!(transition.reads.len());
+        if let Some(obstacle) = transition.obstacle {
+            state["obstacle"] = json!(obstacle.reason(recurrence));
         }
     }
+    states
 }
 
 fn ports(recurrence: &Recurrence, ports: &[Port]) -> Vec<Value> {

@@ -23,22 +23,29 @@ impl Derive {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let source = Source::find(&self.place)?;
         let (recurrence, facts) = source.verify()?;
-        let forward = baton_codegen::derive(&recurrence, &facts)
-            .map_err(|diagnostic| source.failure(vec![diagnostic]))?;
+        let (forward, steps) = baton_codegen::derive_any(&recurrence, &facts);
         let reverse = self.gradient.then(|| baton_codegen::grad(&forward));
-        let (forward, reverse) = (print(&forward), reverse.as_ref().map(print));
+        let (forward, reverse) = (
+            print(&forward),
+            reverse.as_ref().map(|program| print(program)),
+        );
+        let note = match steps {
+            true => "// No chunked form: what follows is a chunk of one step.\n",
+            false => "",
+        };
         context.output.result(
             || {
                 json!({
                     "recurrence": recurrence.name,
-                    "class": facts.class.name(),
+                    "class": facts.class().name(),
+                    "steps": steps,
                     "forward": forward,
                     "reverse": reverse,
                 })
             },
             || match &reverse {
-                Some(reverse) => format!("{forward}\n{reverse}"),
-                None => forward.clone(),
+                Some(reverse) => format!("{note}{forward}\n{reverse}"),
+                None => format!("{note}{forward}"),
             },
         );
         Ok(())

@@ -15,8 +15,7 @@ use baton_codegen::{Artifact, Assembler, Compiler, Phase};
 use baton_ir::recurrence::Recurrence;
 use baton_ir::text::tile;
 use baton_kernels::manifest::Manifest;
-#[cfg(test)]
-pub use entry::entries;
+pub use entry::label;
 use entry::{GENERATOR, entry};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -229,9 +228,11 @@ impl Work {
         made.map_err(refused)
     }
 
-    /// Writes every kernel; gives the manifest.
+    /// Writes the recurrence and every kernel; gives the manifest.
     fn write(&self, folder: &Path) -> Result<Manifest, Failure> {
         make_folder(folder)?;
+        let text = format!("{}.rec", self.recurrence.name);
+        write(&folder.join(text), &self.source.text)?;
         let maker = Maker::new();
         let mut kernels = vec![];
         for phase in self.compiler.phases() {

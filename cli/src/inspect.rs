@@ -8,8 +8,9 @@ use crate::failure::Failure;
 use crate::parallel;
 use crate::shape::Shape;
 use crate::tools::Tools;
+use baton_codegen::schedule::cost::{GPUS, RunShape};
 use baton_kernels::manifest::{Kernel, Manifest};
-use floor::{Floor, Run};
+use floor::{Floor, run_shape};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -48,6 +49,9 @@ pub struct Inspect {
     /// The run whose bytes and products are counted
     #[arg(long, default_value = "B=8,T=2048,H=16,G=1")]
     run: Shape,
+    /// Only what the run must move and multiply: needs no assembler
+    #[arg(long)]
+    floors: bool,
 }
 
 /// A kernel as it is shown.
@@ -75,7 +79,7 @@ impl Inspect {
         let unread = |why: String| Failure::new(format!("cannot read `{}`: {why}", file.display()));
         let text = std::fs::read_to_string(&file).map_err(|why| unread(why.to_string()))?;
         let manifest = Manifest::parse(&text).map_err(unread)?;
-        let run = Run::new(&self.run)?;
+        let run = run_shape(&self.run)?;
         let part = self.name.as_deref().unwrap_or_default();
         let kernels = manifest.kernels.iter();
         let kernels: Vec<&Kernel> = kernels.filter(|k| k.file.contains(part)).collect();
@@ -85,6 +89,9 @@ impl Inspect {
                 manifest.kernels.len(),
                 self.folder.display()
             )));
+        }
+        if self.floors {
+            return self.floors(context, &kernels, run);
         }
         let tools = Tools::find()?;
         let begin = || Ok(());
@@ -98,11 +105,35 @@ impl Inspect {
         Ok(())
     }
 
-    fn look(&self, tools: &Tools, kernel: &Kernel, run: Run) -> Result<Seen, Failure> {
+    fn ptx(&self, kernel: &Kernel) -> Result<String, Failure> {
         let file = self.folder.join(&kernel.file);
-        let ptx = std::fs::read(&file)
+        std::fs::read(&file)
             .and_then(|bytes| baton_kernels::unpack(&bytes))
-            .map_err(|why| Failure::new(format!("cannot read `{}`: {why}", file.display())))?;
+            .map_err(|why| Failure::new(format!("cannot read `{}`: {why}", file.display())))
+    }
+
+    /// The floors alone, and what machines copy in a second, which they are measured against.
+    fn floors(&self, context: &Context, kernels: &[&Kernel], run: RunShape) -> Result<(), Failure> {
+        let mut all = vec![];
+        for kernel in kernels {
+            let floor = Floor::new(&self.folder, kernel, &self.ptx(kernel)?, run)?;
+            all.push((&kernel.file, floor));
+        }
+        let gpus: BTreeMap<_, _> = GPUS.iter().map(|gpu| (gpu.name, gpu.bytes)).collect();
+        let of = |(file, floor): &(&String, Floor)| json!({ "file": file, "run": floor });
+        context.output.result(
+            || json!({ "copy_bytes_s": gpus, "kernels": all.iter().map(of).collect::<Vec<_>>() }),
+            || {
+                let line =
+                    |(file, floor): &(&String, Floor)| format!("{file}\n  {}\n", floor.text());
+                all.iter().map(line).collect()
+            },
+        );
+        Ok(())
+    }
+
+    fn look(&self, tools: &Tools, kernel: &Kernel, run: RunShape) -> Result<Seen, Failure> {
+        let ptx = self.ptx(kernel)?;
         let made = tools.assemble(&ptx, &self.chip)?;
         let sass = made.sass()?;
         let (threads, shared) = (u64::from(kernel.threads), u64::from(kernel.shared_bytes));
@@ -128,7 +159,7 @@ impl Inspect {
             occupancy: blocks as f64 * threads as f64 / THREADS as f64,
             products: ptx.matches("mma.sync").count(),
             instructions: COUNTED.map(count).into(),
-            run: Floor::new(kernel, &ptx, run),
+            run: Floor::new(&self.folder, kernel, &ptx, run)?,
         })
     }
 }
@@ -139,19 +170,10 @@ impl Seen {
             .sizes
             .iter()
             .map(|(dim, size)| format!(" {dim}={size}"));
-        let Floor {
-            bytes,
-            flops,
-            executed_flops,
-            intensity,
-            milliseconds,
-            by_bytes,
-        } = self.run;
         let mut text = format!(
             "{}{}\n  chunk {}, {} head{} a block, {} threads, {} stages, {} bytes of shared memory, {} registers, {} bytes spilled\n  \
              {} blocks on a multiprocessor of an H100 ({:.0} % of its threads)\n  \
-             the run: at least {:.3} GB and {:.1} GFLOP ({intensity:.0} FLOP a byte), {:.1} GFLOP executed; \
-             {milliseconds:.3} ms on an H100 by {}\n",
+             {}\n",
             self.name,
             sizes.collect::<String>(),
             self.chunk,
@@ -164,14 +186,7 @@ impl Seen {
             self.spill_bytes,
             self.blocks_per_multiprocessor,
             100.0 * self.occupancy,
-            bytes * 1e-9,
-            flops * 1e-9,
-            executed_flops * 1e-9,
-            if by_bytes {
-                "its bytes"
-            } else {
-                "what it executes"
-            },
+            self.run.text(),
         );
         for (mnemonic, what) in COUNTED {
             let count = self.instructions[mnemonic];

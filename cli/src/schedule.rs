@@ -55,7 +55,8 @@ impl Schedule {
         let sizes: Vec<usize> = (names.iter())
             .map(|name| shape.get(name).unwrap_or(SIZE))
             .collect();
-        let compiler = Compiler::new(&recurrence, &sizes).map_err(|list| source.failure(list))?;
+        let compiler =
+            Compiler::of_any(&recurrence, &sizes).map_err(|list| source.failure(list))?;
         let program = match self.direction {
             Direction::Forward => compiler.program(Phase::Forward, self.chunk),
             Direction::Backward => compiler.program(Phase::Backward, self.chunk),

@@ -14,56 +14,50 @@ use baton_ir::recurrence::{BinaryFn, UnaryFn};
 use baton_ir::tile::*;
 use std::time::Instant;
 
-struct Draft(TileProgram);
+struct Sketch(Builder);
 
-impl Draft {
+impl Sketch {
     fn new(chunk: usize) -> Self {
-        Self(TileProgram {
-            name: "speed".into(),
-            chunk: chunk as u32,
-            direction: Direction::Forward,
-            ports: vec![],
-            carries: vec![],
-            nodes: vec![],
-            effects: vec![],
-        })
+        Self(Builder::new(
+            "speed".into(),
+            chunk as u32,
+            Direction::Forward,
+        ))
     }
 
     fn node(&mut self, op: Op, shape: &[usize]) -> TileId {
-        self.0.nodes.push(Node {
-            op,
-            region: Region::Heads,
-            shape: shape.iter().map(|&d| d as u32).collect(),
-        });
-        TileId(self.0.nodes.len() as u32 - 1)
+        let tile = self.0.add(op, Region::Heads);
+        let found = &self.0.program().node(tile).shape;
+        assert!(found.iter().map(|&d| d as usize).eq(shape.iter().copied()));
+        tile
     }
 
     fn tile(&mut self, shape: &[usize]) -> TileId {
-        let number = self.0.ports.len() as u32;
-        self.0.ports.push(PortDecl {
+        let number = self.0.program().ports.len() as u32;
+        let port = self.0.port(PortDecl {
             name: format!("p{number}"),
             role: Role::Input(number),
             pace: Pace::Task,
             per_head: false,
+            held: Held::Storage,
             dims: shape.iter().map(|&d| d as u32).collect(),
         });
-        self.node(Op::Load(PortId(number), Fill::Zero), shape)
+        self.node(Op::Load(port, Fill::Zero), shape)
     }
 
     fn keep(&mut self, tile: TileId) {
-        let number = self.0.carries.len() as u32;
-        self.0.carries.push(CarryDecl {
+        let carry = self.0.carry(CarryDecl {
             name: "out".into(),
-            role: CarryRole::State(number),
-            dims: self.0.node(tile).shape.clone(),
+            role: CarryRole::State(0),
+            dims: self.0.program().node(tile).shape.clone(),
         });
-        self.0.effects.push(Effect::Carry(CarryId(number), tile));
+        self.0.effect(Effect::Carry(carry, tile));
     }
 
     /// Nanoseconds of one chunk.
     fn time(&self) -> f64 {
-        let code = compile(&self.0).expect("it compiles");
-        let chunk = self.0.chunk as usize;
+        let code = compile(&self.0.clone().finish()).expect("it compiles");
+        let chunk = self.0.program().chunk as usize;
         let mut chunks = 1;
         loop {
             let seconds = self.run(&code, chunk * chunks);
@@ -82,8 +76,20 @@ impl Draft {
         let numbers = |dims: &[u32]| dims.iter().product::<u32>() as usize;
         let value = |i: usize| ((i * 2_654_435_761) % 1000) as f32 * -1e-3;
         let tensor = |dims: &[u32]| (0..numbers(dims) + 16).map(value).collect::<Vec<f32>>();
-        let mut ports: Vec<_> = self.0.ports.iter().map(|p| tensor(&p.dims)).collect();
-        let mut carries: Vec<_> = self.0.carries.iter().map(|c| tensor(&c.dims)).collect();
+        let mut ports: Vec<_> = self
+            .0
+            .program()
+            .ports
+            .iter()
+            .map(|p| tensor(&p.dims))
+            .collect();
+        let mut carries: Vec<_> = self
+            .0
+            .program()
+            .carries
+            .iter()
+            .map(|c| tensor(&c.dims))
+            .collect();
         let mut scratch = vec![0u8; code.scratch_bytes() + 64];
         let skip = scratch.as_ptr().align_offset(64);
         let abi = code.abi();
@@ -127,7 +133,7 @@ fn products(show: &impl Fn(&str) -> bool) {
         if !show(&name) {
             continue;
         }
-        let mut draft = Draft::new(1);
+        let mut draft = Sketch::new(1);
         let a = draft.tile(&if ta { [k, m] } else { [m, k] });
         let b = draft.tile(&if tb { [n, k] } else { [k, n] });
         let op = Op::Matmul {
@@ -170,7 +176,7 @@ fn maps(show: &impl Fn(&str) -> bool) {
             if !show(&name) || (reduce != Reduce::None && body.len() < 3) {
                 continue;
             }
-            let mut draft = Draft::new(1);
+            let mut draft = Sketch::new(1);
             let a = draft.tile(&[64, 64]);
             let op = Op::Map {
                 shape: vec![64, 64],
@@ -205,7 +211,7 @@ fn intervals(show: &impl Fn(&str) -> bool) {
                 if !show(&name) {
                     continue;
                 }
-                let mut draft = Draft::new(c);
+                let mut draft = Sketch::new(c);
                 let m = draft.tile(&[c, c]);
                 let [q, k, l] = [(); 3].map(|()| draft.tile(&[c, n]));
                 let (operands, shape) = match partial {
@@ -223,7 +229,7 @@ fn intervals(show: &impl Fn(&str) -> bool) {
         let ops = |name: &str, l: &[usize], shape: &[usize], op: &dyn Fn(TileId) -> Op| {
             let name = format!("{name} C={c}");
             if show(&name) {
-                let mut draft = Draft::new(c);
+                let mut draft = Sketch::new(c);
                 let l = draft.tile(l);
                 let out = draft.node(op(l), shape);
                 draft.keep(out);

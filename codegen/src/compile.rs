@@ -4,7 +4,8 @@
 //! program of a [`Phase`], [`Compiler::compile`] its kernel for a [`Target`]. Everything a kernel needs to
 //! be launched stands in the [`Artifact`]: a runtime sees nothing else.
 
-use crate::schedule::lower;
+use crate::schedule::{Load, Plan, lower};
+use crate::step::derive_any;
 use crate::target::{Artifact, Native, Target};
 use crate::{derive, grad};
 use baton_ir::chunked::{self, Chunked};
@@ -79,23 +80,54 @@ pub struct Compiler {
     recurrence: Recurrence,
     class: Class,
     sizes: Vec<usize>,
+    steps: bool,
     forward: Chunked,
     reverse: Chunked,
 }
 
 impl Compiler {
-    /// Verifies and derives; `sizes` are those of the dims in order.
+    /// Verifies and derives; `sizes` are those of the dims in order. Refuses what has no chunked form.
     pub fn new(recurrence: &Recurrence, sizes: &[usize]) -> Result<Self, Vec<Diagnostic>> {
         let facts = verify(recurrence)?;
         let forward = derive(recurrence, &facts).map_err(|diagnostic| vec![diagnostic])?;
-        let reverse = grad(&forward);
-        Ok(Self {
+        Ok(Self::of(recurrence, sizes, facts.class(), forward, false))
+    }
+
+    /// The same for everything that verifies: what has no chunked form is compiled step by step.
+    pub fn of_any(recurrence: &Recurrence, sizes: &[usize]) -> Result<Self, Vec<Diagnostic>> {
+        let facts = verify(recurrence)?;
+        let (forward, steps) = derive_any(recurrence, &facts);
+        Ok(Self::of(recurrence, sizes, facts.class(), forward, steps))
+    }
+
+    fn of(
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        class: Class,
+        forward: Chunked,
+        steps: bool,
+    ) -> Self {
+        Self {
             recurrence: recurrence.clone(),
-            class: facts.class,
+            class,
             sizes: sizes.to_vec(),
+            steps,
+            reverse: grad(&forward),
             forward,
-            reverse,
-        })
+        }
+    }
+
+    /// Whether its programs are those of single steps: then every chunk has one step, whatever is asked for.
+    pub fn steps(&self) -> bool {
+        self.steps
+    }
+
+    /// How its kernels for the CPU cut a run; `chunk` and `keep_bytes` are the caller's choices, if any.
+    pub fn plan(&self, load: Load, chunk: Option<usize>, keep_bytes: Option<usize>) -> Plan {
+        match self.steps {
+            true => Plan::of_steps(load, keep_bytes),
+            false => Plan::of_tasks(self.class, load, chunk, keep_bytes),
+        }
     }
 
     /// The recurrence.
@@ -117,8 +149,20 @@ impl Compiler {
 
     /// The phases that leave anything: those whose kernels devices run.
     pub fn phases(&self) -> impl Iterator<Item = Phase> {
-        let leaves = |phase: &Phase| !self.program(*phase, 16).effects.is_empty();
-        Phase::ALL.into_iter().filter(leaves)
+        Phase::ALL.into_iter().filter(|&phase| self.leaves(phase))
+    }
+
+    /// Whether a phase leaves anything.
+    pub fn leaves(&self, phase: Phase) -> bool {
+        let mut results = self.chunked(phase).results.iter();
+        results.any(|&(target, _)| phase.wants(target))
+    }
+
+    fn chunked(&self, phase: Phase) -> &Chunked {
+        match phase {
+            Phase::Backward | Phase::BackwardState => &self.reverse,
+            _ => &self.forward,
+        }
     }
 
     /// The tile program of a phase for chunks of `chunk` steps, under its name for the CPU.
@@ -132,12 +176,9 @@ impl Compiler {
     }
 
     fn named(&self, phase: Phase, chunk: usize, suffix: &str) -> TileProgram {
-        let program = match phase {
-            Phase::Backward | Phase::BackwardState => &self.reverse,
-            _ => &self.forward,
-        };
-        let program = program.keep(|target| phase.wants(target));
+        let program = self.chunked(phase).keep(|target| phase.wants(target));
         let name = format!("{}_{}_{suffix}", self.recurrence.name, phase.label());
+        let chunk = if self.steps { 1 } else { chunk };
         lower(&program, &self.sizes, chunk, phase.keeps(), name)
     }
 

@@ -23,23 +23,25 @@ use baton_ir::chunked::{
 };
 use baton_ir::diag::Diagnostic;
 use baton_ir::recurrence::{
-    Class, Facts, Moment, OutputId, Pure, PureId, ReadoutId, Recurrence, Side, StateId,
+    Facts, Moment, OutputId, Pure, PureId, ReadoutId, Recurrence, Side, StateId,
 };
 
-/// The forward program of a verified recurrence; refuses the classes that have no derivation yet.
+/// The forward program of a verified recurrence; refuses states whose transition holds more than
+/// decays and additions (D001, at the first such state).
 pub fn derive(recurrence: &Recurrence, facts: &Facts) -> Result<Chunked, Diagnostic> {
-    if facts.class > Class::Diagonal {
-        return Err(Diagnostic::new(
-            "D001",
-            recurrence.spans.name,
-            format!(
-                "recurrence `{}` has no derivation for its class",
-                recurrence.name
-            ),
-        )
-        .found(format!("class {}", facts.class.name()))
-        .expected("class scalar or diagonal")
-        .remedy("run it with the interpreter, which takes every class"));
+    for (index, transition) in facts.transitions.iter().enumerate() {
+        if let Some(why) = refusal(recurrence, facts, index) {
+            let name = &recurrence.states[index].name;
+            let place = recurrence.spans.states.get(index).copied();
+            return Err(Diagnostic::new(
+                "D001",
+                place.unwrap_or(recurrence.spans.name),
+                format!("state `{name}` has no derivation: {why}"),
+            )
+            .found(format!("class {}", transition.class.name()))
+            .expected("decays of the whole state, its rows and its columns, and additions")
+            .remedy("run it on the CPU, which takes every class, step by step"));
+        }
     }
     let name = format!("{}_forward", recurrence.name);
     let mut derivation = Derivation {
@@ -62,6 +64,20 @@ pub fn derive(recurrence: &Recurrence, facts: &Facts) -> Result<Chunked, Diagnos
         derivation.leave(index);
     }
     Ok(derivation.build.finish())
+}
+
+/// Why a state cannot be derived; `None` when its transition is decays and additions alone.
+fn refusal(recurrence: &Recurrence, facts: &Facts, state: usize) -> Option<String> {
+    let transition = &facts.transitions[state];
+    if let Some(obstacle) = transition.obstacle {
+        return Some(obstacle.reason(recurrence));
+    }
+    let read = transition.reads.first()?;
+    let of = facts.readouts[read.readout.index()].state.index();
+    Some(match of == state {
+        true => "it is read in its own update".into(),
+        false => format!("its update reads state `{}`", recurrence.states[of].name),
+    })
 }
 
 /// The log decays and added terms of a state, masked past the end.
@@ -146,32 +162,54 @@ impl Derivation<'_> {
         }
     }
 
-    fn pure(&mut self, id: PureId) -> ValueId {
-        if let Some(value) = self.values[id.index()] {
-            return value;
+    /// The value of an expression: operands first, each once, however long the chain.
+    fn pure(&mut self, root: PureId) -> ValueId {
+        let mut open = vec![root];
+        while let Some(&id) = open.last() {
+            if self.values[id.index()].is_none() {
+                let operands = match self.facts.pure(id) {
+                    Pure::Unary(_, a) | Pure::Sum(a) => [Some(a), None],
+                    Pure::Binary(_, a, b) => [Some(a), Some(b)],
+                    // A weight holds no readout, so `readout` leads here once more at most.
+                    _ => [None, None],
+                };
+                let missing = |id: &PureId| self.values[id.index()].is_none();
+                if let Some(next) = operands.into_iter().flatten().find(missing) {
+                    open.push(next);
+                    continue;
+                }
+                self.values[id.index()] = Some(self.compute(id));
+            }
+            open.pop();
         }
-        let value = match self.facts.pure(id) {
+        self.values[root.index()].expect("computed above")
+    }
+
+    /// An expression whose operands have values.
+    fn compute(&mut self, id: PureId) -> ValueId {
+        let of = |derivation: &Self, id: PureId| {
+            derivation.values[id.index()].expect("operands are computed first")
+        };
+        match self.facts.pure(id) {
             Pure::Number(x) => self.build.number(x),
             Pure::Size(dim) => self.build.add(Op::Size(dim)),
             Pure::Input(input) => self.build.add(Op::Input(input)),
             Pure::Param(param) => self.build.add(Op::Param(param)),
             Pure::Readout(readout) => self.readout(readout),
             Pure::Unary(function, a) => {
-                let a = self.pure(a);
+                let a = of(self, a);
                 self.build.unary(function, a)
             }
             Pure::Binary(function, a, b) => {
-                let (a, b) = (self.pure(a), self.pure(b));
+                let (a, b) = (of(self, a), of(self, b));
                 self.build.binary(function, a, b)
             }
             Pure::Sum(a) => {
                 let axis = Axis::Dim(self.facts.dim(a).expect("a sum is over a vector"));
-                let a = self.pure(a);
+                let a = of(self, a);
                 self.build.add(Op::Sum(a, axis))
             }
-        };
-        self.values[id.index()] = Some(value);
-        value
+        }
     }
 
     fn decay(&mut self, interval: Interval, strict: bool, log: Option<ValueId>) -> Option<ValueId> {

@@ -9,19 +9,24 @@
 //! differences of prefix sums: a pair `t > s` contributes to the steps between them and to no
 //! other, so nothing cancels however strong the decay is.
 
+mod pointwise;
+mod range;
+
 use baton_ir::chunked::{Axis, Builder, Chunked, Direction, Op, Partial, Target, ValueId};
-use baton_ir::recurrence::{BinaryFn, UnaryFn};
+use range::Range;
 
 /// The reverse program of `forward`: its results are the gradients of every input, param and
 /// entering state.
 pub fn grad(forward: &Chunked) -> Chunked {
-    let mut program = forward.keep(|t| matches!(t, Target::Output(_) | Target::State(_)));
+    let program = forward.keep(|t| matches!(t, Target::Output(_) | Target::State(_)));
+    let mut program = program.into_draft();
     let results = std::mem::take(&mut program.results);
     program.direction = Direction::Reverse;
     program.name = program.name.replace("_forward", "_backward");
     let count = program.ops.len();
     let mut reverse = Reverse {
         adjoints: vec![None; count],
+        range: Range::default(),
         build: Builder::from(program),
     };
     for (target, value) in results {
@@ -43,6 +48,7 @@ pub fn grad(forward: &Chunked) -> Chunked {
 struct Reverse {
     build: Builder,
     adjoints: Vec<Option<ValueId>>,
+    range: Range,
 }
 
 impl Reverse {
@@ -82,15 +88,8 @@ impl Reverse {
             Op::Input(i) => self.build.result(Target::DInput(i), adjoint),
             Op::Param(i) => self.build.result(Target::DParam(i), adjoint),
             Op::State(i) => self.build.result(Target::DState(i), adjoint),
-            Op::Number(_) | Op::Size(_) | Op::Step(_) => {}
-            Op::Unary(function, x) => {
-                let slope = self.slope(function, x, value);
-                let part = match slope {
-                    Some(slope) => self.build.mul(adjoint, slope),
-                    None => self.build.unary(UnaryFn::Neg, adjoint),
-                };
-                self.give(x, part);
-            }
+            Op::Number(_) | Op::Size(_) => {}
+            Op::Unary(function, x) => self.pull_unary(function, x, value, adjoint),
             Op::Binary(function, a, b) => self.pull_binary(function, a, b, value, adjoint),
             Op::Valid(x) => {
                 let part = self.build.add(Op::Valid(adjoint));
@@ -124,7 +123,7 @@ impl Reverse {
             Op::Trilinear(partial, strict, operands, l) => {
                 self.pull_trilinear(partial, strict, &operands, l, adjoint);
             }
-            Op::DOutput(_) | Op::DState(_) | Op::Spread(..) => {
+            Op::DOutput(_) | Op::DState(_) | Op::Spread(..) | Op::Select(..) => {
                 unreachable!("a forward program has no op of a gradient")
             }
         }
@@ -156,103 +155,5 @@ impl Reverse {
             }
             _ => unreachable!("a forward program has only these partials"),
         }
-    }
-
-    fn pull_binary(
-        &mut self,
-        function: BinaryFn,
-        a: ValueId,
-        b: ValueId,
-        value: ValueId,
-        adjoint: ValueId,
-    ) {
-        match function {
-            BinaryFn::Add => {
-                self.give(a, adjoint);
-                self.give(b, adjoint);
-            }
-            BinaryFn::Sub => {
-                self.give(a, adjoint);
-                let part = self.build.unary(UnaryFn::Neg, adjoint);
-                self.give(b, part);
-            }
-            BinaryFn::Mul => {
-                for (x, y) in [(a, b), (b, a)] {
-                    if !self.constant(x) {
-                        let part = self.build.mul(adjoint, y);
-                        self.give(x, part);
-                    }
-                }
-            }
-            BinaryFn::Div => {
-                let part = self.build.binary(BinaryFn::Div, adjoint, b);
-                self.give(a, part);
-                if !self.constant(b) {
-                    let part = self.build.mul(part, value);
-                    let part = self.build.unary(UnaryFn::Neg, part);
-                    self.give(b, part);
-                }
-            }
-            // At equality all of it goes to `a`.
-            BinaryFn::Min | BinaryFn::Max => {
-                let (high, low) = if function == BinaryFn::Max {
-                    (b, a)
-                } else {
-                    (a, b)
-                };
-                let gap = self.build.binary(BinaryFn::Sub, high, low);
-                let chosen = self.build.add(Op::Step(gap));
-                let to_b = self.build.mul(adjoint, chosen);
-                let to_a = self.build.binary(BinaryFn::Sub, adjoint, to_b);
-                self.give(a, to_a);
-                self.give(b, to_b);
-            }
-        }
-    }
-
-    fn constant(&self, value: ValueId) -> bool {
-        matches!(self.build.program().op(value), Op::Number(_) | Op::Size(_))
-    }
-
-    /// The derivative of a pointwise function at `x`, where `y` is its value; `None` is -1.
-    fn slope(&mut self, function: UnaryFn, x: ValueId, y: ValueId) -> Option<ValueId> {
-        let build = &mut self.build;
-        let one = build.number(1.0);
-        Some(match function {
-            UnaryFn::Neg => return None,
-            UnaryFn::Exp => y,
-            UnaryFn::Log => build.binary(BinaryFn::Div, one, x),
-            UnaryFn::Sqrt => {
-                let half = build.number(0.5);
-                build.binary(BinaryFn::Div, half, y)
-            }
-            UnaryFn::Rsqrt => {
-                let half = build.number(-0.5);
-                let cube = build.mul(y, y);
-                let cube = build.mul(cube, y);
-                build.mul(half, cube)
-            }
-            UnaryFn::Abs => {
-                let negated = build.unary(UnaryFn::Neg, x);
-                let (up, down) = (build.add(Op::Step(x)), build.add(Op::Step(negated)));
-                build.binary(BinaryFn::Sub, up, down)
-            }
-            UnaryFn::Sigmoid => {
-                let rest = build.binary(BinaryFn::Sub, one, y);
-                build.mul(y, rest)
-            }
-            UnaryFn::Softplus => build.unary(UnaryFn::Sigmoid, x),
-            UnaryFn::Silu => {
-                let gate = build.unary(UnaryFn::Sigmoid, x);
-                let rest = build.binary(BinaryFn::Sub, one, gate);
-                let rest = build.mul(y, rest);
-                build.plus(gate, rest)
-            }
-            UnaryFn::Tanh => {
-                let square = build.mul(y, y);
-                build.binary(BinaryFn::Sub, one, square)
-            }
-            UnaryFn::Relu => build.add(Op::Step(x)),
-        })
     }
 }

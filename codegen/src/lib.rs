@@ -1,6 +1,7 @@
 //! From a verified recurrence to code: derive, differentiate, schedule, emit.
 //!
-//! [`derive`] turns the algebra of a step into that of a chunk, [`grad`] differentiates it in
+//! [`derive`] turns the algebra of a step into that of a chunk ([`step()`] into a chunk of one step, for
+//! what has no longer one), [`grad`] differentiates it in
 //! reverse, [`schedule`] places it into tile programs, and the back end of a [`target`] emits them.
 //! [`Compiler`] is the whole way.
 
@@ -11,10 +12,12 @@ mod compile;
 mod derive;
 mod grad;
 pub mod schedule;
+mod step;
 pub mod target;
 
 pub use backend::mlir::{Assembler, Service};
 pub use compile::{Compiler, Phase};
 pub use derive::derive;
 pub use grad::grad;
+pub use step::{derive_any, step};
 pub use target::{Artifact, Target};

@@ -20,6 +20,7 @@ macro_rules! builtin {
 builtin! {
     "mamba2",
     "linear_attention",
+    "linear_attention_norm",
     "retnet",
     "simple_gla",
     "gla",

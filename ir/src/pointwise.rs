@@ -1,4 +1,9 @@
-//! The pointwise functions in f64: one meaning for every interpreter.
+//! The pointwise functions in f64, and their slopes: one meaning for every interpreter.
+//!
+//! A NaN operand gives NaN, in every function and every slope. At an infinity a function has its
+//! limit. Slopes are written so that they are NaN for no operand that has a value, and [`chain`]
+//! multiplies them so that what was saturated, cut off or masked (a slope or an adjoint of exactly
+//! zero) stays zero however large the other factor is (docs/numerics.md, "Slopes").
 
 use crate::recurrence::{BinaryFn, UnaryFn};
 
@@ -13,9 +18,9 @@ pub fn unary(function: UnaryFn, x: f64) -> f64 {
         UnaryFn::Abs => x.abs(),
         UnaryFn::Sigmoid => sigmoid(x),
         UnaryFn::Softplus => softplus(x),
-        UnaryFn::Silu => x * sigmoid(x),
+        UnaryFn::Silu => chain(x, sigmoid(x)),
         UnaryFn::Tanh => x.tanh(),
-        UnaryFn::Relu => x.max(0.0),
+        UnaryFn::Relu => binary(BinaryFn::Max, x, 0.0),
     }
 }
 
@@ -26,8 +31,73 @@ pub fn binary(function: BinaryFn, a: f64, b: f64) -> f64 {
         BinaryFn::Sub => a - b,
         BinaryFn::Mul => a * b,
         BinaryFn::Div => a / b,
-        BinaryFn::Min => a.min(b),
-        BinaryFn::Max => a.max(b),
+        BinaryFn::Min => select(a, b, b, a),
+        BinaryFn::Max => select(b, a, b, a),
+    }
+}
+
+/// `a` where `x > y`, else `b`; NaN where `x` or `y` is.
+pub fn select(x: f64, y: f64, a: f64, b: f64) -> f64 {
+    match x.partial_cmp(&y) {
+        None => f64::NAN,
+        Some(std::cmp::Ordering::Greater) => a,
+        Some(_) => b,
+    }
+}
+
+/// The derivative of a function at `x`, where it has the value `y`.
+pub fn slope(function: UnaryFn, x: f64, y: f64) -> f64 {
+    match function {
+        UnaryFn::Neg => -1.0,
+        UnaryFn::Exp => y,
+        UnaryFn::Log => 1.0 / x,
+        UnaryFn::Sqrt => 0.5 / y,
+        UnaryFn::Rsqrt => -0.5 * y * y * y,
+        UnaryFn::Abs => select(x, 0.0, 1.0, select(0.0, x, -1.0, 0.0)),
+        UnaryFn::Sigmoid => y * (1.0 - y),
+        UnaryFn::Softplus => sigmoid(x),
+        UnaryFn::Silu => {
+            let gate = sigmoid(x);
+            gate + chain(y, 1.0 - gate)
+        }
+        UnaryFn::Tanh => 1.0 - y * y,
+        UnaryFn::Relu => select(x, 0.0, 1.0, 0.0),
+    }
+}
+
+/// The derivatives of a function at `(a, b)` by both. At equality `min` and `max` are their first
+/// operand.
+pub fn slopes(function: BinaryFn, a: f64, b: f64) -> [f64; 2] {
+    match function {
+        BinaryFn::Add => [1.0, 1.0],
+        BinaryFn::Sub => [1.0, -1.0],
+        BinaryFn::Mul => [b, a],
+        BinaryFn::Div => [1.0 / b, -chain(a / b, 1.0 / b)],
+        BinaryFn::Min => [select(a, b, 0.0, 1.0), select(a, b, 1.0, 0.0)],
+        BinaryFn::Max => [select(b, a, 0.0, 1.0), select(b, a, 1.0, 0.0)],
+    }
+}
+
+/// The product of an adjoint and a slope: zero where one of them is, also when the other is
+/// infinite. NaN stays NaN.
+pub fn chain(adjoint: f64, slope: f64) -> f64 {
+    let product = adjoint * slope;
+    match product.is_nan() && !adjoint.is_nan() && !slope.is_nan() {
+        true => 0.0,
+        false => product,
+    }
+}
+
+/// The f32 of a number in a program's text: what is finite stays finite and what is not zero
+/// stays so. `f64::MAX` and the smallest f64 thus say "the largest" and "the smallest" in every
+/// arithmetic.
+pub fn narrow(x: f64) -> f32 {
+    let near = x as f32;
+    let least = f32::from_bits(1).copysign(near);
+    match x.is_finite() {
+        true if near.is_infinite() => f32::MAX.copysign(near),
+        true if near == 0.0 && x != 0.0 => least,
+        _ => near,
     }
 }
 
@@ -41,5 +111,5 @@ fn sigmoid(x: f64) -> f64 {
 }
 
 fn softplus(x: f64) -> f64 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
+    binary(BinaryFn::Max, x, 0.0) + (-x.abs()).exp().ln_1p()
 }

@@ -237,6 +237,47 @@ fn with_unit((mut shape, data): (Vec<usize>, Vec<f64>)) -> (Vec<usize>, Vec<f64>
     (shape, data)
 }
 
+/// The normalised form is two runs without normaliser on the features, one of them on values of one.
+fn normalised(inputs: &[&[f64]; 3], h0: &[f64]) {
+    let run = |name: &str, inputs: &[&[f64]], states: Vec<Option<&[f64]>>| {
+        let recurrence = text::parse(builtin::text(name).unwrap()).unwrap();
+        forward(&Problem {
+            recurrence: &recurrence,
+            sizes: vec![8, 8],
+            batch: 2,
+            time: 24,
+            heads: 3,
+            groups: 3,
+            cu_seqlens: None,
+            inputs: inputs.to_vec(),
+            params: vec![],
+            states,
+        })
+        .unwrap()
+    };
+    let elu_plus_one = |x: &f64| if *x > 0.0 { x + 1.0 } else { x.exp() };
+    let [q, k, v] = *inputs;
+    let query: Vec<f64> = q.iter().map(|x| elu_plus_one(x) * 8f64.sqrt()).collect();
+    let key: Vec<f64> = k.iter().map(elu_plus_one).collect();
+    // Positive, so that no denominator is near zero; the same for each column of a state.
+    let z: Vec<f64> = h0.iter().step_by(8).map(|x| x.abs()).collect();
+    let wide: Vec<f64> = z.iter().flat_map(|x| [*x; 8]).collect();
+    let found = run("linear_attention_norm", inputs, vec![Some(h0), Some(&z)]);
+    let above = run("linear_attention", &[&query, &key, v], vec![Some(h0)]);
+    let ones = vec![1.0; v.len()];
+    let below = run(
+        "linear_attention",
+        &[&query, &key, &ones],
+        vec![Some(&wide)],
+    );
+    let quotients = above.outputs[0].iter().zip(&below.outputs[0]);
+    let quotients: Vec<f64> = quotients.map(|(a, b)| a / (b + 1e-6)).collect();
+    near("linear_attention_norm", &found.outputs[0], &quotients);
+    near("linear_attention_norm", &found.states[0], &above.states[0]);
+    let columns: Vec<f64> = below.states[0].iter().step_by(8).copied().collect();
+    near("linear_attention_norm", &found.states[1], &columns);
+}
+
 /// The built-ins that the file has not are members of those that it has: what one makes of the
 /// stored numbers, the other makes of the same, said its own way. The bound is that of rounding.
 #[test]
@@ -273,6 +314,7 @@ fn members_agree_with_their_families() {
         run("linear_attention", &[&q, &k, &v], &[]),
         run("simple_gla", &[&q, &k, &v, &none], &[]),
     );
+    normalised(&[&q, &k, &v], &h0);
     let fixed = [-0.01, -0.1, -0.5];
     same(
         "retnet",

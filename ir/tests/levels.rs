@@ -1,17 +1,15 @@
 //! The texts of levels 2 and 3: `parse(print(x)) == x` for random programs, and every error of a
 //! bad text at its place.
 
-use baton_ir::chunked::{
-    Axis, Builder, Chunked, Direction, Interval, Op, Partial, Target, ValueId,
-};
+use baton_ir::chunked::{self, Axis, Builder, Direction, Interval, Op, Partial, Target, ValueId};
 use baton_ir::diag::Diagnostic;
 use baton_ir::recurrence::{
     BinaryFn, DimId, InputId, OutputId, ParamId, Port, Recurrence, StateId, UnaryFn,
 };
 use baton_ir::text;
 use baton_ir::tile::{
-    Along, CarryDecl, CarryId, CarryRole, Effect, Fill, Op as TileOp, Pace, PortDecl, PortId,
-    Reduce, Region, Role, Scalar, TileId, TileProgram, Triangle,
+    self, Along, CarryDecl, CarryId, CarryRole, Effect, Fill, Held, Op as TileOp, Pace, PortDecl,
+    PortId, Reduce, Region, Role, Scalar, TileId, Triangle,
 };
 use baton_ir::verify;
 use proptest::prelude::*;
@@ -82,7 +80,7 @@ const PARTIALS: [Partial; 4] = [
     Partial::LogDecay,
 ];
 
-fn random_chunked(mut c: Choices) -> Chunked {
+fn random_chunked(mut c: Choices) -> chunked::Draft {
     let direction = Direction::Reverse;
     let mut build = Builder::new(&recurrence(), "random_reverse".into(), direction);
     let axes = [
@@ -108,7 +106,7 @@ fn random_chunked(mut c: Choices) -> Chunked {
             6 => Op::Size(DimId(small(&mut c, 3))),
             7 => Op::Unary(c.of(UnaryFn::ALL), v(&mut c)),
             8 => Op::Binary(c.of(BinaryFn::ALL), v(&mut c), v(&mut c)),
-            9 => Op::Step(v(&mut c)),
+            9 => Op::Select(v(&mut c), v(&mut c), v(&mut c), v(&mut c)),
             10 => Op::Valid(v(&mut c)),
             11 => Op::Broadcast(v(&mut c), c.of(&axes)),
             12 => Op::Causal(v(&mut c), c.flag()),
@@ -173,7 +171,7 @@ fn random_body(c: &mut Choices, operands: usize, chunk: bool) -> Vec<Scalar> {
                 true => Scalar::Valid(at(c)),
                 false => Scalar::Causal(at(c), c.flag()),
             },
-            _ => Scalar::Step(at(c)),
+            _ => Scalar::Select(at(c), at(c), at(c), at(c)),
         });
     }
     body
@@ -181,38 +179,40 @@ fn random_body(c: &mut Choices, operands: usize, chunk: bool) -> Vec<Scalar> {
 
 const C: u32 = 8;
 
-fn random_tile(mut c: Choices) -> TileProgram {
+fn random_tile(mut c: Choices) -> tile::Draft {
     let port = |name: &str, role, pace, per_head, dims: &[u32]| PortDecl {
         name: name.into(),
         role,
         pace,
         per_head,
+        held: match role {
+            Role::Param(_) => Held::F32,
+            Role::DParam(_) => Held::Parts,
+            _ => Held::Storage,
+        },
         dims: dims.to_vec(),
     };
-    let mut program = TileProgram {
-        name: "random_reverse".into(),
-        chunk: C,
-        direction: c.of(&[Direction::Forward, Direction::Reverse]),
-        ports: vec![
-            port("q", Role::Input(0), Pace::Step, true, &[C]),
-            port("store", Role::Input(1), Pace::Step, false, &[4]),
-            port("d", Role::Param(0), Pace::Task, true, &[]),
-            port("entering", Role::Entering(0), Pace::Chunk, true, &[C, 4]),
-            port("y", Role::Output(0), Pace::Step, true, &[4]),
-            port("d_d", Role::DParam(0), Pace::Task, true, &[]),
-            port("x", Role::DInput(1), Pace::Step, false, &[4]),
-        ],
-        carries: vec![CarryDecl {
-            name: "S".into(),
-            role: CarryRole::DState(0),
-            dims: vec![C, 4],
-        }],
-        nodes: vec![],
-        effects: vec![],
-    };
+    let direction = c.of(&[Direction::Forward, Direction::Reverse]);
+    let mut build = tile::Builder::new("random_reverse".into(), C, direction);
+    for decl in [
+        port("q", Role::Input(0), Pace::Step, true, &[C]),
+        port("store", Role::Input(1), Pace::Step, false, &[4]),
+        port("d", Role::Param(0), Pace::Task, true, &[]),
+        port("entering", Role::Entering(0), Pace::Chunk, true, &[C, 4]),
+        port("y", Role::Output(0), Pace::Step, true, &[4]),
+        port("d_d", Role::DParam(0), Pace::Task, true, &[]),
+        port("x", Role::DInput(1), Pace::Step, false, &[4]),
+    ] {
+        build.port(decl);
+    }
+    build.carry(CarryDecl {
+        name: "S".into(),
+        role: CarryRole::DState(0),
+        dims: vec![C, 4],
+    });
     for i in 0..60 {
         let region = [Region::Before, Region::Heads, Region::After][i / 20];
-        let count = program.nodes.len();
+        let count = build.program().nodes.len();
         let v = |c: &mut Choices| TileId(c.below(count) as u32);
         let op = match c.below(12) {
             0 | 1 => TileOp::Load(PortId(c.below(4) as u32), c.of(&[Fill::Zero, Fill::Repeat])),
@@ -222,10 +222,8 @@ fn random_tile(mut c: Choices) -> TileProgram {
                 let mut operands = Vec::new();
                 for _ in 0..c.below(4) {
                     let tile = v(&mut c);
-                    let of = program
-                        .nodes
-                        .get(tile.index())
-                        .map(|node| node.shape.clone());
+                    let of = build.program().nodes.get(tile.index());
+                    let of = of.map(|node| node.shape.clone());
                     let along = match of.as_deref() {
                         Some([]) => Along::None,
                         Some([n]) if *n == shape[0] => Along::First,
@@ -267,8 +265,9 @@ fn random_tile(mut c: Choices) -> TileProgram {
                 }
             },
         };
-        let _ = program.push(op, region);
+        let _ = build.push(op, region);
     }
+    let mut program = build.program().clone();
     let find = |shape: &[u32], per_head: bool| {
         let mut nodes = program.nodes.iter();
         let fits = nodes.position(|n| n.shape == shape && per_head == (n.region == Region::Heads));
@@ -319,7 +318,7 @@ proptest! {
             .unwrap_or_else(|errors| panic!("{}", show(&source, &errors)));
         prop_assert_eq!(bits2(&parsed), bits2(&program));
         prop_assert_eq!(&parsed, &program);
-        verify::chunked::verify(&parsed, &spans)
+        verify::chunked::verify(parsed, &spans)
             .unwrap_or_else(|errors| panic!("{}", show(&source, &errors)));
         for (i, span) in spans.ops.iter().enumerate() {
             let text = &source[span.start as usize..span.end as usize];
@@ -337,7 +336,7 @@ proptest! {
             .unwrap_or_else(|errors| panic!("{}", show(&source, &errors)));
         prop_assert_eq!(format!("{parsed:?}"), format!("{program:?}"));
         prop_assert_eq!(&parsed, &program);
-        verify::tile::verify(&parsed, &spans)
+        verify::tile::verify(parsed, &spans)
             .unwrap_or_else(|errors| panic!("{}", show(&source, &errors)));
     }
 
@@ -357,18 +356,18 @@ proptest! {
             source.replace_range(at..end, &put);
         }
         if let Ok((program, spans)) = text::chunked::parse(&source) {
-            let _ = verify::chunked::verify(&program, &spans);
             let _ = text::chunked::print(&program);
+            let _ = verify::chunked::verify(program, &spans);
         }
         if let Ok((program, spans)) = text::tile::parse(&source) {
-            let _ = verify::tile::verify(&program, &spans);
             let _ = text::tile::print(&program);
+            let _ = verify::tile::verify(program, &spans);
         }
     }
 }
 
 /// Zero and minus zero are equal as numbers, but not as bits.
-fn bits2(program: &Chunked) -> Vec<u64> {
+fn bits2(program: &chunked::Draft) -> Vec<u64> {
     let number = |op: &Op| match op {
         Op::Number(number) => Some(number.to_bits()),
         _ => None,
@@ -389,14 +388,14 @@ tile f forward 8 {
     %2: [8, 8] = matmul %0, %0' lower result
     %3: [8, 8] = map [8, 8] a = %2 both, b = %1 first { causal_strict(a * b) * valid(-(2)) }
     %4: [8, 4] = matmul %3', %0 + %0 lower first
-    %5: [] = map [8, 4] a = %4 both { step(a) } sum all
+    %5: [] = map [8, 4] a = %4 both { select(a, 0, a, -a) } sum all
 
   effects
     accumulate y = %5
 }
 ";
     let (program, spans) = text::tile::parse(source).unwrap();
-    verify::tile::verify(&program, &spans).unwrap();
+    let program = verify::tile::verify(program, &spans).unwrap();
     let printed = text::tile::print(&program);
     assert_eq!(printed, source.replace("x2 = exp(-(a))", "x2 = exp(-a)"));
 }
@@ -479,7 +478,7 @@ chunked f forward {
 }
 ";
     let (program, spans) = text::chunked::parse(source).unwrap();
-    let errors = verify::chunked::verify(&program, &spans).unwrap_err();
+    let errors = verify::chunked::verify(program, &spans).unwrap_err();
     expect(
         codes(source, &errors),
         &[
@@ -500,7 +499,7 @@ chunked f forward {
     let mut program = random_chunked(Choices(vec![]));
     program.ops[0] = Op::Number(f64::NAN);
     program.axes[0] = vec![];
-    let errors = verify::chunked::verify(&program, &Default::default()).unwrap_err();
+    let errors = verify::chunked::verify(program, &Default::default()).unwrap_err();
     assert!(errors.iter().any(|d| d.code == "C008"));
 }
 
@@ -530,6 +529,7 @@ tile f forward 8 {
     %8: [8, 4] = head_sum %2
   heads
     %9: [4] = carry S
+    %10: [8] = matmul %2, %9'
 
   effects
     store y = %8
@@ -541,11 +541,12 @@ tile f forward 8 {
 }
 ";
     let (program, spans) = text::tile::parse(source).unwrap();
-    let errors = verify::tile::verify(&program, &spans).unwrap_err();
+    let errors = verify::tile::verify(program, &spans).unwrap_err();
     expect(
         codes(source, &errors),
         &[
             ("T001", "port q: [] step = input 1"),
+            ("T002", "%10: [8] = matmul %2, %9'"),
             ("T002", "%3: [8, 8] = matmul %2, %9'"),
             ("T002", "%4: [8] = map [8, 4] a = %2 first { a }"),
             ("T002", "%6: [8, 4] = matmul %2, %3 lower first"),
@@ -554,6 +555,7 @@ tile f forward 8 {
                 "%5: [8, 4] = map [8, 4] a = %2 both { a } sum first",
             ),
             ("T004", "%0: [8, 4] = load q zero"),
+            ("T004", "%10: [8] = matmul %2, %9'"),
             ("T004", "%7: [8, 4] = map [8, 4] a = %2 both { a }"),
             ("T004", "%9: [4] = carry S"),
             ("T005", "accumulate d = %77"),

@@ -90,7 +90,7 @@ fn depth_is_bounded_before_the_stack_is() {
 #[test]
 fn a_built_recurrence_is_checked_as_data() {
     let good = text::parse(builtin::text("rwkv6").unwrap()).unwrap();
-    let broken: [fn(&mut Recurrence); 8] = [
+    let broken: [fn(&mut Recurrence); 11] = [
         |r| r.exprs[0] = Expr::Input(InputId(9)),
         |r| r.exprs[1] = Expr::Unary(UnaryFn::Exp, ExprId(1)),
         |r| r.exprs[0] = Expr::Number(-1.0),
@@ -99,6 +99,9 @@ fn a_built_recurrence_is_checked_as_data() {
         |r| r.body.push(Stmt::Update(StateId(0), ExprId(2))),
         |r| r.states[0].per_group = true,
         |r| r.lets.push("lonely".into()),
+        |r| r.name = "two words".into(),
+        |r| r.inputs[0].name = "".into(),
+        |r| r.inputs[0].name = r.states[0].name.clone(),
     ];
     for (i, breaking) in broken.into_iter().enumerate() {
         let mut recurrence = good.clone();

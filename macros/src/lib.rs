@@ -60,12 +60,12 @@ mod tests {
 
     #[test]
     fn errors_of_a_file_come_with_its_own_lines() {
-        let error = define(quote!(file = "../tests/macros/fail/wrong.rec")).unwrap_err();
+        let error = define(quote!(file = "tests/refused/wrong.rec")).unwrap_err();
         assert_eq!(
             error.to_string(),
             "
 error[R012]: nothing above is called `y`
- --> ../tests/macros/fail/wrong.rec:4:13
+ --> tests/refused/wrong.rec:4:13
   |
 4 |     s = s + y;
   |             ^

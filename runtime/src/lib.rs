@@ -10,6 +10,7 @@
 #![deny(missing_docs)]
 
 pub mod device;
+mod engine;
 mod error;
 pub mod memory;
 pub mod tensor;

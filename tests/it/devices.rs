@@ -1,162 +1,16 @@
-//! The suite that every device passes, against the step interpreter in f64.
-//!
-//! Inputs are strided views of memory filled with NaN around them; outputs start as NaN where
-//! checks are on. So what is read outside or left unwritten shows as NaN in a result.
+//! What belongs to the CPU beside the suite of `suite`: long runs at every chunk, segments and
+//! checkpoints, numbers of threads, decode steps.
 
 use baton_ir::builtin;
 use baton_runtime::device::cpu::Cpu;
-use baton_runtime::{Call, Device, Gradients, Options, Tensor, View};
+use baton_runtime::{Device, Options, Tensor};
+use baton_tests::harness::{self, Prepared};
+use baton_tests::tolerance::Arithmetic;
 use baton_tests::{Case, Decay, EXTRAS, Extents, relative_error};
 
-/// Bounds on the relative error in f32.
-const OUTPUTS: f64 = 2e-6;
-const GRADIENTS: f64 = 1e-5;
-
-/// Tensors in f32, each inside memory filled with NaN, with gaps between steps and at both ends.
-struct Surrounded {
-    data: Vec<f32>,
-    shape: Vec<usize>,
-    strides: Vec<usize>,
-}
-
-const MARGIN: usize = 37;
-
-impl Surrounded {
-    /// `lead` dims may have gaps behind them; the rest is contiguous.
-    fn new(values: &[f64], shape: &[usize], lead: usize) -> Surrounded {
-        let inner: usize = shape[lead..].iter().product();
-        let gap = if lead > 1 { 5 } else { 0 };
-        let mut strides = vec![1; shape.len()];
-        for i in (0..shape.len().saturating_sub(1)).rev() {
-            let extra = if i + 1 == lead - 1 && lead > 1 {
-                gap
-            } else {
-                0
-            };
-            strides[i] = strides[i + 1] * shape[i + 1] + extra;
-        }
-        let rows: usize = shape[..lead].iter().product();
-        let span = shape[0] * strides[0];
-        let mut data = vec![f32::NAN; MARGIN + span + MARGIN];
-        for row in 0..rows {
-            let (mut rest, mut at) = (row, MARGIN);
-            for i in (0..lead).rev() {
-                at += rest % shape[i] * strides[i];
-                rest /= shape[i];
-            }
-            for j in 0..inner {
-                data[at + j] = values[row * inner + j] as f32;
-            }
-        }
-        Surrounded {
-            data,
-            shape: shape.to_vec(),
-            strides,
-        }
-    }
-
-    fn view(&self) -> View<'_> {
-        View {
-            data: &self.data[MARGIN..],
-            shape: self.shape.clone(),
-            strides: self.strides.clone(),
-        }
-    }
-}
-
-/// A case in f32 memory.
-struct Prepared<'c> {
-    case: &'c Case,
-    inputs: Vec<Surrounded>,
-    params: Vec<Surrounded>,
-    states: Vec<Surrounded>,
-    d_outputs: Vec<Surrounded>,
-    d_states: Vec<Surrounded>,
-    cu_seqlens: Option<Vec<i64>>,
-}
-
-impl<'c> Prepared<'c> {
-    fn new(case: &'c Case) -> Self {
-        let e = &case.extents;
-        let sequences = e.cu_seqlens.as_ref().map_or(e.batch, |ends| ends.len() - 1);
-        let all = |values: &[Vec<f64>], ports: &[baton_ir::recurrence::Port], outer: &[usize]| {
-            let pairs = values.iter().zip(ports);
-            pairs
-                .map(|(values, port)| {
-                    let lanes = if port.per_group { e.groups } else { e.heads };
-                    let mut shape = outer.to_vec();
-                    shape.push(lanes);
-                    shape.extend(port.shape.iter().map(|dim| e.sizes[dim.index()]));
-                    Surrounded::new(values, &shape, outer.len() + 1)
-                })
-                .collect::<Vec<_>>()
-        };
-        let r = &case.recurrence;
-        Prepared {
-            case,
-            inputs: all(&case.inputs, &r.inputs, &[e.batch, e.time]),
-            params: all(&case.params, &r.params, &[]),
-            states: all(&case.states, &r.states, &[sequences]),
-            d_outputs: all(&case.d_outputs, &r.outputs, &[e.batch, e.time]),
-            d_states: all(&case.d_states, &r.states, &[sequences]),
-            cu_seqlens: e
-                .cu_seqlens
-                .as_ref()
-                .map(|v| v.iter().map(|x| *x as i64).collect()),
-        }
-    }
-
-    fn call(&self) -> Call<'_> {
-        Call {
-            inputs: self.inputs.iter().map(Surrounded::view).collect(),
-            params: self.params.iter().map(Surrounded::view).collect(),
-            states: self.states.iter().map(|s| Some(s.view())).collect(),
-            cu_seqlens: self.cu_seqlens.as_deref(),
-        }
-    }
-
-    fn run(&self, device: &dyn Device, options: &Options, keep: bool) -> Results {
-        let sizes = &self.case.extents.sizes;
-        let kernel = device
-            .load(&self.case.recurrence, sizes, options)
-            .expect("it loads");
-        let call = self.call();
-        let forward = kernel.forward(&call, keep).expect("it runs");
-        let (d_outputs, d_states) = (views(&self.d_outputs), views(&self.d_states));
-        let gradients = kernel
-            .backward(&call, forward.saved.as_ref(), &d_outputs, &d_states)
-            .expect("it runs");
-        Results {
-            outputs: forward.outputs,
-            states: forward.states,
-            gradients,
-        }
-    }
-}
-
-fn views(all: &[Surrounded]) -> Vec<Option<View<'_>>> {
-    all.iter().map(|s| Some(s.view())).collect()
-}
-
-struct Results {
-    outputs: Vec<Tensor>,
-    states: Vec<Tensor>,
-    gradients: Gradients,
-}
-
-impl Results {
-    fn bits(&self) -> Vec<u32> {
-        let all = [
-            &self.outputs,
-            &self.states,
-            &self.gradients.inputs,
-            &self.gradients.params,
-        ];
-        let all = all.into_iter().chain([&self.gradients.states]).flatten();
-        all.flat_map(|tensor| tensor.data.iter().map(|x| x.to_bits()))
-            .collect()
-    }
-}
+/// Bounds on the relative error.
+const OUTPUTS: f64 = Arithmetic::F32.tolerance().outputs;
+const GRADIENTS: f64 = Arithmetic::F32.tolerance().gradients;
 
 fn extents(name: &str, time: usize) -> Extents {
     let groups = if name == "mamba2" { 2 } else { 4 };
@@ -170,42 +24,10 @@ fn extents(name: &str, time: usize) -> Extents {
     }
 }
 
-fn check(case: &Case, options: &Options, keep: bool, device: &dyn Device) {
-    let found = Prepared::new(case).run(device, options, keep);
-    let (outcome, gradient) = case.truth();
-    let what = format!(
-        "{} T={} {options:?} keep={keep}",
-        case.recurrence.name, case.extents.time
-    );
-    let compare = |part: &str, found: &[Tensor], truth: &[Vec<f64>], bound: f64| {
-        for (i, (found, truth)) in found.iter().zip(truth).enumerate() {
-            let error = relative_error(&found.data, truth);
-            assert!(
-                error <= bound,
-                "{what}: {part} {i}: relative error {error:e}"
-            );
-        }
-    };
-    compare("output", &found.outputs, &outcome.outputs, OUTPUTS);
-    compare("state", &found.states, &outcome.states, OUTPUTS);
-    compare(
-        "d_input",
-        &found.gradients.inputs,
-        &gradient.inputs,
-        GRADIENTS,
-    );
-    compare(
-        "d_param",
-        &found.gradients.params,
-        &gradient.params,
-        GRADIENTS,
-    );
-    compare(
-        "d_state",
-        &found.gradients.states,
-        &gradient.states,
-        GRADIENTS,
-    );
+/// Runs a case with its gradients and compares everything with the truth.
+pub fn check(case: &Case, options: &Options, keep: bool, device: &dyn Device) {
+    let bounds = Arithmetic::F32.tolerance();
+    harness::check(case, device, options, keep, bounds);
 }
 
 fn chunks() -> [usize; 4] {
@@ -240,7 +62,7 @@ macro_rules! lengths {
         }
     };
 }
-lengths!(mamba2 linear_attention retnet simple_gla gla hgrn2 rwkv6);
+lengths!(mamba2 linear_attention linear_attention_norm retnet simple_gla gla hgrn2 rwkv6);
 
 #[test]
 fn recurrences_beyond_the_builtin_ones() {

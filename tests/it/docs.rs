@@ -43,7 +43,7 @@ fn recurrences_in_documents_derive() {
             let recurrence = text::parse(&block).unwrap_or_else(|why| panic!("{page}: {why:?}"));
             let facts = verify::verify(&recurrence).unwrap_or_else(|why| panic!("{page}: {why:?}"));
             assert!(
-                facts.class <= Class::Diagonal,
+                facts.class() <= Class::Diagonal,
                 "{page}: {}",
                 recurrence.name
             );
@@ -64,14 +64,14 @@ fn classes_are_recognised() {
         );
         let recurrence = text::parse(&source).unwrap_or_else(|why| panic!("{why:?}"));
         match verify::verify(&recurrence) {
-            Ok(facts) => facts.class,
+            Ok(facts) => facts.class(),
             // Every input has to be read somewhere; what is not is no matter here.
             Err(why) if why.iter().all(|d| d.code == "R031") => {
                 let source = source.replace(", m: [K, V]", "");
                 let recurrence = text::parse(&source).unwrap_or_else(|why| panic!("{why:?}"));
                 verify::verify(&recurrence)
                     .unwrap_or_else(|why| panic!("{why:?}"))
-                    .class
+                    .class()
             }
             Err(why) => panic!("{why:?}"),
         }

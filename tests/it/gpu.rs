@@ -4,18 +4,18 @@
 //! numbers. A finding of the emulator (a race, a read of what nothing wrote, an access out of
 //! bounds) is an error of the run, so every test here also holds that there is none.
 
+use baton_ir::builtin;
 use baton_ir::recurrence::Port;
 use baton_runtime::device::gpu::{Emulator, Products, Schedule, Storage};
 use baton_runtime::{Call, Device, Forward, Gradients, Options, Tensor, View};
+use baton_tests::tolerance::{Arithmetic, Tolerance};
 use baton_tests::{Case, Decay, Extents, relative_error};
-use half::{bf16, f16};
 use std::ops::Range;
 
-/// Bounds on the relative error: of outputs and states, of gradients.
-pub const BF16: [f64; 2] = [5e-3, 1e-2];
-const F16: [f64; 2] = [1e-3, 2e-3];
-const TF32: [f64; 2] = [1e-3, 1e-3];
-pub const F32: [f64; 2] = [1e-5, 1e-5];
+pub const BF16: Tolerance = Arithmetic::Bf16.tolerance();
+const F16: Tolerance = Arithmetic::F16.tolerance();
+const TF32: Tolerance = Arithmetic::Tf32.tolerance();
+pub const F32: Tolerance = Arithmetic::Split.tolerance();
 
 pub fn schedule(storage: Storage) -> Schedule {
     Schedule::sm_80(storage)
@@ -23,16 +23,13 @@ pub fn schedule(storage: Storage) -> Schedule {
 
 /// A case whose numbers are exact in the storage dtype.
 pub fn case(name: &str, extents: Extents, decay: Decay, storage: Storage) -> Case {
-    let mut case = Case::builtin(name, extents, decay, 11);
-    let round = |value: f64| match storage {
-        Storage::F32 => value,
-        Storage::F16 => f16::from_f64(value).to_f64(),
-        Storage::Bf16 => bf16::from_f64(value).to_f64(),
-    };
-    for value in case.inputs.iter_mut().chain(&mut case.d_outputs).flatten() {
-        *value = round(*value);
-    }
-    case
+    let source = builtin::text(name).expect("a built-in name");
+    case_of(source, extents, decay, storage)
+}
+
+/// The same of a recurrence's text.
+pub fn case_of(source: &str, extents: Extents, decay: Decay, storage: Storage) -> Case {
+    Case::new(source, extents, decay, 11).rounded(storage)
 }
 
 pub fn extents(sizes: [usize; 2], time: usize, heads: usize, groups: usize) -> Extents {
@@ -162,7 +159,8 @@ fn run_on(
     (forward, gradients)
 }
 
-pub fn compare(case: &Case, (forward, gradients): &(Forward, Gradients), [near, far]: [f64; 2]) {
+pub fn compare(case: &Case, (forward, gradients): &(Forward, Gradients), bounds: Tolerance) {
+    let (near, far) = (bounds.outputs, bounds.gradients);
     let (outcome, truth) = case.truth();
     let r = &case.recurrence;
     let all = |kind: &str, ports: &[Port], found: &[Tensor], truth: &[Vec<f64>], bound: f64| {
@@ -403,6 +401,73 @@ fn approximations_may_err_as_documented() {
     let mut device = Emulator::new(schedule(Storage::F32));
     device.approximation_errors = true;
     compare(&case, &run(&case, &device, Some(16)), F32);
+}
+
+/// States of every rank: a vector read element by element beside a matrix, vectors with a decay each,
+/// a counter, a number alone, a normaliser whose keys a group shares.
+pub const RANKS: [&str; 5] = [
+    "recurrence beside {
+        dims { K, V }
+        inputs { q: [K], k: [K], v: [V], g: [] }
+        state { S1: [K, V], S2: [K] }
+        let a = sigmoid(g);
+        S1 = a * S1 + outer(k, v);
+        S2 = a * S2 + k;
+        output o: [V] = dot(q, S1);
+        output y: [K] = S2;
+    }",
+    "recurrence vector {
+        dims { K }
+        inputs { x: [K], g: [K] }
+        state { n: [K] }
+        n = exp(g) * n + x;
+        output o: [K] = n;
+    }",
+    "recurrence counted {
+        dims { K }
+        inputs { x: [K], f: [K], q: [K] }
+        params { w: [K] }
+        state { n: [K], c: [] }
+        n = sigmoid(f) * n + (1 - sigmoid(f)) * x;
+        c = c + 1;
+        output o: [K] = q * n;
+        output s: [] = dot(w, n) / (2 + abs(c));
+    }",
+    "recurrence number {
+        dims { K }
+        inputs { x: [K], g: [] }
+        state { m: [] }
+        output before: [] = m;
+        m = exp(g) * m + sum(x);
+        output o: [K] = m * x;
+    }",
+    "recurrence normaliser {
+        dims { K, V }
+        inputs { q: [K] per group, k: [K] per group, v: [V], g: [] }
+        state { S: [K, V], n: [K] }
+        S = exp(g) * S + outer(k, v);
+        n = exp(g) * n + k;
+        output o: [V] = dot(q, S) / (1 + softplus(dot(q, n)));
+    }",
+];
+
+#[test]
+fn states_of_every_rank_agree_with_the_truth() {
+    for source in RANKS {
+        for (storage, bounds) in [
+            (Storage::Bf16, BF16),
+            (Storage::F16, F16),
+            (Storage::F32, F32),
+        ] {
+            let mut packed = extents([16, 32], 52, 4, 2);
+            packed.cu_seqlens = Some(vec![0, 19, 19, 52]);
+            for (extents, chunk) in [(packed, Some(16)), (extents([64, 48], 70, 2, 1), None)] {
+                let case = case_of(source, extents, Decay::Weak, storage);
+                let found = run(&case, &Emulator::new(schedule(storage)), chunk);
+                compare(&case, &found, bounds);
+            }
+        }
+    }
 }
 
 /// What the GPU itself must show; ignored where there is none.

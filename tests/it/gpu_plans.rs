@@ -3,8 +3,11 @@
 //! Shapes are the smallest that are cut: three segments take twelve chunks of 16 steps, two windows
 //! nine. What the kernels do on their own is tested in `gpu`.
 
-use super::gpu::{BF16, F32, Tensors, case, compare, extents, schedule, span, views};
-use baton_codegen::schedule::{BlockPlan, Load};
+use super::gpu::{
+    BF16, F32, RANKS, Tensors, case, case_of, compare, extents, schedule, span, views,
+};
+use baton_codegen::schedule::{Load, Plan};
+use baton_ir::builtin;
 use baton_runtime::device::gpu::{Emulator, Storage};
 use baton_runtime::{Device, Forward, Gradients, Options, Tensor};
 use baton_tests::{Case, Decay, relative_error};
@@ -59,7 +62,7 @@ fn plan(case: &Case) -> (Option<usize>, usize) {
         groups: e.groups,
         state_bytes: 1,
     };
-    let plan = BlockPlan::new(load, CHUNK, Some(0));
+    let plan = Plan::of_blocks(load, CHUNK, Some(0));
     (plan.segment, plan.window)
 }
 
@@ -85,6 +88,39 @@ fn segments_agree_with_the_truth() {
         let device = Emulator::new(schedule(storage));
         let found = run(&case, &Tensors::new(&case), &device, Keep::All);
         compare(&case, &found, bounds);
+    }
+}
+
+/// A state with some decays, whose readout is not linear: its gradient needs what entered each chunk.
+fn bent(decays: &str) -> String {
+    format!(
+        "recurrence bent {{
+            dims {{ K, V }}
+            inputs {{ q: [K], k: [K], v: [V], g: [], r: [K], c: [V] }}
+            state {{ S: [K, V] }}
+            S = {decays} * S + outer(k, v);
+            output o: [V] = silu(dot(q + 0.1 * r, S)) + g * c;
+        }}"
+    )
+}
+
+/// Decays of columns, and two kinds of decay at once.
+#[test]
+fn segments_of_every_kind_of_decay_agree_with_the_truth() {
+    for decays in [
+        "cols(exp(-softplus(c)))",
+        "exp(g) * cols(exp(-softplus(c)))",
+        "exp(g) * rows(exp(-softplus(r)))",
+        "rows(sigmoid(r)) * cols(sigmoid(c))",
+    ] {
+        for (storage, bounds) in [(Storage::Bf16, BF16), (Storage::F32, F32)] {
+            let extents = extents([32, 32], 211, 2, 1);
+            let case = case_of(&bent(decays), extents, Decay::Weak, storage);
+            assert_eq!(plan(&case).0, Some(5), "{decays}");
+            let device = Emulator::new(schedule(storage));
+            let found = run(&case, &Tensors::new(&case), &device, Keep::All);
+            compare(&case, &found, bounds);
+        }
     }
 }
 
@@ -132,15 +168,38 @@ fn windows_give_the_bits_of_a_run_that_keeps_everything() {
     }
 }
 
+/// States of every rank in segments, however they are kept.
+#[test]
+fn segments_of_states_of_every_rank_agree_with_the_truth() {
+    for source in RANKS {
+        for (storage, bounds) in [(Storage::Bf16, BF16), (Storage::F32, F32)] {
+            let case = case_of(source, extents([16, 16], 195, 2, 1), Decay::Weak, storage);
+            assert!(plan(&case).0.is_some());
+            let (tensors, device) = (Tensors::new(&case), Emulator::new(schedule(storage)));
+            let all = run(&case, &tensors, &device, Keep::All);
+            compare(&case, &all, bounds);
+            let windows = run(&case, &tensors, &device, Keep::Windows);
+            same_bits(&all, &windows);
+            compare(&case, &windows, bounds);
+        }
+    }
+}
+
 /// Segments of more chunks than a window, so that both cut.
 #[test]
 fn windows_of_segments_agree_with_the_truth() {
     let extents = extents([16, 16], 387, 34, 34);
-    let case = case("simple_gla", extents, Decay::Weak, Storage::Bf16);
-    assert_eq!(plan(&case), (Some(9), 8));
-    let device = Emulator::new(schedule(Storage::Bf16));
-    let found = run(&case, &Tensors::new(&case), &device, Keep::Windows);
-    compare(&case, &found, BF16);
+    let linear = builtin::text("simple_gla").expect("a built-in name");
+    for source in [linear, &bent("exp(g)")] {
+        let case = case_of(source, extents.clone(), Decay::Weak, Storage::Bf16);
+        assert_eq!(plan(&case), (Some(9), 8));
+        let device = Emulator::new(schedule(Storage::Bf16));
+        let tensors = Tensors::new(&case);
+        let all = run(&case, &tensors, &device, Keep::All);
+        let found = run(&case, &tensors, &device, Keep::Windows);
+        same_bits(&all, &found);
+        compare(&case, &found, BF16);
+    }
 }
 
 /// A run in two parts is the run in one, within the bounds: the parts are cut elsewhere.
@@ -166,7 +225,7 @@ fn segmented_parts_chain() {
         for (found, whole) in found.iter().zip(whole) {
             let whole: Vec<f64> = whole.data.iter().map(|x| f64::from(*x)).collect();
             let error = relative_error(&found.data, &whole);
-            assert!(error <= F32[0], "{error:.2e}");
+            assert!(error <= F32.outputs, "{error:.2e}");
         }
     };
     near(&before.outputs, &span(&whole.0.outputs, 0..208));

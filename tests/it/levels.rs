@@ -2,13 +2,14 @@
 //!
 //! What derivation, reverse mode and placement do is algebra, so the levels agree to rounding.
 
-use baton_codegen::{derive, grad};
+use baton_codegen::{derive, grad, step};
 use baton_ir::builtin;
-use baton_ir::chunked::Target;
+use baton_ir::chunked::{Chunked, Target};
 use baton_ir::interp::chunked::{Arriving, forward, reverse};
 use baton_ir::recurrence::{InputId, OutputId, ParamId, StateId};
-use baton_ir::verify::verify;
-use baton_tests::{Case, Decay, EXTRAS, Extents, relative_error};
+use baton_ir::verify::{typing, verify};
+use baton_tests::tolerance::Arithmetic;
+use baton_tests::{Case, Decay, EXTRAS, Extents, STEPPED, relative_error};
 
 /// What every level runs: built-ins with each decay, and the extras packed.
 pub fn cases() -> Vec<Case> {
@@ -53,59 +54,85 @@ fn chunked_agrees_with_the_step() {
     for case in cases() {
         let facts = verify(&case.recurrence).expect("it verifies");
         let program = derive(&case.recurrence, &facts).expect("it derives");
-        let gradient = grad(&program);
-        let (outcome, truth) = case.truth();
-        let problem = case.problem();
-        for chunk in [1, 16, 64] {
-            let what =
-                |part: &str, i: usize| format!("{} C={chunk} {part} {i}", case.recurrence.name);
-            let run = forward(&program, &problem, chunk).expect("it runs");
-            let check = |what: String, found: Option<&[f64]>, truth: &[f64]| {
-                let zero = vec![0.0; truth.len()];
-                let error = relative_error(found.unwrap_or(&zero), truth);
-                assert!(error <= 1e-12, "{what}: relative error {error:e}");
-            };
-            for (i, truth) in outcome.outputs.iter().enumerate() {
-                check(
-                    what("output", i),
-                    run.get(Target::Output(OutputId(i as u32))),
-                    truth,
-                );
-            }
-            for (i, truth) in outcome.states.iter().enumerate() {
-                check(
-                    what("state", i),
-                    run.get(Target::State(StateId(i as u32))),
-                    truth,
-                );
-            }
-            let arriving = Arriving {
-                outputs: case.d_outputs.iter().map(|v| Some(v.as_slice())).collect(),
-                states: case.d_states.iter().map(|v| Some(v.as_slice())).collect(),
-            };
-            let back =
-                reverse(&gradient, &problem, chunk, &run.entering, &arriving).expect("it runs");
-            for (i, truth) in truth.inputs.iter().enumerate() {
-                check(
-                    what("d_input", i),
-                    back.get(Target::DInput(InputId(i as u32))),
-                    truth,
-                );
-            }
-            for (i, truth) in truth.params.iter().enumerate() {
-                check(
-                    what("d_param", i),
-                    back.get(Target::DParam(ParamId(i as u32))),
-                    truth,
-                );
-            }
-            for (i, truth) in truth.states.iter().enumerate() {
-                check(
-                    what("d_state", i),
-                    back.get(Target::DState(StateId(i as u32))),
-                    truth,
-                );
-            }
+        agrees(&case, &program, &[1, 16, 64]);
+    }
+}
+
+/// The step derivation needs no class.
+#[test]
+fn the_step_derivation_agrees_with_the_step() {
+    let stepped = STEPPED.iter().enumerate().map(|(index, source)| {
+        let extents = Extents {
+            sizes: vec![4, 3],
+            batch: 1,
+            time: 11,
+            heads: 4,
+            groups: 2,
+            cu_seqlens: Some(vec![0, 0, 5, 6, 11]),
+        };
+        Case::new(source, extents, Decay::Weak, 200 + index as u64)
+    });
+    for case in cases().into_iter().chain(stepped) {
+        let shapes = typing::check(&case.recurrence).expect("it is well typed");
+        agrees(&case, &step(&case.recurrence, &shapes), &[1]);
+    }
+}
+
+/// A program and its gradient agree with level 1 in chunks of any of these lengths.
+fn agrees(case: &Case, program: &Chunked, chunks: &[usize]) {
+    let gradient = grad(program);
+    let (outcome, truth) = case.truth();
+    let problem = case.problem();
+    for &chunk in chunks {
+        let what = |part: &str, i: usize| format!("{} C={chunk} {part} {i}", case.recurrence.name);
+        let run = forward(program, &problem, chunk).expect("it runs");
+        let check = |what: String, found: Option<&[f64]>, truth: &[f64]| {
+            let zero = vec![0.0; truth.len()];
+            let error = relative_error(found.unwrap_or(&zero), truth);
+            assert!(
+                error <= Arithmetic::F64.tolerance().outputs,
+                "{what}: relative error {error:e}"
+            );
+        };
+        for (i, truth) in outcome.outputs.iter().enumerate() {
+            check(
+                what("output", i),
+                run.get(Target::Output(OutputId(i as u32))),
+                truth,
+            );
+        }
+        for (i, truth) in outcome.states.iter().enumerate() {
+            check(
+                what("state", i),
+                run.get(Target::State(StateId(i as u32))),
+                truth,
+            );
+        }
+        let arriving = Arriving {
+            outputs: case.d_outputs.iter().map(|v| Some(v.as_slice())).collect(),
+            states: case.d_states.iter().map(|v| Some(v.as_slice())).collect(),
+        };
+        let back = reverse(&gradient, &problem, chunk, &run.entering, &arriving).expect("it runs");
+        for (i, truth) in truth.inputs.iter().enumerate() {
+            check(
+                what("d_input", i),
+                back.get(Target::DInput(InputId(i as u32))),
+                truth,
+            );
+        }
+        for (i, truth) in truth.params.iter().enumerate() {
+            check(
+                what("d_param", i),
+                back.get(Target::DParam(ParamId(i as u32))),
+                truth,
+            );
+        }
+        for (i, truth) in truth.states.iter().enumerate() {
+            check(
+                what("d_state", i),
+                back.get(Target::DState(StateId(i as u32))),
+                truth,
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One binary for every integration test.
 
+mod cost;
 mod devices;
 mod docs;
 #[cfg(feature = "mlir")]
@@ -7,6 +8,12 @@ mod gpu;
 #[cfg(feature = "mlir")]
 mod gpu_plans;
 mod levels;
+mod macros;
+mod nonfinite;
 mod shipped;
+mod slopes;
+mod steps;
+mod suite;
 mod tidy;
 mod tiles;
+mod widths;

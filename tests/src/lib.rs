@@ -3,10 +3,15 @@
 //! A [`Case`] is a recurrence with sizes and numbers. Its numbers are exact in f32, so that every
 //! executor starts from the same values, and its truth is the level-1 interpreter in f64.
 
+pub mod harness;
+pub mod tolerance;
+
 use baton_ir::interp::problem::Problem;
 use baton_ir::interp::recurrence::{Gradient, Outcome, forward, gradient};
-use baton_ir::recurrence::{Port, Recurrence};
+use baton_ir::recurrence::{Expr, InputId, Port, Recurrence};
 use baton_ir::{builtin, text};
+use baton_runtime::device::gpu::{Storage, rounded};
+use std::ops::Range;
 
 /// How strongly the states decay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +100,45 @@ pub const EXTRAS: &[&str] = &[
     }",
 ];
 
+/// Recurrences that no chunk derivation takes yet: a state read in its own update, once and several
+/// times, on either side and between updates, with decays of every kind around it.
+pub const STEPPED: &[&str] = &[
+    "recurrence delta {
+        dims { K, V }
+        inputs { q: [K], k: [K], v: [V], beta: [] }
+        state { S: [K, V] }
+        let unit = l2norm(k);
+        S = S + outer(unit, sigmoid(beta) * (v - dot(unit, S)));
+        output o: [V] = dot(q, S) * rsqrt(K);
+    }",
+    "recurrence gated_product {
+        dims { K, V }
+        inputs { q: [K], k: [K] per group, l: [K], v: [V], w: [V], g: [K], a: [] }
+        state { S: [K, V] }
+        S = rows(sigmoid(g)) * S;
+        output before: [V] = dot(q, S);
+        S = S + outer(l2norm(k), 1.8 * sigmoid(a) * (v - dot(l2norm(k), S)));
+        S = sigmoid(a) * S - outer(l2norm(l), w + dot(l2norm(l), S));
+        output o: [V] = silu(dot(q, S));
+    }",
+    "recurrence low_rank {
+        dims { K, V }
+        inputs { r: [K], k: [K], v: [V], w: [K], kappa: [K], a: [K] }
+        params { u: [K] }
+        state { S: [V, K] }
+        let unit = l2norm(kappa);
+        S = cols(exp(-0.6 * sigmoid(w))) * S - outer(dot(S, unit), unit * sigmoid(a)) + outer(v, k);
+        output o: [V] = dot(S, r) + sum(r * u * k) * v;
+    }",
+    "recurrence turned_square {
+        dims { K }
+        inputs { q: [K], k: [K], v: [K] }
+        state { S: [K, K] }
+        S = 0.9 * S - outer(0.2 * dot(S, l2norm(k)), l2norm(k)) + outer(v, k);
+        output o: [K] = dot(S, q) + dot(q, S);
+    }",
+];
+
 impl Case {
     /// A built-in recurrence with numbers from `seed`.
     pub fn builtin(name: &str, extents: Extents, decay: Decay, seed: u64) -> Case {
@@ -148,7 +192,14 @@ impl Case {
             states: recurrence
                 .states
                 .iter()
-                .map(|p| fill(&mut random, p, sequences))
+                .map(|p| {
+                    let mut values = fill(&mut random, p, sequences);
+                    // A normaliser: its readout is a divisor, which nearly cancels where signs are mixed.
+                    if p.name == "z" {
+                        values.iter_mut().for_each(|x| *x = x.abs());
+                    }
+                    values
+                })
                 .collect(),
             d_outputs: recurrence
                 .outputs
@@ -163,6 +214,85 @@ impl Case {
             recurrence,
             extents,
         }
+    }
+
+    /// The case with what stands along time rounded as a device stores it: both sides start from the
+    /// same numbers.
+    pub fn rounded(mut self, storage: Storage) -> Case {
+        for values in self.inputs.iter_mut().chain(&mut self.d_outputs) {
+            let narrow: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+            let narrow = rounded(&narrow, storage);
+            *values = narrow.into_iter().map(f64::from).collect();
+        }
+        self
+    }
+
+    /// Some steps of a case of one sequence, from the states and to the gradients of the whole.
+    pub fn steps(&self, range: Range<usize>) -> Case {
+        let cut = |all: &[Vec<f64>]| -> Vec<Vec<f64>> {
+            let one = |values: &Vec<f64>| {
+                let row = values.len() / self.extents.time;
+                values[range.start * row..range.end * row].to_vec()
+            };
+            all.iter().map(one).collect()
+        };
+        Case {
+            recurrence: self.recurrence.clone(),
+            extents: Extents {
+                time: range.len(),
+                ..self.extents.clone()
+            },
+            inputs: cut(&self.inputs),
+            params: self.params.clone(),
+            states: self.states.clone(),
+            d_outputs: cut(&self.d_outputs),
+            d_states: self.d_states.clone(),
+        }
+    }
+
+    /// The case with its params as inputs that stand still: the gradients of those are the terms of
+    /// which the gradients of the params are the sums.
+    fn with_params_as_inputs(&self) -> Case {
+        let mut recurrence = self.recurrence.clone();
+        let before = recurrence.inputs.len() as u32;
+        for expr in &mut recurrence.exprs {
+            if let Expr::Param(param) = *expr {
+                *expr = Expr::Input(InputId(before + param.0));
+            }
+        }
+        recurrence.inputs.append(&mut recurrence.params);
+        recurrence.spans.inputs.append(&mut recurrence.spans.params);
+        let steps = self.extents.batch * self.extents.time;
+        let still = self.params.iter().map(|values| values.repeat(steps));
+        Case {
+            recurrence,
+            extents: self.extents.clone(),
+            inputs: self.inputs.iter().cloned().chain(still).collect(),
+            params: vec![],
+            states: self.states.clone(),
+            d_outputs: self.d_outputs.clone(),
+            d_states: self.d_states.clone(),
+        }
+    }
+
+    /// How large the terms of each param's gradient are: their magnitudes added over sequences and steps,
+    /// entry by entry, and the norm of that over heads and dims.
+    pub fn param_terms(&self) -> Vec<f64> {
+        let (_, gradient) = self.with_params_as_inputs().truth();
+        let terms = gradient.inputs.iter().skip(self.inputs.len());
+        let pairs = terms.zip(&self.params);
+        pairs
+            .map(|(terms, param)| {
+                let mut added = vec![0.0; param.len()];
+                for row in terms.chunks(param.len().max(1)) {
+                    added
+                        .iter_mut()
+                        .zip(row)
+                        .for_each(|(sum, x)| *sum += x.abs());
+                }
+                added.iter().map(|x| x * x).sum::<f64>().sqrt()
+            })
+            .collect()
     }
 
     /// The problem that an interpreter runs.
@@ -252,3 +382,18 @@ fn sample(random: &mut Random, name: &str, decay: Decay) -> f64 {
     };
     f64::from(value as f32)
 }
+
+/// What the compiler holds of absence 5 of ARCHITECTURE.md: a program of level 3 is not forged,
+///
+/// ```compile_fail,E0423
+/// use baton_ir::{tile::Draft, verify::Verified};
+/// fn forge(draft: Draft) -> Verified<Draft> { Verified(draft) }
+/// ```
+///
+/// and not changed.
+///
+/// ```compile_fail,E0594
+/// fn change(program: &mut baton_ir::tile::TileProgram) { program.chunk = 0; }
+/// ```
+#[cfg(doctest)]
+pub struct Forged;

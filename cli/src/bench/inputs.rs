@@ -6,7 +6,7 @@
 //! So no name of a recurrence or port is known here, and neither overflow nor a state that has
 //! died away flatters a measurement.
 
-use super::count::Extent;
+use baton_codegen::schedule::cost::RunShape;
 use baton_ir::pointwise;
 use baton_ir::recurrence::{Facts, Port, Pure, PureId, Recurrence};
 use baton_runtime::Tensor;
@@ -28,15 +28,16 @@ pub struct Inputs {
 
 impl Inputs {
     /// The tensors of a run; the same for the same arguments.
-    pub fn new(recurrence: &Recurrence, facts: &Facts, sizes: &[usize], extent: Extent) -> Self {
+    pub fn new(recurrence: &Recurrence, facts: &Facts, sizes: &[usize], run: RunShape) -> Self {
         let decay = Decay::new(recurrence, facts, sizes);
         let mut seed = Seed(0x5eed);
-        let Extent {
+        let RunShape {
             batch,
             time,
             heads,
             groups,
-        } = extent;
+            ..
+        } = run;
         let mut tensor = |outer: &[usize], port: &Port, centre: Option<f64>| {
             let inner = port.shape.iter().map(|dim| sizes[dim.index()]);
             let shape: Vec<usize> = outer.iter().copied().chain(inner).collect();

@@ -1,6 +1,6 @@
 //! A measured time and its spread.
 
-use super::count::Work;
+use baton_codegen::schedule::cost::Cost;
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -21,9 +21,9 @@ impl Sample {
         low + (high - low) * at.fract()
     }
 
-    /// The times as data, with what they say of `work` on a machine that does `peak` operations
+    /// The times as data, with what they say of a run of this cost on a machine that does `peak` operations
     /// a second.
-    pub fn data(&self, work: Option<Work>, peak: f64) -> Value {
+    pub fn data(&self, cost: Option<&Cost>, peak: f64) -> Value {
         let mut value = json!({
             "median_ms": self.quantile(0.5),
             "p10_ms": self.quantile(0.1),
@@ -31,13 +31,13 @@ impl Sample {
             "min_ms": self.quantile(0.0),
             "repetitions": self.0.len(),
         });
-        if let Some(work) = work {
+        if let Some(cost) = cost {
             let rate = |count: u64| count as f64 / (self.quantile(0.5) * 1e-3);
-            value["flops"] = json!(work.flops);
-            value["bytes"] = json!(work.bytes);
-            value["gflops"] = json!(rate(work.flops) * 1e-9);
-            value["gbytes_per_second"] = json!(rate(work.bytes) * 1e-9);
-            value["peak_share"] = json!(rate(work.flops) / peak);
+            value["flops"] = json!(cost.flops.products);
+            value["bytes"] = json!(cost.bytes());
+            value["gflops"] = json!(rate(cost.flops.products) * 1e-9);
+            value["gbytes_per_second"] = json!(rate(cost.bytes()) * 1e-9);
+            value["peak_share"] = json!(rate(cost.flops.products) / peak);
         }
         value
     }
@@ -53,17 +53,22 @@ pub fn timed<R>(f: impl FnOnce() -> R) -> (R, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use baton_codegen::schedule::cost::Flops;
 
     #[test]
     fn quantiles_and_rates() {
         let sample = Sample::new(vec![5.0, 1.0, 3.0, 2.0, 4.0]);
         let quantiles = [0.0, 0.1, 0.5, 0.9].map(|share| sample.quantile(share));
         assert_eq!(quantiles, [1.0, 1.4, 3.0, 4.6]);
-        let work = Work {
-            flops: 6_000_000,
-            bytes: 3_000,
+        let cost = Cost {
+            ports: vec![2_000],
+            carries: vec![1_000],
+            flops: Flops {
+                products: 6_000_000,
+                ..Flops::default()
+            },
         };
-        let data = sample.data(Some(work), 8e9);
+        let data = sample.data(Some(&cost), 8e9);
         assert_eq!(data["gflops"].as_f64(), Some(2.0));
         assert_eq!(data["peak_share"].as_f64(), Some(0.25));
     }

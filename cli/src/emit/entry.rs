@@ -33,7 +33,7 @@ pub fn entry(
         pace: pace(port.pace).into(),
         by_head: abi::by_head(port),
         dims: port.dims.clone(),
-        dtype: target.dtype(port).name().into(),
+        dtype: target.dtype(port.held).name().into(),
     });
     let carries = program.carries.iter().map(|carry| Carry {
         name: carry.name.clone(),
@@ -144,36 +144,4 @@ fn carry_role(role: CarryRole) -> String {
             format!("log_decay {i}")
         }
     }
-}
-
-/// The entries of a built-in recurrence in bf16, as if of no PTX.
-#[cfg(test)]
-pub fn entries(name: &str, sizes: &[usize]) -> Result<Vec<Kernel>, Failure> {
-    use baton_codegen::target::Storage;
-    let (recurrence, _) = crate::source::Source::builtin(name)?.verify()?;
-    let compiler = Compiler::new(&recurrence, sizes).expect("it verifies");
-    let target = Gpu::sm_80(Storage::Bf16);
-    let refused = |why| Failure::new(format!("{why}"));
-    let chunk = compiler.chunk(&target).map_err(refused)?;
-    let named: BTreeMap<_, _> = (recurrence.dims.iter().cloned())
-        .zip(sizes.iter().copied())
-        .collect();
-    let one = |(phase, heads)| {
-        let target = target.with_heads(heads);
-        let lowered = compiler.compile(&target, phase, chunk).map_err(refused)?;
-        Ok(entry(
-            &compiler,
-            &named,
-            &target,
-            phase,
-            &lowered,
-            "",
-            String::new(),
-        ))
-    };
-    compiler
-        .kernels(&target, chunk)
-        .into_iter()
-        .map(one)
-        .collect()
 }

@@ -1,9 +1,9 @@
 //! The errors of kernels under the emulator, against the step interpreter in f64.
 
-use crate::bench::count::Extent;
 use crate::bench::inputs::Inputs;
 use crate::failure::Failure;
 use baton_codegen::Phase;
+use baton_codegen::schedule::cost::RunShape;
 use baton_codegen::target::Gpu;
 use baton_ir::recurrence::{Facts, Recurrence};
 use baton_kernels::manifest::Errors;
@@ -21,7 +21,7 @@ pub fn errors(
     target: &Gpu,
 ) -> Result<[(Phase, Errors); 4], Failure> {
     let heads = 2 * target.heads() as usize;
-    let extent = Extent {
+    let shape = RunShape {
         batch: 1,
         time: chunk + 3,
         heads,
@@ -29,8 +29,9 @@ pub fn errors(
             true => 1,
             false => heads,
         },
+        entering: true,
     };
-    let mut given = Inputs::new(recurrence, facts, sizes, extent);
+    let mut given = Inputs::new(recurrence, facts, sizes, shape);
     for tensor in given.inputs.iter_mut().chain(&mut given.d_outputs) {
         tensor.data = rounded(&tensor.data, target.storage);
     }
@@ -57,7 +58,7 @@ pub fn errors(
     let truth = forward64(recurrence, sizes, &call)?;
     let truth_pulled = backward64(recurrence, sizes, &call, &some(&d_outputs), &some(&states))?;
 
-    let run = [extent.batch, extent.time, extent.heads, extent.groups];
+    let run = [shape.batch, shape.time, shape.heads, shape.groups];
     let outputs = |found: &Forward| Errors {
         run,
         outputs: Some(largest(&[

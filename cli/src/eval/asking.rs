@@ -118,7 +118,7 @@ impl Asking {
         let built = built.collect::<Result<Vec<_>, _>>()?;
         let mut reader = Reader::new(&subject.model, self.segment, None);
         let tokens = built.iter().map(|task| plan.tokens(task.as_ref()));
-        let bar = given.bar(measure, tokens.sum());
+        let bar = given.bar(measure, tokens.fold(0, usize::saturating_add));
         let mut grids = Vec::new();
         for task in &built {
             let codec = material.codec.as_ref();

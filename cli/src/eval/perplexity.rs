@@ -48,7 +48,9 @@ impl Perplexity {
             per_octave: self.per_octave,
             initial_state: file_name(self.initial_state.as_deref()),
         };
-        let bar = self.given.bar("perplexity", self.length * self.sequences);
+        let bar = self
+            .given
+            .bar("perplexity", self.length.saturating_mul(self.sequences));
         let mut each = |tokens| bar.inc(tokens as u64);
         let first = match &self.initial_state {
             Some(path) => Some(

@@ -40,7 +40,9 @@ impl States {
             times: self.times,
             segment: self.segment,
         };
-        let bar = self.given.bar("states", self.length * self.sequences);
+        let bar = self
+            .given
+            .bar("states", self.length.saturating_mul(self.sequences));
         let mut each = |tokens| bar.inc(tokens as u64);
         let result = over_time(&subject.model, &text[..], &options, &mut each)?;
         bar.finish_and_clear();

@@ -1,36 +1,28 @@
 //! What a run of a kernel must move and multiply at least, and what it multiplies.
 //!
-//! Bytes: every tensor read or written once, the state on chip; what a group shares counts once,
-//! also where a kernel writes its gradient in parts. Products: those of the chunked form with only
-//! the pairs of the causal half, as if every head of a group shared what can be shared. Executed
-//! products are counted in the PTX, whose loop over chunks is its only one with tensor-core products in
-//! it. Symbols are those of benches/gpu/floors.py, which has the bytes too; a test holds them equal.
+//! Bytes and products are those of the cost model, of the tile program that the kernel was made from:
+//! states enter as zero, and a gradient that a group shares counts once in its own dtype, also where a
+//! kernel writes it in parts. Executed products are counted in the PTX, whose loop over chunks is its only one
+//! with tensor-core products in it.
 
+use crate::emit::label;
 use crate::failure::Failure;
 use crate::shape::Shape;
-use baton_kernels::manifest::{Kernel, Port};
-
-/// Bytes a second of a copy on an H100.
-const COPY: f64 = 3.0e12;
-/// Multiplies and adds a second of an H100's bf16 products; half as many of tf32.
-const PRODUCTS: f64 = 790e12;
-
-/// The extents of a run.
-#[derive(Clone, Copy, Debug)]
-pub struct Run {
-    batch: f64,
-    time: f64,
-    heads: f64,
-    groups: f64,
-}
+use crate::source::Source;
+use baton_codegen::schedule::cost::{Cost, GPUS, Peak, RunShape};
+use baton_codegen::{Compiler, Phase};
+use baton_ir::recurrence::Recurrence;
+use baton_ir::tile::{PortDecl, Role, TileProgram};
+use baton_kernels::manifest::Kernel;
+use std::path::Path;
 
 /// What a run comes to.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Floor {
     /// Bytes that must move.
-    pub bytes: f64,
+    pub bytes: u64,
     /// Multiplies and adds of the products.
-    pub flops: f64,
+    pub flops: u64,
     /// Multiplies and adds that the tensor cores do.
     pub executed_flops: f64,
     /// Multiplies and adds a byte.
@@ -41,102 +33,128 @@ pub struct Floor {
     pub by_bytes: bool,
 }
 
-impl Run {
-    /// `B=8,T=2048,H=80,G=1`; one where nothing is given.
-    pub fn new(shape: &Shape) -> Result<Run, Failure> {
-        shape.only(&["B", "T", "H", "G"])?;
-        let of = |name| shape.get(name).unwrap_or(1) as f64;
-        let [batch, time, heads, groups] = ["B", "T", "H", "G"].map(of);
-        match heads % groups == 0.0 {
-            true => Ok(Run {
-                batch,
-                time,
-                heads,
-                groups,
-            }),
-            false => Err(Failure::new(format!(
-                "--run gives H={heads} and G={groups}, expected H to be a multiple of G"
-            ))),
-        }
+/// `B=8,T=2048,H=80,G=1`; one where nothing is given.
+pub fn run_shape(shape: &Shape) -> Result<RunShape, Failure> {
+    shape.only(&["B", "T", "H", "G"])?;
+    let [batch, time, heads, groups] =
+        ["B", "T", "H", "G"].map(|name| shape.get(name).unwrap_or(1));
+    match heads.is_multiple_of(groups) {
+        true => Ok(RunShape {
+            batch,
+            time,
+            heads,
+            groups,
+            entering: false,
+        }),
+        false => Err(Failure::new(format!(
+            "--run gives H={heads} and G={groups}, expected H to be a multiple of G"
+        ))),
     }
 }
 
 impl Floor {
-    /// Of a run of a kernel with this PTX.
-    pub fn new(kernel: &Kernel, ptx: &str, run: Run) -> Floor {
-        let (bytes, flops) = (bytes(kernel, run), flops(kernel, run));
-        let chunks = run.batch * (run.time / kernel.chunk as f64).ceil();
-        let executed_flops =
-            chunks * run.heads / f64::from(kernel.heads) * f64::from(kernel.warps) * products(ptx);
+    /// Of a run of a kernel of this folder with this PTX.
+    pub fn new(folder: &Path, kernel: &Kernel, ptx: &str, run: RunShape) -> Result<Floor, Failure> {
+        let cost = cost(folder, kernel, run)?;
+        let blocks = run.heads as f64 / f64::from(kernel.heads);
+        let warps = blocks * f64::from(kernel.warps) * run.chunks(kernel.chunk as u32) as f64;
+        let executed_flops = warps * products(ptx);
+        let Peak {
+            bytes, products, ..
+        } = GPUS[0];
         let rate = match (kernel.dtype.as_str(), kernel.products.as_str()) {
-            ("f32", "tf32") => PRODUCTS / 2.0,
-            _ => PRODUCTS,
+            ("f32", "tf32") => products / 2.0,
+            _ => products,
         };
-        let (moved, multiplied) = (bytes / COPY, executed_flops / rate);
-        Floor {
-            bytes,
-            flops,
+        let (moved, multiplied) = (cost.bytes() as f64 / bytes, executed_flops / rate);
+        Ok(Floor {
+            bytes: cost.bytes(),
+            flops: cost.flops.products,
             executed_flops,
-            intensity: flops / bytes,
+            intensity: cost.intensity(),
             milliseconds: 1e3 * moved.max(multiplied),
             by_bytes: moved >= multiplied,
-        }
+        })
+    }
+
+    /// In words.
+    pub fn text(&self) -> String {
+        format!(
+            "the run: at least {:.3} GB and {:.1} GFLOP ({:.0} FLOP a byte), {:.1} GFLOP executed; {:.3} ms on an H100 \
+             by {}",
+            self.bytes as f64 * 1e-9,
+            self.flops as f64 * 1e-9,
+            self.intensity,
+            self.executed_flops * 1e-9,
+            self.milliseconds,
+            if self.by_bytes {
+                "its bytes"
+            } else {
+                "what it executes"
+            },
+        )
     }
 }
 
-fn entries(dims: &[u32]) -> f64 {
-    dims.iter().map(|&n| f64::from(n)).product()
-}
-
-fn width(port: &Port) -> f64 {
-    if port.dtype == "f32" { 4.0 } else { 2.0 }
-}
-
-/// Bytes that a run must move.
-fn bytes(kernel: &Kernel, run: Run) -> f64 {
-    let steps = run.batch * run.time;
-    let ports = kernel.ports.iter().map(|port| {
-        // The gradient of what a group shares counts as what it is the gradient of.
-        let of = port.role.strip_prefix("d_").unwrap_or(&port.role);
-        let own = kernel.ports.iter().find(|other| other.role == of);
-        let own = own.unwrap_or(port);
-        let lanes = if own.by_head { run.heads } else { run.groups };
-        match port.pace.as_str() {
-            "step" => steps * lanes * entries(&port.dims) * width(own),
-            "chunk" => steps * lanes * entries(&port.dims) * width(port) / kernel.chunk as f64,
-            _ => 0.0,
-        }
-    });
-    let carries = kernel
-        .carries
-        .iter()
-        .map(|carry| match kernel.phase.as_str() {
-            "backward" => 0.0,
-            _ => 4.0 * run.batch * run.heads * entries(&carry.dims),
-        });
-    ports.chain(carries).sum()
-}
-
-/// Multiplies and adds of a run.
-fn flops(kernel: &Kernel, run: Run) -> f64 {
-    let (steps, chunk) = (run.batch * run.time, kernel.chunk as f64);
-    let matrices = kernel.carries.iter().filter(|carry| carry.dims.len() == 2);
-    let one = |dims: &[u32]| {
-        let [rows, columns] = [f64::from(dims[0]), f64::from(dims[1])];
-        let shared =
-            |port: &Port| port.role.starts_with("input") && !port.by_head && port.dims == dims[..1];
-        let lanes = match kernel.ports.iter().any(shared) {
-            true => run.groups,
-            false => run.heads,
-        };
-        let pairs = lanes * chunk * rows;
-        match kernel.phase.as_str() {
-            "entering" | "summary" | "backward_state" => run.heads * 2.0 * rows * columns,
-            "backward" => run.heads * (2.0 * chunk * columns + 8.0 * rows * columns) + 3.0 * pairs,
-            _ => run.heads * (chunk * columns + 4.0 * rows * columns) + pairs,
-        }
+/// What a run costs of the program that a kernel was made from, in the kernel's dtypes.
+fn cost(folder: &Path, kernel: &Kernel, run: RunShape) -> Result<Cost, Failure> {
+    let unlike = |what: &str| {
+        Failure::new(format!(
+            "the manifest says of `{}` {what}; it was written by another version of this program",
+            kernel.file
+        ))
     };
-    matrices.map(|carry| steps * one(&carry.dims)).sum()
+    let recurrence = recurrence(folder, kernel)?;
+    let size = |dim: &String| kernel.sizes.get(dim).copied();
+    let sizes: Option<Vec<usize>> = recurrence.dims.iter().map(size).collect();
+    let sizes = sizes.ok_or_else(|| unlike("not the size of every dim"))?;
+    let compiler = Compiler::new(&recurrence, &sizes)
+        .map_err(|_| unlike("a recurrence that does not verify"))?;
+    let mut phases = Phase::ALL.into_iter();
+    let phase = phases.find(|&phase| label(phase) == kernel.phase);
+    let phase = phase.ok_or_else(|| unlike("a phase that there is not"))?;
+    let program = compiler.program(phase, kernel.chunk);
+    let known = |port: &PortDecl| kernel.ports.iter().any(|other| other.name == port.name);
+    if !program.ports.iter().all(known) {
+        return Err(unlike("other ports than this recurrence has"));
+    }
+    Ok(Cost::new(&program, run, |port| {
+        width(kernel, &program, port)
+    }))
+}
+
+/// The text that a kernel was made from: built in, or beside the manifest.
+fn recurrence(folder: &Path, kernel: &Kernel) -> Result<Recurrence, Failure> {
+    let file = folder.join(format!("{}.rec", kernel.recurrence));
+    let sources = [Source::builtin(&kernel.recurrence), Source::file(&file)];
+    let same = |recurrence: &Recurrence| {
+        baton_kernels::hash(&baton_ir::text::print(recurrence)) == kernel.text_hash
+    };
+    let parsed = sources
+        .into_iter()
+        .filter_map(|source| source.ok()?.parse().ok());
+    parsed.filter(same).next().ok_or_else(|| {
+        Failure::new(format!(
+            "the text that `{}` was made from is neither built in nor `{}`; `baton emit --file` writes it there",
+            kernel.file,
+            file.display()
+        ))
+    })
+}
+
+/// Bytes of a number of a port; a gradient's are those of what it is the gradient of.
+fn width(kernel: &Kernel, program: &TileProgram, port: &PortDecl) -> u64 {
+    let of = match port.role {
+        Role::DInput(i) => Role::Input(i),
+        role => role,
+    };
+    let own = program.ports.iter().find(|other| other.role == of);
+    let name = &own.unwrap_or(port).name;
+    let declared = kernel.ports.iter().find(|other| &other.name == name);
+    match declared.is_none_or(|port| port.dtype == "f32") {
+        true => 4,
+        false => 2,
+    }
 }
 
 /// Multiplies and adds of the tensor-core products in a text, for one warp.
@@ -152,73 +170,74 @@ fn products(ptx: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emit::entries;
-    use std::process::Command;
+    use baton_kernels::manifest::Manifest;
 
-    fn run(text: &str) -> Run {
-        Run::new(&text.parse().unwrap()).unwrap()
+    fn run(text: &str) -> RunShape {
+        run_shape(&text.parse().unwrap()).unwrap()
     }
 
-    /// The kernels of a recurrence as the manifest has them, without PTX.
-    fn kernels(name: &str, sizes: &[usize]) -> Vec<Kernel> {
-        entries(name, sizes).unwrap()
+    /// The shipped kernel of a recurrence in bf16, one head a block.
+    fn shipped(name: &str, phase: &str, sizes: [usize; 2]) -> Kernel {
+        let file = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../kernels-generated/manifest.json"
+        );
+        let manifest = Manifest::parse(&std::fs::read_to_string(file).unwrap()).unwrap();
+        let asked = |kernel: &Kernel| {
+            let same = kernel.recurrence == name && kernel.phase == phase;
+            same && kernel.dtype == "bf16" && kernel.heads == 1 && kernel.sizes.values().eq(&sizes)
+        };
+        manifest.kernels.into_iter().find(asked).unwrap()
     }
 
-    /// GB and GFLOP of the closed forms, at the shapes that are published.
+    /// GB and GFLOP of closed forms, at the shapes that are published: bytes of every tensor once in bf16,
+    /// a number a step and states in f32; products of causal pairs.
     #[test]
-    fn agrees_with_the_closed_forms() {
-        let shape = run("B=8,T=2048,H=80,G=1");
-        let all = kernels("mamba2", &[128, 64]);
-        let phase = |label| all.iter().find(|kernel| kernel.phase == label).unwrap();
-        let [forward, backward] = ["forward", "backward"].map(phase);
-        let near = |found: f64, known: f64| (found - known).abs() < 6e-4 * known.max(1.0);
-        assert_eq!((forward.chunk, backward.chunk), (64, 64));
-        assert!(near(bytes(forward, shape) / 1e9, 0.370));
-        assert!(near(bytes(backward, shape) / 1e9, 0.866));
-        assert!((flops(forward, shape) / 1e9 - 48.5).abs() < 0.1);
-        assert!((flops(backward, shape) / 1e9 - 97.0).abs() < 0.5);
+    fn agrees_with_closed_forms() {
+        let of = |name, phase, sizes, shape| {
+            let cost = cost(Path::new("."), &shipped(name, phase, sizes), run(shape)).unwrap();
+            (cost.bytes() as f64, cost.flops.products as f64)
+        };
+        let (b, t, h, n, p, q) = (8.0, 2048.0, 80.0, 128.0, 64.0, 64.0);
+        let (tk, th, state) = (b * t, b * t * h, 4.0 * b * h * n * p);
+        let shape = "B=8,T=2048,H=80,G=1";
+        let (bytes, flops) = of("mamba2", "forward", [128, 64], shape);
+        let params = 3.0 * 4.0 * h;
+        assert_eq!(
+            bytes,
+            4.0 * th * p + 4.0 * tk * n + 4.0 * th + state + params
+        );
+        assert_eq!(
+            flops,
+            th * ((q + 1.0) * p + 4.0 * n * p) + tk * (q + 1.0) * n
+        );
+        let (bytes, _) = of("mamba2", "backward", [128, 64], shape);
+        let kept = 2.0 * th * n * p / q;
+        let gradients = 6.0 * th * p + 8.0 * tk * n + 8.0 * th;
+        assert_eq!(bytes, gradients + kept + state + 2.0 * params);
+
+        let (h, k, v) = (16.0, 128.0, 128.0);
+        let (th, state) = (b * t * h, 4.0 * b * h * k * v);
+        let shape = "B=8,T=2048,H=16,G=16";
+        let (bytes, _) = of("linear_attention", "forward", [128, 128], shape);
+        assert_eq!(bytes, th * 2.0 * (2.0 * k + 2.0 * v) + state);
+        let (bytes, _) = of("simple_gla", "forward", [128, 128], shape);
+        assert_eq!(bytes, th * 2.0 * (2.0 * k + 2.0 * v) + 4.0 * th + state);
+        let (bytes, _) = of("gla", "keep", [128, 128], shape);
+        let kept = 2.0 * th * k * v / 16.0;
+        assert_eq!(bytes, th * 2.0 * (3.0 * k + 2.0 * v) + state + kept);
     }
 
-    /// benches/gpu/floors.py says the same bytes.
     #[test]
-    fn agrees_with_the_kit() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../benches/gpu");
-        for (name, sizes, shape) in [
-            ("mamba2", [128, 64], "8,2048,80,1"),
-            ("linear_attention", [128, 128], "8,2048,16,16"),
-            ("simple_gla", [128, 128], "8,2048,16,16"),
-            ("gla", [64, 64], "8,2048,16,16"),
-        ] {
-            for kernel in kernels(name, &sizes) {
-                if !["forward", "keep", "backward"].contains(&kernel.phase.as_str()) {
-                    continue;
-                }
-                let (phase, chunk) = (&kernel.phase, kernel.chunk);
-                let named = serde_json::to_string(&kernel.sizes).unwrap();
-                let ask = format!(
-                    "import floors; print(floors.floor_bytes('{name}', '{phase}', {shape}, {named}, {chunk}))"
-                );
-                let Ok(said) = Command::new("python3")
-                    .current_dir(folder)
-                    .args(["-B", "-c", &ask])
-                    .output()
-                else {
-                    eprintln!("not checked: there is no python3");
-                    return;
-                };
-                let said: f64 = String::from_utf8(said.stdout)
-                    .unwrap()
-                    .trim()
-                    .parse()
-                    .unwrap();
-                let [b, t, h, g] = [0, 1, 2, 3].map(|i| shape.split(',').nth(i).unwrap());
-                let found = bytes(&kernel, run(&format!("B={b},T={t},H={h},G={g}")));
-                assert!(
-                    (found - said).abs() <= 1.0,
-                    "{name} {phase}: {found}, {said}"
-                );
-            }
-        }
+    fn another_text_is_refused() {
+        let mut kernel = shipped("gla", "forward", [64, 64]);
+        kernel.text_hash = "0".into();
+        let refused = cost(Path::new("somewhere"), &kernel, run("T=16")).unwrap_err();
+        assert!(
+            format!("{refused:?}").contains("somewhere/gla.rec"),
+            "{refused:?}"
+        );
+        assert!(run_shape(&"H=3,G=2".parse().unwrap()).is_err());
     }
 
     #[test]

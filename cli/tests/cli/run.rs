@@ -417,7 +417,7 @@ fn paths_are_checked_before_anything_runs() {
 
 /// The interpreter runs a class that has no kernels; the CPU says where in the text it fails.
 #[test]
-fn a_class_without_kernels_runs_on_the_interpreter() {
+fn a_class_without_a_chunked_form_runs_on_the_cpu_and_on_no_gpu() {
     let bench = Bench::new("no_kernels");
     let file = bench.folder.write(
         "delta.rec",
@@ -440,13 +440,17 @@ fn a_class_without_kernels_runs_on_the_interpreter() {
     let fixed = [
         "run", "--file", &file, "--inputs", &input, "--output", &output,
     ];
-    let done = baton(&[&fixed[..], &["--device", "interpreter"]].concat());
-    assert_eq!(done.code, 0, "{}", done.stderr);
-    assert_eq!(load(&output)["o"].2, [3.0, 4.0]);
-    let done = baton(&fixed);
+    for device in ["interpreter", "cpu"] {
+        let done = baton(&[&fixed[..], &["--device", device]].concat());
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        assert_eq!(load(&output)["o"].2, [3.0, 4.0], "{device}");
+    }
+    let done = baton(&[&fixed[..], &["--device", "emulator"]].concat());
     assert_eq!(done.code, 1);
     assert!(
-        done.stderr.contains("error[D001]") && done.stderr.contains("delta.rec:1:12"),
+        done.stderr
+            .contains("error[D001]: state `S` has no derivation")
+            && done.stderr.contains("delta.rec:4:13"),
         "{}",
         done.stderr
     );

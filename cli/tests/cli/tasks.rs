@@ -209,3 +209,85 @@ fn what_cannot_be_asked_is_said() {
             .contains("task `sorting` given, expected one of copying")
     );
 }
+
+#[test]
+fn sizes_beyond_any_memory_are_refused_in_words() {
+    let folder = Folder::new("task-sizes");
+    let options = ["--length", "16", "--batch", "2", "--steps", "1"];
+    let checkpoint = train(&folder, "one", "copying:min=1,max=6", &options);
+    for huge in ["4294967296", "4611686018427387904", "18446744073709551615"] {
+        let asked = |verb: &str, more: &[&str]| {
+            let more = more.iter().map(|part| part.replace("HUGE", huge));
+            let more: Vec<String> = more.collect();
+            let given = ["eval", verb, "--quiet", "--checkpoint", &checkpoint];
+            let given = given.into_iter().chain(more.iter().map(String::as_str));
+            let done = baton(&given.collect::<Vec<_>>());
+            assert_eq!(done.code, 2, "{verb} {more:?}: {}", done.stderr);
+            assert!(
+                done.stderr.contains("given"),
+                "{verb} {more:?}: {}",
+                done.stderr
+            );
+        };
+        let ids = "token-passkey:markers=ids,vocabulary=24,key=";
+        asked("copying", &["--lengths", "HUGE"]);
+        asked("passkey", &["--lengths", "HUGE"]);
+        asked("passkey", &["--task", "passkey", "--lengths", "HUGE"]);
+        asked(
+            "passkey",
+            &["--lengths", "64", "--task", &format!("{ids}HUGE")],
+        );
+        asked(
+            "passkey",
+            &["--lengths", "64", "--task", &format!("{ids}1,gap=HUGE")],
+        );
+        asked("recall", &["--lengths", "HUGE"]);
+        asked("recall", &["--lengths", "64", "--pairs", "HUGE"]);
+        asked("ruler", &["--lengths", "HUGE", "--tasks", "vt"]);
+        asked(
+            "ruler",
+            &[
+                "--lengths",
+                "64",
+                "--tasks",
+                "token-ruler:vocabulary=24,value=HUGE",
+            ],
+        );
+        asked("babi", &["--lengths", "HUGE"]);
+        asked("babi", &["--lengths", "64", "--shots", "HUGE"]);
+        let text = folder.path("text");
+        std::fs::write(&text, "what is read is known. ".repeat(20)).unwrap();
+        for verb in ["perplexity", "states", "remembrance"] {
+            asked(verb, &["--text", &text, "--whole", "--length", "HUGE"]);
+        }
+        asked(
+            "remembrance",
+            &[
+                "--text", &text, "--whole", "--length", "64", "--cuts", "HUGE",
+            ],
+        );
+        let given = [
+            "train",
+            "--quiet",
+            "--steps",
+            "1",
+            "--task",
+            "copying:min=1,max=6",
+        ];
+        let run = folder.path("never");
+        for size in ["--length", "--batch", "--parts"] {
+            let done = baton(&[&given[..], &["--folder", &run, size, huge]].concat());
+            assert_eq!(done.code, 2, "{size}: {}", done.stderr);
+        }
+    }
+    // Nothing is too large for what is cut to the length anyway.
+    let segment = [
+        "--lengths",
+        "8",
+        "--trials",
+        "2",
+        "--segment",
+        "18446744073709551615",
+    ];
+    eval(&checkpoint, "copying", &segment);
+}

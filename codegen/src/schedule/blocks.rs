@@ -7,29 +7,16 @@
 //! where that leaves as many rounds of blocks, so that what they share is gained.
 
 use super::heads::SIDE_BY_SIDE;
-use super::plan::{KEEP_BYTES, Load, SEGMENT_CHUNKS, WINDOW_CHUNKS};
+use super::plan::{KEEP_BYTES, Load, Plan, SEGMENT_CHUNKS, WINDOW_CHUNKS};
 
 /// Multiprocessors that blocks are made for: those of an H100.
 const MULTIPROCESSORS: usize = 132;
 /// The fewest segments that are worth a second sweep.
 const FEW_SEGMENTS: usize = 3;
 
-/// How a run on a GPU is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockPlan {
-    /// C
-    pub chunk: usize,
-    /// Chunks of a segment; whole sequences when `None`.
-    pub segment: Option<usize>,
-    /// Heads of a group that a block runs side by side, where its kernel can.
-    pub heads: u32,
-    /// Chunks between two kept states; 1 keeps the states that enter every chunk.
-    pub window: usize,
-}
-
-impl BlockPlan {
-    /// The plan for a load in chunks of `chunk` steps; `keep_bytes` is the caller's choice, if any.
-    pub fn new(load: Load, chunk: usize, keep_bytes: Option<usize>) -> BlockPlan {
+impl Plan {
+    /// The plan of blocks for a load in chunks of `chunk` steps; `keep_bytes` is the caller's choice, if any.
+    pub fn of_blocks(load: Load, chunk: usize, keep_bytes: Option<usize>) -> Plan {
         let blocks = (load.sequences * load.heads).max(1);
         let chunks = load.longest.div_ceil(chunk);
         let segments = (MULTIPROCESSORS / blocks).min(chunks / SEGMENT_CHUNKS);
@@ -39,7 +26,7 @@ impl BlockPlan {
         let divides = (load.heads / load.groups.max(1)).is_multiple_of(side_by_side);
         let wide = rounds(blocks / side_by_side) * side_by_side <= rounds(blocks);
         let heads = match divides && wide && segment.is_none() {
-            true => SIDE_BY_SIDE,
+            true => side_by_side,
             false => 1,
         };
         let kept = load.steps.div_ceil(chunk) as u128 * load.heads as u128;
@@ -48,7 +35,7 @@ impl BlockPlan {
             true => WINDOW_CHUNKS,
             false => 1,
         };
-        BlockPlan {
+        Plan {
             chunk,
             segment,
             heads,
@@ -61,7 +48,7 @@ impl BlockPlan {
 mod tests {
     use super::*;
 
-    fn plan(sequences: usize, longest: usize, heads: usize) -> BlockPlan {
+    fn plan(sequences: usize, longest: usize, heads: usize) -> Plan {
         let load = Load {
             sequences,
             longest,
@@ -70,7 +57,7 @@ mod tests {
             groups: 1,
             state_bytes: 128 * 64 * 2,
         };
-        BlockPlan::new(load, 64, None)
+        Plan::of_blocks(load, 64, None)
     }
 
     #[test]

@@ -7,9 +7,9 @@
 
 use baton_ir::recurrence::BinaryFn;
 use baton_ir::tile::{
-    Along, CarryId, Effect, Node, Op, PortId, Reduce, Region, Scalar, TileId, TileProgram,
+    Along, Builder, CarryId, Effect, Node, Op, PortId, Reduce, Region, Scalar, TileId, TileProgram,
 };
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Heads that blocks run side by side: registers allow no more.
 pub const SIDE_BY_SIDE: u32 = 2;
@@ -50,20 +50,20 @@ pub fn side_by_side(program: &TileProgram, heads: u32) -> SideBySide {
         name(&mut carry.name, head);
         carry
     };
-    let mut out = TileProgram {
-        ports: ports.iter().map(port_decl).collect(),
-        carries: carries.iter().map(carry_decl).collect(),
-        nodes: vec![],
-        effects: vec![],
-        ..program.clone()
-    };
+    let mut out = Builder::new(program.name.clone(), program.chunk, program.direction);
+    for decl in ports.iter().map(port_decl) {
+        out.port(decl);
+    }
+    for decl in carries.iter().map(carry_decl) {
+        out.carry(decl);
+    }
     let port = |of, head| PortId(ports.partition_point(|&(port, _)| port < of) as u32 + head);
     let carry = |of: CarryId, head: u32| CarryId(of.0 * heads + head);
     let chains = Chains::of(program);
     // The tiles of each node, one a head, or one that all heads share; and what those of a sum over
     // heads add up to.
     let mut tiles: Vec<Vec<TileId>> = vec![vec![]; program.nodes.len()];
-    let mut totals: HashMap<TileId, TileId> = HashMap::new();
+    let mut totals: BTreeMap<TileId, TileId> = BTreeMap::new();
     for region in [Region::Before, Region::Heads, Region::After] {
         let nodes = || program.nodes.iter().enumerate();
         for head in copies(region == Region::Heads) {
@@ -83,16 +83,14 @@ pub fn side_by_side(program: &TileProgram, heads: u32) -> SideBySide {
                     }
                     _ => {}
                 }
-                out.nodes.push(Node { op, ..node.clone() });
-                tiles[at].push(TileId(out.nodes.len() as u32 - 1));
+                tiles[at].push(out.add(op, region));
             }
         }
         for (_, node) in nodes().filter(|_| region == Region::Heads) {
             if let Op::HeadSum(x) = node.op {
                 let all = &tiles[x.index()];
                 if heads > 1 && !chains.ends(x) {
-                    out.nodes.push(sum(all, program.node(x)));
-                    totals.insert(x, TileId(out.nodes.len() as u32 - 1));
+                    totals.insert(x, out.add(sum(all, program.node(x)), region));
                 } else {
                     totals.insert(x, all[all.len() - 1]);
                 }
@@ -102,7 +100,7 @@ pub fn side_by_side(program: &TileProgram, heads: u32) -> SideBySide {
     for effect in &program.effects {
         let copies = &tiles[effect.tile().index()];
         for (head, &tile) in (0..).zip(copies) {
-            out.effects.push(match *effect {
+            out.effect(match *effect {
                 Effect::Store(of, _) => Effect::Store(port(of, head), tile),
                 Effect::Accumulate(of, _) => Effect::Accumulate(port(of, head), tile),
                 Effect::Carry(of, _) => Effect::Carry(carry(of, head), tile),
@@ -110,7 +108,7 @@ pub fn side_by_side(program: &TileProgram, heads: u32) -> SideBySide {
         }
     }
     SideBySide {
-        program: out,
+        program: out.finish(),
         heads,
         ports,
         carries,
@@ -156,7 +154,7 @@ impl Chains {
 }
 
 /// The sum of one tile a head, of which `node` is one.
-fn sum(tiles: &[TileId], node: &Node) -> Node {
+fn sum(tiles: &[TileId], node: &Node) -> Op {
     let rank = node.shape.len();
     let along = [Along::None, Along::First, Along::Both][rank];
     let mut body: Vec<Scalar> = (0..tiles.len() as u32).map(Scalar::Operand).collect();
@@ -170,11 +168,10 @@ fn sum(tiles: &[TileId], node: &Node) -> Node {
         0 => (vec![1], Reduce::All),
         _ => (node.shape.clone(), Reduce::None),
     };
-    let op = Op::Map {
+    Op::Map {
         shape,
         operands: tiles.iter().map(|&tile| (tile, along)).collect(),
         body,
         reduce,
-    };
-    Node { op, ..node.clone() }
+    }
 }

@@ -12,7 +12,7 @@ mod product;
 use baton_ir::chunked::{Axis, Chunked, Direction, Op, ValueId};
 use baton_ir::recurrence::{BinaryFn, Port};
 use baton_ir::tile::{
-    self, CarryDecl, CarryId, CarryRole, Effect, Fill, Node, Pace, PortDecl, PortId, Reduce,
+    self, Builder, CarryDecl, CarryId, CarryRole, Fill, Held, Pace, PortDecl, PortId, Reduce,
     Region, Role, TileId, TileProgram,
 };
 
@@ -42,15 +42,7 @@ pub fn lower(
         users,
         regions: vec![],
         tiles: vec![None; program.ops.len()],
-        out: TileProgram {
-            name,
-            chunk: chunk as u32,
-            direction: program.direction,
-            ports: vec![],
-            carries: vec![],
-            nodes: vec![],
-            effects: vec![],
-        },
+        out: Builder::new(name, chunk as u32, program.direction),
     };
     lower.regions();
     if keep {
@@ -59,8 +51,24 @@ pub fn lower(
     for &(target, value) in &program.results {
         lower.result(target, value);
     }
-    lower.sort();
-    lower.out
+    lower.out.finish()
+}
+
+/// How the tensor of a role is held outside, `of` being the port of the recurrence that it belongs to.
+/// In f32: params, numbers, and states that are no matrices, which cost little and often divide.
+pub fn held(role: Role, of: &Port) -> Held {
+    let narrow = match role {
+        Role::Param(_) | Role::DParam(_) => false,
+        Role::Input(_) | Role::Output(_) | Role::DOutput(_) | Role::DInput(_) => {
+            !of.shape.is_empty()
+        }
+        Role::Entering(_) => of.shape.len() == 2,
+    };
+    match role {
+        Role::DInput(_) | Role::DParam(_) if of.per_group => Held::Parts,
+        _ if narrow => Held::Storage,
+        _ => Held::F32,
+    }
 }
 
 struct Lower<'a> {
@@ -71,7 +79,7 @@ struct Lower<'a> {
     users: Vec<Vec<Option<ValueId>>>,
     regions: Vec<Region>,
     tiles: Vec<Option<TileId>>,
-    out: TileProgram,
+    out: Builder,
 }
 
 impl Lower<'_> {
@@ -116,13 +124,15 @@ impl Lower<'_> {
     }
 
     fn node(&mut self, op: tile::Op, region: Region, axes: &[Axis]) -> TileId {
-        let shape = self.shape(axes);
-        self.out.nodes.push(Node { op, region, shape });
-        TileId(self.out.nodes.len() as u32 - 1)
+        let tile = self.out.add(op, region);
+        let shape = &self.out.program().node(tile).shape;
+        debug_assert_eq!(*shape, self.shape(axes), "the op's own and the value's");
+        tile
     }
 
     fn port(&mut self, role: Role, name: String, of: &Port, pace: Pace) -> PortId {
-        if let Some(i) = self.out.ports.iter().position(|port| port.role == role) {
+        let mut known = self.out.program().ports.iter();
+        if let Some(i) = known.position(|port| port.role == role) {
             return PortId(i as u32);
         }
         let dims = of
@@ -130,22 +140,22 @@ impl Lower<'_> {
             .iter()
             .map(|dim| self.sizes[dim.index()] as u32)
             .collect();
-        self.out.ports.push(PortDecl {
+        self.out.port(PortDecl {
             name,
             role,
             pace,
             per_head: !of.per_group,
+            held: held(role, of),
             dims,
-        });
-        PortId(self.out.ports.len() as u32 - 1)
+        })
     }
 
     fn carry(&mut self, role: CarryRole, name: String, dims: Vec<u32>) -> CarryId {
-        if let Some(i) = self.out.carries.iter().position(|carry| carry.role == role) {
-            return CarryId(i as u32);
+        let mut known = self.out.program().carries.iter();
+        match known.position(|carry| carry.role == role) {
+            Some(i) => CarryId(i as u32),
+            None => self.out.carry(CarryDecl { name, role, dims }),
         }
-        self.out.carries.push(CarryDecl { name, role, dims });
-        CarryId(self.out.carries.len() as u32 - 1)
     }
 
     fn state_carry(&mut self, index: usize) -> CarryId {
@@ -209,7 +219,7 @@ impl Lower<'_> {
                 assert_eq!(old.len(), axes.len());
                 self.tile(x)
             }
-            Op::Contract(a, b, axis) => self.matmul(value, a, b, axis, None),
+            Op::Contract(a, b, axis) => self.contract(value, a, b, axis),
             Op::Binary(BinaryFn::Add, a, b)
                 if let Some((add, product)) = self.add_product(value, a, b) =>
             {
@@ -245,7 +255,7 @@ impl Lower<'_> {
             | Op::Size(_)
             | Op::Unary(..)
             | Op::Binary(..)
-            | Op::Step(_)
+            | Op::Select(..)
             | Op::Valid(_)
             | Op::Broadcast(..)
             | Op::Causal(..) => {
@@ -269,27 +279,5 @@ impl Lower<'_> {
             of,
             Pace::Chunk,
         )
-    }
-
-    /// Orders nodes by region, keeping their order within one.
-    fn sort(&mut self) {
-        let mut order: Vec<usize> = (0..self.out.nodes.len()).collect();
-        order.sort_by_key(|&i| self.out.nodes[i].region);
-        let mut renamed = vec![TileId(0); order.len()];
-        order
-            .iter()
-            .enumerate()
-            .for_each(|(new, &old)| renamed[old] = TileId(new as u32));
-        let rename = |tile: &mut TileId| *tile = renamed[tile.index()];
-        let mut nodes: Vec<Node> = order.iter().map(|&i| self.out.nodes[i].clone()).collect();
-        for node in &mut nodes {
-            node.op.operands_mut().into_iter().for_each(rename);
-        }
-        self.out.nodes = nodes;
-        for effect in &mut self.out.effects {
-            match effect {
-                Effect::Store(_, t) | Effect::Accumulate(_, t) | Effect::Carry(_, t) => rename(t),
-            }
-        }
     }
 }

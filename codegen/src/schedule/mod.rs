@@ -1,14 +1,15 @@
 //! Scheduling: which kernels a recurrence needs, and how their work is cut up.
 //!
-//! [`lower`] places a chunk program into a tile program, [`side_by_side`] has it run several heads at
-//! once; [`Plan`] cuts a run into tasks, [`BlockPlan`] into thread blocks.
+//! [`lower`] places a chunk program into a tile program ([`held`] says how its tensors are held
+//! outside), [`side_by_side`] has it run several heads at once; [`Plan`] cuts a run into tasks or
+//! thread blocks; [`cost`] says what a run comes to.
 
 mod blocks;
+pub mod cost;
 mod heads;
 mod lower;
 mod plan;
 
-pub use blocks::BlockPlan;
 pub use heads::{SIDE_BY_SIDE, SideBySide, side_by_side};
-pub use lower::lower;
+pub use lower::{held, lower};
 pub use plan::{Load, Plan};

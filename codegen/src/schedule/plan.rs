@@ -3,7 +3,7 @@
 //! A plan depends on shapes only, never on the number of threads: a sum that is cut differently
 //! has other bits, and a result must not change with the machine's load. So segments are used
 //! below a fixed number of tasks, and heads are grouped for a fixed number of tasks. On a GPU see
-//! [`BlockPlan`](super::BlockPlan).
+//! `blocks`.
 
 use baton_ir::recurrence::Class;
 
@@ -17,6 +17,8 @@ pub(super) const SEGMENT_CHUNKS: usize = 4;
 pub(super) const KEEP_BYTES: usize = 512 << 20;
 /// Chunks between two checkpoints.
 pub(super) const WINDOW_CHUNKS: usize = 8;
+/// The same where a chunk is one step.
+const WINDOW_STEPS: usize = 64;
 
 /// What a plan is made for.
 #[derive(Clone, Copy, Debug)]
@@ -35,47 +37,77 @@ pub struct Load {
     pub state_bytes: usize,
 }
 
+impl Load {
+    /// Heads of a group that one task runs, and the number of tasks.
+    fn tasks(self) -> (usize, usize) {
+        let group_heads = (self.heads / self.groups.max(1)).max(1);
+        let groups = (self.sequences * self.groups).max(1);
+        let blocks = ENOUGH_TASKS.div_ceil(groups).min(group_heads);
+        let heads = group_heads.div_ceil(blocks);
+        (heads, groups * group_heads.div_ceil(heads))
+    }
+
+    /// Whether the states that enter every chunk are more than may be kept.
+    fn keeps_too_much(self, chunk: usize, keep_bytes: Option<usize>) -> bool {
+        let kept = self.steps.div_ceil(chunk) * self.heads * self.state_bytes;
+        kept > keep_bytes.unwrap_or(KEEP_BYTES)
+    }
+}
+
 /// How a run is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// C
     pub chunk: usize,
-    /// Heads of one group that one task runs together.
-    pub task_heads: usize,
-    /// Steps of a segment, a multiple of C; whole sequences when `None`.
+    /// Heads of one group that one task runs together, or one block side by side where its kernel can.
+    pub heads: usize,
+    /// Chunks of a segment; whole sequences when `None`.
     pub segment: Option<usize>,
     /// Chunks between two kept states; 1 keeps every one.
     pub window: usize,
 }
 
 impl Plan {
-    /// The plan for a load; `chunk` and `keep_bytes` are the caller's choices, if any.
-    pub fn new(class: Class, load: Load, chunk: Option<usize>, keep_bytes: Option<usize>) -> Plan {
+    /// The plan of tasks for a load; `chunk` and `keep_bytes` are the caller's choices, if any.
+    pub fn of_tasks(
+        class: Class,
+        load: Load,
+        chunk: Option<usize>,
+        keep_bytes: Option<usize>,
+    ) -> Plan {
         let chunk = chunk.unwrap_or_else(|| {
             let usual: usize = if class == Class::Scalar { 64 } else { 16 };
             usual.min(load.longest.next_power_of_two()).max(16)
         });
-        let group_heads = (load.heads / load.groups.max(1)).max(1);
-        let groups = (load.sequences * load.groups).max(1);
-        let blocks = ENOUGH_TASKS.div_ceil(groups).min(group_heads);
-        let task_heads = group_heads.div_ceil(blocks);
-        let tasks = groups * group_heads.div_ceil(task_heads);
+        let (heads, tasks) = load.tasks();
         let segment =
             (tasks < FEW_TASKS && load.longest >= 2 * SEGMENT_CHUNKS * chunk).then(|| {
                 let chunks = load.longest.div_ceil(chunk);
                 let segments = (ENOUGH_TASKS / tasks).min(chunks / SEGMENT_CHUNKS);
-                chunks.div_ceil(segments) * chunk
+                chunks.div_ceil(segments)
             });
-        let kept = load.steps.div_ceil(chunk) * load.heads * load.state_bytes;
-        let window = if kept > keep_bytes.unwrap_or(KEEP_BYTES) && segment.is_none() {
-            WINDOW_CHUNKS
-        } else {
-            1
+        let window = match segment {
+            None if load.keeps_too_much(chunk, keep_bytes) => WINDOW_CHUNKS,
+            _ => 1,
         };
         Plan {
             chunk,
-            task_heads,
+            heads,
             segment,
+            window,
+        }
+    }
+
+    /// The plan for kernels of single steps, which have no summary that a segment could be cut by.
+    pub fn of_steps(load: Load, keep_bytes: Option<usize>) -> Plan {
+        let window = match load.keeps_too_much(1, keep_bytes) {
+            true => WINDOW_STEPS,
+            false => 1,
+        };
+        Plan {
+            chunk: 1,
+            heads: load.tasks().0,
+            segment: None,
             window,
         }
     }

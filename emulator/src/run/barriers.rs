@@ -1,29 +1,9 @@
 //! Block barriers: who has arrived, when one is met, and who waits in vain.
 
-use super::block::Machine;
+use super::block::{Arrival, Barrier, Machine};
 use super::warp::{Status, Warp};
 use crate::op::{BarrierKind, Slot};
 use crate::report::Kind;
-
-/// One of the sixteen barriers while somebody has arrived at it.
-#[derive(Debug)]
-pub(super) struct Barrier {
-    /// Threads expected; none: all of the block that have not exited.
-    count: Option<u32>,
-    line: u32,
-    arrivals: Vec<Arrival>,
-}
-
-#[derive(Debug)]
-struct Arrival {
-    warp: usize,
-    line: u32,
-    waits: bool,
-    known: Vec<u32>,
-    result: Option<(BarrierKind, Slot, u32)>,
-    holding: u32,
-    lanes: u32,
-}
 
 /// A barrier instruction with its operands read.
 pub(super) struct Call {

@@ -1,16 +1,37 @@
-//! One block at a time: its warps, its shared memory, and turns for the warps until all are done.
+//! One block at a time: its warps, its barriers, its shared memory, and turns for the warps until all are done.
 
-use super::barriers::Barrier;
 use super::clocks::Clocks;
 use super::findings::Findings;
+use super::launch::Launch;
+use super::order;
 use super::order::Dice;
 use super::warp::{Status, Warp};
-use super::{Launch, order};
 use crate::decode::{Program, SHARED_BASE};
 use crate::lanes::Lanes;
 use crate::memory::{Memory, Shared};
-use crate::op::{LaneMask, Special};
+use crate::op::{BarrierKind, LaneMask, Slot, Special};
 use crate::report::{Counts, Kind, Report};
+
+/// One of the sixteen barriers while somebody has arrived at it.
+#[derive(Debug)]
+pub(super) struct Barrier {
+    /// Threads expected; none: all of the block that have not exited.
+    pub count: Option<u32>,
+    pub line: u32,
+    pub arrivals: Vec<Arrival>,
+}
+
+/// A warp's lanes at a barrier.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub warp: usize,
+    pub line: u32,
+    pub waits: bool,
+    pub known: Vec<u32>,
+    pub result: Option<(BarrierKind, Slot, u32)>,
+    pub holding: u32,
+    pub lanes: u32,
+}
 
 pub(crate) struct Machine<'a> {
     pub program: &'a Program,

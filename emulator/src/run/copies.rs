@@ -6,25 +6,9 @@
 
 use super::access::Place;
 use super::block::Machine;
-use super::warp::{Warp, lanes};
+use super::warp::{Copy, Warp, lanes};
 use crate::op::{Address, Slot};
 use crate::report::Kind;
-
-/// One thread's copy in flight.
-#[derive(Clone, Debug)]
-pub(super) struct Copy {
-    pub lane: usize,
-    pub at: u32,
-    group: u32,
-    to: usize,
-    bytes: [u8; 16],
-    written: [bool; 16],
-    length: usize,
-    /// Buffer, offset and bytes read.
-    source: Option<(usize, usize, usize)>,
-    /// Serial number of the instruction that issued it.
-    issued: u32,
-}
 
 impl Machine<'_> {
     pub(super) fn copy_async(

@@ -1,6 +1,5 @@
-//! One warp: its registers, its local memory, and the stack of paths that have diverged.
+//! One warp: its registers, its local memory, its copies in flight, and the stack of paths that have diverged.
 
-use super::copies::Copy;
 use crate::decode::Program;
 use crate::lanes::Lanes;
 use crate::memory::Local;
@@ -20,6 +19,22 @@ pub(super) enum Status {
     /// At a barrier of this number.
     Waiting(u32),
     Done,
+}
+
+/// One thread's copy in flight.
+#[derive(Clone, Debug)]
+pub(super) struct Copy {
+    pub lane: usize,
+    pub at: u32,
+    pub group: u32,
+    pub to: usize,
+    pub bytes: [u8; 16],
+    pub written: [bool; 16],
+    pub length: usize,
+    /// Buffer, offset and bytes read.
+    pub source: Option<(usize, usize, usize)>,
+    /// Serial number of the instruction that issued it.
+    pub issued: u32,
 }
 
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The axes of what stands at the border of a program, in the order of its layout outside.
 
-use super::{Axis, Chunked, Target};
+use super::{Axis, Draft, Target};
 use crate::recurrence::Port;
 
 impl Port {
@@ -21,7 +21,7 @@ impl Port {
     }
 }
 
-impl Chunked {
+impl Draft {
     /// The axes of a target; `None` when the program has no such thing.
     pub fn target_axes(&self, target: Target) -> Option<Vec<Axis>> {
         let side = |i: usize, which: usize| {

@@ -16,12 +16,14 @@
 
 mod axes;
 mod build;
+pub(crate) mod typing;
 
 pub use build::Builder;
 
 use crate::recurrence::{
     BinaryFn, DimId, InputId, OutputId, ParamId, Port, StateId, UnaryFn, handle,
 };
+use crate::verify::Verified;
 
 handle!(
     /// A value of a [`Chunked`] program; the op at the same index defines it.
@@ -93,8 +95,9 @@ pub enum Op {
     Unary(UnaryFn, ValueId),
     /// A pointwise function; axes broadcast by name.
     Binary(BinaryFn, ValueId, ValueId),
-    /// One where the value is positive, else zero.
-    Step(ValueId),
+    /// `Select(x, y, a, b)`: `a` where `x > y`, else `b`; NaN where `x` or `y` is. Axes broadcast
+    /// by name.
+    Select(ValueId, ValueId, ValueId, ValueId),
     /// The value for steps `t` of the sequence, zero for steps past its end. A value without `t`
     /// is repeated along it.
     Valid(ValueId),
@@ -149,9 +152,13 @@ pub enum Direction {
     Reverse,
 }
 
-/// A program over one chunk.
+/// A program over one chunk. It comes from a [`Builder`] or from the verifier
+/// ([`crate::verify::chunked`]), so it is well-formed.
+pub type Chunked = Verified<Draft>;
+
+/// A program over one chunk that nobody verified yet: what a text says and a builder holds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Chunked {
+pub struct Draft {
     /// The recurrence's name, with a suffix for its phase.
     pub name: String,
     /// Dim names.
@@ -186,7 +193,6 @@ impl Op {
             | Op::Number(_)
             | Op::Size(_) => vec![],
             Op::Unary(_, a)
-            | Op::Step(a)
             | Op::Valid(a)
             | Op::Causal(a, _)
             | Op::Relabel(a, ..)
@@ -197,6 +203,7 @@ impl Op {
                 vec![*a]
             }
             Op::Binary(_, a, b) | Op::Contract(a, b, _) => vec![*a, *b],
+            Op::Select(x, y, a, b) => vec![*x, *y, *a, *b],
             Op::Trilinear(_, _, operands, l) => operands.iter().copied().chain([*l]).collect(),
         }
     }
@@ -213,7 +220,7 @@ impl Op {
             | Op::Size(_)) => op,
             Op::Unary(function, a) => Op::Unary(function, f(a)),
             Op::Binary(function, a, b) => Op::Binary(function, f(a), f(b)),
-            Op::Step(a) => Op::Step(f(a)),
+            Op::Select(x, y, a, b) => Op::Select(f(x), f(y), f(a), f(b)),
             Op::Valid(a) => Op::Valid(f(a)),
             Op::Broadcast(a, axis) => Op::Broadcast(f(a), axis),
             Op::Causal(a, strict) => Op::Causal(f(a), strict),
@@ -232,7 +239,7 @@ impl Op {
     }
 }
 
-impl Chunked {
+impl Draft {
     /// The op behind a value.
     pub fn op(&self, value: ValueId) -> &Op {
         &self.ops[value.index()]
@@ -243,8 +250,8 @@ impl Chunked {
         &self.axes[value.index()]
     }
 
-    /// The program without the ops that no result of `keep` needs.
-    pub fn keep(&self, keep: impl Fn(Target) -> bool) -> Chunked {
+    /// The draft without the ops that no result of `keep` needs.
+    pub(crate) fn kept(&self, keep: impl Fn(Target) -> bool) -> Draft {
         let results: Vec<_> = self
             .results
             .iter()
@@ -263,7 +270,7 @@ impl Chunked {
             self.mark(i, &mut live);
         }
         let mut renamed = vec![ValueId(u32::MAX); self.ops.len()];
-        let mut next = Chunked {
+        let mut next = Draft {
             ops: vec![],
             axes: vec![],
             results: vec![],

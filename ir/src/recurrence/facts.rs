@@ -3,12 +3,15 @@
 //! Every state is brought to the form
 //!
 //! ```text
-//! S' = exp(scalar) rows(exp(row)) cols(exp(col)) S + sum_m outer(left_m, right_m)
+//! S' = exp(scalar) rows(exp(row)) cols(exp(col)) S  +  sum_m outer(left_m, right_m)  +  sum_j read_j
 //! ```
 //!
-//! and every output to a pointwise function of linear readouts. All of these are [`Pure`]
-//! expressions: scalars and vectors that no state enters. `let`s are inlined, equal expressions
-//! are one. Derivation starts here and never looks at the statements again.
+//! where every read is linear in the value of a state (this one or another) that *entered* the
+//! step: what was said as reads between updates has been rewritten. Outputs are pointwise
+//! functions of linear readouts. All of these are [`Pure`] expressions: scalars and vectors that
+//! no state enters. `let`s are inlined, equal expressions are one. Derivation starts here and
+//! never looks at the statements again; what this form cannot hold of a state is its
+//! [`Transition::obstacle`], and a state without one is held completely.
 
 use super::{BinaryFn, DimId, InputId, ParamId, Recurrence, StateId, UnaryFn, handle};
 
@@ -32,7 +35,7 @@ pub enum Pure {
     Input(InputId),
     /// A param.
     Param(ParamId),
-    /// A linear readout of a state (never inside an update).
+    /// A linear readout of a state; never in a transition.
     Readout(ReadoutId),
     /// A pointwise function.
     Unary(UnaryFn, PureId),
@@ -58,22 +61,96 @@ pub enum Moment {
     Entering,
     /// The value that this step leaves.
     Leaving,
+    /// The value after so many of the step's updates, but not the last: only of a state with an
+    /// obstacle, as every other is brought back to the entering value.
+    Between(u32),
 }
 
 /// A linear readout: the state, contracted with a weight over one side if there is one.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Readout {
     /// The state read.
     pub state: StateId,
     /// When.
     pub moment: Moment,
-    /// The contracted side and the vector it is contracted with.
+    /// The contracted side and the vector it is contracted with; a scalar is repeated along it.
     pub weight: Option<(Side, PureId)>,
+    /// What the vector that `weight` leaves of a matrix is contracted with in its turn; the side
+    /// of `weight` is the first then. Only in a [`Read`].
+    pub across: Option<PureId>,
+}
+
+/// A term of an update that is linear in a state that entered the step:
+/// `rows(row) cols(col) R`, where R is the readout's value, spread.
+///
+/// The `outer(b, dot(a, S))` of a delta rule is `row = b`, `along = Some(Side::Col)` and a readout
+/// of S with weight `a` over [`Side::Row`]. For a vector state `row` is along its elements.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Read {
+    /// Of a state's entering value.
+    pub readout: ReadoutId,
+    /// The side of the updated state that the readout's vector lies along; `None` for a scalar.
+    pub along: Option<Side>,
+    /// The factor along the first side; `None` is one.
+    pub row: Option<PureId>,
+    /// The factor along the second side; `None` is one.
+    pub col: Option<PureId>,
+}
+
+impl Read {
+    /// What stands beside the readout: for the `outer(b, dot(a, S))` of a delta rule `b`.
+    pub fn left(&self) -> Option<PureId> {
+        match self.along {
+            Some(Side::Row) => self.col,
+            _ => self.row,
+        }
+    }
+}
+
+/// Why a transition holds less than what was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Obstacle {
+    /// The old state is multiplied by a matrix that is no product of rows and columns.
+    FullDecay,
+    /// A matrix is added that is no sum of outer products.
+    FullAddition,
+    /// Another state is added whole, matrix to matrix.
+    Whole(StateId),
+    /// Another state is read between its updates, and has an obstacle itself.
+    Unheld(StateId),
+    /// Written out, the update has more than 128 terms that differ.
+    Terms,
+    /// The old state stands in reads alone: its decay is zero, which has no logarithm.
+    ReadsAlone,
+}
+
+impl Obstacle {
+    /// The reason in words, for a state of `recurrence`.
+    pub fn reason(self, recurrence: &Recurrence) -> String {
+        match self {
+            Obstacle::FullDecay => "its decay is a matrix of full rank".into(),
+            Obstacle::FullAddition => {
+                "a matrix is added to it that is no sum of outer products".into()
+            }
+            Obstacle::Whole(other) => {
+                let name = &recurrence.states[other.index()].name;
+                format!("state `{name}` is added to it whole")
+            }
+            Obstacle::Unheld(other) => {
+                let name = &recurrence.states[other.index()].name;
+                format!("it reads `{name}` between updates that cannot be written out")
+            }
+            Obstacle::Terms => "written out, its update has more than 128 terms".into(),
+            Obstacle::ReadsAlone => "its old value stands in reads alone".into(),
+        }
+    }
 }
 
 /// How a state moves in one step. `None` in a decay means a factor of one.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
+    /// Its class.
+    pub class: Class,
     /// Log decay of the whole state.
     pub scalar: Option<PureId>,
     /// Log decay of each row (of each element of a vector state).
@@ -82,9 +159,28 @@ pub struct Transition {
     pub col: Option<PureId>,
     /// What is added: for a matrix `outer(left, right)`, else `left` alone.
     pub added: Vec<(PureId, Option<PureId>)>,
+    /// What is added that is linear in entering states; reads that share what stands beside them
+    /// are one.
+    pub reads: Vec<Read>,
+    /// Why this form cannot hold the state; all other fields but the class are empty then.
+    pub obstacle: Option<Obstacle>,
 }
 
-/// The class of a recurrence: the most general class of its states.
+impl Default for Transition {
+    fn default() -> Self {
+        Transition {
+            class: Class::Scalar,
+            scalar: None,
+            row: None,
+            col: None,
+            added: vec![],
+            reads: vec![],
+            obstacle: None,
+        }
+    }
+}
+
+/// The class of a state: the kind of its transition, by its most general term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// `a S`
@@ -97,6 +193,8 @@ pub enum Class {
     Delta,
     /// `(rows(w) + a b') S`
     DiagonalPlusLowRank,
+    /// Another state enters the update.
+    Coupled,
 }
 
 impl Class {
@@ -108,6 +206,7 @@ impl Class {
             Class::Elementwise => "elementwise",
             Class::Delta => "delta",
             Class::DiagonalPlusLowRank => "diagonal plus low rank",
+            Class::Coupled => "coupled",
         }
     }
 }
@@ -115,30 +214,23 @@ impl Class {
 /// The algebra of a verified recurrence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
-    /// Its class.
-    pub class: Class,
     /// Expressions; operands before users.
     pub pure: Vec<Pure>,
     /// The dimension of each expression; `None` is a scalar.
     pub dims: Vec<Option<DimId>>,
-    /// The transition of each state; complete for the scalar and diagonal classes.
+    /// The transition of each state.
     pub transitions: Vec<Transition>,
-    /// Readouts.
+    /// Readouts; their weights hold no readout.
     pub readouts: Vec<Readout>,
-    /// The value of each output.
+    /// The value of each output; a scalar is repeated along a vector.
     pub outputs: Vec<PureId>,
 }
 
 impl Facts {
-    pub(crate) fn empty(recurrence: &Recurrence) -> Self {
-        Facts {
-            class: Class::Scalar,
-            pure: vec![],
-            dims: vec![],
-            transitions: vec![Transition::default(); recurrence.states.len()],
-            readouts: vec![],
-            outputs: vec![],
-        }
+    /// The most general class of the states.
+    pub fn class(&self) -> Class {
+        let classes = self.transitions.iter().map(|transition| transition.class);
+        classes.max().unwrap_or(Class::Scalar)
     }
 
     /// The expression behind a handle.
@@ -149,64 +241,5 @@ impl Facts {
     /// The dimension of an expression; `None` is a scalar.
     pub fn dim(&self, id: PureId) -> Option<DimId> {
         self.dims[id.index()]
-    }
-
-    /// The handle of `expr`, with constants folded and the identities of zero and one applied.
-    pub(crate) fn add(&mut self, expr: Pure, dim: Option<DimId>) -> PureId {
-        let number = |id: PureId| match self.pure[id.index()] {
-            Pure::Number(x) => Some(x),
-            _ => None,
-        };
-        if let Pure::Binary(function, a, b) = expr {
-            match (function, number(a), number(b)) {
-                (BinaryFn::Mul, Some(1.0), _) | (BinaryFn::Add, Some(0.0), _)
-                    if self.dims[b.index()] == dim =>
-                {
-                    return b;
-                }
-                (BinaryFn::Mul | BinaryFn::Div, _, Some(1.0))
-                | (BinaryFn::Add | BinaryFn::Sub, _, Some(0.0))
-                    if self.dims[a.index()] == dim =>
-                {
-                    return a;
-                }
-                (_, Some(x), Some(y)) => {
-                    let value = crate::pointwise::binary(function, x, y);
-                    return self.add(Pure::Number(value), None);
-                }
-                _ => {}
-            }
-        }
-        if let Some(i) = (0..self.pure.len()).find(|&i| self.pure[i] == expr && self.dims[i] == dim)
-        {
-            return PureId(i as u32);
-        }
-        self.pure.push(expr);
-        self.dims.push(dim);
-        PureId(self.pure.len() as u32 - 1)
-    }
-
-    pub(crate) fn number(&mut self, value: f64) -> PureId {
-        self.add(Pure::Number(value), None)
-    }
-
-    pub(crate) fn unary(&mut self, function: UnaryFn, a: PureId) -> PureId {
-        let dim = self.dim(a);
-        self.add(Pure::Unary(function, a), dim)
-    }
-
-    pub(crate) fn binary(&mut self, function: BinaryFn, a: PureId, b: PureId) -> PureId {
-        let dim = self.dim(a).or(self.dim(b));
-        self.add(Pure::Binary(function, a, b), dim)
-    }
-
-    /// Whether a readout stands anywhere inside.
-    pub(crate) fn reads_state(&self, id: PureId) -> Option<ReadoutId> {
-        match self.pure(id) {
-            Pure::Readout(readout) => Some(readout),
-            Pure::Unary(_, a) | Pure::Sum(a) => self.reads_state(a),
-            Pure::Binary(_, a, b) => self.reads_state(a).or_else(|| self.reads_state(b)),
-            _ => None,
-        }
     }
 }

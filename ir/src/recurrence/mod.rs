@@ -13,7 +13,9 @@ mod expr;
 mod facts;
 
 pub use expr::{BinaryFn, Expr, ExprId, UnaryFn};
-pub use facts::{Class, Facts, Moment, Pure, PureId, Readout, ReadoutId, Side, Transition};
+pub use facts::{
+    Class, Facts, Moment, Obstacle, Pure, PureId, Read, Readout, ReadoutId, Side, Transition,
+};
 
 use crate::span::Span;
 

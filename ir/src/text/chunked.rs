@@ -20,7 +20,7 @@ use super::ops::{
     DIRECTIONS, INTERVALS, PARTIALS, binary, binary_word, number, operands, over, strictly,
     trilinear, unary, unary_word, word,
 };
-use crate::chunked::{Axis, Chunked, Direction, Op, Target, ValueId};
+use crate::chunked::{Axis, Direction, Draft, Op, Target, ValueId};
 use crate::diag::Diagnostic;
 use crate::recurrence::{DimId, InputId, OutputId, ParamId, Port, StateId};
 use crate::span::Span;
@@ -31,7 +31,7 @@ const AXES: &[&str] = &["h", "t", "s", "dim"];
 const PORTS: &[&str] = &["inputs", "params", "states", "outputs"];
 
 /// The canonical text.
-pub fn print(program: &Chunked) -> String {
+pub fn print(program: &Draft) -> String {
     let direction = word(DIRECTIONS, program.direction);
     let mut out = format!("chunked {} {direction} {{\n", program.name);
     if !program.dims.is_empty() {
@@ -61,12 +61,12 @@ pub fn print(program: &Chunked) -> String {
     out
 }
 
-fn ports(program: &Chunked) -> [&Vec<Port>; 4] {
+fn ports(program: &Draft) -> [&Vec<Port>; 4] {
     let p = program;
     [&p.inputs, &p.params, &p.states, &p.outputs]
 }
 
-fn dim(program: &Chunked, id: DimId) -> &str {
+fn dim(program: &Draft, id: DimId) -> &str {
     program.dims.get(id.index()).map_or("?", String::as_str)
 }
 
@@ -74,13 +74,13 @@ fn name(ports: &[Port], index: usize) -> &str {
     ports.get(index).map_or("?", |port| port.name.as_str())
 }
 
-fn print_port(program: &Chunked, port: &Port) -> String {
+fn print_port(program: &Draft, port: &Port) -> String {
     let dims: Vec<&str> = port.shape.iter().map(|&id| dim(program, id)).collect();
     let group = if port.per_group { " per group" } else { "" };
     format!("{}: [{}]{group}", port.name, dims.join(", "))
 }
 
-fn print_axis(program: &Chunked, axis: Axis) -> String {
+fn print_axis(program: &Draft, axis: Axis) -> String {
     let named = |id: DimId, prime: &str| {
         let name = dim(program, id);
         let escape = if AXES.contains(&name) { "dim " } else { "" };
@@ -95,7 +95,7 @@ fn print_axis(program: &Chunked, axis: Axis) -> String {
     }
 }
 
-fn print_op(program: &Chunked, op: &Op) -> String {
+fn print_op(program: &Draft, op: &Op) -> String {
     let axis = |axis: Axis| print_axis(program, axis);
     let p = program;
     match op {
@@ -108,7 +108,9 @@ fn print_op(program: &Chunked, op: &Op) -> String {
         Op::Size(id) => format!("size {}", dim(p, *id)),
         Op::Unary(function, a) => format!("{} %{}", unary_word(*function), a.0),
         Op::Binary(function, a, b) => format!("{} %{}, %{}", binary_word(*function), a.0, b.0),
-        Op::Step(a) => format!("step %{}", a.0),
+        Op::Select(x, y, a, b) => {
+            format!("select %{}, %{}, %{}, %{}", x.0, y.0, a.0, b.0)
+        }
         Op::Valid(a) => format!("valid %{}", a.0),
         Op::Broadcast(a, along) => format!("broadcast %{}, {}", a.0, axis(*along)),
         Op::Causal(a, strict) => format!("causal {}%{}", strictly(*strict), a.0),
@@ -123,7 +125,7 @@ fn print_op(program: &Chunked, op: &Op) -> String {
     }
 }
 
-fn print_target(program: &Chunked, target: Target) -> String {
+fn print_target(program: &Draft, target: Target) -> String {
     let p = program;
     match target {
         Target::Output(i) => format!("output {}", name(&p.outputs, i.index())),
@@ -139,11 +141,11 @@ fn print_target(program: &Chunked, target: Target) -> String {
 
 /// Parses one program with its places; on failure returns every syntax and name error. What the
 /// program may mean is checked by `crate::verify::chunked`.
-pub fn parse(source: &str) -> Result<(Chunked, Spans), Vec<Diagnostic>> {
+pub fn parse(source: &str) -> Result<(Draft, Spans), Vec<Diagnostic>> {
     let mut parser = Parser {
         cursor: Cursor::new(source),
         spans: Spans::default(),
-        program: Chunked {
+        program: Draft {
             name: String::new(),
             dims: vec![],
             inputs: vec![],
@@ -167,7 +169,7 @@ pub fn parse(source: &str) -> Result<(Chunked, Spans), Vec<Diagnostic>> {
 
 struct Parser<'a> {
     cursor: Cursor<'a>,
-    program: Chunked,
+    program: Draft,
     spans: Spans,
 }
 
@@ -316,7 +318,10 @@ impl Parser<'_> {
                 let dims = self.program.dims.iter().map(String::as_str);
                 Op::Size(DimId(find(&mut self.cursor, span, "dim", name, dims)?))
             }
-            "step" => Op::Step(self.value()?),
+            "select" => {
+                let (x, y) = (self.value()?, self.second()?);
+                Op::Select(x, y, self.second()?, self.second()?)
+            }
             "valid" => Op::Valid(self.value()?),
             "broadcast" => Op::Broadcast(self.value()?, self.axis()?),
             "causal" => {

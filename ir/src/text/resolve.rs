@@ -11,6 +11,9 @@ use crate::span::Span;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+/// Errors after which no likely name is looked for.
+const MANY: usize = 50;
+
 /// A name where it stood.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Name {
@@ -241,7 +244,9 @@ impl Resolver<'_> {
             }
             None => {
                 let message = format!("nothing above is called `{text}`");
-                let remedy = match self.nearest(text) {
+                // The search reads every name: many unknown ones would take time without bound.
+                let few = self.diagnostics.len() < MANY;
+                let remedy = match few.then(|| self.nearest(text)).flatten() {
                     Some(name) => format!("did you mean `{name}`?"),
                     None => "declare it as an input or a param, or bind it by `let`".into(),
                 };

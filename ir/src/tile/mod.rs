@@ -13,10 +13,14 @@
 //!
 //! Sums have one fixed order, decided by the back end, independent of threads and addresses.
 
-pub mod typing;
+mod build;
+pub(crate) mod typing;
+
+pub use build::Builder;
 
 use crate::chunked::{Direction, Interval, Partial};
 use crate::recurrence::{BinaryFn, UnaryFn, handle};
+use crate::verify::Verified;
 
 handle!(
     /// A tile value; the node at the same index defines it.
@@ -72,6 +76,17 @@ pub enum Role {
     Entering(u32),
 }
 
+/// How the numbers of a port are held outside: what a back end needs to know of a tensor's meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Held {
+    /// In the dtype in which matrices are stored.
+    Storage,
+    /// In f32, whatever that is.
+    F32,
+    /// In f32, and of what heads share every task writes a part of its own: parts are added outside.
+    Parts,
+}
+
 /// A tensor outside. The innermost dims are contiguous; the strides over time and heads are
 /// dynamic.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +99,8 @@ pub struct PortDecl {
     pub pace: Pace,
     /// Whether each head has its own.
     pub per_head: bool,
+    /// How its numbers are held.
+    pub held: Held,
     /// Sizes of the dims of one head at one step (0 to 2).
     pub dims: Vec<u32>,
 }
@@ -138,8 +155,8 @@ pub enum Scalar {
     Unary(UnaryFn, u32),
     /// A pointwise function.
     Binary(BinaryFn, u32, u32),
-    /// One where positive, else zero.
-    Step(u32),
+    /// `Select(x, y, a, b)`: `a` where `x > y`, else `b`; NaN where `x` or `y` is.
+    Select(u32, u32, u32, u32),
     /// The value where the index along the map's first axis is below `len`, else zero (a select).
     Valid(u32),
     /// The value where first index >= second index (strict: >), else zero (a select).
@@ -173,7 +190,8 @@ pub enum Fill {
 pub enum Triangle {
     /// Nothing.
     None,
-    /// `a` (before any transposition) is zero above the diagonal.
+    /// `a` (before any transposition) is zero above the diagonal. That part is left out of the
+    /// product, so what stands against it in `b` may be anything.
     A,
     /// Above the diagonal the result may be any finite number.
     Out,
@@ -197,8 +215,8 @@ pub enum Op {
         /// Which axes are summed.
         reduce: Reduce,
     },
-    /// `add + a b`, with `a` and `b` transposed on request; ranks 2. A vector may stand for a
-    /// matrix of one row (or of one column when transposed); then the result drops that axis.
+    /// `add + a b`, with `a` and `b` transposed on request; all of rank 2. A product with a vector is a
+    /// map that is summed.
     Matmul {
         /// Left operand.
         a: TileId,
@@ -245,9 +263,13 @@ pub enum Effect {
     Carry(CarryId, TileId),
 }
 
-/// One kernel.
+/// One kernel. It comes from a [`Builder`] or from the verifier ([`crate::verify::tile`]), so a back
+/// end that takes one takes only what was verified.
+pub type TileProgram = Verified<Draft>;
+
+/// A kernel that nobody verified yet: what a text says and a builder holds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TileProgram {
+pub struct Draft {
     /// `recurrence_phase_direction_dtype_target`.
     pub name: String,
     /// Steps of a chunk, C.
@@ -289,6 +311,13 @@ impl Op {
 }
 
 impl Effect {
+    /// The tile that is written, to be renamed.
+    pub fn tile_mut(&mut self) -> &mut TileId {
+        match self {
+            Effect::Store(_, tile) | Effect::Accumulate(_, tile) | Effect::Carry(_, tile) => tile,
+        }
+    }
+
     /// The tile that is written.
     pub fn tile(&self) -> TileId {
         match *self {
@@ -297,7 +326,7 @@ impl Effect {
     }
 }
 
-impl TileProgram {
+impl Draft {
     /// The node behind a value.
     pub fn node(&self, tile: TileId) -> &Node {
         &self.nodes[tile.index()]

@@ -1,23 +1,13 @@
 //! The shape and the place of every tile op: typing is checking.
 //!
-//! [`TileProgram::push`] is how a schedule adds a node; the verifier runs the same functions over
+//! [`Builder::push`](super::Builder::push) is how a schedule adds a node; the verifier runs the same functions over
 //! a program that came from elsewhere.
 
-use super::{Along, Node, Op, Pace, Reduce, Region, Scalar, TileId, TileProgram, Triangle};
+use super::{Along, Draft, Node, Op, Pace, Reduce, Region, Scalar, TileId, Triangle};
 use crate::chunked::{Interval, Partial};
 
-impl TileProgram {
-    /// Adds a node, or says why it is ill-typed or out of place.
-    pub fn push(&mut self, op: Op, region: Region) -> Result<TileId, String> {
-        let shape = shape(self, self.nodes.len(), &op)?;
-        place(self, self.nodes.len(), &op, region)?;
-        self.nodes.push(Node { op, region, shape });
-        Ok(TileId(self.nodes.len() as u32 - 1))
-    }
-}
-
 /// The node of an operand; operands come before node number `before`.
-fn operand(program: &TileProgram, before: usize, tile: TileId) -> Result<&Node, String> {
+fn operand(program: &Draft, before: usize, tile: TileId) -> Result<&Node, String> {
     match program.nodes.get(tile.index()) {
         Some(node) if tile.index() < before => Ok(node),
         _ => Err(format!("%{} is not defined yet", tile.0)),
@@ -25,7 +15,7 @@ fn operand(program: &TileProgram, before: usize, tile: TileId) -> Result<&Node, 
 }
 
 /// The result's sizes of an op that is node number `before`.
-pub fn shape(program: &TileProgram, before: usize, op: &Op) -> Result<Vec<u32>, String> {
+pub fn shape(program: &Draft, before: usize, op: &Op) -> Result<Vec<u32>, String> {
     let chunk = program.chunk;
     let shape = |tile: &TileId| operand(program, before, *tile).map(|node| node.shape.clone());
     match op {
@@ -92,18 +82,13 @@ pub fn shape(program: &TileProgram, before: usize, op: &Op) -> Result<Vec<u32>, 
             triangle,
         } => {
             let (left, right) = (shape(a)?, shape(b)?);
-            let (m, inner) = matrix(&left, *ta)?;
-            let (other, n) = matrix(&right, *tb)?;
-            if inner.0 != other.0 {
+            let ([m, inner], [other, n]) = (matrix(&left, *ta)?, matrix(&right, *tb)?);
+            if inner != other {
                 return Err(format!(
-                    "{left:?} and {right:?} do not meet: {} columns, {} rows",
-                    inner.0, other.0
+                    "{left:?} and {right:?} do not meet: {inner} columns, {other} rows"
                 ));
             }
-            let result: Vec<u32> = [m, n]
-                .iter()
-                .filter_map(|&(size, own)| own.then_some(size))
-                .collect();
+            let result = vec![m, n];
             if let Some(add) = add {
                 let add = shape(add)?;
                 if add != result {
@@ -177,20 +162,15 @@ pub fn shape(program: &TileProgram, before: usize, op: &Op) -> Result<Vec<u32>, 
     }
 }
 
-/// Rows and columns of an operand of a product, each with whether the result keeps the axis.
-type Sides = ((u32, bool), (u32, bool));
-
-fn matrix(shape: &[u32], transposed: bool) -> Result<Sides, String> {
-    let (rows, columns) = match *shape {
-        [n] => ((1, false), (n, true)),
-        [m, n] => ((m, true), (n, true)),
-        _ => return Err(format!("a product takes ranks 1 and 2, not {shape:?}")),
-    };
-    Ok(if transposed {
-        (columns, rows)
-    } else {
-        (rows, columns)
-    })
+/// Rows and columns of an operand of a product.
+fn matrix(shape: &[u32], transposed: bool) -> Result<[u32; 2], String> {
+    match *shape {
+        [rows, columns] if transposed => Ok([columns, rows]),
+        [rows, columns] => Ok([rows, columns]),
+        _ => Err(format!(
+            "a product takes matrices, not {shape:?}: a vector is multiplied by a map and summed"
+        )),
+    }
 }
 
 fn body_is_sound(
@@ -217,8 +197,9 @@ fn body_is_sound(
                 return Err(format!("{number} is not finite"));
             }
             Scalar::Operand(_) | Scalar::Number(_) => {}
-            Scalar::Unary(_, a) | Scalar::Step(a) => earlier(a)?,
+            Scalar::Unary(_, a) => earlier(a)?,
             Scalar::Binary(_, a, b) => earlier(a).and(earlier(b))?,
+            Scalar::Select(x, y, a, b) => [x, y, a, b].into_iter().try_for_each(earlier)?,
             Scalar::Valid(a) => {
                 earlier(a)?;
                 if space[0] != chunk {
@@ -242,7 +223,7 @@ fn body_is_sound(
 }
 
 /// Whether an op that is node number `before` may stand in `region`.
-pub fn place(program: &TileProgram, before: usize, op: &Op, region: Region) -> Result<(), String> {
+pub fn place(program: &Draft, before: usize, op: &Op, region: Region) -> Result<(), String> {
     match op {
         Op::Load(port, _) => {
             let port = program.ports.get(port.index());

@@ -1,6 +1,6 @@
 //! What a level-2 program must satisfy, whoever wrote it.
 //!
-//! Axes are inferred by the function that types an op as it is built, so there is no second
+//! Axes are those of [`typing`], which types an op as it is built, so there is no second
 //! typing; an ill-typed op keeps the axes that it claims, and checking goes on.
 //!
 //! | code | rule |
@@ -14,7 +14,8 @@
 //! | C007 | nothing is given twice |
 //! | C008 | numbers are finite |
 
-use crate::chunked::{Axis, Builder, Chunked, Direction, Interval, Op, Partial, Target};
+use super::Verified;
+use crate::chunked::{Axis, Chunked, Direction, Draft, Interval, Op, Partial, Target, typing};
 use crate::diag::Diagnostic;
 use crate::recurrence::{DimId, Port};
 use crate::span::Span;
@@ -32,10 +33,10 @@ pub struct Spans {
     pub results: Vec<Span>,
 }
 
-/// Checks every rule; gives all breaches, in order.
-pub fn verify(program: &Chunked, spans: &Spans) -> Result<(), Vec<Diagnostic>> {
+/// Checks every rule; gives the program, or all breaches in order.
+pub fn verify(draft: Draft, spans: &Spans) -> Result<Chunked, Vec<Diagnostic>> {
     let mut check = Check {
-        program,
+        program: &draft,
         spans,
         diagnostics: vec![],
     };
@@ -43,9 +44,16 @@ pub fn verify(program: &Chunked, spans: &Spans) -> Result<(), Vec<Diagnostic>> {
     check.ops();
     check.results();
     match check.diagnostics.is_empty() {
-        true => Ok(()),
+        true => Ok(Verified::new(draft)),
         false => Err(check.diagnostics),
     }
+}
+
+/// What a pass made. Only the pass itself can be at fault where it does not verify.
+pub(crate) fn verified(draft: Draft) -> Chunked {
+    let name = draft.name.clone();
+    verify(draft, &Spans::default())
+        .unwrap_or_else(|why| panic!("`{name}` is ill-formed at level 2: {why:#?}"))
 }
 
 /// Whether `name` can stand in a text.
@@ -63,7 +71,7 @@ pub(super) fn at(spans: &[Span], i: usize) -> Span {
 }
 
 struct Check<'a> {
-    program: &'a Chunked,
+    program: &'a Draft,
     spans: &'a Spans,
     diagnostics: Vec<Diagnostic>,
 }
@@ -112,12 +120,6 @@ impl Check<'_> {
 
     fn ops(&mut self) {
         let p = self.program;
-        let mut build = Builder::from(Chunked {
-            ops: vec![],
-            axes: vec![],
-            results: vec![],
-            ..p.clone()
-        });
         if p.axes.len() != p.ops.len() {
             let (axes, ops) = (p.axes.len(), p.ops.len());
             let message = format!("{axes} values have axes, expected {ops}");
@@ -126,7 +128,7 @@ impl Check<'_> {
         for (i, op) in p.ops.iter().enumerate() {
             let span = at(&self.spans.ops, i);
             let claimed = p.axes.get(i).cloned().unwrap_or_default();
-            match self.sound(op).and_then(|()| build.infer(op)) {
+            match self.sound(op).and_then(|()| typing::axes(p, i, op)) {
                 Err(why) => self.report("C002", span, format!("%{i}: {why}")),
                 Ok(axes) if axes != claimed => {
                     let diagnostic =
@@ -153,7 +155,6 @@ impl Check<'_> {
                 let message = format!("%{i} belongs to a gradient but the program runs forward");
                 self.report("C006", span, message);
             }
-            build.append(op.clone(), claimed);
         }
     }
 

@@ -23,11 +23,15 @@
 //! | R035 | no dimension has the name of an implicit one | `usage` |
 //! | R036 | no tensor has the name of a gradient or of the packing offsets | `usage` |
 //! | R040 | no state enters a non-linear function on the way into an update | `affine` |
-//! | R041 | a state's update reads no other state | `affine` |
 //! | R042 | a state's update reads its old value | `affine` |
 //! | R043 | a decay is provably positive | `affine` |
 //! | R044 | the weight of a readout depends on no state | `affine` |
 //! | R045 | a matrix that is read is a state or a sum of outer products | `affine` |
+//! | R046 | a value has at most 128 terms of states and outer products that differ | `affine` |
+//!
+//! No walk follows paths, and none is deeper than an expression may be high
+//! ([`MAX_HEIGHT`](crate::text::MAX_HEIGHT), for built ones R020), so time and stack are bounded
+//! whatever is given.
 //!
 //! Shapes are compared by the names of dimensions, never by sizes: `[K]` is not `[V]`, whatever
 //! their sizes.
@@ -38,6 +42,9 @@ mod structure;
 pub mod tile;
 pub mod typing;
 mod usage;
+mod verified;
+
+pub use verified::Verified;
 
 use crate::diag::Diagnostic;
 use crate::recurrence::{Facts, Recurrence};

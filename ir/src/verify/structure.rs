@@ -3,9 +3,12 @@
 //! The parser returns only sound ones; its fields are public, so everything that indexes by a
 //! handle relies on this check and not on the parser.
 
+use super::chunked::is_word;
 use crate::diag::Diagnostic;
 use crate::recurrence::{Expr, Recurrence, Stmt};
 use crate::span::Span;
+use crate::text::MAX_HEIGHT;
+use std::collections::BTreeSet;
 
 /// The first breach, or nothing; later checks index freely.
 pub(super) fn check(recurrence: &Recurrence) -> Option<Diagnostic> {
@@ -26,6 +29,16 @@ pub(super) fn check(recurrence: &Recurrence) -> Option<Diagnostic> {
         &recurrence.states,
         &recurrence.outputs,
     ];
+    let mut names = BTreeSet::new();
+    let outside = ports.iter().flat_map(|ports| ports.iter());
+    for name in outside.map(|port| &port.name).chain(&recurrence.dims) {
+        if !is_word(name) || !names.insert(name) {
+            return breach(format!("`{name}`, which is no word or names two things"));
+        }
+    }
+    if !is_word(&recurrence.name) {
+        return breach(format!("the name `{}`, which is no word", recurrence.name));
+    }
     for (kind, port) in ports
         .iter()
         .enumerate()
@@ -59,6 +72,15 @@ pub(super) fn check(recurrence: &Recurrence) -> Option<Diagnostic> {
         };
         if !sound {
             return breach(format!("expression {i}, {expr:?}"));
+        }
+    }
+    let mut heights: Vec<usize> = Vec::with_capacity(recurrence.exprs.len());
+    for (i, expr) in recurrence.exprs.iter().enumerate() {
+        let operands = expr.operands().into_iter().flatten();
+        let highest = operands.map(|id| heights[id.index()] + 1).max();
+        heights.push(highest.unwrap_or(0));
+        if heights[i] > MAX_HEIGHT {
+            return breach(format!("expression {i} of a height above {MAX_HEIGHT}"));
         }
     }
     let (mut lets, mut outputs) = (0, 0);

@@ -15,10 +15,11 @@
 //! | T008 | a chunk has a step, no size is zero, ranks are 0 to 2 |
 //! | T009 | a load reads what comes from outside |
 
+use super::Verified;
 use super::chunked::{at, is_word};
 use crate::diag::Diagnostic;
 use crate::span::Span;
-use crate::tile::{CarryId, Effect, Op, Pace, PortId, Region, Role, TileProgram, typing};
+use crate::tile::{CarryId, Draft, Effect, Op, Pace, PortId, Region, Role, TileProgram, typing};
 
 /// Where a tile program stood in its text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,10 +34,10 @@ pub struct Spans {
     pub effects: Vec<Span>,
 }
 
-/// Checks every rule; gives all breaches, in order.
-pub fn verify(program: &TileProgram, spans: &Spans) -> Result<(), Vec<Diagnostic>> {
+/// Checks every rule; gives the program, or all breaches in order.
+pub fn verify(draft: Draft, spans: &Spans) -> Result<TileProgram, Vec<Diagnostic>> {
     let mut check = Check {
-        program,
+        program: &draft,
         spans,
         diagnostics: vec![],
     };
@@ -44,13 +45,20 @@ pub fn verify(program: &TileProgram, spans: &Spans) -> Result<(), Vec<Diagnostic
     check.nodes();
     check.effects();
     match check.diagnostics.is_empty() {
-        true => Ok(()),
+        true => Ok(Verified::new(draft)),
         false => Err(check.diagnostics),
     }
 }
 
+/// What a pass made. Only the pass itself can be at fault where it does not verify.
+pub(crate) fn verified(draft: Draft) -> TileProgram {
+    let name = draft.name.clone();
+    verify(draft, &Spans::default())
+        .unwrap_or_else(|why| panic!("`{name}` is ill-formed at level 3: {why:#?}"))
+}
+
 struct Check<'a> {
-    program: &'a TileProgram,
+    program: &'a Draft,
     spans: &'a Spans,
     diagnostics: Vec<Diagnostic>,
 }

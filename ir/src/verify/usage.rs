@@ -7,6 +7,7 @@ use super::structure::span;
 use crate::diag::Diagnostic;
 use crate::recurrence::{Expr, Recurrence, Stmt};
 use crate::span::Span;
+use std::collections::BTreeSet;
 
 /// Names that mean the implicit dimensions outside.
 const IMPLICIT: [(&str, &str); 4] = [
@@ -17,36 +18,32 @@ const IMPLICIT: [(&str, &str); 4] = [
 ];
 
 pub(super) fn check(r: &Recurrence, diagnostics: &mut Vec<Diagnostic>) {
-    let has = |wanted: Expr| r.exprs.contains(&wanted);
-    let updated = |i: usize| {
-        let is = |stmt: &Stmt| matches!(stmt, Stmt::Update(id, _) if id.index() == i);
-        r.body.iter().any(is)
-    };
+    let reads = Reads::new(r);
     for (i, port) in r.states.iter().enumerate() {
         let place = span(r, &r.spans.states, i);
         let name = &port.name;
-        if !updated(i) {
+        if !reads.updated[i] {
             diagnostics.push(
                 Diagnostic::new("R030", place, format!("state `{name}` is never updated"))
                     .expected(format!("a statement `{name} = ...;`"))
                     .remedy("update it, or declare it as an input or a param"),
             );
-        } else if !has(Expr::State(crate::recurrence::StateId(i as u32))) {
+        } else if !reads.states[i] {
             diagnostics.push(unread(place, "state", name));
         }
     }
     for (i, port) in r.inputs.iter().enumerate() {
-        if !has(Expr::Input(crate::recurrence::InputId(i as u32))) {
+        if !reads.inputs[i] {
             diagnostics.push(unread(span(r, &r.spans.inputs, i), "input", &port.name));
         }
     }
     for (i, port) in r.params.iter().enumerate() {
-        if !has(Expr::Param(crate::recurrence::ParamId(i as u32))) {
+        if !reads.params[i] {
             diagnostics.push(unread(span(r, &r.spans.params, i), "param", &port.name));
         }
     }
     for (i, name) in r.lets.iter().enumerate() {
-        if !has(Expr::Let(crate::recurrence::LetId(i as u32))) {
+        if !reads.lets[i] {
             let place = span(r, &r.spans.lets, i);
             let message = format!("`let {name}` is never read");
             diagnostics
@@ -58,6 +55,42 @@ pub(super) fn check(r: &Recurrence, diagnostics: &mut Vec<Diagnostic>) {
     names(r, diagnostics);
 }
 
+/// What is read anywhere, and what is updated.
+struct Reads {
+    inputs: Vec<bool>,
+    params: Vec<bool>,
+    states: Vec<bool>,
+    lets: Vec<bool>,
+    updated: Vec<bool>,
+}
+
+impl Reads {
+    fn new(r: &Recurrence) -> Self {
+        let mut reads = Reads {
+            inputs: vec![false; r.inputs.len()],
+            params: vec![false; r.params.len()],
+            states: vec![false; r.states.len()],
+            lets: vec![false; r.lets.len()],
+            updated: vec![false; r.states.len()],
+        };
+        for expr in &r.exprs {
+            match *expr {
+                Expr::Input(id) => reads.inputs[id.index()] = true,
+                Expr::Param(id) => reads.params[id.index()] = true,
+                Expr::State(id) => reads.states[id.index()] = true,
+                Expr::Let(id) => reads.lets[id.index()] = true,
+                _ => {}
+            }
+        }
+        for stmt in &r.body {
+            if let Stmt::Update(id, _) = *stmt {
+                reads.updated[id.index()] = true;
+            }
+        }
+        reads
+    }
+}
+
 fn unread(place: Span, noun: &str, name: &str) -> Diagnostic {
     Diagnostic::new("R031", place, format!("{noun} `{name}` is never read"))
         .expected("at least one use in a statement")
@@ -65,10 +98,12 @@ fn unread(place: Span, noun: &str, name: &str) -> Diagnostic {
 }
 
 fn dims(r: &Recurrence, diagnostics: &mut Vec<Diagnostic>) {
+    let ports = r.inputs.iter().chain(&r.params).chain(&r.states);
+    let dims = ports.flat_map(|port| port.shape.iter());
+    let sized: BTreeSet<usize> = dims.map(|dim| dim.index()).collect();
     for (i, name) in r.dims.iter().enumerate() {
         let place = span(r, &r.spans.dims, i);
-        let mut ports = r.inputs.iter().chain(&r.params).chain(&r.states);
-        if !ports.any(|port| port.shape.iter().any(|dim| dim.index() == i)) {
+        if !sized.contains(&i) {
             diagnostics.push(
                 Diagnostic::new("R033", place, format!("dimension `{name}` has no size"))
                     .found("a dimension of no tensor")
@@ -114,7 +149,9 @@ fn names(r: &Recurrence, diagnostics: &mut Vec<Diagnostic>) {
         &r.spans.states,
         &r.spans.outputs,
     ];
-    let known = |name: &str| ports.iter().any(|p| p.iter().any(|p| p.name == name));
+    let all = ports.iter().flat_map(|ports| ports.iter());
+    let all: BTreeSet<&str> = all.map(|port| port.name.as_str()).collect();
+    let known = |name: &str| all.contains(name);
     for (ports, spans) in ports.iter().zip(spans) {
         for (i, port) in ports.iter().enumerate() {
             let name = &port.name;

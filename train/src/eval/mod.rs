@@ -81,7 +81,8 @@ pub fn starts(text: usize, length: usize, sequences: usize) -> Result<Vec<usize>
         )));
     }
     let spare = text - length;
-    Ok((0..batch).map(|i| i * spare / (batch - 1).max(1)).collect())
+    let place = |i| (i as u128 * spare as u128 / (batch as u128 - 1).max(1)) as usize;
+    Ok((0..batch).map(place).collect())
 }
 
 /// About `count` whole numbers from `first` to `last`, evenly spaced in their logarithm, each once.

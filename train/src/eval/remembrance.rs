@@ -18,6 +18,9 @@ const ROWS: usize = 256;
 /// Tokens that are run at once at most, over all streams.
 const TOKENS: usize = 16_384;
 
+/// More cuts than this tell nothing apart.
+const MOST_CUTS: usize = 1 << 16;
+
 /// How cuts are spaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -62,14 +65,17 @@ impl Options {
     /// The places t, from 1 to T - 1.
     pub fn places(&self) -> Result<Vec<usize>, Error> {
         let (length, cuts) = (self.length, self.cuts);
-        if cuts == 0 || cuts >= length {
+        if cuts == 0 || cuts >= length || cuts > MOST_CUTS {
             return Err(Error::Config(format!(
-                "{cuts} cuts of {length} tokens given, expected at least 1 cut and more tokens"
+                "{cuts} cuts of {length} tokens given, expected 1 to {MOST_CUTS} cuts and more tokens"
             )));
         }
         let mut places = match self.spacing {
             Spacing::Log => log_spaced(1, length - 1, cuts),
-            Spacing::Linear => (1..=cuts).map(|i| i * length / (cuts + 1)).collect(),
+            Spacing::Linear => {
+                let place = |i| (i as u128 * length as u128 / (cuts as u128 + 1)) as usize;
+                (1..=cuts).map(place).collect()
+            }
             Spacing::Ends => {
                 let half = log_spaced(1, length / 2, cuts.div_ceil(2));
                 let mirrored: Vec<usize> = half.iter().map(|t| length - t).collect();
@@ -85,8 +91,9 @@ impl Options {
     /// Tokens that [`remembrance`] will run for `sequences`, all streams together.
     pub fn work(&self, sequences: usize) -> usize {
         let cuts = self.places().unwrap_or_default();
-        let suffixes: usize = cuts.iter().map(|t| self.length - t).sum();
-        sequences * (self.length + suffixes)
+        let suffixes = cuts.iter().map(|t| self.length - t);
+        let each = suffixes.fold(self.length, usize::saturating_add);
+        sequences.saturating_mul(each)
     }
 }
 

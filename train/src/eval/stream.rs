@@ -83,7 +83,7 @@ impl<'m> Stream<'m> {
         let length = self.length(tokens)?;
         let mut logits = Vec::new();
         for at in (0..length).step_by(segment.max(1)) {
-            let end = length.min(at + segment.max(1));
+            let end = length.min(at.saturating_add(segment.max(1)));
             let rows = tokens.chunks(length).flat_map(|row| &row[at..end]);
             let piece: Vec<u32> = rows.copied().collect();
             logits = match end == length {

@@ -324,36 +324,40 @@ mod tests {
         }
     }
 
-    /// Up to the rounding of Burn's products, which add in another order for other numbers of rows: 2.2e-6
-    /// without AVX-512.
+    /// Segments run twice over, so that Burn's products have as many rows as for the whole: for other
+    /// numbers of rows they add in another order.
     #[test]
     fn segments_with_their_states_are_the_whole_of_every_member() {
-        let ids: Vec<u32> = (0..26).map(|i| i * i * 7 % 256).collect();
-        let [batch, time, cut] = [2, 13, 5];
+        let ids: Vec<u32> = (0..24).map(|i| i * i * 7 % 256).collect();
+        let [batch, time, cut] = [2, 12, 6];
         for block in FAMILY {
             let config = config(block);
             let name = config.block.name();
             let model = LanguageModel::new(&config, &Interpreter, 1).unwrap();
             let part = |from: usize, to: usize| -> Vec<u32> {
-                let rows = ids.chunks(time);
+                let rows = ids.chunks(time).chain(ids.chunks(time));
                 rows.flat_map(|row| row[from..to].to_vec()).collect()
             };
             let host = |states: &[LayerState]| -> HostStates {
                 states.iter().map(LayerState::to_host).collect()
             };
             let (whole, last) = model.forward(&ids, [batch, time], None).unwrap();
-            let (_, between) = model.forward(&part(0, cut), [batch, cut], None).unwrap();
-            let rest = [batch, time - cut];
+            let half = [2 * batch, cut];
+            let (_, between) = model.forward(&part(0, cut), half, None).unwrap();
             let (second, end) = model
-                .forward(&part(cut, time), rest, Some(between))
+                .forward(&part(cut, time), half, Some(between))
                 .unwrap();
             let tail = whole.slice([0..batch, cut..time]);
             let [got, want] = [second, tail].map(|t| Value::new(t).unwrap().to_host().data);
-            assert!(apart(&got, &want) < 5e-6, "{name}");
+            for got in got.chunks(want.len()) {
+                assert!(apart(got, &want) < 1e-6, "{name}");
+            }
             for (got, want) in host(&end).iter().zip(&host(&last)) {
                 let (got, want) = (&got.recurrence[0], &want.recurrence[0]);
-                assert_eq!(got.shape, [batch, 2, 4, 8]);
-                assert!(apart(&got.data, &want.data) < 5e-6, "{name}");
+                assert_eq!(want.shape, [batch, 2, 4, 8]);
+                for got in got.data.chunks(want.data.len()) {
+                    assert!(apart(got, &want.data) < 1e-6, "{name}");
+                }
             }
         }
     }

@@ -9,7 +9,7 @@
 
 use super::{LanguageModel, Parameter, States, gradients, parameters::names};
 use crate::Error;
-use crate::op::{Packing, Value};
+use crate::op::{Packing, Value, backward};
 use burn::Tensor;
 use burn::module::Module;
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ impl Pass<'_> {
         Ok(Passed {
             loss: scalar(&loss)?,
             finals: finals.iter().map(|state| state.detach()).collect(),
-            gradients: gradients(model, &mut loss.backward()),
+            gradients: gradients(model, &mut backward(&loss)?),
         })
     }
 
@@ -82,16 +82,16 @@ impl Pass<'_> {
         let loss = loss(logits.reshape([self.shape[0], self.shape[1], vocab]))?;
         let value = scalar(&loss)?;
         let unreached = || Error::Tensor("the loss does not depend on the logits".into());
-        let mut arrived = pull(model, &mut found, loss, Some(&top)).ok_or_else(unreached)?;
+        let mut arrived = pull(model, &mut found, loss, Some(&top))?.ok_or_else(unreached)?;
         for ((layer, x), state) in backbone.layers.iter().zip(entered).zip(before).rev() {
             let x = x.autodiff().require_grad();
             let (y, _) = layer.forward(x.clone(), state, self.packing)?;
             // The gradient of this sum in the layer's output is what arrived, to the bit.
             let product = ((x.clone() + y) * arrived).sum();
-            arrived = pull(model, &mut found, product, Some(&x)).ok_or_else(unreached)?;
+            arrived = pull(model, &mut found, product, Some(&x))?.ok_or_else(unreached)?;
         }
         let x = backbone.embed(self.ids, self.shape, self.packing)?;
-        pull(model, &mut found, (x * arrived).sum(), None);
+        pull(model, &mut found, (x * arrived).sum(), None)?;
         let gradients = names(model).into_iter().filter_map(|name| {
             let value = found.remove(&name)?;
             Some(Parameter { name, value })
@@ -110,8 +110,8 @@ fn pull(
     found: &mut BTreeMap<String, baton_runtime::Tensor>,
     from: Tensor<1>,
     leaf: Option<&Tensor<3>>,
-) -> Option<Tensor<3>> {
-    let mut all = from.backward();
+) -> Result<Option<Tensor<3>>, Error> {
+    let mut all = backward(&from)?;
     for Parameter { name, value } in gradients(model, &mut all) {
         match found.get_mut(&name) {
             Some(sum) => {
@@ -123,7 +123,7 @@ fn pull(
             }
         }
     }
-    leaf?.grad_remove(&mut all)
+    Ok(leaf.and_then(|leaf| leaf.grad_remove(&mut all)))
 }
 
 fn scalar(loss: &Tensor<1>) -> Result<f32, Error> {

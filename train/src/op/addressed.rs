@@ -9,6 +9,7 @@
 //! It is generic in the backend and the kernel, so that its bookkeeping is tested where there is no
 //! GPU, with Flex's memory under a kernel for the CPU.
 
+use super::fault::noted;
 use super::node::{Gradients, record_on};
 use super::recurrence::{Given, Returned};
 use super::value::{Home, Value};
@@ -122,10 +123,9 @@ pub(super) fn apply<B: Addressed>(raw: Arc<dyn Raw>, given: Given) -> Result<Ret
     let (outputs, states) = context.forward()?;
     let count = outputs.len();
     let results = outputs.into_iter().map(widened::<B>).chain(states);
+    let given = values.len();
     let mut outputs = record_on::<B>(&values, results.collect(), move |arrived, _| {
-        context.backward(arrived).unwrap_or_else(|error| {
-            panic!("the backward of a kernel refused what its forward accepted: {error}")
-        })
+        noted::<B>(context.backward(arrived), given)
     });
     let states = outputs.split_off(count);
     Ok(Returned { outputs, states })

@@ -19,6 +19,7 @@ mod conv;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod family;
+mod fault;
 mod flex;
 mod loss;
 mod node;
@@ -33,6 +34,7 @@ mod value;
 
 pub use conv::{causal_conv, causal_conv_packed};
 pub use family::{Applied, Burn, apply, apply_packed};
+pub use fault::backward;
 pub use loss::{cross_entropy, token_losses, weighted_cross_entropy};
 pub use norm::{gated_rms_norm, rms_norm};
 pub use packing::Packing;

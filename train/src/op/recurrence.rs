@@ -4,11 +4,13 @@
 //! out flows in, that of the state in flows out. Tensors are handed to the kernel as they lie
 //! (strided views included) and its results become tensors without a copy.
 
+use super::fault::noted;
 use super::flex::{flex, readable, view};
 use super::node::{ARITY, record};
 use super::value::Value;
 use crate::Error;
 use baton_runtime::{Call, Kernel, Saved, Tensor, View};
+use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use std::sync::Arc;
 
@@ -122,14 +124,16 @@ pub fn apply(
     context.saved = run.saved;
     context.outputs = run.outputs.len();
     let outputs = context.outputs;
+    let count = values.len();
     let results = run.outputs.into_iter().chain(run.states);
     let results = results.map(|t| flex(t.data, &t.shape)).collect();
     let mut results = record(&values, results, move |arrived, _| {
-        let gradients = context.backward(&arrived).unwrap_or_else(|error| {
-            panic!("the backward of a kernel refused what its forward accepted: {error}")
-        });
-        let gradients = gradients.into_iter();
-        gradients.map(|t| Some(flex(t.data, &t.shape))).collect()
+        let found = context.backward(&arrived).map_err(Error::from);
+        let tensor = |t: Tensor| Some(flex(t.data, &t.shape));
+        noted::<Flex>(
+            found.map(|found| found.into_iter().map(tensor).collect()),
+            count,
+        )
     });
     let states = results.split_off(outputs);
     Ok(Returned {

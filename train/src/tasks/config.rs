@@ -110,6 +110,10 @@ kinds! {
     "token-ruler" TokenRuler(TokenRuler): "RULER's tasks as token ids",
 }
 
+/// The most that a number of a setting may be: tokens of a vocabulary, of a key, of a string. Sums of a
+/// few of them fit every integer.
+const MOST: u64 = 1 << 24;
+
 /// A task to train on or to evaluate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskConfig {
@@ -123,6 +127,7 @@ pub struct TaskConfig {
 impl TaskConfig {
     /// The task on `material`.
     pub fn build(&self, material: &Material) -> Result<Box<dyn Task>, Error> {
+        self.check()?;
         Ok(match self.task.clone() {
             Kind::Copying(task) => {
                 task.check()?;
@@ -140,6 +145,21 @@ impl TaskConfig {
             Kind::Ruler(settings) => Box::new(settings.build(material)?),
             Kind::TokenRuler(settings) => Box::new(settings.build(material)?),
         })
+    }
+
+    /// Refuses numbers that no memory holds.
+    fn check(&self) -> Result<(), Error> {
+        let (name, settings) = said(&self.task);
+        let [own, _] = settings.map_err(|why| Error::Config(format!("task `{name}`: {why}")))?;
+        let settings = own.as_object().into_iter().flatten();
+        for (key, value) in settings {
+            if let Some(number) = value.as_u64().filter(|&number| number > MOST) {
+                return Err(Error::Config(format!(
+                    "task `{name}`: {key}={number} given, expected at most {MOST}"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Tokens that a model of this task needs in its vocabulary, with `codec` for its text.

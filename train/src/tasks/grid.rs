@@ -65,8 +65,14 @@ pub struct Grid {
     pub cells: Vec<Cell>,
 }
 
+/// The most tokens that lie in memory side by side, `batch` trials of a length: a task keeps up to 24
+/// bytes for each.
+const MOST_TOKENS: usize = 1 << 28;
+/// The most trials side by side.
+const MOST_TRIALS: usize = 1 << 16;
+
 impl Plan {
-    /// Refuses a plan that would run nothing.
+    /// Refuses a plan that would run nothing, or more at once than memory holds.
     pub fn check(&self) -> Result<(), Error> {
         let wrong = |what: String| Err(Error::Config(what));
         if self.lengths.is_empty() || self.trials == 0 || self.batch == 0 {
@@ -75,6 +81,19 @@ impl Plan {
                 self.lengths.len(),
                 self.trials,
                 self.batch
+            ));
+        }
+        let batch = self.batch.min(self.trials);
+        if batch > MOST_TRIALS {
+            return wrong(format!(
+                "{batch} trials side by side given, expected at most {MOST_TRIALS}"
+            ));
+        }
+        let most = MOST_TOKENS / batch;
+        if let Some(length) = self.lengths.iter().find(|&&length| length > most) {
+            return wrong(format!(
+                "length {length} given for {batch} trials side by side, expected at most {most}, or \
+                 fewer trials at once (at most {MOST_TOKENS} tokens in all)"
             ));
         }
         match self.depths.iter().find(|d| !(0.0..=1.0).contains(*d)) {
@@ -97,7 +116,8 @@ impl Plan {
     /// About how many tokens will be read: what a progress bar counts to.
     pub fn tokens(&self, task: &dyn Task) -> usize {
         let places = self.places(task);
-        places.iter().map(|p| p.length * self.trials).sum()
+        let tokens = places.iter().map(|p| p.length.saturating_mul(self.trials));
+        tokens.fold(0, usize::saturating_add)
     }
 }
 

@@ -70,7 +70,7 @@ impl Predict for Reader<'_> {
         let mut said: Vec<Vec<u32>> = vec![Vec::new(); trials.len()];
         let mut stream = self.stream(trials.len())?;
         for from in (0..last).step_by(self.segment) {
-            let to = last.min(from + self.segment);
+            let to = last.min(from.saturating_add(self.segment));
             let tokens = piece(&rows, from, to);
             let here = |place: &&usize| (from..to).contains(*place);
             if places.iter().flatten().any(|place| here(&place)) {
@@ -110,7 +110,7 @@ impl Predict for Reader<'_> {
         let mut from = 0;
         for end in ends {
             while from < end {
-                let to = end.min(from + self.segment);
+                let to = end.min(from.saturating_add(self.segment));
                 let tokens = piece(prompts, from, to);
                 match to == end {
                     false => stream.skip(&tokens)?,

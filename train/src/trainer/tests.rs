@@ -360,3 +360,77 @@ fn both_blocks_learn() {
         assert!(first > 5.0 && last < first - 0.8, "{first} to {last}");
     }
 }
+
+/// A device whose memory ends in every backward run.
+struct Exhausted;
+
+struct Failing(std::sync::Arc<dyn baton_runtime::Kernel>);
+
+impl Device for Exhausted {
+    fn name(&self) -> &str {
+        "exhausted"
+    }
+
+    fn load(
+        &self,
+        recurrence: &baton_ir::recurrence::Recurrence,
+        sizes: &[usize],
+        options: &baton_runtime::Options,
+    ) -> Result<std::sync::Arc<dyn baton_runtime::Kernel>, baton_runtime::Error> {
+        let kernel = Sequential.load(recurrence, sizes, options)?;
+        Ok(std::sync::Arc::new(Failing(kernel)))
+    }
+}
+
+impl baton_runtime::Kernel for Failing {
+    fn forward(
+        &self,
+        call: &baton_runtime::Call<'_>,
+        keep: bool,
+    ) -> Result<baton_runtime::Forward, baton_runtime::Error> {
+        self.0.forward(call, keep)
+    }
+
+    fn backward(
+        &self,
+        _: &baton_runtime::Call<'_>,
+        _: Option<&baton_runtime::Saved>,
+        _: &[Option<baton_runtime::View<'_>>],
+        _: &[Option<baton_runtime::View<'_>>],
+    ) -> Result<baton_runtime::Gradients, baton_runtime::Error> {
+        Err(baton_runtime::Error::Unsupported {
+            device: "exhausted".into(),
+            reason: "out of memory".into(),
+        })
+    }
+
+    fn step(
+        &self,
+        call: &baton_runtime::Call<'_>,
+        states: &mut [baton_runtime::Tensor],
+    ) -> Result<Vec<baton_runtime::Tensor>, baton_runtime::Error> {
+        self.0.step(call, states)
+    }
+}
+
+#[test]
+fn a_backward_that_fails_is_an_error_of_the_step() {
+    let text = text();
+    for recompute in [false, true] {
+        let mut config = config(InitialStateConfig::Zero);
+        config.recompute = recompute;
+        let mut run = Trainer::new(config.clone(), &Exhausted, &text).unwrap();
+        let before = run.weights();
+        for _ in 0..2 {
+            let error = run.step().err().map(|error| error.to_string());
+            let error = error.unwrap_or_default();
+            assert!(error.contains("`exhausted`: out of memory"), "{error}");
+        }
+        assert_eq!(run.weights(), before);
+        // The thread's note is gone with the error.
+        Trainer::new(config, &Sequential, &text)
+            .unwrap()
+            .step()
+            .unwrap();
+    }
+}

@@ -3,9 +3,10 @@
 //! The loops of the level as they stand there: chunks in their direction, in each the work before
 //! the heads, for each head, and after them. Ops are emitted by `ops`. Loops are tested at their end, as a task has at least one step and one head.
 
+use super::Checks;
 use super::abi::{Abi, HEADS, LEN, SCRATCH};
 use super::micro::Kernels;
-use super::plan::{Buffer, Place, Plan, Tile, Work, extents};
+use super::plan::{Buffer, Place, Plan, Step, Tile, Work, extents};
 use baton_ir::chunked::Direction;
 use baton_ir::tile::{CarryId, Effect, Fill, Op, Pace, PortId, Region, TileProgram};
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -16,7 +17,7 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Bytes of a number.
 pub const NUMBER: i64 = 4;
@@ -35,9 +36,11 @@ pub struct Emitter<'a, 'b> {
     pub valid: Value,
     /// The micro-kernels that are called.
     pub kernels: &'a Kernels,
+    /// What is checked.
+    pub checks: Checks,
     abi: Abi,
     call_conv: CallConv,
-    signatures: HashMap<usize, SigRef>,
+    signatures: BTreeMap<usize, SigRef>,
     arguments: StackSlot,
     words: Value,
     /// The scratch.
@@ -61,6 +64,7 @@ pub fn emit(
     program: &TileProgram,
     plan: &Plan,
     kernels: &Kernels,
+    checks: Checks,
     call_conv: CallConv,
     fma: bool,
 ) {
@@ -78,9 +82,10 @@ pub fn emit(
         fma,
         valid: zero,
         kernels,
+        checks,
         abi: Abi::new(program),
         call_conv,
-        signatures: HashMap::new(),
+        signatures: BTreeMap::new(),
         arguments,
         words,
         scratch: zero,
@@ -179,6 +184,9 @@ impl Emitter<'_, '_> {
             let size = e.word(size);
             e.valid = e.builder.ins().smin(left, size);
             e.head = e.word(0);
+            if e.checks.poison {
+                e.poison_scratch();
+            }
             e.region(Region::Before);
             e.clear_sums();
             if e.plan.steps.iter().any(|s| s.region == Region::Heads) {
@@ -197,7 +205,7 @@ impl Emitter<'_, '_> {
 
     fn region(&mut self, region: Region) {
         for step in self.plan.steps.iter().filter(|s| s.region == region) {
-            self.step(step.work, step.room);
+            self.step(*step);
         }
     }
 
@@ -217,12 +225,12 @@ impl Emitter<'_, '_> {
                 let zero = self.word(0);
                 self.repeat(zero, heads, 1, &[], |e, head, _| {
                     e.head = head;
-                    e.step(step.work, step.room);
+                    e.step(*step);
                     vec![]
                 });
                 self.head = self.word(0);
             } else {
-                self.step(step.work, step.room);
+                self.step(*step);
             }
         }
     }
@@ -239,13 +247,19 @@ impl Emitter<'_, '_> {
                 let mut all = vec![to];
                 all.extend(args);
                 self.call(self.kernels.fill as usize, &all);
+                if self.checks.poison {
+                    self.poison_padding(tile.index());
+                }
             }
         }
     }
 
-    fn step(&mut self, work: Work, room: usize) {
-        match work {
-            Work::Compute(tile) => self.compute(tile, room),
+    fn step(&mut self, step: Step) {
+        if self.checks.poison {
+            self.poison_before(step);
+        }
+        match step.work {
+            Work::Compute(tile) => self.compute(tile, step.room),
             Work::Turn { from, to } => {
                 let (src, dst) = (self.plan.tiles[from], self.plan.tiles[to]);
                 let (d, s) = (self.place(to), self.place(from));
@@ -259,6 +273,9 @@ impl Emitter<'_, '_> {
                 self.rows(self.kernels.add as usize, d, dst, s, src);
             }
             Work::Effect(i) => self.effect(self.program.effects[i]),
+        }
+        if self.checks.poison {
+            self.poison_after(step);
         }
     }
 
@@ -412,6 +429,11 @@ impl Emitter<'_, '_> {
         let [stride, cols] = [stride, cols].map(|x| self.word(x));
         let copy = self.kernels.copy as usize;
         self.call(copy, &[d, stride, s, outside, self.valid, cols]);
+        self.past_the_end(d, stride, cols, fill);
+    }
+
+    /// Fills the rows of a tile past the last valid step.
+    pub fn past_the_end(&mut self, tile: Value, stride: Value, cols: Value, fill: Fill) {
         let size = self.word(i64::from(self.program.chunk));
         let short = self
             .builder
@@ -420,7 +442,7 @@ impl Emitter<'_, '_> {
         self.when(short, |e| {
             let repeat = e.word(i64::from(fill == Fill::Repeat));
             let kernel = e.kernels.fill as usize;
-            e.call(kernel, &[d, stride, e.valid, size, cols, repeat]);
+            e.call(kernel, &[tile, stride, e.valid, size, cols, repeat]);
         });
     }
 }

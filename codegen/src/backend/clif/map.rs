@@ -2,12 +2,16 @@
 //!
 //! What depends on nothing is computed before the loops, what depends on the row only once for
 //! each row, the rest for each four columns. Columns past the last are computed with what the
-//! padding holds and may be written to padding, but no sum takes them in. A tile that is zero
-//! above the diagonal is computed up to the diagonal's sixteen columns and zero beyond.
+//! padding holds and may be written to padding, but no sum takes them in, and a sum over steps
+//! ends at the last valid one. A tile that is zero above the diagonal is computed up to the
+//! diagonal's sixteen columns and zero beyond; where a product makes it zero, it is selected.
 
 use super::emit::{Address, Emitter, NUMBER};
 use super::math::Lanes;
+use super::plan::lower::{Zero, of_body, selects};
+use super::plan::steps::{Steps, of_map};
 use super::plan::{Buffer, extents};
+use baton_ir::pointwise::narrow;
 use baton_ir::tile::{Along, Reduce, Scalar, TileId};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I32, I32X4, I64};
@@ -23,10 +27,18 @@ pub struct Map<'a> {
     pub body: &'a [Scalar],
     /// What it sums.
     pub reduce: Reduce,
-    /// Whether its result is zero above the diagonal.
-    pub lower: bool,
     /// Where its result goes.
     pub out: Buffer,
+}
+
+/// What is known of a map.
+struct Known {
+    /// How often each scalar is computed.
+    levels: Vec<Level>,
+    /// Where each scalar is zero.
+    zeros: Vec<Zero>,
+    /// Which axes are steps.
+    steps: Steps,
 }
 
 /// How often a scalar is computed.
@@ -50,6 +62,8 @@ struct Place {
     column: Value,
     /// Columns beyond the turn's first.
     beyond: usize,
+    /// Whether every column of the turn is before the row: then a causal mask is not needed.
+    below: bool,
 }
 
 /// Vectors of a turn.
@@ -67,7 +81,11 @@ impl Map<'_> {
             (true, _) => Reduce::All,
             (false, reduce) => reduce,
         };
-        let levels = self.levels();
+        let known = Known {
+            levels: self.levels(),
+            zeros: of_body(self.body, self.operands, &e.plan.zeros),
+            steps: of_map(self.operands, self.body, &e.plan.steps_of),
+        };
         let bases: Vec<Address> = self
             .operands
             .iter()
@@ -83,9 +101,10 @@ impl Map<'_> {
             rows: lanes,
             column: zero,
             beyond: 0,
+            below: false,
         };
         let mut values = vec![None; self.body.len()];
-        self.scalars(e, &levels, Level::Once, &bases, start, &mut values);
+        self.scalars(e, &known, Level::Once, &bases, start, &mut values);
         let empty = number(e, 0.0);
         if reduce == Reduce::First {
             for i in 0..cols.div_ceil(4) {
@@ -104,7 +123,7 @@ impl Map<'_> {
                 ..start
             };
             let mut values = values.clone();
-            self.scalars(e, &levels, Level::Row, &bases, place, &mut values);
+            self.scalars(e, &known, Level::Row, &bases, place, &mut values);
             // The bases of this row.
             let bases: Vec<Address> = self
                 .operands
@@ -127,7 +146,7 @@ impl Map<'_> {
                 _ => sums.to_vec(),
             };
             let state = RowState {
-                levels: &levels,
+                known: &known,
                 bases: &bases,
                 values: &values,
                 out,
@@ -146,7 +165,11 @@ impl Map<'_> {
         let sums = match rows {
             1 => each_row(e, zero, &sums),
             _ => {
-                let to = e.word(rows as i64);
+                let summed = !vector && matches!(reduce, Reduce::First | Reduce::All);
+                let to = match summed && known.steps[0] {
+                    true => e.valid,
+                    false => e.word(rows as i64),
+                };
                 e.repeat(zero, to, 1, &sums, each_row)
             }
         };
@@ -169,8 +192,9 @@ impl Map<'_> {
                     _ => Level::Column,
                 },
                 Scalar::Number(_) => Level::Once,
-                Scalar::Unary(_, a) | Scalar::Step(a) => of(a),
+                Scalar::Unary(_, a) => of(a),
                 Scalar::Binary(_, a, b) => of(a).max(of(b)),
+                Scalar::Select(x, y, a, b) => of(x).max(of(y)).max(of(a)).max(of(b)),
                 Scalar::Valid(_) if vector => Level::Column,
                 Scalar::Valid(a) => of(a).max(Level::Row),
                 Scalar::Causal(..) => Level::Column,
@@ -183,23 +207,29 @@ impl Map<'_> {
     fn scalars(
         &self,
         e: &mut Emitter,
-        levels: &[Level],
+        known: &Known,
         level: Level,
         bases: &[Address],
         place: Place,
         values: &mut [Option<Value>],
     ) {
         for (i, scalar) in self.body.iter().enumerate() {
-            if levels[i] != level {
+            if known.levels[i] != level {
                 continue;
             }
             let of = |i: u32| values[i as usize].expect("operands come before users");
             let value = match *scalar {
                 Scalar::Operand(i) => self.operand(e, i as usize, bases, place),
-                Scalar::Number(x) => number(e, x as f32),
+                Scalar::Number(x) => number(e, narrow(x)),
                 Scalar::Unary(function, a) => lanes(e).unary(function, of(a)),
-                Scalar::Binary(function, a, b) => lanes(e).binary(function, of(a), of(b)),
-                Scalar::Step(a) => lanes(e).step(of(a)),
+                Scalar::Binary(function, a, b) => {
+                    let value = lanes(e).binary(function, of(a), of(b));
+                    match selects(self.body, &known.zeros, i) {
+                        true => self.causal(e, place, value, known.zeros[i] == Zero::Diagonal),
+                        false => value,
+                    }
+                }
+                Scalar::Select(x, y, a, b) => lanes(e).choose([of(x), of(y)], of(a), of(b)),
                 Scalar::Valid(a) => {
                     let valid = e.builder.ins().ireduce(I32, e.valid);
                     let valid = e.builder.ins().splat(I32X4, valid);
@@ -210,19 +240,28 @@ impl Map<'_> {
                     lanes(e).keep_less(index, valid, of(a))
                 }
                 Scalar::Causal(a, strict) => {
-                    let columns = self.column_numbers(e, place);
-                    let rows = match strict {
-                        true => place.rows,
-                        false => {
-                            let one = lanes(e).constant(I32X4, [1; 4]);
-                            e.builder.ins().iadd(place.rows, one)
-                        }
-                    };
-                    lanes(e).keep_less(columns, rows, of(a))
+                    let value = of(a);
+                    self.causal(e, place, value, strict)
                 }
             };
             values[i] = Some(value);
         }
+    }
+
+    /// The value where the row is not before the column (strict: after it), else zero.
+    fn causal(&self, e: &mut Emitter, place: Place, value: Value, strict: bool) -> Value {
+        if place.below {
+            return value;
+        }
+        let columns = self.column_numbers(e, place);
+        let rows = match strict {
+            true => place.rows,
+            false => {
+                let one = lanes(e).constant(I32X4, [1; 4]);
+                e.builder.ins().iadd(place.rows, one)
+            }
+        };
+        lanes(e).keep_less(columns, rows, value)
     }
 
     /// The numbers of four columns.
@@ -263,20 +302,34 @@ impl Map<'_> {
         let (turns, rest) = (state.cols / COLUMNS, state.cols % COLUMNS);
         let width = COLUMNS as i64 * NUMBER;
         let end = turns as i64 * width;
-        if self.lower && state.reduce == Reduce::None && turns > 1 {
-            // Bytes of the turns up to the diagonal's.
-            let needed = e.builder.ins().sshr_imm_s(place.row, 4);
-            let needed = e.builder.ins().iadd_imm_s(needed, 1);
-            let needed = e.builder.ins().imul_imm_s(needed, width);
+        let lower = state.known.zeros.last() != Some(&Zero::Nowhere);
+        if lower && state.reduce == Reduce::None && turns > 1 {
+            // Bytes of the turns before the diagonal's, which need no mask, and with it.
+            let before = e.builder.ins().sshr_imm_s(place.row, 4);
+            let before = e.builder.ins().imul_imm_s(before, width);
             let all = e.word(end);
-            let needed = e.builder.ins().smin(needed, all);
+            let before = e.builder.ins().smin(before, all);
             let zero = e.word(0);
-            e.repeat(zero, needed, width, &[], |e, column, _| {
-                self.turn(e, Place { column, ..place }, state, COLUMNS, vec![])
+            let any = e.builder.ins().icmp(IntCC::SignedLessThan, zero, before);
+            e.when(any, |e| {
+                e.repeat(zero, before, width, &[], |e, column, _| {
+                    let place = Place {
+                        column,
+                        below: true,
+                        ..place
+                    };
+                    self.turn(e, place, state, COLUMNS, vec![])
+                });
             });
-            let more = e.builder.ins().icmp(IntCC::SignedLessThan, needed, all);
+            let inside = e.builder.ins().icmp(IntCC::SignedLessThan, before, all);
+            e.when(inside, |e| {
+                let column = before;
+                self.turn(e, Place { column, ..place }, state, COLUMNS, vec![]);
+            });
+            let after = e.builder.ins().iadd_imm_s(before, width);
+            let more = e.builder.ins().icmp(IntCC::SignedLessThan, after, all);
             e.when(more, |e| {
-                e.repeat(needed, all, width, &[], |e, column, _| {
+                e.repeat(after, all, width, &[], |e, column, _| {
                     let empty = number(e, 0.0);
                     for i in 0..TURN {
                         write(e, empty, state.out, column, 16 * i as i32);
@@ -317,7 +370,7 @@ impl Map<'_> {
             let mut values = state.values.to_vec();
             self.scalars(
                 e,
-                state.levels,
+                state.known,
                 Level::Column,
                 state.bases,
                 place,
@@ -336,6 +389,7 @@ impl Map<'_> {
                 }
                 Reduce::Second | Reduce::All => {
                     let value = first_lanes(e, value, columns - 4 * i);
+                    let value = self.valid_columns(e, place, state, value);
                     if let Some(sum) = sums.get_mut(i) {
                         *sum = e.builder.ins().fadd(*sum, value);
                     }
@@ -346,10 +400,26 @@ impl Map<'_> {
     }
 }
 
+impl Map<'_> {
+    /// Of columns that are steps: zero past the last valid one. Below a diagonal a valid row has
+    /// none of those.
+    fn valid_columns(&self, e: &mut Emitter, place: Place, state: &RowState, x: Value) -> Value {
+        let axis = self.shape.len() - 1;
+        let lower = state.known.zeros.last() != Some(&Zero::Nowhere);
+        if lower || !state.known.steps[axis] {
+            return x;
+        }
+        let valid = e.builder.ins().ireduce(I32, e.valid);
+        let valid = e.builder.ins().splat(I32X4, valid);
+        let columns = self.column_numbers(e, place);
+        lanes(e).keep_less(columns, valid, x)
+    }
+}
+
 /// What the turns of a row share.
 #[derive(Clone, Copy)]
 struct RowState<'a> {
-    levels: &'a [Level],
+    known: &'a Known,
     bases: &'a [Address],
     values: &'a [Option<Value>],
     out: Address,
@@ -396,6 +466,10 @@ fn write(e: &mut Emitter, value: Value, to: Address, column: Value, beyond: i32)
 /// The first `count` lanes, zero beyond.
 fn first_lanes(e: &mut Emitter, x: Value, count: usize) -> Value {
     if count >= 4 {
+        return x;
+    }
+    #[cfg(test)]
+    if e.checks.breach {
         return x;
     }
     let mask = [0, 1, 2, 3].map(|lane| if lane < count { u32::MAX } else { 0 });

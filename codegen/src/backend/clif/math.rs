@@ -150,11 +150,7 @@ impl Lanes<'_, '_> {
                 let root = self.builder.ins().sqrt(x);
                 self.div(one, root)
             }
-            UnaryFn::Relu => {
-                let zero = self.number(0.0);
-                let positive = self.builder.ins().fcmp(FloatCC::LessThan, zero, x);
-                self.select(positive, x, zero)
-            }
+            UnaryFn::Relu => self.at_least(x, 0.0),
             UnaryFn::Exp => self.exp(x),
             UnaryFn::Log => self.log(x),
             UnaryFn::Sigmoid => self.sigmoid(x),
@@ -164,7 +160,7 @@ impl Lanes<'_, '_> {
         }
     }
 
-    /// A pointwise function of two values; `min` and `max` pass over a NaN.
+    /// A pointwise function of two values.
     pub fn binary(&mut self, function: BinaryFn, a: Value, b: Value) -> Value {
         match function {
             BinaryFn::Add => self.add(a, b),
@@ -178,17 +174,20 @@ impl Lanes<'_, '_> {
                 };
                 let first = self.builder.ins().fcmp(FloatCC::LessThan, x, y);
                 let either = self.select(first, a, b);
-                let missing = self.builder.ins().fcmp(FloatCC::Unordered, b, b);
+                // A NaN in `a` compares as false; one in `b` is taken here.
+                let missing = self.builder.ins().fcmp(FloatCC::Unordered, a, a);
                 self.select(missing, a, either)
             }
         }
     }
 
-    /// One where positive, else zero.
-    pub fn step(&mut self, x: Value) -> Value {
-        let (zero, one) = (self.number(0.0), self.number(1.0));
-        let positive = self.builder.ins().fcmp(FloatCC::LessThan, zero, x);
-        self.select(positive, one, zero)
+    /// `a` where the first of a pair is greater than the second, else `b`; NaN where either is.
+    pub fn choose(&mut self, [x, y]: [Value; 2], a: Value, b: Value) -> Value {
+        let greater = self.builder.ins().fcmp(FloatCC::LessThan, y, x);
+        let chosen = self.select(greater, a, b);
+        let missing = self.builder.ins().fcmp(FloatCC::Unordered, x, y);
+        let nan = self.number(f32::NAN);
+        self.select(missing, nan, chosen)
     }
 
     /// `2^n` for the integers in `n`, -127 < n < 128.

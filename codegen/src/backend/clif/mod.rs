@@ -8,6 +8,10 @@
 //!
 //! Arithmetic is f32. The same inputs give the same bits on one machine: every sum has one order,
 //! fixed when the code is made. How code is called is said in [`abi`].
+//!
+//! A sum takes in what it is a sum of and nothing else, to the letter: not padding ([`poison`] shows
+//! it), not what a causal mask or a triangle leaves out, not steps past the end of a sequence. Left
+//! out means not read or selected, never multiplied by zero, as zero times a NaN is a NaN.
 
 mod abi;
 mod emit;
@@ -16,6 +20,7 @@ mod math;
 mod micro;
 mod ops;
 mod plan;
+mod poison;
 #[cfg(test)]
 mod tests;
 
@@ -147,13 +152,34 @@ impl Target for Native {
     }
 }
 
+/// What is compiled in beside the program.
+#[derive(Clone, Copy, Debug)]
+struct Checks {
+    /// NaN in all that a step may not read: see [`poison`].
+    poison: bool,
+    /// A planted breach: sums of maps take in padding.
+    #[cfg(test)]
+    breach: bool,
+}
+
+impl Checks {
+    /// Those of this build.
+    fn new() -> Self {
+        Self {
+            poison: cfg!(debug_assertions),
+            #[cfg(test)]
+            breach: false,
+        }
+    }
+}
+
 /// Compiles a verified program for this machine.
 pub fn compile(program: &TileProgram) -> Result<Code, Error> {
-    compile_with(program, Kernels::best())
+    compile_with(program, Kernels::best(), Checks::new())
 }
 
 /// Compiles with a given table of micro-kernels.
-fn compile_with(program: &TileProgram, kernels: &Kernels) -> Result<Code, Error> {
+fn compile_with(program: &TileProgram, kernels: &Kernels, checks: Checks) -> Result<Code, Error> {
     let isa = host()?;
     let fma = has_fma(&*isa);
     let call_conv = isa.default_call_conv();
@@ -168,7 +194,15 @@ fn compile_with(program: &TileProgram, kernels: &Kernels) -> Result<Code, Error>
     context.func.name = UserFuncName::user(0, entry.as_u32());
     let mut building = FunctionBuilderContext::new();
     let mut builder = FunctionBuilder::new(&mut context.func, &mut building);
-    emit::emit(&mut builder, program, &plan, kernels, call_conv, fma);
+    emit::emit(
+        &mut builder,
+        program,
+        &plan,
+        kernels,
+        checks,
+        call_conv,
+        fma,
+    );
     builder.finalize(frontend);
     module.define_function(entry, &mut context)?;
     let bytes = context

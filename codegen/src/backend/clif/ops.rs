@@ -3,9 +3,11 @@
 use super::emit::{Emitter, NUMBER};
 use super::map;
 use super::micro::{Shape, scan_flags};
+use super::plan::lower::Zero;
+use super::plan::steps::sums_steps;
 use super::plan::{Buffer, Form, Place, form};
 use baton_ir::chunked::{Interval, Partial};
-use baton_ir::tile::{Op, TileId, Triangle};
+use baton_ir::tile::{Fill, Op, TileId, Triangle};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 impl Emitter<'_, '_> {
@@ -35,7 +37,6 @@ impl Emitter<'_, '_> {
                 operands,
                 body,
                 reduce: *reduce,
-                lower: self.plan.lower[out],
                 out,
             }
             .emit(self),
@@ -65,8 +66,7 @@ impl Emitter<'_, '_> {
         add: Option<TileId>,
         triangle: Triangle,
     ) {
-        let shape = |tile: TileId| &self.program.node(tile).shape[..];
-        let form = form(shape(a), ta, shape(b), tb);
+        let form = form(&self.program.node(a).shape, ta, tb);
         let (left, right) = (self.plan.tiles[a.index()], self.plan.tiles[b.index()]);
         let sum = self.plan.summed[out];
         let target = sum.unwrap_or(out);
@@ -78,14 +78,22 @@ impl Emitter<'_, '_> {
             (a_row, a_col) = (a_col, a_row);
         }
         let n = if tb { right.rows } else { right.cols };
-        let mut triangle = match (triangle, ta) {
-            (Triangle::None, _) => Shape::Full,
-            (Triangle::A, false) => Shape::LowerA,
-            (Triangle::A, true) => Shape::UpperA,
-            (Triangle::Out, _) => Shape::LowerC,
+        // What is claimed and what is known by itself; a triangle of `a` comes first, as what
+        // it leaves out may not be read, while what is left out of the result is not needed.
+        let zero = match triangle {
+            Triangle::A => self.plan.zeros[a.index()].max(Zero::Above),
+            _ => self.plan.zeros[a.index()],
+        };
+        let triangle = match (zero, ta, triangle) {
+            (Zero::Above, false, _) => Shape::LowerA,
+            (Zero::Above, true, _) => Shape::UpperA,
+            (Zero::Diagonal, false, _) => Shape::StrictLowerA,
+            (Zero::Diagonal, true, _) => Shape::StrictUpperA,
+            (Zero::Nowhere, _, Triangle::Out) => Shape::LowerC,
+            (Zero::Nowhere, ..) => Shape::Full,
         };
         let (mut from, mut to) = (a.index(), b.index());
-        let (mut b_row, mut width) = (right.row, n.next_multiple_of(16));
+        let (mut b_row, width) = (right.row, n.next_multiple_of(16));
         let mut kernel = self.kernels.matmul as usize;
         match form {
             Form::Rows => (),
@@ -93,14 +101,7 @@ impl Emitter<'_, '_> {
                 to = self.plan.turned[b.index()].unwrap_or(to);
                 b_row = self.plan.tiles[to].row;
             }
-            Form::Swapped => {
-                (from, to) = (to, from);
-                (a_row, a_col, b_row) = (0, 1, left.row);
-                (m, width) = (1, m.next_multiple_of(16));
-                triangle = Shape::Full;
-            }
-            Form::DotA => kernel = self.kernels.dot_rows as usize,
-            Form::DotB => {
+            Form::Dot => {
                 (from, to) = (to, from);
                 (a_row, m) = (right.row, n);
                 kernel = self.kernels.dot_rows as usize;
@@ -113,13 +114,21 @@ impl Emitter<'_, '_> {
             Some(add) => self.place(add),
             None => self.word(0),
         };
-        let [a_row, a_col, b_row, add_row, c_row, m, n, k] =
-            [a_row, a_col, b_row, add_row, result.row, m, width, k].map(|x| self.word(x as i64));
+        let [a_row, a_col, b_row, add_row, c_row, m, n] =
+            [a_row, a_col, b_row, add_row, result.row, m, width].map(|x| self.word(x as i64));
+        let k = match sums_steps(
+            self.program,
+            &self.plan.steps_of,
+            &self.program.nodes[out].op,
+        ) {
+            true => self.valid,
+            false => self.word(k as i64),
+        };
         let words = [
             from, a_row, a_col, to, b_row, added, add_row, result_at, c_row, m, n, k,
         ];
         match form {
-            Form::DotA | Form::DotB => self.call_with(kernel, &words, &[]),
+            Form::Dot => self.call_with(kernel, &words, &[]),
             _ => {
                 let triangle = self.word(triangle as i64);
                 self.call_with(kernel, &words, &[triangle]);
@@ -127,8 +136,9 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// A scan over the steps of `x`.
-    fn scan(&mut self, out: Buffer, x: Buffer, flags: i64) {
+    /// A scan over the steps of `x`; one from the last step to the first begins at the last
+    /// valid one, and is zero past it, where it is an adjoint (`valid`).
+    fn scan(&mut self, out: Buffer, x: Buffer, flags: i64, valid: bool) {
         let (from, to) = (self.plan.tiles[x], self.plan.tiles[out]);
         let vector = self.program.nodes[x].shape.len() == 1;
         let (rows, cols, from_row, to_row) = match vector {
@@ -136,13 +146,18 @@ impl Emitter<'_, '_> {
             false => (from.rows, from.cols, from.row, to.row),
         };
         let (d, s) = (self.place(out), self.place(x));
+        let stride = self.word(to_row as i64 * NUMBER);
         let [to_row, from_row, rows, cols] =
             [to_row, from_row, rows, cols].map(|x| self.word(x as i64));
         let flags = self.word(flags);
+        let rows = if valid { self.valid } else { rows };
         self.call(
             self.kernels.scan as usize,
             &[d, to_row, s, from_row, rows, cols, flags],
         );
+        if valid {
+            self.past_the_end(d, stride, cols, Fill::Zero);
+        }
     }
 
     fn decay(&mut self, out: Buffer, interval: Interval, strict: bool, l: Buffer) {
@@ -158,9 +173,9 @@ impl Emitter<'_, '_> {
                     &[d, row, s, none, size, no_room, strict],
                 );
             }
-            Interval::Start => self.scan(out, l, scan_flags(false, !strict, true, false)),
-            Interval::End => self.scan(out, l, scan_flags(true, false, true, false)),
-            Interval::Total => self.scan(out, l, scan_flags(false, true, true, true)),
+            Interval::Start => self.scan(out, l, scan_flags(false, !strict, true, false), false),
+            Interval::End => self.scan(out, l, scan_flags(true, false, true, false), false),
+            Interval::Total => self.scan(out, l, scan_flags(false, true, true, true), false),
         }
     }
 
@@ -169,17 +184,17 @@ impl Emitter<'_, '_> {
             Interval::Between => {
                 let (d, s) = (self.place(out), self.place(x));
                 let row = self.plan.tiles[x].row as i64;
-                let size = i64::from(self.program.chunk);
-                let [none, row, size, strict] =
-                    [0, row, size, i64::from(strict)].map(|x| self.word(x));
+                let [none, row, strict, stride, cols] =
+                    [0, row, i64::from(strict), NUMBER, 1].map(|x| self.word(x));
                 let room = self.room(room);
                 self.call(
                     self.kernels.spread_between as usize,
-                    &[d, none, s, row, size, room, strict],
+                    &[d, none, s, row, self.valid, room, strict],
                 );
+                self.past_the_end(d, stride, cols, Fill::Zero);
             }
-            Interval::Start => self.scan(out, x, scan_flags(true, !strict, false, false)),
-            Interval::End => self.scan(out, x, scan_flags(false, false, false, false)),
+            Interval::Start => self.scan(out, x, scan_flags(true, !strict, false, false), true),
+            Interval::End => self.scan(out, x, scan_flags(false, false, false, false), false),
             Interval::Total => {
                 let (d, s) = (self.place(out), self.place(x));
                 let (from, to) = (self.plan.tiles[x], self.plan.tiles[out]);
@@ -233,6 +248,7 @@ impl Emitter<'_, '_> {
             words.push(self.word(row));
         }
         let channels = self.plan.tiles[l.index()].cols as i64;
+        words.push(self.valid);
         for word in [i64::from(self.program.chunk), channels, i64::from(strict)] {
             words.push(self.word(word));
         }

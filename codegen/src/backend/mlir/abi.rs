@@ -10,27 +10,16 @@
 //! | 4 a port | address; from batch to batch (of a port of pace Task: from range to range); from step to step (of pace Chunk: from chunk to chunk); from head to head |
 //! | 2 a carry | address of what enters, null for zero; address of what leaves |
 //!
-//! A port that is not per head is indexed by group, unless it is the gradient of an input: then
-//! each block writes its own part, in f32, and the parts are added outside, in order. Carries are
+//! A port that is not per head is indexed by group, unless it is held in parts: then each block
+//! writes its own, in f32, and they are added outside, in order. Carries are
 //! f32, `[ranges, H, dims]`. Matrices need 16-byte alignment of address and strides.
 
 use crate::target::{Gpu, Storage};
-use baton_ir::tile::{PortDecl, Role, TileProgram};
-
-/// Whether a port is f32 whatever the storage: params, numbers for each step, and sums.
-pub fn in_f32(port: &PortDecl, options: &Gpu) -> bool {
-    options.storage == Storage::F32
-        || match port.role {
-            Role::Param(_) | Role::DParam(_) => true,
-            Role::Input(_) | Role::Output(_) | Role::DOutput(_) => port.dims.is_empty(),
-            Role::DInput(_) => port.dims.is_empty() || !port.per_head,
-            Role::Entering(_) => false,
-        }
-}
+use baton_ir::tile::{Held, PortDecl, TileProgram};
 
 /// Whether each head has its own place in a port, or, of a port that is not per head, each block.
 pub fn by_head(port: &PortDecl) -> bool {
-    port.per_head || matches!(port.role, Role::DInput(_) | Role::DParam(_))
+    port.per_head || port.held == Held::Parts
 }
 
 impl Gpu {
@@ -39,11 +28,11 @@ impl Gpu {
         3 + 4 * program.ports.len() + 2 * program.carries.len()
     }
 
-    /// The dtype of a port's memory.
-    pub fn dtype(&self, port: &PortDecl) -> Storage {
-        match in_f32(port, self) {
-            true => Storage::F32,
-            false => self.storage,
+    /// The dtype of memory that is held so.
+    pub fn dtype(&self, held: Held) -> Storage {
+        match held {
+            Held::Storage => self.storage,
+            Held::F32 | Held::Parts => Storage::F32,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::layout::{Form, Grid, Side};
 use super::levels::Trilinear;
-use super::{Error, Options, Storage, abi};
+use super::{Error, Options};
 use baton_ir::chunked::Interval;
 use baton_ir::tile::{Along, Effect, Op, PortId, Reduce, TileId, TileProgram};
 
@@ -64,9 +64,6 @@ pub fn wants(program: &TileProgram, options: &Options, tile: TileId) -> Result<V
             all
         }
         Op::Matmul { a, ta, b, add, .. } => {
-            if shape(*a).len() != 2 || shape(*b).len() != 2 {
-                return refuse("a vector as the operand of a product has no GPU form yet");
-            }
             let mut all = vec![
                 (*a, operand_a(program, options, tile, *a, *ta)),
                 (*b, Form::Operand),
@@ -173,8 +170,8 @@ pub fn gives(program: &TileProgram, options: &Options, tile: TileId) -> Result<F
 /// The form that an effect reads.
 pub fn leaves(program: &TileProgram, options: &Options, effect: &Effect) -> Form {
     let sums = |port: PortId| {
-        // f32 whatever the storage: parts that are added up outside.
-        abi::in_f32(&program.ports[port.index()], options) && options.storage != Storage::F32
+        // Parts that are added up outside.
+        options.dtype(program.ports[port.index()].held) != options.storage
     };
     match (effect, program.node(effect.tile()).shape.len()) {
         (_, 0) => Form::Scalar,

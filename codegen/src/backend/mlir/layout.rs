@@ -67,7 +67,7 @@ impl Grid {
 }
 
 /// Where a tile is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {
     /// A number, in a register of every thread.
     Scalar,
@@ -101,7 +101,7 @@ pub enum Form {
 }
 
 /// The sides of a level of a trilinear form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     /// `m` where a pair parts at this level, else zero: planes, as [`Form::Operand`].
     Pairs,

@@ -9,6 +9,7 @@
 pub mod abi;
 mod assembler;
 mod emit;
+mod error;
 mod forms;
 pub mod layout;
 mod levels;
@@ -20,33 +21,13 @@ mod text;
 mod toolchain;
 
 pub use assembler::Assembler;
+pub use error::Error;
 pub use service::Service;
 
 use crate::schedule::{SIDE_BY_SIDE, side_by_side};
 use crate::target::{Gpu as Options, Launch, Products, Source, Storage, Target};
 use baton_ir::recurrence::Class;
 use baton_ir::tile::{Node, Op, Region, TileProgram};
-use std::fmt;
-
-/// Why no kernel could be made.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Error {
-    /// The program asks for what this back end has not.
-    Unsupported(String),
-    /// What MLIR said.
-    Mlir(String),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Unsupported(what) => write!(f, "{what}"),
-            Error::Mlir(what) => write!(f, "MLIR: {what}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 impl Options {
     /// Terms of an operand; 0 means tf32.

@@ -244,10 +244,31 @@ fn reads(program: &TileProgram, options: &Options, tile: TileId) -> Result<Vec<K
 mod tests {
     use super::*;
     use crate::{Compiler, Phase};
-    use baton_ir::{builtin, text};
+    use baton_ir::text;
 
-    fn backward(name: &str, options: &Options) -> TileProgram {
-        let recurrence = text::parse(builtin::text(name).unwrap()).unwrap();
+    /// One number of decay for a head whose keys a group shares, and one for each row, read before and after.
+    const PROGRAMS: [&str; 2] = [
+        "recurrence numbers {
+            dims { K, V }
+            inputs { q: [K] per group, k: [K] per group, v: [V], g: [] }
+            params { d: [] }
+            state { S: [K, V] }
+            S = exp(g) * S + outer(k, v);
+            output o: [V] = dot(q, S) + d * v;
+        }",
+        "recurrence rows_of_decay {
+            dims { K, V }
+            inputs { q: [K], k: [K], v: [V], g: [K] }
+            params { u: [K] }
+            state { S: [K, V] }
+            let own = sum(q * u * k) * v;
+            output o: [V] = dot(q, S) + own;
+            S = rows(exp(g)) * S + outer(k, v);
+        }",
+    ];
+
+    fn backward(source: &str, options: &Options) -> TileProgram {
+        let recurrence = text::parse(source).unwrap();
         let compiler = Compiler::new(&recurrence, &[64, 64]).expect("it verifies");
         compiler.program_for(options, Phase::Backward, 32)
     }
@@ -255,8 +276,9 @@ mod tests {
     #[test]
     fn operands_come_first_and_fewer_registers_are_alive() {
         let options = Options::sm_80(Storage::Bf16);
-        for name in ["mamba2", "rwkv6"] {
-            let program = backward(name, &options);
+        for source in PROGRAMS {
+            let program = backward(source, &options);
+            let name = &program.name;
             let graph = Graph::new(&program, &options).unwrap();
             let peak = |order: &[usize]| {
                 let mut partial = graph.first();

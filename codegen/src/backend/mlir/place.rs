@@ -12,7 +12,7 @@ use super::levels::Trilinear;
 use super::order::order;
 use super::{Error, Options, Storage};
 use baton_ir::tile::{Op, TileId, TileProgram};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One thing that all threads do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct Placement {
     /// The steps of one chunk.
     pub steps: Vec<Step>,
     /// Room of each form in shared memory; for staged tiles within one stage of the ring.
-    pub rooms: HashMap<(TileId, Form), Room>,
+    pub rooms: BTreeMap<(TileId, Form), Room>,
     /// Matrices that come in by asynchronous copies, in order.
     pub staged: Vec<TileId>,
     /// Bytes of one stage of the ring.
@@ -63,8 +63,8 @@ struct Pass<'a> {
     program: &'a TileProgram,
     options: &'a Options,
     steps: Vec<Step>,
-    have: HashSet<(TileId, Form)>,
-    rooms: HashMap<(TileId, Form), Room>,
+    have: BTreeSet<(TileId, Form)>,
+    rooms: BTreeMap<(TileId, Form), Room>,
 }
 
 /// Registers that an order may hold alive before it is worth shared memory to have fewer, from the
@@ -125,8 +125,8 @@ impl<'a> Pass<'a> {
             program,
             options,
             steps: Vec::new(),
-            have: HashSet::new(),
-            rooms: HashMap::new(),
+            have: BTreeSet::new(),
+            rooms: BTreeMap::new(),
         }
     }
 
@@ -265,8 +265,8 @@ impl<'a> Pass<'a> {
 
     /// Shared forms that a tile will be wanted in: written as soon as it is computed, so that one
     /// barrier serves several and its registers are free.
-    fn eager(&self) -> HashMap<TileId, Vec<Form>> {
-        let mut eager: HashMap<TileId, Vec<Form>> = HashMap::new();
+    fn eager(&self) -> BTreeMap<TileId, Vec<Form>> {
+        let mut eager: BTreeMap<TileId, Vec<Form>> = BTreeMap::new();
         let mut note = |tile: TileId, form: Form| {
             let forms = eager.entry(tile).or_default();
             if matches!(form, Form::Operand | Form::Outgoing) && !forms.contains(&form) {

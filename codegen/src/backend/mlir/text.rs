@@ -4,7 +4,7 @@
 //! of its result; a constant is written once, at the top, where it dominates every use. Nothing
 //! here knows of tiles.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
 
 /// The name of a value.
@@ -24,7 +24,7 @@ impl Display for Val {
 #[derive(Default)]
 pub struct Text {
     constants: String,
-    known: HashMap<String, Val>,
+    known: BTreeMap<String, Val>,
     body: String,
     names: u32,
     depth: usize,

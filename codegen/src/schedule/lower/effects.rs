@@ -37,7 +37,7 @@ impl Lower<'_> {
             Target::LogRow(i) => self.log(CarryRole::LogRow(i.0), value),
             Target::LogCol(i) => self.log(CarryRole::LogCol(i.0), value),
         };
-        self.out.effects.push(effect);
+        self.out.effect(effect);
     }
 
     /// A log decay added to what earlier chunks had.
@@ -102,7 +102,7 @@ impl Lower<'_> {
                 None => self.node(tile::Op::Carry(carry), Region::Heads, &axes),
             };
             let port = self.entering(i as u32, &of);
-            self.out.effects.push(Effect::Store(port, tile));
+            self.out.effect(Effect::Store(port, tile));
         }
     }
 }

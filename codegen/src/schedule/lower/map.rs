@@ -99,7 +99,7 @@ impl Lower<'_> {
             Op::Broadcast(..) => self.tiles[value.index()].is_none(),
             Op::Valid(x) if matches!(self.program.op(x), Op::Input(_)) => false,
             Op::Binary(BinaryFn::Add, a, b) if self.add_product(value, a, b).is_some() => false,
-            Op::Unary(..) | Op::Binary(..) | Op::Step(_) | Op::Valid(_) | Op::Causal(..) => {
+            Op::Unary(..) | Op::Binary(..) | Op::Select(..) | Op::Valid(_) | Op::Causal(..) => {
                 self.users[value.index()].len() == 1
                     && self.regions[value.index()] == map.region
                     && self.axes(value) == map.axes
@@ -117,7 +117,10 @@ impl Lower<'_> {
                 let (a, b) = (self.scalar(a, map), self.scalar(b, map));
                 Scalar::Binary(function, a, b)
             }
-            Op::Step(a) => Scalar::Step(self.scalar(a, map)),
+            Op::Select(x, y, a, b) => {
+                let [x, y, a, b] = [x, y, a, b].map(|value| self.scalar(value, map));
+                Scalar::Select(x, y, a, b)
+            }
             Op::Valid(a) => Scalar::Valid(self.scalar(a, map)),
             Op::Causal(a, strict) => Scalar::Causal(self.scalar(a, map), strict),
             Op::Broadcast(a, _) => return self.scalar(a, map),

@@ -1,4 +1,5 @@
-//! Products: which operand is transposed, what is added, and which triangles are known.
+//! Products: which operand is transposed, what is added, and which triangles are known. Where an
+//! operand is a vector, the product is a map that is summed.
 //!
 //! Triangles are claimed from the algebra: a causal value is zero above the diagonal, and a product
 //! that is only ever masked need not be computed there.
@@ -19,7 +20,7 @@ impl Lower<'_> {
     ) -> Option<(ValueId, ValueId)> {
         let fits = |&(add, product): &(ValueId, ValueId)| {
             matches!(self.program.op(self.unnamed(product)), Op::Contract(..))
-                && !self.axes(product).is_empty()
+                && self.axes(product).len() == 2
                 && add != product
                 && self.users[product.index()].len() == 1
                 && self.regions[product.index()] == self.regions[sum.index()]
@@ -38,6 +39,33 @@ impl Lower<'_> {
         }
     }
 
+    /// A sum of products over one axis.
+    pub(super) fn contract(
+        &mut self,
+        value: ValueId,
+        a: ValueId,
+        b: ValueId,
+        over: Axis,
+    ) -> TileId {
+        if self.axes(value).len() == 2 {
+            return self.matmul(value, a, b, over, None);
+        }
+        let whole = [a, b]
+            .map(|v| self.axes(v))
+            .into_iter()
+            .max_by_key(Vec::len);
+        let axes = whole.unwrap_or_default();
+        let reduce = match axes.as_slice() {
+            [first, _] if *first == over => Reduce::First,
+            [_, _] => Reduce::Second,
+            _ => Reduce::All,
+        };
+        let mut map = self.map(axes, self.regions[value.index()]);
+        let (a, b) = (self.scalar(a, &mut map), self.scalar(b, &mut map));
+        push(&mut map.body, Scalar::Binary(BinaryFn::Mul, a, b));
+        self.finish_map(map, reduce)
+    }
+
     pub(super) fn matmul(
         &mut self,
         value: ValueId,
@@ -48,21 +76,15 @@ impl Lower<'_> {
     ) -> TileId {
         let region = self.regions[value.index()];
         let result = self.axes(value);
-        if result.is_empty() {
-            let mut map = self.map(vec![over], region);
-            let (a, b) = (self.scalar(a, &mut map), self.scalar(b, &mut map));
-            push(&mut map.body, Scalar::Binary(BinaryFn::Mul, a, b));
-            return self.finish_map(map, Reduce::All);
-        }
         let free = |lower: &Self, v| lower.axes(v).into_iter().find(|axis| *axis != over);
         let (a, b) = match (free(self, a), free(self, b)) {
             (Some(x), Some(y)) if y < x => (b, a),
             _ => (a, b),
         };
-        // `a` as [rows, over]: transposed when `over` comes first; a vector is one row.
+        // `a` as [rows, over]: transposed when `over` comes first.
         let (axes_a, axes_b) = (self.axes(a), self.axes(b));
-        let ta = axes_a.len() == 2 && axes_a[0] == over;
-        let tb = axes_b.last() == Some(&over);
+        let ta = axes_a[0] == over;
+        let tb = axes_b[1] == over;
         let square = [Axis::Time, Axis::Source];
         let triangle = match () {
             () if axes_a == square && self.is_causal(a) => Triangle::A,

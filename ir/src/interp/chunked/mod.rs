@@ -161,10 +161,13 @@ impl Run<'_> {
                     *to = pointwise::unary(*function, x);
                 }
             }
-            Op::Step(a) => {
-                for (to, &x) in out.data.iter_mut().zip(&value(*a).data) {
-                    *to = f64::from(x > 0.0);
-                }
+            Op::Select(x, y, a, b) => {
+                let [x, y, a, b] = [x, y, a, b].map(|v| value(*v));
+                let strides = [x, y, a, b].map(|array| array.strides(axes));
+                let [i, j, k, l] = strides;
+                walk(&sizes, [to, i, j, k, l], |[o, i, j, k, l]| {
+                    out.data[o] = pointwise::select(x.data[i], y.data[j], a.data[k], b.data[l]);
+                });
             }
             Op::Binary(function, a, b) => {
                 let (a, b) = (value(*a), value(*b));

@@ -1,11 +1,11 @@
 //! Reverse mode: one rule for each op.
 //!
 //! The adjoint of a value stands where the value stands, in a buffer of its own; an op's rule
-//! adds to the adjoints of its operands. An operand that is used twice is added to twice.
+//! adds to the adjoints of its operands. An operand that is used twice is added to twice. Slopes
+//! of pointwise functions, and the chain rule that applies them, are `crate::pointwise`.
 
 use super::program::{Op, Program, Work, inner, inverse_norm};
-use crate::pointwise;
-use crate::recurrence::{BinaryFn, UnaryFn};
+use crate::pointwise::{self, chain};
 
 impl Program {
     /// Takes the adjoints of what leaves the step to those of what enters it.
@@ -23,39 +23,14 @@ fn pull(op: &Op, values: &[f64], d: &mut [f64], dy: &[f64]) {
         Work::Unary(f, a) => {
             let (x, y) = (a.of(values), op.to.of(values));
             let da = a.of_mut(d).iter_mut();
-            for (da, ((&x, &y), dy)) in da.zip(x.iter().zip(y).zip(dy)) {
-                *da += dy * slope(f, x, y);
+            for (da, ((&x, &y), &dy)) in da.zip(x.iter().zip(y).zip(dy)) {
+                *da += chain(dy, pointwise::slope(f, x, y));
             }
         }
         Work::Binary(f, a, b) => {
             let (x, y) = (a.of(values), b.of(values));
-            match f {
-                BinaryFn::Add => {
-                    weigh(a.of_mut(d), x, y, dy, |_, _| 1.0);
-                    weigh(b.of_mut(d), y, x, dy, |_, _| 1.0);
-                }
-                BinaryFn::Sub => {
-                    weigh(a.of_mut(d), x, y, dy, |_, _| 1.0);
-                    weigh(b.of_mut(d), y, x, dy, |_, _| -1.0);
-                }
-                BinaryFn::Mul => {
-                    weigh(a.of_mut(d), x, y, dy, |_, y| y);
-                    weigh(b.of_mut(d), y, x, dy, |_, x| x);
-                }
-                BinaryFn::Div => {
-                    weigh(a.of_mut(d), x, y, dy, |_, y| 1.0 / y);
-                    weigh(b.of_mut(d), y, x, dy, |y, x| -x / (y * y));
-                }
-                // Of equals the first is taken.
-                BinaryFn::Min => {
-                    weigh(a.of_mut(d), x, y, dy, |x, y| f64::from(x <= y));
-                    weigh(b.of_mut(d), y, x, dy, |y, x| f64::from(x > y));
-                }
-                BinaryFn::Max => {
-                    weigh(a.of_mut(d), x, y, dy, |x, y| f64::from(x >= y));
-                    weigh(b.of_mut(d), y, x, dy, |y, x| f64::from(x < y));
-                }
-            }
+            weigh(a.of_mut(d), x, y, dy, |x, y| pointwise::slopes(f, x, y)[0]);
+            weigh(b.of_mut(d), y, x, dy, |y, x| pointwise::slopes(f, x, y)[1]);
         }
         Work::Rows(a) => {
             let cols = (dy.len() / a.len.max(1)).max(1);
@@ -114,41 +89,20 @@ fn weigh(d: &mut [f64], own: &[f64], other: &[f64], dy: &[f64], partial: impl Fn
             let operands = own.iter().zip(other).zip(dy);
             d.iter_mut()
                 .zip(operands)
-                .for_each(|(d, ((&own, &other), dy))| *d += dy * partial(own, other));
+                .for_each(|(d, ((&own, &other), &dy))| *d += chain(dy, partial(own, other)));
         }
         ([d], &[own], other) => {
             let terms = other.iter().zip(dy);
             *d += terms
-                .map(|(&other, dy)| dy * partial(own, other))
+                .map(|(&other, &dy)| chain(dy, partial(own, other)))
                 .sum::<f64>();
         }
         (d, own, &[other]) => {
             let operands = own.iter().zip(dy);
             d.iter_mut()
                 .zip(operands)
-                .for_each(|(d, (&own, dy))| *d += dy * partial(own, other));
+                .for_each(|(d, (&own, &dy))| *d += chain(dy, partial(own, other)));
         }
         _ => unreachable!("typing lets only equal shapes and scalars meet"),
-    }
-}
-
-/// The derivative of a function at `x`, where it has the value `y`.
-fn slope(function: UnaryFn, x: f64, y: f64) -> f64 {
-    match function {
-        UnaryFn::Neg => -1.0,
-        UnaryFn::Exp => y,
-        UnaryFn::Log => 1.0 / x,
-        UnaryFn::Sqrt => 0.5 / y,
-        UnaryFn::Rsqrt => -0.5 * y * y * y,
-        UnaryFn::Abs if x == 0.0 => 0.0,
-        UnaryFn::Abs => x.signum(),
-        UnaryFn::Sigmoid => y * (1.0 - y),
-        UnaryFn::Softplus => pointwise::unary(UnaryFn::Sigmoid, x),
-        UnaryFn::Silu => {
-            let gate = pointwise::unary(UnaryFn::Sigmoid, x);
-            gate + y * (1.0 - gate)
-        }
-        UnaryFn::Tanh => 1.0 - y * y,
-        UnaryFn::Relu => f64::from(x > 0.0),
     }
 }

@@ -43,8 +43,8 @@ pub(super) fn run<'s>(
             add,
             triangle,
         } => {
-            let a = Matrix::new(tile(*a), shapes(*a), *ta);
-            let b = Matrix::new(tile(*b), shapes(*b), *tb);
+            let a = Matrix::new(tile(*a), shapes(*a), *ta)?;
+            let b = Matrix::new(tile(*b), shapes(*b), *tb)?;
             matmul(a, *ta, b, add.map(tile), *triangle)
         }
         Op::Decay(interval, strict, l) => {
@@ -153,7 +153,7 @@ fn map(
                     Scalar::Number(number) => number,
                     Scalar::Unary(function, a) => pointwise::unary(function, of(a)),
                     Scalar::Binary(function, a, b) => pointwise::binary(function, of(a), of(b)),
-                    Scalar::Step(a) => f64::from(of(a) > 0.0),
+                    Scalar::Select(x, y, a, b) => pointwise::select(of(x), of(y), of(a), of(b)),
                     Scalar::Valid(a) if i < len => of(a),
                     Scalar::Causal(a, strict) if if strict { i > j } else { i >= j } => of(a),
                     Scalar::Valid(_) | Scalar::Causal(..) => 0.0,
@@ -172,7 +172,7 @@ fn map(
     out
 }
 
-/// A view of a tile as rows and columns; a vector is one row, transposed one column.
+/// A view of a tile as rows and columns.
 struct Matrix<'a> {
     data: &'a [f64],
     rows: usize,
@@ -182,29 +182,34 @@ struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    fn new(data: &'a [f64], shape: &[u32], transposed: bool) -> Self {
-        let columns = shape.last().map_or(1, |&size| size as usize);
-        let rows = if shape.len() == 2 {
-            shape[0] as usize
-        } else {
-            1
+    fn new(data: &'a [f64], shape: &[u32], transposed: bool) -> Result<Self, String> {
+        let &[rows, columns] = shape else {
+            return Err(format!("a product takes matrices, not {shape:?}"));
         };
-        let (mut sizes, mut strides) = ([rows, columns], [columns, 1]);
+        let (mut sizes, mut strides) = ([rows as usize, columns as usize], [columns as usize, 1]);
         if transposed {
             sizes.reverse();
             strides.reverse();
         }
         let [rows, columns] = sizes;
-        Self {
+        Ok(Self {
             data,
             rows,
             columns,
             strides,
-        }
+        })
     }
 
     fn at(&self, row: usize, column: usize) -> f64 {
         self.data[row * self.strides[0] + column * self.strides[1]]
+    }
+}
+
+/// Whether a triangle of `a`, as it is or transposed, leaves this entry out.
+fn left_out(transposed: bool, row: usize, column: usize) -> bool {
+    match transposed {
+        true => column < row,
+        false => column > row,
     }
 }
 
@@ -218,9 +223,9 @@ fn matmul(
     if triangle == Triangle::A {
         for row in 0..a.rows {
             for column in 0..a.columns {
-                let above = if ta { column < row } else { column > row };
-                if above && a.at(row, column) != 0.0 {
-                    let value = a.at(row, column);
+                let value = a.at(row, column);
+                // A NaN is what multiplying a masked one by zero leaves.
+                if left_out(ta, row, column) && value != 0.0 && !value.is_nan() {
                     return Err(format!("`a` is said to be lower but holds {value} above"));
                 }
             }
@@ -234,7 +239,10 @@ fn matmul(
                 *to = JUNK;
                 continue;
             }
-            *to += (0..a.columns).map(|k| a.at(i, k) * b.at(k, j)).sum::<f64>();
+            *to += (0..a.columns)
+                .filter(|&k| triangle != Triangle::A || !left_out(ta, i, k))
+                .map(|k| a.at(i, k) * b.at(k, j))
+                .sum::<f64>();
         }
     }
     Ok(out)

@@ -4,9 +4,10 @@ use super::{CarryPlace, JUNK, Memory, PortPlace, run_task};
 use crate::chunked::{Direction, Interval, Partial};
 use crate::recurrence::BinaryFn;
 use crate::tile::{
-    Along, CarryDecl, CarryId, CarryRole, Effect, Fill, Op, Pace, PortDecl, PortId, Reduce, Region,
-    Role, Scalar, TileId, TileProgram, Triangle,
+    Along, Builder, CarryDecl, CarryId, CarryRole, Effect, Fill, Held, Op, Pace, PortDecl, PortId,
+    Reduce, Region, Role, Scalar, TileId, TileProgram, Triangle,
 };
+use crate::verify::tile::verify;
 
 const C: u32 = 4;
 const K: u32 = 3;
@@ -18,6 +19,7 @@ fn port(name: &str, role: Role, pace: Pace, per_head: bool, dims: &[u32]) -> Por
         role,
         pace,
         per_head,
+        held: Held::Storage,
         dims: dims.to_vec(),
     }
 }
@@ -51,30 +53,26 @@ fn matmul(a: TileId, ta: bool, b: TileId, tb: bool, add: Option<TileId>, t: Tria
 /// `S = exp(g) * S + outer(k, v); o = dot(q, S)` with k per group; beside it what enters each
 /// chunk, the outputs summed over heads, and the sum of g.
 fn kernel() -> TileProgram {
-    let mut p = TileProgram {
-        name: "gla_forward".into(),
-        chunk: C,
-        direction: Direction::Forward,
-        ports: vec![
-            port("q", Role::Input(0), Pace::Step, true, &[K]),
-            port("k", Role::Input(1), Pace::Step, false, &[K]),
-            port("v", Role::Input(2), Pace::Step, true, &[V]),
-            port("g", Role::Input(3), Pace::Step, true, &[]),
-            port("o", Role::Output(0), Pace::Step, true, &[V]),
-            port("entering", Role::Entering(0), Pace::Chunk, true, &[K, V]),
-            port("all", Role::Output(1), Pace::Step, false, &[V]),
-            port("sum", Role::DParam(0), Pace::Task, true, &[]),
-        ],
-        carries: vec![CarryDecl {
-            name: "S".into(),
-            role: CarryRole::State(0),
-            dims: vec![K, V],
-        }],
-        nodes: vec![],
-        effects: vec![],
-    };
+    let mut p = Builder::new("gla_forward".into(), C, Direction::Forward);
+    for decl in [
+        port("q", Role::Input(0), Pace::Step, true, &[K]),
+        port("k", Role::Input(1), Pace::Step, false, &[K]),
+        port("v", Role::Input(2), Pace::Step, true, &[V]),
+        port("g", Role::Input(3), Pace::Step, true, &[]),
+        port("o", Role::Output(0), Pace::Step, true, &[V]),
+        port("entering", Role::Entering(0), Pace::Chunk, true, &[K, V]),
+        port("all", Role::Output(1), Pace::Step, false, &[V]),
+        port("sum", Role::DParam(0), Pace::Task, true, &[]),
+    ] {
+        p.port(decl);
+    }
+    p.carry(CarryDecl {
+        name: "S".into(),
+        role: CarryRole::State(0),
+        dims: vec![K, V],
+    });
     use Region::{After, Before, Heads};
-    let mut add = |op, region| p.push(op, region).unwrap();
+    let mut add = |op, region| p.add(op, region);
     let k = add(Op::Load(PortId(1), Fill::Zero), Before);
     let q = add(Op::Load(PortId(0), Fill::Repeat), Heads);
     let v = add(Op::Load(PortId(2), Fill::Zero), Heads);
@@ -109,14 +107,16 @@ fn kernel() -> TileProgram {
         Heads,
     );
     let all = add(Op::HeadSum(o), After);
-    p.effects = vec![
+    for effect in [
         Effect::Store(PortId(4), o),
         Effect::Store(PortId(5), s),
         Effect::Accumulate(PortId(7), sum),
         Effect::Carry(CarryId(0), next),
         Effect::Store(PortId(6), all),
-    ];
-    p
+    ] {
+        p.effect(effect);
+    }
+    p.finish()
 }
 
 fn noise(count: usize, seed: f64) -> Vec<f64> {
@@ -229,7 +229,7 @@ fn a_task_says_what_single_steps_say() {
 
 #[test]
 fn false_claims_are_caught() {
-    let mut program = kernel();
+    let mut program = kernel().into_draft();
     // The scores as they are, without the mask, claimed to be lower.
     for node in &mut program.nodes {
         if let Op::Map { body, .. } = &mut node.op {
@@ -239,6 +239,7 @@ fn false_claims_are_caught() {
             node.op = mul(&[C, C], (l, Along::First), (l, Along::Second), false);
         }
     }
+    let program = verify(program, &Default::default()).unwrap();
     let mut data = vec![1.0; 64];
     let mut memory = Memory {
         buffers: vec![&mut data],
@@ -253,32 +254,21 @@ fn false_claims_are_caught() {
 
 /// One op over given tiles, stored whole.
 fn single(inputs: &[(&[u32], &[f64])], op: impl Fn(&[TileId]) -> Op) -> Vec<f64> {
-    let mut program = TileProgram {
-        name: "single".into(),
-        chunk: C,
-        direction: Direction::Reverse,
-        ports: vec![],
-        carries: vec![],
-        nodes: vec![],
-        effects: vec![],
-    };
+    let mut build = Builder::new("single".into(), C, Direction::Reverse);
     let mut data: Vec<Vec<f64>> = Vec::new();
     let mut tiles = Vec::new();
     for (i, (dims, values)) in inputs.iter().enumerate() {
         let port = port("in", Role::Input(i as u32), Pace::Chunk, false, dims);
-        program.ports.push(port);
-        let load = Op::Load(PortId(i as u32), Fill::Zero);
-        tiles.push(program.push(load, Region::Before).unwrap());
+        let load = Op::Load(build.port(port), Fill::Zero);
+        tiles.push(build.add(load, Region::Before));
         data.push(values.to_vec());
     }
-    let result = program.push(op(&tiles), Region::Before).unwrap();
-    let dims = program.node(result).shape.clone();
+    let result = build.add(op(&tiles), Region::Before);
+    let dims = build.program().node(result).shape.clone();
     data.push(vec![f64::NAN; super::entries(&dims)]);
-    let out = PortId(program.ports.len() as u32);
-    program
-        .ports
-        .push(port("out", Role::Output(0), Pace::Chunk, false, &dims));
-    program.effects.push(Effect::Store(out, result));
+    let out = build.port(port("out", Role::Output(0), Pace::Chunk, false, &dims));
+    build.effect(Effect::Store(out, result));
+    let program = build.finish();
     let ports = (0..data.len())
         .map(|buffer| PortPlace {
             buffer,
@@ -297,22 +287,22 @@ fn single(inputs: &[(&[u32], &[f64])], op: impl Fn(&[TileId]) -> Op) -> Vec<f64>
 }
 
 #[test]
-fn vectors_stand_for_rows_and_columns() {
+fn products_transpose_and_add() {
     let (m, v): (&[f64], &[f64]) = (&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[1.0, 10.0, 100.0]);
     let none = Triangle::None;
-    let row = single(&[(&[3], v), (&[3, 2], m)], |t| {
+    let row = single(&[(&[1, 3], v), (&[3, 2], m)], |t| {
         matmul(t[0], false, t[1], false, None, none)
     });
     assert_eq!(row, [531.0, 642.0]);
-    let column = single(&[(&[2, 3], m), (&[3], v)], |t| {
+    let column = single(&[(&[2, 3], m), (&[1, 3], v)], |t| {
         matmul(t[0], false, t[1], true, None, none)
     });
     assert_eq!(column, [321.0, 654.0]);
-    let outer = single(&[(&[3], v), (&[2], &[1.0, 2.0])], |t| {
+    let outer = single(&[(&[1, 3], v), (&[1, 2], &[1.0, 2.0])], |t| {
         matmul(t[0], true, t[1], false, None, none)
     });
     assert_eq!(outer, [1.0, 2.0, 10.0, 20.0, 100.0, 200.0]);
-    let dot = single(&[(&[3], v), (&[], &[5.0])], |t| {
+    let dot = single(&[(&[1, 3], v), (&[1, 1], &[5.0])], |t| {
         matmul(t[0], false, t[0], true, Some(t[1]), none)
     });
     assert_eq!(dot, [10106.0]);
@@ -335,7 +325,7 @@ fn maps_reduce_and_select() {
         reduced(Reduce::Second, Scalar::Valid(0)),
         [3.0, 7.0, 11.0, 0.0]
     );
-    assert_eq!(reduced(Reduce::All, Scalar::Step(0)), [8.0]);
+    assert_eq!(reduced(Reduce::All, Scalar::Select(0, 0, 0, 0)), [36.0]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tile name (forward | reverse) 64 {
-//!     port q: [128] step per head = input 0       // step, chunk or task
+//!     port q: [128] step per head = input 0       // step, chunk or task; then f32 or parts, if held so
 //!     carry S: [128, 64] = state 0
 //!
 //!   heads                                         // before, heads, after
@@ -31,8 +31,8 @@ use super::ops::{DIRECTIONS, INTERVALS, PARTIALS, Words, operands};
 use crate::chunked::Direction;
 use crate::diag::Diagnostic;
 use crate::tile::{
-    Along, CarryDecl, CarryId, CarryRole, Effect, Fill, Node, Op, Pace, PortDecl, PortId, Reduce,
-    Region, Role, TileId, TileProgram, Triangle,
+    Along, CarryDecl, CarryId, CarryRole, Draft, Effect, Fill, Held, Node, Op, Pace, PortDecl,
+    PortId, Reduce, Region, Role, TileId, Triangle,
 };
 use crate::verify::tile::Spans;
 
@@ -41,6 +41,9 @@ const PACES: Words<Pace> = &[
     ("chunk", Pace::Chunk),
     ("task", Pace::Task),
 ];
+
+/// Storage is not written.
+const HELD: Words<Held> = &[("f32", Held::F32), ("parts", Held::Parts)];
 
 const ROLES: Words<fn(u32) -> Role> = &[
     ("input", Role::Input),
@@ -87,12 +90,12 @@ const TRIANGLES: Words<Triangle> = &[("first", Triangle::A), ("result", Triangle
 
 /// Parses one program with its places; on failure returns every syntax and name error. What the
 /// program may mean is checked by `crate::verify::tile`.
-pub fn parse(source: &str) -> Result<(TileProgram, Spans), Vec<Diagnostic>> {
+pub fn parse(source: &str) -> Result<(Draft, Spans), Vec<Diagnostic>> {
     let mut parser = Parser {
         cursor: Cursor::new(source),
         spans: Spans::default(),
         region: Some(Region::Before),
-        program: TileProgram {
+        program: Draft {
             name: String::new(),
             chunk: 0,
             direction: Direction::Forward,
@@ -114,7 +117,7 @@ pub fn parse(source: &str) -> Result<(TileProgram, Spans), Vec<Diagnostic>> {
 
 struct Parser<'a> {
     cursor: Cursor<'a>,
-    program: TileProgram,
+    program: Draft,
     spans: Spans,
     /// Of the nodes that come; none among the effects.
     region: Option<Region>,
@@ -158,6 +161,7 @@ impl Parser<'_> {
                 if per_head && !self.cursor.keyword("head") {
                     return self.cursor.unexpected("`head`");
                 }
+                let held = HELD.iter().find(|(word, _)| self.cursor.keyword(word));
                 self.cursor.expect('=')?;
                 let role = self.cursor.choice(ROLES)?(self.cursor.integer("a number")?);
                 self.program.ports.push(PortDecl {
@@ -165,6 +169,7 @@ impl Parser<'_> {
                     role,
                     pace,
                     per_head,
+                    held: held.map_or(Held::Storage, |&(_, held)| held),
                     dims,
                 });
                 self.spans.ports.push(self.cursor.since(span));

@@ -1,22 +1,26 @@
 //! Level 3 to its canonical text.
 
 use super::super::ops::{DIRECTIONS, over, trilinear, word};
-use super::{ALONG, CARRIES, FILLS, PACES, REDUCES, REGIONS, ROLES, TRIANGLES, scalar};
-use crate::tile::{CarryId, CarryRole, Effect, Op, PortId, Role, TileProgram};
+use super::{ALONG, CARRIES, FILLS, HELD, PACES, REDUCES, REGIONS, ROLES, TRIANGLES, scalar};
+use crate::tile::{CarryId, CarryRole, Draft, Effect, Held, Op, PortId, Role};
 use std::fmt::Write;
 
 /// The canonical text.
-pub fn print(program: &TileProgram) -> String {
+pub fn print(program: &Draft) -> String {
     let direction = word(DIRECTIONS, program.direction);
     let mut out = format!("tile {} {direction} {} {{\n", program.name, program.chunk);
     for port in &program.ports {
         let (role, number) = role(port.role);
         let pace = word(PACES, port.pace);
         let head = if port.per_head { " per head" } else { "" };
+        let held = match port.held {
+            Held::Storage => String::new(),
+            held => format!(" {}", word(HELD, held)),
+        };
         let (name, dims) = (&port.name, &port.dims);
         let _ = writeln!(
             out,
-            "    port {name}: {dims:?} {pace}{head} = {role} {number}"
+            "    port {name}: {dims:?} {pace}{head}{held} = {role} {number}"
         );
     }
     for carry in &program.carries {
@@ -87,17 +91,17 @@ fn carry_role(role: CarryRole) -> (&'static str, u32) {
     (CARRIES[kind].0, number)
 }
 
-fn port_name(program: &TileProgram, port: PortId) -> &str {
+fn port_name(program: &Draft, port: PortId) -> &str {
     let port = program.ports.get(port.index());
     port.map_or("?", |port| port.name.as_str())
 }
 
-fn carry_name(program: &TileProgram, carry: CarryId) -> &str {
+fn carry_name(program: &Draft, carry: CarryId) -> &str {
     let carry = program.carries.get(carry.index());
     carry.map_or("?", |carry| carry.name.as_str())
 }
 
-fn print_op(program: &TileProgram, op: &Op) -> String {
+fn print_op(program: &Draft, op: &Op) -> String {
     match op {
         Op::Load(port, fill) => {
             let fill = word(FILLS, *fill);

@@ -26,10 +26,11 @@ pub(super) fn operand(i: usize) -> String {
 fn operands(scalar: &Scalar) -> Vec<usize> {
     match *scalar {
         Scalar::Operand(_) | Scalar::Number(_) => vec![],
-        Scalar::Unary(_, a) | Scalar::Step(a) | Scalar::Valid(a) | Scalar::Causal(a, _) => {
+        Scalar::Unary(_, a) | Scalar::Valid(a) | Scalar::Causal(a, _) => {
             vec![a as usize]
         }
         Scalar::Binary(_, a, b) => vec![a as usize, b as usize],
+        Scalar::Select(x, y, a, b) => [x, y, a, b].map(|of| of as usize).to_vec(),
     }
 }
 
@@ -160,7 +161,7 @@ fn write(body: &[Scalar], named: &[bool], i: usize, out: &mut String) {
             out.push_str(&format!(" {} ", function.name()));
             inner(body, named, b, right, out);
         }
-        Scalar::Step(a) => call("step", &[a]),
+        Scalar::Select(x, y, a, b) => call("select", &[x, y, a, b]),
         Scalar::Valid(a) => call("valid", &[a]),
         Scalar::Causal(a, false) => call("causal", &[a]),
         Scalar::Causal(a, true) => call("causal_strict", &[a]),
@@ -284,7 +285,15 @@ impl Parser<'_, '_> {
     fn call(&mut self, word: &str, span: crate::span::Span) -> Option<u32> {
         let a = self.expr(1)?;
         let scalar = match word {
-            "step" => Scalar::Step(a),
+            "select" => {
+                let mut more = [0; 3];
+                for operand in &mut more {
+                    self.cursor.expect(',')?;
+                    *operand = self.expr(1)?;
+                }
+                let [y, then, other] = more;
+                return self.push(Scalar::Select(a, y, then, other));
+            }
             "valid" => Scalar::Valid(a),
             "causal" => Scalar::Causal(a, false),
             "causal_strict" => Scalar::Causal(a, true),

@@ -1,27 +1,23 @@
 //! The CPU: compiled code, threads over heads, sequences and segments.
 //!
-//! A kernel is compiled on first use and kept. Work is cut by a plan that looks at shapes only,
+//! A kernel is compiled on first use and kept; the [`engine`](crate::engine) runs them. Work is cut by a plan that looks at shapes only,
 //! each task writes memory of its own, and what tasks share is added up afterwards in a fixed
 //! order: the same inputs give the same bits for every number of threads.
 
-mod bound;
-mod kernel;
-mod run;
-mod segment;
+mod kernels;
 mod task;
-mod window;
+mod threads;
 
 use crate::Error;
 use crate::device::{Device, Kernel, Options};
-use baton_codegen::Compiler;
+use crate::engine::host::HostKernel;
+use crate::engine::machine::HostMachine;
 use baton_ir::recurrence::Recurrence;
-use kernel::CpuKernel;
+use kernels::{CpuKernels, NAME, failed};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-
-/// Name of this device.
-const NAME: &str = "cpu";
+use threads::Threads;
 
 /// What a kernel is loaded for: the text, the sizes and the choices.
 type Key = (String, Vec<usize>, Options);
@@ -29,7 +25,7 @@ type Key = (String, Vec<usize>, Options);
 /// The CPU device.
 pub struct Cpu {
     pool: Arc<ThreadPool>,
-    loaded: Mutex<HashMap<Key, Arc<CpuKernel>>>,
+    loaded: Mutex<HashMap<Key, Arc<HostKernel>>>,
 }
 
 impl Cpu {
@@ -39,7 +35,7 @@ impl Cpu {
             .num_threads(threads.unwrap_or(0))
             .thread_name(|i| format!("baton-{i}"))
             .build()
-            .map_err(|why| unsupported(format!("cannot start threads: {why}")))?;
+            .map_err(|why| failed(format!("cannot start threads: {why}")))?;
         Ok(Self {
             pool: Arc::new(pool),
             loaded: Mutex::default(),
@@ -71,16 +67,12 @@ impl Device for Cpu {
         if let Some(kernel) = loaded.get(&key) {
             return Ok(kernel.clone());
         }
-        let compiler = Compiler::new(recurrence, sizes).map_err(Error::Invalid)?;
-        let kernel = Arc::new(CpuKernel::new(compiler, sizes, options, self.pool.clone()));
+        let kernels = Arc::new(CpuKernels::new(recurrence, sizes, options)?);
+        let (pool, of) = (self.pool.clone(), kernels.clone());
+        let machines =
+            move || -> Box<dyn HostMachine> { Box::new(Threads::new(of.clone(), pool.clone())) };
+        let kernel = Arc::new(HostKernel::new(kernels, Box::new(machines)));
         loaded.insert(key, kernel.clone());
         Ok(kernel)
-    }
-}
-
-fn unsupported(reason: impl Into<String>) -> Error {
-    Error::Unsupported {
-        device: NAME.into(),
-        reason: reason.into(),
     }
 }

@@ -1,137 +1,31 @@
 //! One call of compiled code: the words that say where everything is.
-//!
-//! Invariant: a [`Place`] comes from a checked view or from a buffer that this crate allocated
-//! for the run, and tasks that run at the same time write disjoint parts of it. This is the only
-//! file that turns tensors into addresses.
 
-use crate::Tensor;
+use crate::engine::call::Strided;
 use baton_codegen::Artifact;
 use baton_codegen::target::Native;
-use baton_ir::tile::{CarryDecl, CarryRole, Pace, PortDecl, Role};
+use baton_ir::tile::{Pace, Role};
 
 /// A range of time of one sequence, and heads of one group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Task {
     /// Batch row.
-    pub row: usize,
-    /// Position among the sequences or segments of the run.
-    pub slot: usize,
+    pub row: i64,
+    /// Position among the ranges of the launch.
+    pub slot: i64,
     /// First step.
-    pub start: usize,
-    /// Steps; at least one.
-    pub len: usize,
-    /// First of its chunks among all chunks of the run.
-    pub chunk: usize,
+    pub start: i64,
+    /// Steps.
+    pub len: i64,
+    /// First of its chunks in memory of kept states.
+    pub chunk: i64,
+    /// Position among the tasks of a range.
+    pub lane: i64,
     /// Group.
-    pub group: usize,
-    /// Position among the tasks of the group.
-    pub block: usize,
+    pub group: i64,
     /// First head.
-    pub head: usize,
+    pub head: i64,
     /// Heads; at least one.
     pub heads: usize,
-}
-
-/// What the outermost index of a buffer counts.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Major {
-    Row,
-    Slot,
-    Chunk,
-}
-
-/// Where a tensor is; strides in elements.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub base: *mut f32,
-    pub by: Major,
-    pub major: usize,
-    pub block: usize,
-    pub step: usize,
-    pub head: usize,
-}
-
-// SAFETY: a place is an address and strides; what is behind it is divided among tasks as the head
-// comment says.
-unsafe impl Send for Place {}
-// SAFETY: as above.
-unsafe impl Sync for Place {}
-
-impl Place {
-    /// Memory `[major, head, entries]`.
-    pub fn heads(base: *mut f32, by: Major, heads: usize, entries: usize) -> Place {
-        Place {
-            base,
-            by,
-            major: heads * entries,
-            block: 0,
-            step: heads * entries,
-            head: entries,
-        }
-    }
-
-    /// The same memory seen as one task's own, from its first head on.
-    pub fn own(base: *mut f32, heads: usize, entries: usize) -> Place {
-        Place {
-            base,
-            by: Major::Slot,
-            major: 0,
-            block: 0,
-            step: heads * entries,
-            head: entries,
-        }
-    }
-
-    /// A tensor `[B, T, H, dims...]`.
-    pub fn steps(tensor: &mut Tensor) -> Place {
-        let strides = tensor.view().strides;
-        let base = tensor.data.as_mut_ptr();
-        Place::strided(base, &strides)
-    }
-
-    /// Memory with strides over batch, time and heads (and further ones).
-    pub fn strided(base: *mut f32, strides: &[usize]) -> Place {
-        let (major, step, head) = (strides[0], strides[1], strides[2]);
-        Place {
-            base,
-            by: Major::Row,
-            major,
-            block: 0,
-            step,
-            head,
-        }
-    }
-
-    fn index(&self, task: &Task) -> usize {
-        match self.by {
-            Major::Row => task.row,
-            Major::Slot => task.slot,
-            Major::Chunk => task.chunk,
-        }
-    }
-
-    fn words(&self, task: &Task, pace: Pace, per_head: bool, own: bool) -> [i64; 3] {
-        let major = self.index(task);
-        let start = if pace == Pace::Step { task.start } else { 0 };
-        let lane = if per_head { task.head } else { task.group };
-        let lane = if own { 0 } else { lane };
-        let at =
-            self.major * major + self.block * task.block + self.step * start + self.head * lane;
-        let head = if per_head { self.head } else { 0 };
-        [
-            self.base.wrapping_add(at) as i64,
-            (self.step * 4) as i64,
-            (head * 4) as i64,
-        ]
-    }
-}
-
-/// Says where the ports and carries of a program are.
-pub(super) trait Places: Sync {
-    /// The place of a port, and whether it is the task's own memory.
-    fn port(&self, role: Role) -> (Place, bool);
-    /// The place of a carry.
-    fn carry(&self, role: CarryRole) -> (Place, bool);
 }
 
 /// Memory for the tiles of one thread, aligned as the code expects.
@@ -155,46 +49,53 @@ impl Scratch {
     }
 }
 
-/// Copies the heads of a task from one buffer `[major, H, entries]` to another; a flag says that a
-/// buffer is the task's own.
-pub(super) fn copy_heads(task: &Task, from: (&Place, bool), to: (&Place, bool)) {
-    let at = |(place, own): (&Place, bool)| {
-        let lane = if own { 0 } else { task.head };
-        place
-            .base
-            .wrapping_add(place.major * place.index(task) + place.head * lane)
-    };
-    // SAFETY: both places hold the task's heads, `entries` apart and contiguous, and a checkpoint
-    // is never a carry.
-    unsafe { std::ptr::copy_nonoverlapping(at(from), at(to), task.heads * from.0.head) }
-}
-
-/// Runs the code of `artifact` on one task.
+/// Runs the code of `artifact` on one task of a run with `heads` heads; ports and carries in the program's
+/// order. What enters a carry moves to where it leaves first, and is updated there.
 pub(super) fn call(
     artifact: &Artifact<Native>,
     task: &Task,
-    places: &dyn Places,
+    heads: usize,
+    ports: &[Strided],
+    carries: &[[u64; 2]],
     scratch: &mut Scratch,
 ) {
     let program = &artifact.program;
     let bytes = artifact.code.scratch_bytes();
-    let mut words = vec![task.len as i64, task.heads as i64, scratch.at_least(bytes)];
-    for PortDecl {
-        role,
-        pace,
-        per_head,
-        ..
-    } in &program.ports
-    {
-        let (place, own) = places.port(*role);
-        words.extend(place.words(task, *pace, *per_head, own));
+    let mut words = vec![task.len, task.heads as i64, scratch.at_least(bytes)];
+    for (port, at) in program.ports.iter().zip(ports) {
+        let [row, step, head] = at.strides;
+        let lane = match (port.per_head, port.role) {
+            (true, _) => task.head,
+            (false, Role::DInput(_)) => task.lane,
+            (false, _) => task.group,
+        };
+        let first = match port.pace {
+            Pace::Step => row * task.row + step * task.start,
+            Pace::Chunk => step * task.chunk,
+            Pace::Task => row * task.slot,
+        };
+        let address = at.address.wrapping_add_signed(first + head * lane);
+        words.extend([address as i64, step, if port.per_head { head } else { 0 }]);
     }
-    for CarryDecl { role, .. } in &program.carries {
-        let (place, own) = places.carry(*role);
-        let [base, _, head] = place.words(task, Pace::Task, true, own);
-        words.extend([base, head]);
+    for (carry, &[from, to]) in program.carries.iter().zip(carries) {
+        let entries: usize = carry.dims.iter().map(|&n| n as usize).product();
+        let first = (task.slot as usize * heads + task.head as usize) * entries;
+        let to = (to as *mut f32).wrapping_add(first);
+        let count = task.heads * entries;
+        // SAFETY: both hold the heads of the task, f32 side by side, and no other task's; they are the
+        // same memory or apart.
+        unsafe {
+            match from {
+                0 => to.write_bytes(0, count),
+                _ if (from as *const f32).wrapping_add(first) == to.cast_const() => {}
+                _ => to.copy_from_nonoverlapping((from as *const f32).wrapping_add(first), count),
+            }
+        }
+        words.extend([to as i64, 4 * entries as i64]);
     }
-    // SAFETY: the words follow the signature of this very program; the places behind them hold
-    // the ranges that the task names, by the invariant of this file.
-    unsafe { artifact.code.call(words.as_ptr()) }
+    if task.len > 0 {
+        // SAFETY: the words follow the signature of this very program; the memory behind them holds the
+        // ranges that the task names.
+        unsafe { artifact.code.call(words.as_ptr()) }
+    }
 }

@@ -4,15 +4,23 @@
 //! there, so a framework that shares the thread notices nothing. A kernel is loaded once and lives
 //! as long as the context; what identifies it is its name and its whole text, compared, not hashed.
 
-use super::failed;
 use crate::Error;
-use crate::device::gpu::{Parameter, Ptx};
+use crate::device::gpu::memory::{Parameter, Ptx};
 use baton_codegen::target::Launch;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_void};
 use std::sync::Mutex;
+
+pub(super) const NAME: &str = "cuda";
+
+pub(super) fn failed(reason: impl ToString) -> Error {
+    Error::Unsupported {
+        device: NAME.into(),
+        reason: reason.to_string(),
+    }
+}
 
 /// The first driver that reads PTX 8.0.
 const OLDEST_DRIVER: u32 = 12000;

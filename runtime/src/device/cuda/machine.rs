@@ -5,10 +5,9 @@
 //! filled with NaN before it is written: what a kernel leaves out is seen, and nobody reads what
 //! another run left behind.
 
-use super::context::{Context, check};
-use super::failed;
+use super::context::{Context, check, failed};
 use crate::Error;
-use crate::device::gpu::{HostMachine, Machine, Parameter, Ptx};
+use crate::device::gpu::memory::{DeviceMemory, Parameter, Ptx, ReadMemory};
 use cudarc::driver::{result, sys};
 use std::sync::Arc;
 
@@ -41,7 +40,7 @@ impl OnDevice {
     }
 }
 
-impl Machine for OnDevice {
+impl DeviceMemory for OnDevice {
     fn input(&mut self, bytes: &[u8]) -> Result<u64, Error> {
         let _entered = self.context.enter()?;
         let address = self.allocate(bytes.len())?;
@@ -87,7 +86,7 @@ impl Machine for OnDevice {
     }
 }
 
-impl HostMachine for OnDevice {
+impl ReadMemory for OnDevice {
     fn read(&mut self, address: u64) -> Result<Vec<u8>, Error> {
         let found = self.buffers.iter().find(|(at, _)| *at == address);
         let &(_, bytes) = found.ok_or_else(|| failed(format!("no buffer at {address:#x}")))?;

@@ -9,50 +9,42 @@ mod context;
 mod machine;
 mod raw;
 
-use super::gpu::host::HostKernel;
-use super::gpu::kernel::GpuKernel;
-use super::gpu::{HostMachine, Schedule};
+use super::gpu::blocks::Blocks;
+use super::gpu::kernels::GpuKernels;
 use crate::Error;
 use crate::device::raw::RawKernel;
-use crate::device::{Call, Device, Forward, Gradients, Kernel, Options, Saved, check};
+use crate::device::{Call, Device, Forward, Gradients, Kernel, Options, Saved};
+use crate::engine::host::HostKernel;
+use crate::engine::machine::HostMachine;
 use crate::{Tensor, View};
-use baton_codegen::Compiler;
+use baton_codegen::target::Gpu;
 use baton_ir::recurrence::Recurrence;
-use context::Context;
+use context::{Context, NAME, failed};
 use machine::OnDevice;
 use raw::OnStreams;
 use std::sync::Arc;
-
-const NAME: &str = "cuda";
-
-fn failed(reason: impl ToString) -> Error {
-    Error::Unsupported {
-        device: NAME.into(),
-        reason: reason.to_string(),
-    }
-}
 
 /// A GPU; clones share its context and its loaded kernels.
 #[derive(Clone)]
 pub struct Cuda {
     ordinal: usize,
     context: Arc<Context>,
-    schedule: Schedule,
+    target: Gpu,
 }
 
 impl Cuda {
-    /// The GPU of this number, with kernels made by `schedule`.
+    /// The GPU of this number, with kernels made for `target`.
     ///
     /// Fails with what was not found: the driver's library, a GPU of this number, or what the
-    /// schedule asks of it. The schedule's limit of shared memory is lowered to the GPU's.
-    pub fn new(ordinal: usize, mut schedule: Schedule) -> Result<Self, Error> {
+    /// target asks of it. The target's limit of shared memory is lowered to the GPU's.
+    pub fn new(ordinal: usize, mut target: Gpu) -> Result<Self, Error> {
         let context = Context::new(ordinal)?;
-        target(schedule.chip, context.capability).map_err(failed)?;
-        schedule.shared_limit = schedule.shared_limit.min(context.shared_limit);
+        runs_on(target.chip, context.capability).map_err(failed)?;
+        target.shared_limit = target.shared_limit.min(context.shared_limit);
         Ok(Self {
             ordinal,
             context: Arc::new(context),
-            schedule,
+            target,
         })
     }
 
@@ -73,28 +65,24 @@ impl Cuda {
         sizes: &[usize],
         options: &Options,
     ) -> Result<Arc<dyn RawKernel>, Error> {
-        let kernel = self.kernel(recurrence, sizes, options)?;
-        Ok(Arc::new(OnStreams::new(
-            self.context.clone(),
-            Arc::new(kernel),
-        )))
+        let kernels = self.kernels(recurrence, sizes, options)?;
+        Ok(Arc::new(OnStreams::new(self.context.clone(), kernels)))
     }
 
-    fn kernel(
+    fn kernels(
         &self,
         recurrence: &Recurrence,
         sizes: &[usize],
         options: &Options,
-    ) -> Result<GpuKernel, Error> {
-        check::sizes(recurrence, sizes)?;
-        let compiler = Compiler::new(recurrence, sizes).map_err(Error::Invalid)?;
-        GpuKernel::new(NAME, compiler, sizes, options, self.schedule.clone())
+    ) -> Result<Arc<GpuKernels>, Error> {
+        let target = self.target.clone();
+        GpuKernels::new(NAME, recurrence, sizes, options, target).map(Arc::new)
     }
 }
 
 /// Whether code for `chip` runs on a GPU of this compute capability: `sm_80` on 8.0 and later,
 /// `sm_90a` on 9.0 alone.
-fn target(chip: &str, (major, minor): (u32, u32)) -> Result<(), String> {
+fn runs_on(chip: &str, (major, minor): (u32, u32)) -> Result<(), String> {
     let given = chip.strip_prefix("sm_").unwrap_or_default();
     let digits = given.trim_end_matches('a');
     let Ok(asked) = digits.parse::<u32>() else {
@@ -128,12 +116,14 @@ impl Device for Cuda {
         sizes: &[usize],
         options: &Options,
     ) -> Result<Arc<dyn Kernel>, Error> {
-        let kernel = Arc::new(self.kernel(recurrence, sizes, options)?);
-        let context = self.context.clone();
-        let machine = move || -> Box<dyn HostMachine> { Box::new(OnDevice::new(context.clone())) };
+        let kernels = self.kernels(recurrence, sizes, options)?;
+        let (context, of) = (self.context.clone(), kernels.clone());
+        let machines = move || -> Box<dyn HostMachine> {
+            Box::new(Blocks::new(of.clone(), OnDevice::new(context.clone())))
+        };
         Ok(Arc::new(CudaKernel {
-            raw: Arc::new(OnStreams::new(self.context.clone(), kernel.clone())),
-            host: HostKernel::new(kernel, Box::new(machine)),
+            raw: Arc::new(OnStreams::new(self.context.clone(), kernels.clone())),
+            host: HostKernel::new(kernels, Box::new(machines)),
         }))
     }
 }

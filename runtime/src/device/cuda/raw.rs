@@ -2,15 +2,18 @@
 //!
 //! Nothing is copied but tables of ranges, and nothing waits: launches follow each other in the
 //! stream's order, and so do the memory that a run needs for itself and its release. What a call may
-//! hold, and which kernels run, are [`gpu::raw`](crate::device::gpu)'s; here are the stream and its
+//! hold, and which kernels run, are [`engine::raw`](crate::engine)'s; here are the stream and its
 //! memory.
 
-use super::context::{Context, check};
-use super::failed;
+use super::context::{Context, check, failed};
 use crate::Error;
-use crate::device::gpu::kernel::GpuKernel;
-use crate::device::gpu::{Machine, Parameter, Ptx, Storage, raw};
+use crate::device::gpu::blocks::Blocks;
+use crate::device::gpu::kernels::GpuKernels;
+use crate::device::gpu::memory::{DeviceMemory, Parameter, Ptx};
 use crate::device::raw::{DeviceBackward, DeviceCall, DeviceForward, RawKernel};
+use crate::engine::machine::{Kernels, Machine};
+use crate::engine::raw;
+use baton_codegen::target::Storage;
 use baton_ir::recurrence::Recurrence;
 use baton_ir::tile::Role;
 use cudarc::driver::{result, sys};
@@ -19,24 +22,24 @@ use std::sync::Arc;
 /// The kernels of a recurrence on streams of one GPU's primary context.
 pub(super) struct OnStreams {
     context: Arc<Context>,
-    kernel: Arc<GpuKernel>,
+    kernels: Arc<GpuKernels>,
 }
 
 impl RawKernel for OnStreams {
     fn recurrence(&self) -> &Recurrence {
-        self.kernel.recurrence()
+        &self.kernels.shapes().recurrence
     }
 
     fn sizes(&self) -> &[usize] {
-        &self.kernel.sizes
+        &self.kernels.shapes().sizes
     }
 
     fn dtype(&self, role: Role) -> Option<Storage> {
-        raw::dtype(&self.kernel, role)
+        raw::dtype(&*self.kernels, role)
     }
 
     fn kept_bytes(&self, call: &DeviceCall<'_>) -> Result<usize, Error> {
-        raw::kept(&self.kernel, call)
+        raw::kept(&*self.kernels, call)
     }
 
     unsafe fn forward(
@@ -46,7 +49,7 @@ impl RawKernel for OnStreams {
         stream: u64,
     ) -> Result<(), Error> {
         self.on(stream, |machine| {
-            raw::forward(&self.kernel, machine, call, to)
+            raw::forward(&*self.kernels, machine, call, to)
         })
     }
 
@@ -57,7 +60,7 @@ impl RawKernel for OnStreams {
         stream: u64,
     ) -> Result<(), Error> {
         self.on(stream, |machine| {
-            raw::backward(&self.kernel, machine, call, with)
+            raw::backward(&*self.kernels, machine, call, with)
         })
     }
 
@@ -70,15 +73,15 @@ impl RawKernel for OnStreams {
 }
 
 impl OnStreams {
-    pub fn new(context: Arc<Context>, kernel: Arc<GpuKernel>) -> Self {
-        Self { context, kernel }
+    pub fn new(context: Arc<Context>, kernels: Arc<GpuKernels>) -> Self {
+        Self { context, kernels }
     }
 
     /// A run on a stream that is not being captured.
     fn on(
         &self,
         stream: u64,
-        run: impl FnOnce(&mut OnStream<'_>) -> Result<(), Error>,
+        run: impl FnOnce(&mut dyn Machine) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let _entered = self.context.enter()?;
         let stream = stream as sys::CUstream;
@@ -91,13 +94,14 @@ impl OnStreams {
                 "the stream is being captured; run outside of a graph",
             ));
         }
-        let mut machine = OnStream {
+        let memory = OnStream {
             context: &self.context,
             stream,
             buffers: vec![],
         };
-        let ran = run(&mut machine);
-        let freed = machine.free();
+        let mut blocks = Blocks::new(self.kernels.clone(), memory);
+        let ran = run(&mut blocks);
+        let freed = blocks.memory.free();
         ran.and(freed)
     }
 }
@@ -122,7 +126,7 @@ impl OnStream<'_> {
     }
 }
 
-impl Machine for OnStream<'_> {
+impl DeviceMemory for OnStream<'_> {
     fn input(&mut self, bytes: &[u8]) -> Result<u64, Error> {
         let address = self.output(bytes.len())?;
         if !bytes.is_empty() {

@@ -3,12 +3,14 @@
 //! Every finding of the emulator is an error of the run: a kernel that races or reads what nothing
 //! wrote gives no result here, however right its numbers look.
 
-use super::host::HostKernel;
-use super::kernel::GpuKernel;
-use super::{HostMachine, Machine, Parameter, Ptx, Schedule};
+use super::blocks::Blocks;
+use super::kernels::GpuKernels;
+use super::memory::{DeviceMemory, Parameter, Ptx, ReadMemory};
 use crate::Error;
 use crate::device::{Device, Kernel, Options};
-use baton_codegen::Compiler;
+use crate::engine::host::HostKernel;
+use crate::engine::machine::HostMachine;
+use baton_codegen::target::Gpu;
 use baton_emulator::{Buffer, Launch, Memory, Module};
 use baton_ir::recurrence::Recurrence;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ const NAME: &str = "emulator";
 /// The emulator as a device.
 #[derive(Clone, Debug)]
 pub struct Emulator {
-    schedule: Schedule,
+    target: Gpu,
     /// Seed of the order in which warps and blocks run; 0 is the plain one.
     pub seed: u64,
     /// Whether approximate instructions are moved within their documented errors.
@@ -28,10 +30,10 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// A device whose kernels are made by `schedule`.
-    pub fn new(schedule: Schedule) -> Self {
+    /// A device whose kernels are made for `target`.
+    pub fn new(target: Gpu) -> Self {
         Self {
-            schedule,
+            target,
             seed: 0,
             approximation_errors: false,
         }
@@ -49,16 +51,19 @@ impl Device for Emulator {
         sizes: &[usize],
         options: &Options,
     ) -> Result<Arc<dyn Kernel>, Error> {
-        let compiler = Compiler::new(recurrence, sizes).map_err(Error::Invalid)?;
+        let target = self.target.clone();
+        let kernels = Arc::new(GpuKernels::new(NAME, recurrence, sizes, options, target)?);
         let (seed, errors) = (self.seed, self.approximation_errors);
-        let machine = move || -> Box<dyn HostMachine> { Box::new(Emulated::new(seed, errors)) };
-        let kernel = GpuKernel::new(NAME, compiler, sizes, options, self.schedule.clone())?;
-        Ok(Arc::new(HostKernel::new(kernel, Box::new(machine))))
+        let of = kernels.clone();
+        let machines = move || -> Box<dyn HostMachine> {
+            Box::new(Blocks::new(of.clone(), Emulated::new(seed, errors)))
+        };
+        Ok(Arc::new(HostKernel::new(kernels, Box::new(machines))))
     }
 }
 
 /// The memory of one run, and who interprets the kernels.
-pub(super) struct Emulated {
+pub(crate) struct Emulated {
     memory: Memory,
     buffers: Vec<(u64, Buffer)>,
     seed: u64,
@@ -102,7 +107,7 @@ fn failed(reason: impl ToString) -> Error {
     }
 }
 
-impl Machine for Emulated {
+impl DeviceMemory for Emulated {
     fn input(&mut self, bytes: &[u8]) -> Result<u64, Error> {
         let buffer = self.memory.input(bytes);
         Ok(self.keep(buffer))
@@ -154,7 +159,7 @@ impl Machine for Emulated {
     }
 }
 
-impl HostMachine for Emulated {
+impl ReadMemory for Emulated {
     fn read(&mut self, address: u64) -> Result<Vec<u8>, Error> {
         let buffer = self.buffer(address)?;
         match self.memory.unwritten(buffer).first() {

@@ -3,9 +3,9 @@
 //! A kernel is lowered to MLIR's text in any case, which takes milliseconds and says what is
 //! wanted; PTX is found by that text, so it is what MLIR would make of it.
 
-use super::{Ptx, Schedule};
+use super::memory::Ptx;
 use crate::Error;
-use baton_codegen::target::Source;
+use baton_codegen::target::{Gpu, Source};
 use baton_codegen::{Assembler, Compiler, Phase};
 use baton_ir::tile::TileProgram;
 use std::collections::HashMap;
@@ -34,19 +34,19 @@ pub(crate) struct Made {
 }
 
 /// The kernel of a phase for `device`.
-pub(crate) fn artifact(
+pub(crate) fn kernel(
     device: &str,
     compiler: &Compiler,
     phase: Phase,
     chunk: usize,
-    schedule: &Schedule,
+    target: &Gpu,
 ) -> Result<Made, Error> {
     let refused = |reason: String| Error::Unsupported {
         device: device.into(),
         reason,
     };
     let artifact = compiler
-        .compile(schedule, phase, chunk)
+        .compile(target, phase, chunk)
         .map_err(|why| refused(why.to_string()))?;
     let name = &artifact.program.name;
     let what = || {

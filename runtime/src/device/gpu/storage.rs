@@ -1,6 +1,6 @@
 //! Numbers of the host as bytes of the device.
 
-use super::Storage;
+use baton_codegen::target::Storage;
 use half::{bf16, f16};
 
 /// `values` in the dtype of storage, rounded to nearest even.

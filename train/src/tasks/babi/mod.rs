@@ -39,6 +39,9 @@ pub struct Babi {
     pub instruction: bool,
 }
 
+/// More examples than this are longer than any context.
+const MOST_SHOTS: usize = 1000;
+
 impl Default for Babi {
     fn default() -> Self {
         Babi {
@@ -56,6 +59,12 @@ impl Babi {
             return Err(Error::Config(format!(
                 "babi: qa={} given, expected 1 to 5",
                 self.qa
+            )));
+        }
+        if self.shots > MOST_SHOTS {
+            return Err(Error::Config(format!(
+                "babi: shots={} given, expected at most {MOST_SHOTS}",
+                self.shots
             )));
         }
         let head = prompt::head(&self);

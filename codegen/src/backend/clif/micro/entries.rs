@@ -84,6 +84,8 @@ macro_rules! kernels {
                     1 => Shape::LowerA,
                     2 => Shape::UpperA,
                     3 => Shape::LowerC,
+                    4 => Shape::StrictLowerA,
+                    5 => Shape::StrictUpperA,
                     _ => Shape::Full,
                 };
                 unsafe { matmul::matmul::<$vector>(&*p, shape) }

@@ -3,7 +3,12 @@
 //! A's elements are broadcast, so A has any strides and a transposed A costs nothing; B's and C's
 //! rows are contiguous and padded to 16 numbers. A register block is ROWS x 2 vectors (four for a
 //! single row, which is bound by memory); its sums run over k in order, so a result has one value
-//! whatever surrounds it. Triangles skip work by whole register blocks.
+//! whatever surrounds it.
+//!
+//! A triangle of A is exact: what it leaves out is not read, and neither is what stands against it
+//! in B. Beyond the block on the diagonal whole register blocks are skipped, on it each k
+//! goes to the rows that take it only, in code that is unrolled for that. A triangle that leaves out
+//! the diagonal is the plain one of A, or B, a row further. A triangle of C skips whole blocks.
 
 use super::vector::Vector;
 
@@ -47,33 +52,114 @@ pub enum Shape {
     LowerA = 1,
     /// A is zero left of the diagonal.
     UpperA = 2,
-    /// C is not needed right of the diagonal; zeros are written there.
+    /// C is not needed right of the diagonal; zeros are written in whole blocks there.
     LowerC = 3,
+    /// A is zero right of the diagonal and on it.
+    StrictLowerA = 4,
+    /// A is zero left of the diagonal and on it.
+    StrictUpperA = 5,
 }
+
+/// What the unrolled code of the kernel needs to know of a triangle.
+const FULL: u8 = 0;
+const LOWER: u8 = 1;
+const UPPER: u8 = 2;
+const LOWER_C: u8 = 3;
 
 /// The product.
 ///
 /// # Safety
 ///
 /// The pointers and strides name tiles of the given sizes (rows of B, C and `add` readable and
-/// writable up to `n`); C overlaps neither A nor B; the CPU has `V`'s instruction set.
+/// writable up to `n`), with at least one row of A, and A of no fewer rows than columns where it is
+/// a triangle; C overlaps neither A nor B; the CPU has `V`'s instruction set.
 #[inline(always)]
 pub unsafe fn matmul<V: Vector>(p: &Product, shape: Shape) {
+    // A strict triangle without its first row, or its first column, is a plain one.
+    let (p, shape) = match shape {
+        Shape::StrictLowerA => {
+            // SAFETY: the first row is inside.
+            unsafe { empty_row::<V>(p) };
+            let next = Product {
+                a: p.a.wrapping_add(p.a_row),
+                add: match p.add.is_null() {
+                    true => p.add,
+                    false => p.add.wrapping_add(p.add_row),
+                },
+                c: p.c.wrapping_add(p.c_row),
+                m: p.m - 1,
+                ..*p
+            };
+            (next, LOWER)
+        }
+        Shape::StrictUpperA => {
+            let next = Product {
+                a: p.a.wrapping_add(p.a_col),
+                b: p.b.wrapping_add(p.b_row),
+                k: p.k.saturating_sub(1),
+                ..*p
+            };
+            (next, UPPER)
+        }
+        Shape::LowerA => (*p, LOWER),
+        Shape::UpperA => (*p, UPPER),
+        Shape::LowerC => (*p, LOWER_C),
+        Shape::Full => (*p, FULL),
+    };
+    // SAFETY: as the caller vouches.
+    unsafe {
+        match shape {
+            LOWER => panels::<V, LOWER>(&p),
+            UPPER => panels::<V, UPPER>(&p),
+            LOWER_C => panels::<V, LOWER_C>(&p),
+            _ => panels::<V, FULL>(&p),
+        }
+    }
+}
+
+/// The first row of a product that sums nothing there.
+#[inline(always)]
+unsafe fn empty_row<V: Vector>(p: &Product) {
+    for n in (0..p.n).step_by(V::WIDTH) {
+        // SAFETY: the row is padded to `n` columns.
+        unsafe {
+            let row = match p.add.is_null() {
+                true => V::zero(),
+                false => V::load(p.add.add(n)),
+            };
+            row.store(p.c.add(n));
+        }
+    }
+}
+
+/// The product of which nothing is known.
+///
+/// # Safety
+///
+/// As [`matmul`].
+#[inline(always)]
+pub unsafe fn full<V: Vector>(p: &Product) {
+    // SAFETY: as the caller's.
+    unsafe { panels::<V, FULL>(p) }
+}
+
+#[inline(always)]
+unsafe fn panels<V: Vector, const SHAPE: u8>(p: &Product) {
     let mut n = 0;
     // SAFETY: blocks stay inside m x n; as the caller vouches.
     unsafe {
         if p.m == 1 {
             while n + 4 * V::WIDTH <= p.n {
-                single_row::<V>(p, shape, n);
+                single_row::<V, SHAPE>(p, n);
                 n += 4 * V::WIDTH;
             }
         }
         while n + 2 * V::WIDTH <= p.n {
-            rows::<V, 2>(p, shape, n);
+            rows::<V, 2, SHAPE>(p, n);
             n += 2 * V::WIDTH;
         }
         while n < p.n {
-            rows::<V, 1>(p, shape, n);
+            rows::<V, 1, SHAPE>(p, n);
             n += V::WIDTH;
         }
     }
@@ -81,17 +167,17 @@ pub unsafe fn matmul<V: Vector>(p: &Product, shape: Shape) {
 
 /// Four vectors of columns of a product of one row.
 #[inline(always)]
-unsafe fn single_row<V: Vector>(p: &Product, shape: Shape, n: usize) {
-    let last = match shape {
-        Shape::LowerA => p.k.min(1),
-        Shape::LowerC if n > 0 => 0,
+unsafe fn single_row<V: Vector, const SHAPE: u8>(p: &Product, n: usize) {
+    let last = match SHAPE {
+        LOWER => p.k.min(1),
+        LOWER_C if n > 0 => 0,
         _ => p.k,
     };
     // SAFETY: columns n..n + 4 * WIDTH are inside.
     unsafe {
         let at = |i: usize| n + i * V::WIDTH;
         let mut sum = [V::zero(); 4];
-        if !p.add.is_null() && (last > 0 || p.k == 0) {
+        if !p.add.is_null() && (last > 0 || SHAPE != LOWER_C || p.k == 0) {
             for (i, x) in sum.iter_mut().enumerate() {
                 *x = V::load(p.add.add(at(i)));
             }
@@ -113,30 +199,26 @@ unsafe fn single_row<V: Vector>(p: &Product, shape: Shape, n: usize) {
 
 /// A panel of NV (one or two) vectors of columns.
 #[inline(always)]
-unsafe fn rows<V: Vector, const NV: usize>(p: &Product, shape: Shape, n: usize) {
+unsafe fn rows<V: Vector, const NV: usize, const SHAPE: u8>(p: &Product, n: usize) {
     let mut m = 0;
     while m < p.m {
-        let count = V::ROWS.min(p.m - m);
-        let (mut first, mut last) = (0, p.k);
-        match shape {
-            Shape::Full => (),
-            Shape::LowerA => last = p.k.min(m + count),
-            Shape::UpperA => first = p.k.min(m),
-            Shape::LowerC if n >= m + count => last = 0,
-            Shape::LowerC => (),
+        let mut count = V::ROWS.min(p.m - m);
+        // Where A ends on the diagonal's block, the rows go one by one.
+        if (SHAPE == LOWER || SHAPE == UPPER) && m + count > p.k {
+            count = 1;
         }
-        let zero = shape == Shape::LowerC && last == 0;
-        // SAFETY: rows m..m + count and columns n..n + NV * WIDTH are inside; first <= last <= k.
+        // SAFETY: rows m..m + count and columns n..n + NV * WIDTH are inside; on the diagonal
+        // m + count <= k, unless there is one row.
         unsafe {
             match count {
-                8 => block::<V, 8, NV>(p, m, n, first, last, zero),
-                7 => block::<V, 7, NV>(p, m, n, first, last, zero),
-                6 => block::<V, 6, NV>(p, m, n, first, last, zero),
-                5 => block::<V, 5, NV>(p, m, n, first, last, zero),
-                4 => block::<V, 4, NV>(p, m, n, first, last, zero),
-                3 => block::<V, 3, NV>(p, m, n, first, last, zero),
-                2 => block::<V, 2, NV>(p, m, n, first, last, zero),
-                _ => block::<V, 1, NV>(p, m, n, first, last, zero),
+                8 => block::<V, 8, NV, SHAPE>(p, m, n),
+                7 => block::<V, 7, NV, SHAPE>(p, m, n),
+                6 => block::<V, 6, NV, SHAPE>(p, m, n),
+                5 => block::<V, 5, NV, SHAPE>(p, m, n),
+                4 => block::<V, 4, NV, SHAPE>(p, m, n),
+                3 => block::<V, 3, NV, SHAPE>(p, m, n),
+                2 => block::<V, 2, NV, SHAPE>(p, m, n),
+                _ => block::<V, 1, NV, SHAPE>(p, m, n),
             }
         }
         m += count;
@@ -159,29 +241,55 @@ macro_rules! each_row {
 
 /// One register block.
 #[inline(always)]
-unsafe fn block<V: Vector, const MR: usize, const NV: usize>(
+unsafe fn block<V: Vector, const MR: usize, const NV: usize, const SHAPE: u8>(
     p: &Product,
     m: usize,
     n: usize,
-    first: usize,
-    last: usize,
-    zero: bool,
 ) {
-    // SAFETY: rows m..m + MR, columns n..n + NV * WIDTH and k in first..last are inside the tiles.
+    let nothing = SHAPE == LOWER_C && n >= m + MR;
+    // The k that all rows take; beside them, in a triangle, those of the block on the diagonal.
+    let (first, last) = match SHAPE {
+        LOWER => (0, m.min(p.k)),
+        UPPER => ((m + MR).min(p.k), p.k),
+        _ if nothing => (0, 0),
+        _ => (0, p.k),
+    };
+    let diagonal = (SHAPE == LOWER || SHAPE == UPPER) && m + MR <= p.k;
+    // SAFETY: rows m..m + MR, columns n..n + NV * WIDTH and k in first..last are inside the tiles,
+    // and so is k in m..m + MR where there is a diagonal.
     unsafe {
         let mut sum = [[V::zero(); NV]; 8];
-        if !p.add.is_null() && !zero {
+        if !p.add.is_null() && !nothing {
             let add = p.add.add(m * p.add_row + n);
             each_row!(MR, I => sum[I] = load::<V, NV>(add.add(I * p.add_row)));
         }
         let (a_row, a_col, b_row) = (p.a_row, p.a_col, p.b_row);
-        let mut a = p.a.add(m * a_row + first * a_col);
-        let mut b = p.b.add(first * b_row + n);
+        if SHAPE == UPPER && diagonal {
+            let (a, b) = (p.a.add(m * a_row + m * a_col), p.b.add(m * b_row + n));
+            each_row!(MR, K => {
+                let right = load::<V, NV>(b.add(K * b_row));
+                let a = a.add(K * a_col);
+                each_row!(MR, I => if I <= K {
+                    sum[I] = fma(V::splat(*a.add(I * a_row)), right, sum[I]);
+                });
+            });
+        }
+        let mut a = p.a.wrapping_add(m * a_row + first * a_col);
+        let mut b = p.b.wrapping_add(first * b_row + n);
         for _ in first..last {
             let right = load::<V, NV>(b);
             each_row!(MR, I => sum[I] = fma(V::splat(*a.add(I * a_row)), right, sum[I]));
             a = a.wrapping_add(a_col);
             b = b.wrapping_add(b_row);
+        }
+        if SHAPE == LOWER && diagonal {
+            each_row!(MR, K => {
+                let right = load::<V, NV>(b.wrapping_add(K * b_row));
+                let a = a.wrapping_add(K * a_col);
+                each_row!(MR, I => if I >= K {
+                    sum[I] = fma(V::splat(*a.add(I * a_row)), right, sum[I]);
+                });
+            });
         }
         let c = p.c.add(m * p.c_row + n);
         each_row!(MR, I => store(sum[I], c.add(I * p.c_row)));

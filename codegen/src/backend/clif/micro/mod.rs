@@ -14,4 +14,6 @@ pub(super) mod vector;
 
 pub use entries::{Kernels, scan_flags};
 pub use matmul::Shape;
+#[cfg(test)]
+pub use trilinear::Form;
 pub use trilinear::workspace as trilinear_workspace;

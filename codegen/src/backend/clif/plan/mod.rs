@@ -1,7 +1,7 @@
 //! Where every tile lies and in which order the work is done.
 //!
 //! A tile in the scratch has rows padded to 16 numbers; padding holds whatever was there and no
-//! sum reads it. A carry, or a tile outside that comes whole, is used where it lies when its rows
+//! sum reads it, which `poison` is there to show. A carry, or a tile outside that comes whole, is used where it lies when its rows
 //! are multiples of 16, so that vectors need no care at their ends.
 //!
 //! Work that only leads to new carries is moved behind all other work of the heads: then the old
@@ -10,12 +10,14 @@
 //! with an addend; places in the scratch are shared by tiles that are never alive together.
 //! Invariant: no step writes a place that a later step still reads as another tile.
 
-mod lower;
+pub mod lower;
 mod order;
 mod place;
+pub mod steps;
 
 use baton_ir::tile::{CarryId, Effect, Node, Op, Pace, PortId, Region, TileId, TileProgram};
-use lower::lower_triangles;
+use lower::{Zero, zeros};
+use steps::{Steps, steps};
 
 /// Number of a buffer; those of nodes come first, in their order.
 pub type Buffer = usize;
@@ -102,6 +104,8 @@ pub struct Step {
     pub work: Work,
     /// Room for it, a place in the scratch.
     pub room: usize,
+    /// Numbers of room.
+    pub numbers: usize,
 }
 
 /// The order and the places.
@@ -115,8 +119,10 @@ pub struct Plan {
     pub turned: Vec<Option<Buffer>>,
     /// For each node that a product adds up over the heads in place: the sum.
     pub summed: Vec<Option<Buffer>>,
-    /// Whether a node's tile is zero above the diagonal.
-    pub lower: Vec<bool>,
+    /// Where a node's tile is zero.
+    pub zeros: Vec<Zero>,
+    /// Which axes of a node's tile are steps.
+    pub steps_of: Vec<Steps>,
     /// Numbers of scratch.
     pub scratch: usize,
 }
@@ -128,24 +134,16 @@ pub enum Form {
     Rows,
     /// The same on the transpose of B.
     TurnedRows,
-    /// The result is a vector: columns of A against B as a row, so A's rows are B's part.
-    Swapped,
-    /// The result is a vector: rows of A against the vector B.
-    DotA,
-    /// The result is a vector: the vector A against rows of B.
-    DotB,
+    /// A has one row, which meets the rows of B.
+    Dot,
 }
 
-/// The form of a product with operands of shapes `a` and `b`.
-pub fn form(a: &[u32], ta: bool, b: &[u32], tb: bool) -> Form {
-    let ((m, _), vector) = (extents(a), a.len() == 1);
-    match (tb, b.len()) {
-        (false, _) => Form::Rows,
-        (true, 1) if vector && ta => Form::TurnedRows,
-        (true, 1) if ta => Form::Swapped,
-        (true, 1) => Form::DotA,
-        (true, _) if !ta && m == 1 => Form::DotB,
-        (true, _) => Form::TurnedRows,
+/// The form of a product with a left operand of shape `a`.
+pub fn form(a: &[u32], ta: bool, tb: bool) -> Form {
+    match tb {
+        false => Form::Rows,
+        true if !ta && a[0] == 1 => Form::Dot,
+        true => Form::TurnedRows,
     }
 }
 
@@ -213,7 +211,8 @@ impl<'a> Planner<'a> {
                 tiles,
                 turned: vec![None; nodes],
                 summed: vec![None; nodes],
-                lower: lower_triangles(&program.nodes),
+                zeros: zeros(&program.nodes),
+                steps_of: steps(program),
                 scratch: 0,
             },
             span: vec![],

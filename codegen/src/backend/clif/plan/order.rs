@@ -28,6 +28,7 @@ impl Planner<'_> {
             region,
             work,
             room: UNUSED,
+            numbers: 0,
         });
     }
 
@@ -91,7 +92,7 @@ impl Planner<'_> {
         let mut nodes = self.program.nodes.iter().zip(used);
         nodes.any(|(node, used)| match node.op {
             Op::Matmul { a, ta, b, tb, .. } if *used && b == tile => {
-                form(&self.node(a).shape, ta, &self.node(b).shape, tb) == Form::TurnedRows
+                form(&self.node(a).shape, ta, tb) == Form::TurnedRows
             }
             _ => false,
         })

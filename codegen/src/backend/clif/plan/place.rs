@@ -16,7 +16,7 @@ impl Planner<'_> {
                     _ => node.op.operands().iter().map(|t| t.index()).collect(),
                 };
                 if let Op::Matmul { a, ta, b, tb, .. } = node.op
-                    && form(&self.node(a).shape, ta, &self.node(b).shape, tb) == Form::TurnedRows
+                    && form(&self.node(a).shape, ta, tb) == Form::TurnedRows
                 {
                     reads.extend(self.plan.turned[b.index()]);
                 }
@@ -198,6 +198,7 @@ impl Planner<'_> {
                 let start = first_fit(&taken, at, at, numbers);
                 taken.push((at, at, start, start + numbers));
                 self.plan.steps[at].room = start;
+                self.plan.steps[at].numbers = numbers;
             }
         }
         self.plan.scratch = taken.iter().map(|t| t.3).max().unwrap_or(0);

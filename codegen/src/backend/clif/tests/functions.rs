@@ -1,13 +1,13 @@
 //! Every pointwise function against f64, number by number.
 
-use super::super::compile_with;
 use super::super::micro::Kernels;
 use super::super::micro::vector::exp;
+use super::super::{Checks, compile_with};
 use super::Draft;
 use baton_ir::chunked::Direction;
 use baton_ir::pointwise;
 use baton_ir::recurrence::{BinaryFn, UnaryFn};
-use baton_ir::tile::{Along, Effect, Op, Pace, Reduce, Scalar};
+use baton_ir::tile::{Along, Effect, Op, Pace, Reduce, Role, Scalar};
 
 const COLUMNS: usize = 64;
 
@@ -26,9 +26,9 @@ fn run(body: Vec<Scalar>, a: &[f32], b: &[f32]) -> Vec<f32> {
         reduce: Reduce::None,
     };
     let out = draft.node(op, &[rows, COLUMNS]);
-    let port = draft.port(Pace::Chunk, false, &[rows, COLUMNS]);
-    draft.program.effects.push(Effect::Store(port, out));
-    let code = compile_with(&draft.program, Kernels::best()).expect("it compiles");
+    let port = draft.port(Role::Output, Pace::Chunk, true, &[rows, COLUMNS]);
+    draft.build.effect(Effect::Store(port, out));
+    let code = compile_with(&draft.program(), Kernels::best(), Checks::new()).expect("it compiles");
     let mut result = vec![f32::NAN; a.len()];
     let mut scratch = vec![f32::NAN; code.scratch_bytes() / 4 + 16];
     let skip = scratch.as_ptr().align_offset(64);

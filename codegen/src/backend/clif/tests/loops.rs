@@ -3,7 +3,9 @@
 use super::{Draft, check};
 use baton_ir::chunked::Direction;
 use baton_ir::recurrence::BinaryFn;
-use baton_ir::tile::{Along, Effect, Fill, Op, Pace, Reduce, Region, Scalar, TileId, Triangle};
+use baton_ir::tile::{
+    Along, Effect, Fill, Op, Pace, Reduce, Region, Role, Scalar, TileId, Triangle,
+};
 
 fn binary(draft: &mut Draft, f: BinaryFn, a: (TileId, Along), b: (TileId, Along)) -> TileId {
     let shape = draft.shape(a.0);
@@ -30,9 +32,9 @@ fn attention(direction: Direction, c: usize, n: usize, p: usize, read_late: bool
     let k = draft.steps(&[n], Fill::Zero);
     draft.region = Region::Heads;
     let v = draft.steps(&[p], Fill::Repeat);
-    let scale = draft.port(Pace::Task, true, &[]);
+    let scale = draft.port(Role::Param, Pace::Task, true, &[]);
     let scale = draft.node(Op::Load(scale, Fill::Zero), &[]);
-    let gain = draft.port(Pace::Task, false, &[n]);
+    let gain = draft.port(Role::Param, Pace::Task, false, &[n]);
     let gain = draft.node(Op::Load(gain, Fill::Zero), &[n]);
     let (state, old) = draft.carry(&[n, p]);
     let (vector, old_vector) = draft.carry(&[n]);
@@ -97,10 +99,10 @@ fn attention(direction: Direction, c: usize, n: usize, p: usize, read_late: bool
         },
         &[],
     );
-    let to = draft.port(Pace::Task, true, &[]);
-    draft.program.effects.push(Effect::Accumulate(to, all));
-    let to = draft.port(Pace::Task, true, &[n]);
-    draft.program.effects.push(Effect::Accumulate(to, sum));
+    let to = draft.port(Role::DParam, Pace::Task, true, &[]);
+    draft.build.effect(Effect::Accumulate(to, all));
+    let to = draft.port(Role::DParam, Pace::Task, true, &[n]);
+    draft.build.effect(Effect::Accumulate(to, sum));
 
     let dq = draft.node(product(v, false, old, true, None), &[c, n]);
     let dk = draft.node(product(v, false, new, true, Some(dq)), &[c, n]);
@@ -115,11 +117,9 @@ fn attention(direction: Direction, c: usize, n: usize, p: usize, read_late: bool
         );
         draft.keep_steps(masked);
     }
-    draft.program.effects.extend([
-        Effect::Carry(state, new),
-        Effect::Carry(vector, new_vector),
-        Effect::Carry(number, scale),
-    ]);
+    for (carry, tile) in [(state, new), (vector, new_vector), (number, scale)] {
+        draft.build.effect(Effect::Carry(carry, tile));
+    }
     draft
 }
 
@@ -159,10 +159,8 @@ fn carries_swap() {
             (old_b, Along::First),
         );
         draft.keep(sum);
-        draft
-            .program
-            .effects
-            .extend([Effect::Carry(a, old_b), Effect::Carry(b, old_a)]);
+        draft.build.effect(Effect::Carry(a, old_b));
+        draft.build.effect(Effect::Carry(b, old_a));
         check(&draft, 10, 2, 1e-7);
     }
 }
@@ -177,12 +175,10 @@ fn carries_share() {
         let both = (Along::Both, Along::Both);
         let x = binary(&mut draft, BinaryFn::Sub, (old_a, both.0), (old_b, both.1));
         let y = binary(&mut draft, BinaryFn::Max, (x, both.0), (old_a, both.1));
-        draft
-            .program
-            .effects
-            .extend([Effect::Carry(b, y), Effect::Carry(a, x)]);
+        draft.build.effect(Effect::Carry(b, y));
+        draft.build.effect(Effect::Carry(a, x));
         let (c, _) = draft.carry(&[n, n]);
-        draft.program.effects.push(Effect::Carry(c, x));
+        draft.build.effect(Effect::Carry(c, x));
         check(&draft, 7, 2, 3e-6);
     }
 }

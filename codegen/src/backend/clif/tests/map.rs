@@ -18,7 +18,7 @@ fn tiles() {
         Scalar::Binary(BinaryFn::Mul, 0, 4),
         Scalar::Binary(BinaryFn::Mul, 2, 3),
         Scalar::Binary(BinaryFn::Add, 5, 6),
-        Scalar::Step(2),
+        Scalar::Select(2, 1, 0, 3),
         Scalar::Number(0.5),
         Scalar::Binary(BinaryFn::Sub, 8, 9),
         Scalar::Binary(BinaryFn::Sub, 7, 10),
@@ -33,12 +33,15 @@ fn tiles() {
                 (draft.tile(&[cols], -1.0, 1.0), Along::Second),
                 (draft.tile(&[], -1.0, 1.0), Along::None),
             ];
-            for body in [
+            let bodies = [
                 with(&[]),
                 with(&[Scalar::Valid(11)]),
-                with(&[Scalar::Causal(11, false)]),
+                with(&[Scalar::Causal(11, false), Scalar::Valid(12)]),
                 with(&[Scalar::Causal(11, true), Scalar::Valid(12)]),
-            ] {
+            ];
+            // Only steps against steps are causal.
+            let typed = if rows == cols { 4 } else { 2 };
+            for body in bodies.into_iter().take(typed) {
                 for (reduce, shape) in [
                     (Reduce::None, vec![rows, cols]),
                     (Reduce::First, vec![cols]),
@@ -104,12 +107,13 @@ fn sums_of_every_width() {
 fn vectors() {
     for n in SIZES {
         let mut draft = Draft::new(n, Direction::Forward);
-        let operands = vec![
-            (draft.steps(&[], Fill::Repeat), Along::First),
-            (draft.tile(&[], -1.0, 1.0), Along::None),
-        ];
-        for reduce in [Reduce::None, Reduce::First, Reduce::All] {
+        // What is summed over steps is zero past the end, one way or the other.
+        let steps = [Fill::Zero, Fill::Repeat].map(|fill| draft.steps(&[], fill));
+        let number = draft.tile(&[], -1.0, 1.0);
+        for reduce in [Reduce::None, Reduce::All] {
             for valid in [false, true] {
+                let of = steps[usize::from(valid)];
+                let operands = vec![(of, Along::First), (number, Along::None)];
                 let mut body = vec![
                     Scalar::Operand(0),
                     Scalar::Operand(1),
@@ -118,7 +122,7 @@ fn vectors() {
                 body.extend(valid.then_some(Scalar::Valid(2)));
                 let op = Op::Map {
                     shape: vec![n as u32],
-                    operands: operands.clone(),
+                    operands,
                     body,
                     reduce,
                 };

@@ -8,15 +8,16 @@ mod decay;
 mod functions;
 mod loops;
 mod map;
+mod poison;
 mod product;
 
 use super::micro::Kernels;
-use super::{Abi, compile_with};
+use super::{Abi, Checks, compile_with};
 use baton_ir::chunked::Direction;
 use baton_ir::interp::tile::{CarryPlace, Memory, PortPlace, run_task};
 use baton_ir::tile::{
-    CarryDecl, CarryId, CarryRole, Effect, Fill, Node, Op, Pace, PortDecl, PortId, Region, Role,
-    TileId, TileProgram,
+    Builder, CarryDecl, CarryId, CarryRole, Effect, Fill, Held, Node, Op, Pace, PortDecl, PortId,
+    Region, Role, TileId, TileProgram,
 };
 
 /// Numbers from a seed: the same on every run.
@@ -38,63 +39,69 @@ impl Numbers {
 
 /// A program under construction.
 pub struct Draft {
-    pub program: TileProgram,
+    pub build: Builder,
     /// Range of the values of each loaded port.
     pub ranges: Vec<(f32, f32)>,
+    /// Numbers to stand at an entry of a loaded port instead.
+    pub planted: Vec<(PortId, usize, f32)>,
     pub region: Region,
 }
 
 impl Draft {
     pub fn new(chunk: usize, direction: Direction) -> Self {
         Self {
-            program: TileProgram {
-                name: "test".into(),
-                chunk: chunk as u32,
-                direction,
-                ports: vec![],
-                carries: vec![],
-                nodes: vec![],
-                effects: vec![],
-            },
+            build: Builder::new("test".into(), chunk as u32, direction),
             ranges: vec![],
+            planted: vec![],
             region: Region::Heads,
         }
     }
 
-    pub fn port(&mut self, pace: Pace, per_head: bool, dims: &[usize]) -> PortId {
-        let dims = dims.iter().map(|&d| d as u32).collect();
-        let number = self.program.ports.len() as u32;
-        self.program.ports.push(PortDecl {
+    pub fn program(&self) -> TileProgram {
+        self.build.clone().finish()
+    }
+
+    pub fn port(
+        &mut self,
+        role: fn(u32) -> Role,
+        pace: Pace,
+        per_head: bool,
+        dims: &[usize],
+    ) -> PortId {
+        let number = self.ranges.len() as u32;
+        self.ranges.push((-1.0, 1.0));
+        self.build.port(PortDecl {
             name: format!("p{number}"),
-            role: Role::Input(number),
+            role: role(number),
             pace,
             per_head,
-            dims,
-        });
-        self.ranges.push((-1.0, 1.0));
-        PortId(number)
+            held: Held::Storage,
+            dims: dims.iter().map(|&d| d as u32).collect(),
+        })
     }
 
     pub fn node(&mut self, op: Op, shape: &[usize]) -> TileId {
-        self.program.nodes.push(Node {
-            op,
-            region: self.region,
-            shape: shape.iter().map(|&d| d as u32).collect(),
-        });
-        TileId(self.program.nodes.len() as u32 - 1)
+        let tile = self.build.add(op, self.region);
+        assert_eq!(self.shape(tile), shape);
+        tile
     }
 
     /// A tile of any shape from a port of its own.
     pub fn tile(&mut self, shape: &[usize], low: f32, high: f32) -> TileId {
-        let port = self.port(Pace::Chunk, self.region == Region::Heads, shape);
+        let port = self.port(
+            Role::Input,
+            Pace::Chunk,
+            self.region == Region::Heads,
+            shape,
+        );
         self.ranges[port.index()] = (low, high);
         self.node(Op::Load(port, Fill::Zero), shape)
     }
 
     /// A tile of rows of steps.
     pub fn steps(&mut self, dims: &[usize], fill: Fill) -> TileId {
-        let port = self.port(Pace::Step, self.region == Region::Heads, dims);
-        let shape: Vec<usize> = [self.program.chunk as usize]
+        let port = self.port(Role::Input, Pace::Step, self.region == Region::Heads, dims);
+        let shape: Vec<usize> = [self.build.program().chunk as usize]
             .iter()
             .chain(dims)
             .copied()
@@ -103,33 +110,29 @@ impl Draft {
     }
 
     pub fn shape(&self, tile: TileId) -> Vec<usize> {
-        self.program
-            .node(tile)
-            .shape
-            .iter()
-            .map(|&d| d as usize)
-            .collect()
+        let node = self.build.program().node(tile);
+        node.shape.iter().map(|&d| d as usize).collect()
     }
 
     /// Stores a tile whole, to a port of its own.
     pub fn keep(&mut self, tile: TileId) {
         let per_head = self.region == Region::Heads;
-        let port = self.port(Pace::Chunk, per_head, &self.shape(tile));
-        self.program.effects.push(Effect::Store(port, tile));
+        let port = self.port(Role::Output, Pace::Chunk, per_head, &self.shape(tile));
+        self.build.effect(Effect::Store(port, tile));
     }
 
     /// Stores a tile's valid rows.
     pub fn keep_steps(&mut self, tile: TileId) {
         let per_head = self.region == Region::Heads;
-        let port = self.port(Pace::Step, per_head, &self.shape(tile)[1..]);
-        self.program.effects.push(Effect::Store(port, tile));
+        let port = self.port(Role::Output, Pace::Step, per_head, &self.shape(tile)[1..]);
+        self.build.effect(Effect::Store(port, tile));
     }
 
     pub fn carry(&mut self, dims: &[usize]) -> (CarryId, TileId) {
-        let id = CarryId(self.program.carries.len() as u32);
-        self.program.carries.push(CarryDecl {
-            name: format!("c{}", id.0),
-            role: CarryRole::State(id.0),
+        let number = self.build.program().carries.len() as u32;
+        let id = self.build.carry(CarryDecl {
+            name: format!("c{number}"),
+            role: CarryRole::State(number),
             dims: dims.iter().map(|&d| d as u32).collect(),
         });
         (id, self.node(Op::Carry(id), dims))
@@ -172,14 +175,14 @@ impl Tensor {
 /// where each number counts at least 1/2 in the norm, as sums of both signs may cancel).
 pub fn check(draft: &Draft, len: usize, heads: usize, tolerance: f64) {
     for kernels in Kernels::available() {
-        check_on(draft, (len, heads), tolerance, 0.5, kernels);
+        check_on(draft, (len, heads), tolerance, 0.5, kernels, Checks::new());
     }
 }
 
 /// The same with the bare norm.
 pub fn check_strictly(draft: &Draft, len: usize, heads: usize, tolerance: f64) {
     for kernels in Kernels::available() {
-        check_on(draft, (len, heads), tolerance, 0.0, kernels);
+        check_on(draft, (len, heads), tolerance, 0.0, kernels, Checks::new());
     }
 }
 
@@ -189,8 +192,9 @@ fn check_on(
     tolerance: f64,
     floor: f64,
     kernels: &Kernels,
+    checks: Checks,
 ) {
-    let program = &draft.program;
+    let program = &draft.program();
     let mut numbers = Numbers::new(len as u64 * 31 + heads as u64);
     let mut tensors = vec![];
     let mut inputs = vec![];
@@ -209,6 +213,11 @@ fn check_on(
             let (low, high) = draft.ranges[i];
             for &at in &tensor.inside {
                 tensor.data[at] = numbers.next(low, high);
+            }
+            for &(port, at, value) in &draft.planted {
+                if port.index() == i {
+                    tensor.data[tensor.inside[at]] = value;
+                }
             }
         }
         inputs.push(given && !program.effects.iter().any(adds));
@@ -256,7 +265,7 @@ fn check_on(
     };
     run_task(program, &mut memory).expect("the interpreter runs it");
 
-    let code = compile_with(program, kernels).expect("it compiles");
+    let code = compile_with(program, kernels, checks).expect("it compiles");
     let given: Vec<Vec<f32>> = tensors.iter().map(|t| t.data.clone()).collect();
     let mut runs = vec![];
     // Twice from other addresses, with other junk in the scratch: the bits stay.

@@ -2,7 +2,7 @@
 
 use super::{Draft, check};
 use baton_ir::chunked::Direction;
-use baton_ir::tile::{Along, Op, Reduce, Scalar, TileId, Triangle};
+use baton_ir::tile::{Along, Op, PortId, Reduce, Scalar, TileId, Triangle};
 
 const TOLERANCE: f64 = 1e-6;
 
@@ -53,30 +53,31 @@ fn matrices() {
     }
 }
 
+/// A chunk of one step: a row against a matrix in either order, and products of one row or column.
 #[test]
-fn vectors() {
+fn single_rows() {
     for (n, k) in [(1, 1), (3, 5), (16, 17), (64, 16), (17, 64), (130, 70)] {
         let mut draft = Draft::new(4, Direction::Forward);
-        let long = draft.tile(&[k], -1.0, 1.0);
-        let wide = draft.tile(&[n], -1.0, 1.0);
+        let long = draft.tile(&[1, k], -1.0, 1.0);
+        let wide = draft.tile(&[1, n], -1.0, 1.0);
         let square = draft.tile(&[n, k], -1.0, 1.0);
         let turned = draft.tile(&[k, n], -1.0, 1.0);
-        let add = draft.tile(&[n], -1.0, 1.0);
         for op in [
-            // A row times a matrix, and a matrix times a column.
             product(long, false, turned, false, None),
-            product(long, false, square, true, Some(add)),
-            product(square, false, long, true, Some(add)),
-            product(turned, true, long, true, None),
-            product(turned, true, long, true, Some(add)),
+            product(long, false, square, true, None),
+            product(long, false, square, true, Some(wide)),
         ] {
-            let out = draft.node(op, &[n]);
+            let out = draft.node(op, &[1, n]);
             draft.keep(out);
         }
-        let outer = draft.node(product(wide, true, long, false, Some(square)), &[n, k]);
-        draft.keep(outer);
-        let dot = draft.node(product(long, false, long, true, None), &[]);
-        draft.keep(dot);
+        for (op, shape) in [
+            (product(turned, true, long, true, None), [n, 1]),
+            (product(wide, true, long, false, Some(square)), [n, k]),
+            (product(long, false, long, true, None), [1, 1]),
+        ] {
+            let out = draft.node(op, &shape);
+            draft.keep(out);
+        }
         check(&draft, 3, 2, TOLERANCE);
     }
 }
@@ -117,6 +118,39 @@ fn triangles() {
                 draft.keep(out);
             }
             check(&draft, c, 1, TOLERANCE);
+        }
+    }
+}
+
+/// What stands against the part that a triangle leaves out takes no part: NaN in a row of the right
+/// operand reaches the rows of the result that take it, and no other.
+#[test]
+fn triangles_leave_out() {
+    for c in [1, 2, 5, 6, 7, 8, 9, 16, 17, 37, 64] {
+        for n in [1, 16, 40] {
+            for at in [0, c / 3, c - 1] {
+                let mut draft = Draft::new(c, Direction::Forward);
+                let full = draft.tile(&[c, c], -1.0, 1.0);
+                let lower = causal(&mut draft, full);
+                let x = draft.tile(&[c, n], -1.0, 1.0);
+                draft.planted.push((PortId(1), at * n, f32::NAN));
+                let add = draft.tile(&[c, n], -1.0, 1.0);
+                for ta in [false, true] {
+                    for add in [None, Some(add)] {
+                        let op = Op::Matmul {
+                            a: lower,
+                            ta,
+                            b: x,
+                            tb: false,
+                            add,
+                            triangle: Triangle::A,
+                        };
+                        let out = draft.node(op, &[c, n]);
+                        draft.keep(out);
+                    }
+                }
+                check(&draft, c, 1, TOLERANCE);
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use super::super::text::{Text, Val};
 use super::super::{Options, abi};
 use super::Machine;
 use crate::schedule::SideBySide;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 impl<'a> Machine<'a> {
     pub(super) fn new(
@@ -102,7 +102,7 @@ impl<'a> Machine<'a> {
             program,
             options,
             placement,
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             ports,
             carries,
             shared,

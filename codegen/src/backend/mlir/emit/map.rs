@@ -5,6 +5,7 @@
 //! readers in the order of the warps.
 
 use super::*;
+use baton_ir::pointwise::narrow;
 use baton_ir::tile::{Along, Reduce, Scalar};
 
 /// One element of a map's space: its registers' places, and its indices.
@@ -97,13 +98,15 @@ impl Machine<'_> {
                     };
                     self.held[&(id, form)][at]
                 }
-                Scalar::Number(number) => self.text.float(number as f32),
+                Scalar::Number(number) => self.text.float(narrow(number)),
                 Scalar::Unary(function, a) => self.unary(function, of(a)),
                 Scalar::Binary(function, a, b) => self.binary(function, of(a), of(b)),
-                Scalar::Step(a) => {
-                    let [zero, one] = [0.0, 1.0].map(|v| self.text.float(v));
-                    let above = self.text.fcmp("ogt", of(a), zero);
-                    self.text.select(above, one, zero, "f32")
+                Scalar::Select(x, y, a, b) => {
+                    let greater = self.text.fcmp("ogt", of(x), of(y));
+                    let chosen = self.text.select(greater, of(a), of(b), "f32");
+                    let missing = self.text.fcmp("uno", of(x), of(y));
+                    let nan = self.text.float(f32::NAN);
+                    self.text.select(missing, nan, chosen, "f32")
                 }
                 Scalar::Valid(a) => match place.row {
                     Some(row) => {

@@ -19,11 +19,11 @@ use super::forms;
 use super::layout::{Form, Grid};
 use super::place::{Placement, Step};
 use super::text::{Text, Val};
-use super::{Error, Options, Storage, abi};
+use super::{Error, Options, Storage};
 use crate::schedule::SideBySide;
 use baton_ir::chunked::Direction;
 use baton_ir::tile::{Effect, Op, PortId, TileId, TileProgram};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Everything that emission knows while it writes one kernel.
@@ -33,7 +33,7 @@ struct Machine<'a> {
     placement: &'a Placement,
     text: Text,
     /// Registers of each tile in each form.
-    held: HashMap<(TileId, Form), Vec<Val>>,
+    held: BTreeMap<(TileId, Form), Vec<Val>>,
     /// For each port: address of this range's first step and this head, bytes a step or chunk.
     ports: Vec<(Val, Val)>,
     /// For each carry: what enters, what leaves, bytes from the start to this range and head.
@@ -292,9 +292,6 @@ impl Machine<'_> {
     }
 
     fn storage(&self, port: PortId) -> Storage {
-        match abi::in_f32(&self.program.ports[port.index()], self.options) {
-            true => Storage::F32,
-            false => self.options.storage,
-        }
+        self.options.dtype(self.program.ports[port.index()].held)
     }
 }

@@ -69,12 +69,16 @@ impl Machine<'_> {
         self.text.fmul(z, sum)
     }
 
+    /// `e / (1 + e)` or `1 / (1 + e)` with `e = exp(-|x|)`, which is at most one.
     fn sigmoid(&mut self, x: Val) -> Val {
-        let minus = self.neg(x);
+        let size = self.abs(x);
+        let minus = self.neg(size);
         let e = self.exp(minus);
-        let one = self.text.float(1.0);
+        let [zero, one] = [0.0, 1.0].map(|v| self.text.float(v));
+        let negative = self.text.fcmp("olt", x, zero);
+        let above = self.text.select(negative, e, one, "f32");
         let below = self.text.fadd(one, e);
-        self.div(one, below)
+        self.div(above, below)
     }
 
     /// `max(x, 0) + log(1 + exp(-|x|))`.
@@ -157,12 +161,15 @@ impl Machine<'_> {
             UnaryFn::Softplus => self.softplus(x),
             UnaryFn::Silu => {
                 let gate = self.sigmoid(x);
+                // The limit at minus infinity is zero.
+                let lowest = self.text.float(f32::MIN);
+                let x = self.extreme("maximum", x, lowest);
                 self.text.fmul(x, gate)
             }
             UnaryFn::Tanh => self.tanh(x),
             UnaryFn::Relu => {
                 let zero = self.text.float(0.0);
-                self.extreme("maxnum", x, zero)
+                self.extreme("maximum", x, zero)
             }
         }
     }
@@ -173,8 +180,8 @@ impl Machine<'_> {
             BinaryFn::Sub => self.text.binary("fsub", a, b, "f32"),
             BinaryFn::Mul => self.text.fmul(a, b),
             BinaryFn::Div => self.div(a, b),
-            BinaryFn::Min => self.extreme("minnum", a, b),
-            BinaryFn::Max => self.extreme("maxnum", a, b),
+            BinaryFn::Min => self.extreme("minimum", a, b),
+            BinaryFn::Max => self.extreme("maximum", a, b),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The operands of a trilinear form, its workspace, and products of two blocks.
 
-use super::super::matmul::{Product, Shape, matmul};
+use super::super::matmul::{Product, full};
 use super::super::vector::{Vector, exp};
 
 /// Steps of a block.
@@ -69,8 +69,10 @@ pub struct Form {
     pub l: Rows,
     /// The result.
     pub out: Rows,
-    /// C.
+    /// Valid steps: those past the end are neither readers nor writers.
     pub steps: usize,
+    /// C; rows of the result from `steps` on are zero.
+    pub rows: usize,
     /// n.
     pub channels: usize,
     /// 1 for a strict form.
@@ -243,7 +245,7 @@ impl Form {
                 n: p.k.row,
                 k: BLOCK,
             };
-            matmul::<V>(&product, Shape::Full);
+            full::<V>(&product);
         }
     }
 
@@ -266,7 +268,7 @@ impl Form {
                 n: p.q.row,
                 k: self.reading(i),
             };
-            matmul::<V>(&product, Shape::Full);
+            full::<V>(&product);
         }
     }
 

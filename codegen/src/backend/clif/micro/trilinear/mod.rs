@@ -14,7 +14,7 @@
 mod form;
 mod within;
 
-use super::matmul::{Product, Shape, matmul};
+use super::matmul::{Product, full};
 use super::vector::Vector;
 use form::{BLOCK, Parts};
 use within::{log_decay_within, pair_sums, read_within, write_within};
@@ -53,7 +53,7 @@ pub unsafe fn weights<V: Vector>(
     // SAFETY: see each part; the caller vouches for the tiles.
     unsafe {
         let p = form.parts();
-        form.zero::<V>(form.out, form.steps, form.steps);
+        form.zero::<V>(form.out, form.rows, form.rows);
         let form = form.shifted(true);
         form.prepare::<V>(&p, true, true);
         if form.blocks() > 1 {
@@ -90,7 +90,7 @@ pub unsafe fn weights<V: Vector>(
                     n: BLOCK,
                     k: form.channels,
                 };
-                matmul::<V>(&product, Shape::Full);
+                full::<V>(&product);
             }
             weights_within::<V>(&form, &p, i);
         }
@@ -123,7 +123,7 @@ pub unsafe fn query<V: Vector>(form: &Form) {
     // SAFETY: see each part; the caller vouches for the tiles.
     unsafe {
         let p = form.parts();
-        form.zero::<V>(form.out, form.steps, form.channels);
+        form.zero::<V>(form.out, form.rows, form.channels);
         let form = form.shifted(true);
         form.prepare::<V>(&p, false, true);
         for i in 0..form.blocks() {
@@ -150,7 +150,7 @@ pub unsafe fn key<V: Vector>(form: &Form) {
     // SAFETY: see each part; the caller vouches for the tiles.
     unsafe {
         let p = form.parts();
-        form.zero::<V>(form.out, form.steps, form.channels);
+        form.zero::<V>(form.out, form.rows, form.channels);
         let form = form.shifted(false);
         form.prepare::<V>(&p, true, false);
         for j in 0..form.blocks() {
@@ -177,7 +177,7 @@ pub unsafe fn log_decay<V: Vector>(form: &Form) {
     // SAFETY: see each part; the caller vouches for the tiles.
     unsafe {
         let p = form.parts();
-        form.zero::<V>(form.out, form.steps, form.channels);
+        form.zero::<V>(form.out, form.rows, form.channels);
         let form = form.shifted(false);
         form.prepare::<V>(&p, true, true);
         let blocks = form.blocks();

@@ -1,0 +1,26 @@
+//! Which values may leave the range of numbers, so that the chain rule bounds those and no others.
+
+use baton_ir::chunked::{Op, ValueId};
+use baton_ir::recurrence::{BinaryFn, UnaryFn};
+
+/// Which values can be infinite though everything given is finite and of moderate size.
+#[derive(Default)]
+pub(super) struct Range {
+    overflows: Vec<bool>,
+}
+
+impl Range {
+    pub(super) fn overflows(&mut self, ops: &[Op], value: ValueId) -> bool {
+        for op in &ops[self.overflows.len()..] {
+            let any = |known: &[bool]| op.operands().iter().any(|v| known[v.index()]);
+            let may = match op {
+                Op::Unary(UnaryFn::Exp | UnaryFn::Log | UnaryFn::Rsqrt, _) => true,
+                Op::Binary(BinaryFn::Div, ..) => true,
+                Op::Unary(UnaryFn::Sigmoid | UnaryFn::Tanh, _) | Op::Decay(..) => false,
+                _ => any(&self.overflows),
+            };
+            self.overflows.push(may);
+        }
+        self.overflows[value.index()]
+    }
+}

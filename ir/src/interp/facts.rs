@@ -1,0 +1,242 @@
+//! The algebra that verification finds, run step after step in f64.
+//!
+//! A second witness beside the interpreter of the statements: what [`Facts`] say of a recurrence
+//! is all of it when both agree. States with an [`Obstacle`](crate::recurrence::Obstacle) are
+//! refused, as their facts hold nothing.
+
+use super::problem::Problem;
+use super::recurrence::Outcome;
+use crate::pointwise;
+use crate::recurrence::{
+    DimId, Facts, Moment, Port, Pure, PureId, Read, Readout, ReadoutId, Side, Transition,
+};
+
+/// Runs the facts of `problem.recurrence` from its entering states; layouts as in [`Problem`].
+pub fn forward(problem: &Problem, facts: &Facts) -> Result<Outcome, String> {
+    problem.check()?;
+    let recurrence = problem.recurrence;
+    for (transition, port) in facts.transitions.iter().zip(&recurrence.states) {
+        if let Some(obstacle) = transition.obstacle {
+            let why = obstacle.reason(recurrence);
+            return Err(format!("facts do not hold state `{}`: {why}", port.name));
+        }
+    }
+    let zeros = |ports: &[Port], rows: usize| -> Vec<Vec<f64>> {
+        let zeros = |port: &Port| vec![0.0; rows * problem.row(port)];
+        ports.iter().map(zeros).collect()
+    };
+    let mut outcome = Outcome {
+        outputs: zeros(&recurrence.outputs, problem.batch * problem.time),
+        states: zeros(&recurrence.states, problem.sequences().len()),
+    };
+    for (number, sequence) in problem.sequences().into_iter().enumerate() {
+        for head in 0..problem.heads {
+            let at = |port: &Port| {
+                let len = problem.entries(port);
+                let start = (number * problem.heads + head) * len;
+                start..start + len
+            };
+            let ports = recurrence.states.iter().zip(&problem.states);
+            let mut states: Vec<Vec<f64>> = ports
+                .map(|(port, data)| match data {
+                    Some(data) => data[at(port)].to_vec(),
+                    None => vec![0.0; problem.entries(port)],
+                })
+                .collect();
+            for step in 0..sequence.len {
+                let row = sequence.row * problem.time + sequence.start + step;
+                let step = Step::new(problem, facts, row, head, &states);
+                let ports = recurrence.outputs.iter().zip(&mut outcome.outputs);
+                for ((port, to), value) in ports.zip(&facts.outputs) {
+                    let len = problem.entries(port);
+                    let to = &mut to[(row * problem.heads + head) * len..][..len];
+                    for (i, to) in to.iter_mut().enumerate() {
+                        *to = at_index(step.value(*value), i);
+                    }
+                }
+                states = step.leaving;
+            }
+            for ((port, state), to) in recurrence
+                .states
+                .iter()
+                .zip(&states)
+                .zip(&mut outcome.states)
+            {
+                to[at(port)].copy_from_slice(state);
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// An element of a vector; a scalar is repeated.
+fn at_index(value: &[f64], i: usize) -> f64 {
+    value[if value.len() == 1 { 0 } else { i }]
+}
+
+/// One step of one head.
+struct Step<'a> {
+    problem: &'a Problem<'a>,
+    facts: &'a Facts,
+    row: usize,
+    head: usize,
+    values: Vec<Option<Vec<f64>>>,
+    entering: &'a [Vec<f64>],
+    leaving: Vec<Vec<f64>>,
+}
+
+impl<'a> Step<'a> {
+    fn new(
+        problem: &'a Problem<'a>,
+        facts: &'a Facts,
+        row: usize,
+        head: usize,
+        entering: &'a [Vec<f64>],
+    ) -> Self {
+        let mut step = Step {
+            problem,
+            facts,
+            row,
+            head,
+            values: vec![None; facts.pure.len()],
+            entering,
+            leaving: vec![],
+        };
+        // What no readout enters, then the leaving states, then the rest.
+        step.evaluate();
+        let states = 0..facts.transitions.len();
+        step.leaving = states
+            .map(|s| step.leave(s, &facts.transitions[s]))
+            .collect();
+        step.evaluate();
+        step
+    }
+
+    fn value(&self, id: PureId) -> &[f64] {
+        self.values[id.index()].as_deref().expect("it is known")
+    }
+
+    fn evaluate(&mut self) {
+        for i in 0..self.values.len() {
+            if self.values[i].is_none() {
+                self.values[i] = self.pure(self.facts.pure[i]);
+            }
+        }
+    }
+
+    fn pure(&self, expr: Pure) -> Option<Vec<f64>> {
+        let of = |id: PureId| self.values[id.index()].as_deref();
+        let Problem { heads, groups, .. } = *self.problem;
+        Some(match expr {
+            Pure::Number(x) => vec![x],
+            Pure::Size(dim) => vec![self.problem.sizes[dim.index()] as f64],
+            Pure::Input(id) => {
+                let port = &self.problem.recurrence.inputs[id.index()];
+                let len = self.problem.entries(port);
+                let at = match port.per_group {
+                    true => self.row * groups + self.head / (heads / groups),
+                    false => self.row * heads + self.head,
+                };
+                self.problem.inputs[id.index()][at * len..][..len].to_vec()
+            }
+            Pure::Param(id) => {
+                let port = &self.problem.recurrence.params[id.index()];
+                let len = self.problem.entries(port);
+                self.problem.params[id.index()][self.head * len..][..len].to_vec()
+            }
+            Pure::Readout(_) if self.leaving.is_empty() => return None,
+            Pure::Readout(id) => self.readout(id),
+            Pure::Unary(function, a) => {
+                let a = of(a)?.iter();
+                a.map(|&a| pointwise::unary(function, a)).collect()
+            }
+            Pure::Binary(function, a, b) => {
+                let (a, b) = (of(a)?, of(b)?);
+                let at = |i| pointwise::binary(function, at_index(a, i), at_index(b, i));
+                (0..a.len().max(b.len())).map(at).collect()
+            }
+            Pure::Sum(a) => vec![of(a)?.iter().sum()],
+        })
+    }
+
+    /// A state contracted as a readout says; a weight that is a scalar is repeated.
+    fn readout(&self, id: ReadoutId) -> Vec<f64> {
+        let Readout {
+            state,
+            moment,
+            weight,
+            across,
+        } = self.facts.readouts[id.index()];
+        let data = match moment {
+            Moment::Entering => &self.entering[state.index()],
+            Moment::Leaving => &self.leaving[state.index()],
+            Moment::Between(_) => unreachable!("only of a state with an obstacle"),
+        };
+        let shape = &self.problem.recurrence.states[state.index()].shape;
+        let size = |dim: DimId| self.problem.sizes[dim.index()];
+        let Some((side, weight)) = weight else {
+            return data.clone();
+        };
+        let weight = self.value(weight);
+        let found: Vec<f64> = match (shape.as_slice(), side) {
+            (&[m, n], Side::Row) => (0..size(n))
+                .map(|j| {
+                    let terms = (0..size(m)).map(|i| at_index(weight, i) * data[i * size(n) + j]);
+                    terms.sum()
+                })
+                .collect(),
+            (&[m, n], Side::Col) => (0..size(m))
+                .map(|i| {
+                    let terms = (0..size(n)).map(|j| at_index(weight, j) * data[i * size(n) + j]);
+                    terms.sum()
+                })
+                .collect(),
+            _ => {
+                let terms = data.iter().enumerate();
+                vec![terms.map(|(i, x)| at_index(weight, i) * x).sum()]
+            }
+        };
+        match across {
+            Some(across) => {
+                let across = self.value(across);
+                let terms = found.iter().enumerate();
+                vec![terms.map(|(i, x)| at_index(across, i) * x).sum()]
+            }
+            None => found,
+        }
+    }
+
+    /// The leaving value of a state.
+    fn leave(&self, index: usize, transition: &Transition) -> Vec<f64> {
+        let shape = &self.problem.recurrence.states[index].shape;
+        let size = |side: usize| shape.get(side).map_or(1, |d| self.problem.sizes[d.index()]);
+        let (rows, cols) = (size(0), size(1));
+        let reads: Vec<(&Read, Vec<f64>)> = (transition.reads.iter())
+            .map(|read| (read, self.readout(read.readout)))
+            .collect();
+        let log = |part: Option<PureId>, i| part.map_or(0.0, |part| at_index(self.value(part), i));
+        let factor =
+            |part: Option<PureId>, i| part.map_or(1.0, |part| at_index(self.value(part), i));
+        let mut to = Vec::with_capacity(rows * cols);
+        for i in 0..rows {
+            for j in 0..cols {
+                let decay =
+                    log(transition.scalar, 0) + log(transition.row, i) + log(transition.col, j);
+                let mut sum = decay.exp() * self.entering[index][i * cols + j];
+                for &(left, right) in &transition.added {
+                    sum += factor(Some(left), i) * factor(right, j);
+                }
+                for (read, value) in &reads {
+                    let along = match read.along {
+                        None => value[0],
+                        Some(Side::Row) => value[i],
+                        Some(Side::Col) => value[j],
+                    };
+                    sum += factor(read.row, i) * factor(read.col, j) * along;
+                }
+                to.push(sum);
+            }
+        }
+        to
+    }
+}

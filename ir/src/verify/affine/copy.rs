@@ -1,0 +1,143 @@
+//! What is reached from transitions and outputs, in expressions of its own: operands before users,
+//! each expression and each readout once.
+//!
+//! The evaluation leaves expressions that nothing needs, and a readout for every place where one
+//! became part of a pointwise function; neither is a fact.
+
+use super::Analysis;
+use super::finish::{Draft, Meaning};
+use super::pool::Pool;
+use crate::recurrence::{Class, Pure, PureId, Read, Readout, ReadoutId, Transition};
+use std::collections::BTreeMap;
+
+/// The facts' expressions and readouts as they grow.
+pub(super) struct Copy<'a> {
+    analysis: &'a Analysis<'a>,
+    meanings: &'a [Meaning],
+    pub pool: Pool,
+    known: Vec<Option<PureId>>,
+    pub readouts: Vec<Readout>,
+    index: BTreeMap<Readout, ReadoutId>,
+}
+
+impl<'a> Copy<'a> {
+    pub fn new(analysis: &'a Analysis<'a>, meanings: &'a [Meaning]) -> Self {
+        Copy {
+            analysis,
+            meanings,
+            pool: Pool::default(),
+            known: vec![None; analysis.pool.pure.len()],
+            readouts: vec![],
+            index: BTreeMap::new(),
+        }
+    }
+
+    pub fn transition(&mut self, draft: Draft) -> Transition {
+        let mut part = |part: Option<PureId>| part.map(|part| self.pure(part));
+        let [scalar, row, col] = draft.logs.map(&mut part);
+        let added = draft.added.into_iter();
+        let added = added.map(|(left, right)| (self.pure(left), right.map(|r| self.pure(r))));
+        let added = added.collect();
+        let reads = draft.reads.into_iter().map(|term| {
+            let weight = term.readout.weight.map(|(side, w)| (side, self.pure(w)));
+            let across = term.readout.across.map(|across| self.pure(across));
+            let [row, col] = [term.row, term.col].map(|part| part.map(|part| self.pure(part)));
+            Read {
+                readout: self.readout(Readout {
+                    weight,
+                    across,
+                    ..term.readout
+                }),
+                along: term.along,
+                row,
+                col,
+            }
+        });
+        let reads = reads.collect();
+        Transition {
+            class: draft.class.unwrap_or(Class::Scalar),
+            scalar,
+            row,
+            col,
+            added,
+            reads,
+            obstacle: draft.obstacle,
+        }
+    }
+
+    fn readout(&mut self, readout: Readout) -> ReadoutId {
+        let next = ReadoutId(self.readouts.len() as u32);
+        let id = *self.index.entry(readout).or_insert(next);
+        if id == next {
+            self.readouts.push(readout);
+        }
+        id
+    }
+
+    /// The copy of an expression: operands first, each once.
+    pub fn pure(&mut self, root: PureId) -> PureId {
+        let mut open = vec![root];
+        while let Some(&id) = open.last() {
+            if self.known[id.index()].is_none() {
+                let expr = self.analysis.pool.pure(id);
+                let missing = self.operands(expr).into_iter().flatten();
+                let mut missing = missing.filter(|id| self.known[id.index()].is_none());
+                if let Some(next) = missing.next() {
+                    open.push(next);
+                    continue;
+                }
+                let copy = self.copy(expr, id);
+                self.known[id.index()] = Some(copy);
+            }
+            open.pop();
+        }
+        self.of(root)
+    }
+
+    fn of(&self, id: PureId) -> PureId {
+        self.known[id.index()].expect("operands are copied first")
+    }
+
+    fn operands(&self, expr: Pure) -> [Option<PureId>; 2] {
+        match expr {
+            Pure::Unary(_, a) | Pure::Sum(a) => [Some(a), None],
+            Pure::Binary(_, a, b) => [Some(a), Some(b)],
+            Pure::Readout(readout) => match self.meanings[readout.index()] {
+                Meaning::Is(pure) => [Some(pure), None],
+                Meaning::At(_) => {
+                    let weight = self.analysis.seen[readout.index()].weight;
+                    [weight.map(|(_, weight)| weight), None]
+                }
+            },
+            _ => [None, None],
+        }
+    }
+
+    fn copy(&mut self, expr: Pure, id: PureId) -> PureId {
+        match expr {
+            Pure::Unary(function, a) => self.pool.unary(function, self.of(a)),
+            Pure::Binary(function, a, b) => self.pool.binary(function, self.of(a), self.of(b)),
+            Pure::Sum(a) => {
+                // What a readout means may be a scalar in the place of a vector.
+                let dim = self.analysis.pool.dim(a).expect("a sum is over a vector");
+                self.pool.sum(self.of(a), dim)
+            }
+            Pure::Readout(readout) => match self.meanings[readout.index()] {
+                Meaning::Is(pure) => self.of(pure),
+                Meaning::At(moment) => {
+                    let seen = &self.analysis.seen[readout.index()];
+                    let weight = seen.weight.map(|(side, weight)| (side, self.of(weight)));
+                    let readout = self.readout(Readout {
+                        state: seen.version.0,
+                        moment,
+                        weight,
+                        across: None,
+                    });
+                    let dim = self.analysis.pool.dim(id);
+                    self.pool.add(Pure::Readout(readout), dim)
+                }
+            },
+            leaf => self.pool.add(leaf, self.analysis.pool.dim(id)),
+        }
+    }
+}

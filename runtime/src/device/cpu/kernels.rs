@@ -1,0 +1,114 @@
+//! The kernels of a recurrence for the CPU, by phase and chunk, compiled at first use.
+
+use crate::Error;
+use crate::device::Options;
+use crate::engine::cut::Cut;
+use crate::engine::machine::{Kernels, Signed};
+use crate::engine::shapes::Shapes;
+use baton_codegen::schedule::{Load, Plan};
+use baton_codegen::target::{Native, Storage};
+use baton_codegen::{Artifact, Compiler, Phase};
+use baton_ir::recurrence::{Port, Recurrence};
+use baton_ir::tile::{Role, TileProgram};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// Name of this device.
+pub(super) const NAME: &str = "cpu";
+
+/// What this device cannot do.
+pub(super) fn failed(reason: String) -> Error {
+    Error::Unsupported {
+        device: NAME.into(),
+        reason,
+    }
+}
+
+/// A recurrence compiled for the CPU.
+pub(super) struct CpuKernels {
+    compiler: Compiler,
+    shapes: Shapes,
+    options: Options,
+    artifacts: Mutex<HashMap<(Phase, usize), Arc<Artifact<Native>>>>,
+}
+
+impl Signed for Artifact<Native> {
+    fn program(&self) -> &TileProgram {
+        &self.program
+    }
+}
+
+impl CpuKernels {
+    pub fn new(recurrence: &Recurrence, sizes: &[usize], options: &Options) -> Result<Self, Error> {
+        let compiler = Compiler::of_any(recurrence, sizes).map_err(Error::Invalid)?;
+        if let Some(chunk) = options.chunk
+            && compiler.steps()
+        {
+            let name = &recurrence.name;
+            return Err(Error::Argument(format!(
+                "chunk {chunk} given, expected none: `{name}` runs step by step on the CPU"
+            )));
+        }
+        Ok(Self {
+            compiler,
+            shapes: Shapes::new(recurrence, sizes),
+            options: options.clone(),
+            artifacts: Mutex::default(),
+        })
+    }
+
+    pub fn artifact(&self, phase: Phase, cut: &Cut) -> Result<Arc<Artifact<Native>>, Error> {
+        let key = (phase, cut.chunk());
+        let mut artifacts = self
+            .artifacts
+            .lock()
+            .expect("no holder of this lock panics");
+        if let Some(artifact) = artifacts.get(&key) {
+            return Ok(artifact.clone());
+        }
+        let artifact = self.compiler.compile(&Native, phase, cut.chunk());
+        let artifact = Arc::new(artifact.map_err(|why| failed(why.to_string()))?);
+        artifacts.insert(key, artifact.clone());
+        Ok(artifact)
+    }
+}
+
+/// Tasks of one group.
+pub(super) fn blocks(cut: &Cut) -> usize {
+    let group_heads = cut.extent.heads / cut.extent.groups.max(1);
+    group_heads.div_ceil(cut.heads()).max(1)
+}
+
+impl Kernels for CpuKernels {
+    fn shapes(&self) -> &Shapes {
+        &self.shapes
+    }
+
+    fn plan(&self, load: Load, chunk: Option<usize>) -> Plan {
+        let chunk = chunk.or(self.options.chunk);
+        self.compiler.plan(load, chunk, self.options.keep_bytes)
+    }
+
+    fn step_chunk(&self) -> usize {
+        1
+    }
+
+    fn leaves(&self, phase: Phase) -> bool {
+        self.compiler.leaves(phase)
+    }
+
+    fn kernel(&self, phase: Phase, cut: &Cut) -> Result<Arc<dyn Signed>, Error> {
+        Ok(self.artifact(phase, cut)?)
+    }
+
+    fn parts(&self, cut: &Cut) -> Option<usize> {
+        match blocks(cut) {
+            1 => None,
+            parts => Some(parts),
+        }
+    }
+
+    fn storage(&self, _: Role, _: &Port) -> Storage {
+        Storage::F32
+    }
+}

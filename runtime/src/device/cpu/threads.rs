@@ -1,0 +1,259 @@
+//! The engine's machine on the CPU: tasks over threads, on memory of the host.
+//!
+//! Invariant: an address comes from a checked view, or from memory that this machine allocated for the run,
+//! and tasks that run at the same time write disjoint parts of it; so results do not depend on the number
+//! of threads. Here and in [`task`](super::task) are the only places that turn tensors into addresses.
+
+use super::kernels::{CpuKernels, blocks, failed};
+use super::task::{Scratch, Task, call};
+use crate::engine::call::Strided;
+use crate::engine::machine::{Chain, HostMachine, Launch, Machine, Sum, Summary};
+use crate::tensor::contiguous;
+use crate::{Error, Tensor, View};
+use baton_codegen::target::Storage;
+use rayon::ThreadPool;
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// Additions below which a sum is not worth other threads.
+const FEW: usize = 1 << 14;
+
+/// The memory of one run, and threads to work on it.
+pub(super) struct Threads {
+    kernels: Arc<CpuKernels>,
+    pool: Arc<ThreadPool>,
+    memory: Vec<Vec<f32>>,
+}
+
+/// `count` numbers at an address.
+///
+/// # Safety
+/// They are of this run's memory, and nobody writes them meanwhile.
+unsafe fn numbers<'a>(address: u64, count: usize) -> &'a [f32] {
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(address as *const f32, count) }
+}
+
+/// The same to write.
+///
+/// # Safety
+/// They are of this run's memory, and nobody else uses them meanwhile.
+unsafe fn numbers_mut<'a>(address: u64, count: usize) -> &'a mut [f32] {
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts_mut(address as *mut f32, count) }
+}
+
+impl Threads {
+    pub fn new(kernels: Arc<CpuKernels>, pool: Arc<ThreadPool>) -> Self {
+        Self {
+            kernels,
+            pool,
+            memory: vec![],
+        }
+    }
+
+    fn own(&mut self, mut numbers: Vec<f32>) -> u64 {
+        let address = numbers.as_mut_ptr() as u64;
+        self.memory.push(numbers);
+        address
+    }
+
+    /// The tasks of a launch.
+    fn tasks(launch: &Launch<'_>) -> Vec<Task> {
+        let (extent, cut) = (launch.cut.extent, launch.cut);
+        let group_heads = extent.heads / extent.groups.max(1);
+        let blocks = blocks(cut);
+        let mut tasks = Vec::with_capacity(launch.table.len() * extent.groups * blocks);
+        for (slot, &[row, start, len, chunk]) in launch.table.iter().enumerate() {
+            for group in 0..extent.groups {
+                for block in 0..blocks {
+                    let first = block * cut.heads();
+                    tasks.push(Task {
+                        row,
+                        slot: slot as i64,
+                        start,
+                        len,
+                        chunk,
+                        lane: (group * blocks + block) as i64,
+                        group: group as i64,
+                        head: (group * group_heads + first) as i64,
+                        heads: cut.heads().min(group_heads - first),
+                    });
+                }
+            }
+        }
+        tasks
+    }
+}
+
+impl Machine for Threads {
+    /// Where checks are on it holds NaN, so that whatever a kernel leaves out shows.
+    fn room(&mut self, bytes: usize) -> Result<u64, Error> {
+        let value = match cfg!(debug_assertions) {
+            true => f32::NAN,
+            false => 0.0,
+        };
+        Ok(self.own(vec![value; bytes / 4]))
+    }
+
+    fn zeros(&mut self, bytes: usize) -> Result<u64, Error> {
+        Ok(self.own(vec![0.0; bytes / 4]))
+    }
+
+    fn adds(&self) -> bool {
+        true
+    }
+
+    fn launch(&mut self, launch: &Launch<'_>) -> Result<(), Error> {
+        let artifact = self.kernels.artifact(launch.phase, launch.cut)?;
+        let heads = launch.cut.extent.heads;
+        let find = |role| launch.ports[&role];
+        let ports: Vec<Strided> = artifact
+            .program
+            .ports
+            .iter()
+            .map(|p| find(p.role))
+            .collect();
+        let carries = artifact.program.carries.iter();
+        let carries: Vec<[u64; 2]> = carries.map(|c| launch.carries[&c.role]).collect();
+        let tasks = Self::tasks(launch);
+        let run = |scratch: &mut Scratch, task: &Task| {
+            call(&artifact, task, heads, &ports, &carries, scratch);
+        };
+        self.pool.install(|| {
+            tasks
+                .par_iter()
+                .with_max_len(1)
+                .for_each_init(Scratch::default, run);
+        });
+        Ok(())
+    }
+
+    fn sum(&mut self, sum: &Sum<'_>) -> Result<(), Error> {
+        debug_assert_eq!(sum.storage, Storage::F32);
+        let [rows, steps, columns, entries, parts] = sum.sizes;
+        let entry = |at: usize| {
+            let (at, column) = (at / columns, at % columns);
+            let (row, step) = (at / steps, at % steps);
+            let source = sum.rows.map_or(row as i64, |rows| rows[row]);
+            let place = |base: u64, indices: &[i64], strides: &[i64]| {
+                let offsets = indices.iter().zip(strides).map(|(i, stride)| i * stride);
+                base.wrapping_add_signed(offsets.sum())
+            };
+            let [row, step, column] = [row, step, column].map(|i| i as i64);
+            let to = place(sum.to.address, &[row, step, column], &sum.to.strides);
+            let part = |part: usize| {
+                let indices = [source, step, column, part as i64];
+                // SAFETY: the sum names memory of this run that was written before it.
+                unsafe { numbers(place(sum.from, &indices, &sum.strides), entries) }
+            };
+            // SAFETY: entries of a sum are disjoint, and none is a part.
+            let to = unsafe { numbers_mut(to, entries) };
+            match parts {
+                0 => to.fill(0.0),
+                1 => to.copy_from_slice(part(0)),
+                _ if sum.many => {
+                    for (i, to) in to.iter_mut().enumerate() {
+                        *to = (0..parts).map(|p| f64::from(part(p)[i])).sum::<f64>() as f32;
+                    }
+                }
+                _ => {
+                    to.copy_from_slice(part(0));
+                    for from in (1..parts).map(part) {
+                        to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                    }
+                }
+            }
+        };
+        let all = rows * steps * columns;
+        match all * entries * parts.max(1) < FEW {
+            true => (0..all).for_each(entry),
+            false => self.pool.install(|| {
+                let least = FEW.div_ceil(entries * parts.max(1));
+                (0..all).into_par_iter().with_min_len(least).for_each(entry);
+            }),
+        }
+        Ok(())
+    }
+
+    fn chain(&mut self, chain: &Chain<'_>) -> Result<(), Error> {
+        let [rows, columns] = chain.dims;
+        let Summary::Diagonal(logs) = chain.summary;
+        let entries = rows * columns;
+        let row = chain.heads * entries;
+        // A log decay of entry `at` in a lane, of those by head, by row and by column.
+        let log = |lane: usize, at: usize| -> f32 {
+            let places = [(1, 0), (rows, at / columns), (columns, at % columns)];
+            let given = logs
+                .iter()
+                .zip(places)
+                .filter(|(address, _)| **address != 0);
+            // SAFETY: the launch before wrote the logs of every lane.
+            let one = |(&address, (n, i)): (&u64, (usize, usize))| unsafe {
+                numbers(address, (lane + 1) * n)[lane * n + i]
+            };
+            given.map(one).sum()
+        };
+        for (sequence, &[first, count]) in chain.sequences.iter().enumerate() {
+            let mut arriving = match chain.outer {
+                0 => vec![0.0; row],
+                // SAFETY: a state for each sequence.
+                outer => unsafe { numbers(outer + (4 * sequence * row) as u64, row) }.to_vec(),
+            };
+            for i in 0..count {
+                let slot = match chain.reverse {
+                    true => first + count - 1 - i,
+                    false => first + i,
+                } as usize;
+                // SAFETY: a state for each segment, which nothing else uses now.
+                let own = unsafe { numbers_mut(chain.own + (4 * slot * row) as u64, row) };
+                for (i, (own, arriving)) in own.iter_mut().zip(&mut arriving).enumerate() {
+                    let log = log(slot * chain.heads + i / entries, i % entries);
+                    let leaving = log.exp() * *arriving + *own;
+                    *own = std::mem::replace(arriving, leaving);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl HostMachine for Threads {
+    /// The caller's memory, or a copy where the last dims have gaps.
+    fn lend(
+        &mut self,
+        view: &View<'_>,
+        inner: usize,
+        _: Storage,
+    ) -> Result<(u64, Vec<i64>), Error> {
+        let outer = view.shape.len() - inner;
+        let mut stride = 1;
+        let dense = (outer..view.shape.len()).rev().all(|i| {
+            let fits = view.shape[i] <= 1 || view.strides[i] == stride;
+            stride *= view.shape[i];
+            fits
+        });
+        let bytes = |strides: &[usize]| strides[..outer].iter().map(|n| 4 * *n as i64).collect();
+        match dense {
+            true => Ok((view.data.as_ptr() as u64, bytes(&view.strides))),
+            false => {
+                let strides = bytes(&contiguous(&view.shape));
+                Ok((self.own(view.to_tensor().data), strides))
+            }
+        }
+    }
+
+    fn in_place(&mut self, tensor: &mut Tensor) -> Option<u64> {
+        Some(tensor.data.as_mut_ptr() as u64)
+    }
+
+    fn take(&mut self, address: u64, shape: Vec<usize>, _: Storage) -> Result<Tensor, Error> {
+        let found = self
+            .memory
+            .iter()
+            .position(|own| own.as_ptr() as u64 == address);
+        let at = found.ok_or_else(|| failed(format!("no memory of this run at {address:#x}")))?;
+        let data = self.memory.swap_remove(at);
+        Ok(Tensor { shape, data })
+    }
+}

@@ -1,0 +1,73 @@
+//! What has no chunked form, compiled step by step: forward, every gradient and all ports on the CPU.
+//!
+//! The recurrences are those that no other derivation takes, so a wrong step cannot hide behind a
+//! right chunk; sizes are drawn, among them those whose last vector is not full.
+
+use crate::devices::check;
+use baton_runtime::device::cpu::Cpu;
+use baton_runtime::{Device, Options};
+use baton_tests::harness::Prepared;
+use baton_tests::{Case, Decay, Extents, Random, STEPPED};
+
+fn case(source: &str, random: &mut Random) -> Case {
+    let mut draw = |from: u64, to: u64| (from + random.bits() % (to - from + 1)) as usize;
+    let groups = draw(1, 2);
+    let time = draw(0, 90);
+    let extents = Extents {
+        sizes: vec![draw(1, 40), draw(1, 40)],
+        batch: 1,
+        time,
+        heads: groups * draw(1, 3),
+        groups,
+        cu_seqlens: (draw(0, 1) == 1).then(|| vec![0, time / 3, time / 3, time]),
+    };
+    Case::new(source, extents, Decay::Weak, random.bits())
+}
+
+#[test]
+fn every_recurrence_runs_step_by_step() {
+    let cpu = Cpu::new(Some(2)).expect("threads start");
+    let mut random = Random(7);
+    for source in STEPPED {
+        for _ in 0..6 {
+            let case = case(source, &mut random);
+            for keep in [true, false] {
+                check(&case, &Options::default(), keep, &cpu);
+            }
+            // A window of steps is run again from a kept state.
+            let few = Options {
+                keep_bytes: Some(0),
+                ..Options::default()
+            };
+            check(&case, &few, true, &cpu);
+        }
+    }
+}
+
+#[test]
+fn steps_have_the_same_bits_for_every_number_of_threads() {
+    let mut random = Random(8);
+    for source in STEPPED {
+        let case = case(source, &mut random);
+        let [one, more @ ..] = [1, 2, 3].map(|threads| {
+            let cpu = Cpu::new(Some(threads)).expect("threads start");
+            Prepared::new(&case)
+                .run(&cpu, &Options::default(), true)
+                .bits()
+        });
+        more.iter().for_each(|found| assert!(*found == one));
+    }
+}
+
+#[test]
+fn a_chunk_is_refused_where_there_is_none() {
+    let case = case(STEPPED[0], &mut Random(9));
+    let options = Options {
+        chunk: Some(64),
+        ..Options::default()
+    };
+    let cpu = Cpu::new(Some(1)).expect("threads start");
+    let refused = cpu.load(&case.recurrence, &case.extents.sizes, &options);
+    let why = refused.err().expect("there is no chunked form").to_string();
+    assert!(why.contains("chunk 64") && why.contains("`delta`"), "{why}");
+}
