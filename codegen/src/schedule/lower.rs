@@ -114,7 +114,7 @@ impl Lower<'_> {
     fn extent(&self, axis: Axis) -> u32 {
         match axis {
             Axis::Head => unreachable!("a tile belongs to one head"),
-            Axis::Time | Axis::Source => self.chunk,
+            Axis::Time | Axis::Middle | Axis::Source => self.chunk,
             Axis::Dim(dim) | Axis::Prime(dim) => self.sizes[dim.index()] as u32,
         }
     }
@@ -214,9 +214,14 @@ impl Lower<'_> {
                 let carry = self.state_carry(i.index());
                 self.node(tile::Op::Carry(carry), region, &axes)
             }
-            Op::Relabel(x, ..) => {
+            Op::Relabel(x, from, to) => {
+                let place = |axes: &[Axis], axis| axes.iter().position(|own| *own == axis);
                 let old = self.axes(x);
-                assert_eq!(old.len(), axes.len());
+                assert_eq!(
+                    place(&old, from),
+                    place(&axes, to),
+                    "no tile is turned by a name"
+                );
                 self.tile(x)
             }
             Op::Contract(a, b, axis) => self.contract(value, a, b, axis),
@@ -245,6 +250,10 @@ impl Lower<'_> {
                     region,
                     &axes,
                 )
+            }
+            Op::Solve(transposed, l, r) => {
+                let (l, r) = (self.tile(l), self.tile(r));
+                self.node(tile::Op::Solve { transposed, l, r }, region, &axes)
             }
             Op::Sum(x, Axis::Head) => {
                 let x = self.tile(x);
