@@ -26,9 +26,10 @@ pub struct Traits {
     /// Whether rows or columns of a state decay, each by its own factor: the work within a chunk is
     /// smallest in short ones then.
     pub by_channel: bool,
-    /// Whether what a segment does to its entering states is a decay. It is not where a state is read
-    /// in its own update; then sequences stay whole.
-    pub segments: bool,
+    /// How often a state is read in its own update, at most. Work and roundings within a chunk grow
+    /// faster than that, so chunks are shorter; and what a segment does to such a state is no decay, so
+    /// sequences stay whole.
+    pub reads: usize,
 }
 
 impl Traits {
@@ -37,7 +38,10 @@ impl Traits {
         let transitions = &facts.transitions;
         Traits {
             by_channel: { transitions.iter() }.any(|t| t.row.is_some() || t.col.is_some()),
-            segments: transitions.iter().all(|t| t.reads.is_empty()),
+            reads: { transitions.iter() }
+                .map(|t| t.reads.len())
+                .max()
+                .unwrap_or(0),
         }
     }
 }
@@ -98,12 +102,15 @@ impl Plan {
         keep_bytes: Option<usize>,
     ) -> Plan {
         let chunk = chunk.unwrap_or_else(|| {
-            let usual: usize = if traits.by_channel { 16 } else { 64 };
+            let usual: usize = match traits.by_channel {
+                true => 16,
+                false => 64 / traits.reads.max(1).next_power_of_two(),
+            };
             usual.min(load.longest.next_power_of_two()).max(16)
         });
         let (heads, tasks) = load.tasks();
         let long = load.longest >= 2 * SEGMENT_CHUNKS * chunk;
-        let segment = (traits.segments && tasks < FEW_TASKS && long).then(|| {
+        let segment = (traits.reads == 0 && tasks < FEW_TASKS && long).then(|| {
             let chunks = load.longest.div_ceil(chunk);
             let segments = (ENOUGH_TASKS / tasks).min(chunks / SEGMENT_CHUNKS);
             chunks.div_ceil(segments)
