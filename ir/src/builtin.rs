@@ -26,4 +26,10 @@ builtin! {
     "gla",
     "hgrn2",
     "rwkv6",
+    "delta_net",
+    "gated_delta_net",
+    "gated_delta_product",
+    "kda",
+    "comba",
+    "rwkv7",
 }

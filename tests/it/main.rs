@@ -9,6 +9,7 @@ mod gpu;
 mod gpu_plans;
 mod levels;
 mod nonfinite;
+mod reads;
 mod shipped;
 mod slopes;
 mod steps;

@@ -128,29 +128,34 @@ fn lowered(case: &Case, program: &Chunked, chunk: usize, keep: bool) -> TileProg
 #[test]
 fn tiles_agree_with_the_step() {
     for case in cases() {
-        let facts = verify::verify(&case.recurrence).expect("it verifies");
-        let program = derive(&case.recurrence, &facts).expect("it derives");
-        let gradient = grad(&program);
-        let plain = program.keep(|t| matches!(t, Target::Output(_) | Target::State(_)));
-        let (outcome, truth) = case.truth();
-        for chunk in [1, 16, 64] {
-            let forward = lowered(&case, &plain, chunk, true);
-            let backward = lowered(&case, &gradient, chunk, false);
-            let group = (case.extents.heads / case.extents.groups) as u32;
-            for heads in (1..=group).filter(|heads| group.is_multiple_of(*heads)) {
-                let [forward, backward] = [&forward, &backward].map(|program| {
-                    let wide = side_by_side(program, heads);
-                    wide
-                });
-                check(
-                    &case,
-                    &forward,
-                    &backward,
-                    &outcome.outputs,
-                    &outcome.states,
-                    &truth,
-                );
-            }
+        agrees(&case, &[1, 16, 64]);
+    }
+}
+
+/// The tile programs of a case agree with level 1 in chunks of any of these lengths.
+pub fn agrees(case: &Case, chunks: &[usize]) {
+    let facts = verify::verify(&case.recurrence).expect("it verifies");
+    let program = derive(&case.recurrence, &facts).expect("it derives");
+    let gradient = grad(&program);
+    let plain = program.keep(|t| matches!(t, Target::Output(_) | Target::State(_)));
+    let (outcome, truth) = case.truth();
+    for &chunk in chunks {
+        let forward = lowered(case, &plain, chunk, true);
+        let backward = lowered(case, &gradient, chunk, false);
+        let group = (case.extents.heads / case.extents.groups) as u32;
+        for heads in (1..=group).filter(|heads| group.is_multiple_of(*heads)) {
+            let [forward, backward] = [&forward, &backward].map(|program| {
+                let wide = side_by_side(program, heads);
+                wide
+            });
+            check(
+                case,
+                &forward,
+                &backward,
+                &outcome.outputs,
+                &outcome.states,
+                &truth,
+            );
         }
     }
 }
