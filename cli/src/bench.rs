@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::shape::Shape;
 use crate::source::Source;
 use baton_codegen::schedule::cost::{Cost, RunShape};
-use baton_codegen::schedule::{Load, Plan};
+use baton_codegen::schedule::{Load, Plan, Traits};
 use baton_codegen::target::Native;
 use baton_codegen::{Compiler, Phase};
 use baton_ir::recurrence::{Facts, Recurrence};
@@ -234,7 +234,7 @@ impl Bench {
             groups: run.groups,
             state_bytes: states.sum(),
         };
-        Plan::of_tasks(facts.class(), load, self.chunk, None)
+        Plan::of_tasks(Traits::of(facts), load, self.chunk, None)
     }
 
     /// Times from the recurrence to the machine code of a forward and a backward run.

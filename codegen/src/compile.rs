@@ -4,13 +4,13 @@
 //! program of a [`Phase`], [`Compiler::compile`] its kernel for a [`Target`]. Everything a kernel needs to
 //! be launched stands in the [`Artifact`]: a runtime sees nothing else.
 
-use crate::schedule::{Load, Plan, lower};
+use crate::schedule::{Load, Plan, Traits, lower};
 use crate::step::derive_any;
 use crate::target::{Artifact, Native, Target};
 use crate::{derive, grad};
 use baton_ir::chunked::{self, Chunked};
 use baton_ir::diag::Diagnostic;
-use baton_ir::recurrence::{Class, Port, Recurrence};
+use baton_ir::recurrence::{Class, Facts, Port, Recurrence};
 use baton_ir::tile::TileProgram;
 use baton_ir::verify::verify;
 
@@ -79,6 +79,7 @@ impl Phase {
 pub struct Compiler {
     recurrence: Recurrence,
     class: Class,
+    traits: Traits,
     sizes: Vec<usize>,
     steps: bool,
     forward: Chunked,
@@ -90,26 +91,27 @@ impl Compiler {
     pub fn new(recurrence: &Recurrence, sizes: &[usize]) -> Result<Self, Vec<Diagnostic>> {
         let facts = verify(recurrence)?;
         let forward = derive(recurrence, &facts).map_err(|diagnostic| vec![diagnostic])?;
-        Ok(Self::of(recurrence, sizes, facts.class(), forward, false))
+        Ok(Self::of(recurrence, sizes, &facts, forward, false))
     }
 
     /// The same for everything that verifies: what has no chunked form is compiled step by step.
     pub fn of_any(recurrence: &Recurrence, sizes: &[usize]) -> Result<Self, Vec<Diagnostic>> {
         let facts = verify(recurrence)?;
         let (forward, steps) = derive_any(recurrence, &facts);
-        Ok(Self::of(recurrence, sizes, facts.class(), forward, steps))
+        Ok(Self::of(recurrence, sizes, &facts, forward, steps))
     }
 
     fn of(
         recurrence: &Recurrence,
         sizes: &[usize],
-        class: Class,
+        facts: &Facts,
         forward: Chunked,
         steps: bool,
     ) -> Self {
         Self {
             recurrence: recurrence.clone(),
-            class,
+            class: facts.class(),
+            traits: Traits::of(facts),
             sizes: sizes.to_vec(),
             steps,
             reverse: grad(&forward),
@@ -126,7 +128,7 @@ impl Compiler {
     pub fn plan(&self, load: Load, chunk: Option<usize>, keep_bytes: Option<usize>) -> Plan {
         match self.steps {
             true => Plan::of_steps(load, keep_bytes),
-            false => Plan::of_tasks(self.class, load, chunk, keep_bytes),
+            false => Plan::of_tasks(self.traits, load, chunk, keep_bytes),
         }
     }
 

@@ -11,12 +11,15 @@
 //!
 //! A scalar decay multiplies the `[t, s]` weights; a decay for each row sits inside the product
 //! of `q` and `k`, one for each column inside the product with `v`; both are partials of one
-//! trilinear form. A readout of the entering state is the same with strict intervals.
+//! trilinear form. A readout of the entering state is the same with strict intervals. What a state
+//! reads of itself in its update becomes one more addition, by a solve (`reads`).
 //!
 //! What is scaled is the smaller cost in the *gradient*: `q` rather than `q S`, so that reverse
 //! mode needs no product again, and of `k` and `v` the one that each head has for itself, so that
 //! what a group shares stays shared. Everything summed over steps is masked first, so a short
 //! last chunk is no special case anywhere below.
+
+mod reads;
 
 use baton_ir::chunked::{
     Axis, Builder, Chunked, Direction, Interval, Op, Partial, Target, ValueId,
@@ -27,7 +30,7 @@ use baton_ir::recurrence::{
 };
 
 /// The forward program of a verified recurrence; refuses states whose transition holds more than
-/// decays and additions (D001, at the first such state).
+/// decays, additions and reads that can be solved for (D001, at the first such state).
 pub fn derive(recurrence: &Recurrence, facts: &Facts) -> Result<Chunked, Diagnostic> {
     for (index, transition) in facts.transitions.iter().enumerate() {
         if let Some(why) = refusal(recurrence, facts, index) {
@@ -39,7 +42,7 @@ pub fn derive(recurrence: &Recurrence, facts: &Facts) -> Result<Chunked, Diagnos
                 format!("state `{name}` has no derivation: {why}"),
             )
             .found(format!("class {}", transition.class.name()))
-            .expected("decays of the whole state, its rows and its columns, and additions")
+            .expected("decays of the whole state, its rows and its columns, additions, and reads of itself over one side")
             .remedy("run it on the CPU, which takes every class, step by step"));
         }
     }
@@ -66,18 +69,12 @@ pub fn derive(recurrence: &Recurrence, facts: &Facts) -> Result<Chunked, Diagnos
     Ok(derivation.build.finish())
 }
 
-/// Why a state cannot be derived; `None` when its transition is decays and additions alone.
+/// Why a state cannot be derived.
 fn refusal(recurrence: &Recurrence, facts: &Facts, state: usize) -> Option<String> {
-    let transition = &facts.transitions[state];
-    if let Some(obstacle) = transition.obstacle {
-        return Some(obstacle.reason(recurrence));
+    match facts.transitions[state].obstacle {
+        Some(obstacle) => Some(obstacle.reason(recurrence)),
+        None => reads::refusal(recurrence, facts, state),
     }
-    let read = transition.reads.first()?;
-    let of = facts.readouts[read.readout.index()].state.index();
-    Some(match of == state {
-        true => "it is read in its own update".into(),
-        false => format!("its update reads state `{}`", recurrence.states[of].name),
-    })
 }
 
 /// The log decays and added terms of a state, masked past the end.
@@ -121,7 +118,8 @@ impl Derivation<'_> {
     fn state(&mut self, index: usize) -> State {
         let axes = self.recurrence.states[index].axes(false);
         let (row, col) = (axes.get(1).copied(), axes.get(2).copied());
-        let transition = self.facts.transitions[index].clone();
+        let facts = self.facts;
+        let transition = &facts.transitions[index];
         let log = transition.scalar.map(|l| self.masked(l));
         let log_row = transition.row.map(|l| self.along(l, row));
         let log_col = transition.col.map(|l| self.along(l, col));
@@ -133,14 +131,15 @@ impl Derivation<'_> {
                 (left, right.map(|right| self.along(right, col)))
             })
             .collect();
-        State {
+        let state = State {
             row,
             col,
             log,
             log_row,
             log_col,
             added,
-        }
+        };
+        self.with_reads(StateId(index as u32), state)
     }
 
     fn masked(&mut self, pure: PureId) -> ValueId {
@@ -232,51 +231,58 @@ impl Derivation<'_> {
         if matches!(readout.weight, Some((Side::Col, _))) {
             state = state.transposed();
         }
-        let start = self.decay(Interval::Start, strict, state.log);
-        let start_row = self.decay(Interval::Start, strict, state.log_row);
-        let start_col = self.decay(Interval::Start, strict, state.log_col);
         let Some((_, weight)) = readout.weight else {
-            return self.elementwise_readout(&state, entering, strict, [start, start_row]);
+            return self.elementwise_readout(&state, entering, strict);
         };
-        let row = state.row.expect("a weight meets a side");
-        let query = self.along(weight, Some(row));
-        let scaled = self.scaled(query, start_row);
-        let scaled = self.scaled(scaled, start);
-        let inter = self.build.contract(scaled, entering, row);
-        let mut sum = self.scaled(inter, start_col);
-        for (key, value) in state.added.clone() {
-            let key = self.source(key);
-            let weights = match state.log_row {
-                Some(log) => self.build.add(Op::Trilinear(
-                    Partial::Weights,
-                    strict,
-                    vec![query, key],
-                    log,
-                )),
-                None => self.build.contract(query, key, row),
-            };
-            let weights = self.weights(weights, strict, state.log);
-            let intra = match value {
-                Some(value) => self.apply(weights, value, strict, state.log_col),
-                None => self.build.add(Op::Sum(weights, Axis::Source)),
-            };
-            sum = self.build.plus(sum, intra);
-        }
+        let sum = self.read(&state, entering, weight, strict);
         match state.col {
             Some(prime @ Axis::Prime(dim)) => self.build.relabel(sum, prime, Axis::Dim(dim)),
             _ => sum,
         }
     }
 
+    /// The state contracted with `weight` over its rows.
+    fn read(&mut self, state: &State, entering: ValueId, weight: PureId, strict: bool) -> ValueId {
+        let row = state.row.expect("a weight meets a side");
+        let start = self.decay(Interval::Start, strict, state.log);
+        let start_row = self.decay(Interval::Start, strict, state.log_row);
+        let start_col = self.decay(Interval::Start, strict, state.log_col);
+        let query = self.along(weight, Some(row));
+        let scaled = self.scaled(query, start_row);
+        let scaled = self.scaled(scaled, start);
+        let inter = self.build.contract(scaled, entering, row);
+        let mut sum = self.scaled(inter, start_col);
+        for (key, value) in state.added.clone() {
+            let weights = self.seen(state, query, key, strict);
+            let intra = match value {
+                Some(value) => self.apply(weights, value, strict, state.log_col),
+                None => self.build.add(Op::Sum(weights, Axis::Source)),
+            };
+            sum = self.build.plus(sum, intra);
+        }
+        sum
+    }
+
+    /// How much of what step s adds along `key` step t sees along `query`: `[t, s]`.
+    fn seen(&mut self, state: &State, query: ValueId, key: ValueId, strict: bool) -> ValueId {
+        let row = state.row.expect("a weight meets a side");
+        let key = self.source(key);
+        let weights = match state.log_row {
+            Some(log) => self.build.add(Op::Trilinear(
+                Partial::Weights,
+                strict,
+                vec![query, key],
+                log,
+            )),
+            None => self.build.contract(query, key, row),
+        };
+        self.weights(weights, strict, state.log)
+    }
+
     /// A vector or scalar state read element by element.
-    fn elementwise_readout(
-        &mut self,
-        state: &State,
-        entering: ValueId,
-        strict: bool,
-        start: [Option<ValueId>; 2],
-    ) -> ValueId {
-        let mut sum = start
+    fn elementwise_readout(&mut self, state: &State, entering: ValueId, strict: bool) -> ValueId {
+        let mut sum = [state.log, state.log_row]
+            .map(|log| self.decay(Interval::Start, strict, log))
             .into_iter()
             .fold(entering, |value, by| self.scaled(value, by));
         let one = self.build.number(1.0);
@@ -349,6 +355,10 @@ impl Derivation<'_> {
             next = self.build.plus(next, term);
         }
         self.build.result(Target::State(id), next);
+        // What a segment does to a state that is read in its own update is no decay.
+        if !self.facts.transitions[index].reads.is_empty() {
+            return;
+        }
         let logs = [
             (Target::LogScalar(id), state.log),
             (Target::LogRow(id), state.log_row),

@@ -123,10 +123,33 @@ impl Reverse {
             Op::Trilinear(partial, strict, operands, l) => {
                 self.pull_trilinear(partial, strict, &operands, l, adjoint);
             }
-            Op::DOutput(_) | Op::DState(_) | Op::Spread(..) | Op::Select(..) => {
+            Op::Solve(false, l, r) => self.pull_solve(l, r, value, adjoint),
+            Op::DOutput(_)
+            | Op::DState(_)
+            | Op::Spread(..)
+            | Op::Select(..)
+            | Op::Solve(true, ..) => {
                 unreachable!("a forward program has no op of a gradient")
             }
         }
+    }
+
+    /// `dR = dU + L' dR`, and `dL = dR U'` for the pairs that L has.
+    fn pull_solve(&mut self, l: ValueId, r: ValueId, value: ValueId, adjoint: ValueId) {
+        let d_r = self.build.add(Op::Solve(true, l, adjoint));
+        self.give(r, d_r);
+        let axes = self.build.axes(value);
+        let along = |axis: &Axis| !matches!(axis, Axis::Head | Axis::Time);
+        let over = axes.into_iter().find(along).expect("a solve is for [t, x]");
+        let step = match over {
+            Axis::Source => Axis::Middle,
+            _ => Axis::Source,
+        };
+        let earlier = self.build.relabel(value, Axis::Time, step);
+        let d_l = self.build.contract(d_r, earlier, over);
+        let d_l = self.build.relabel(d_l, step, Axis::Source);
+        let d_l = self.build.add(Op::Causal(d_l, true));
+        self.give(l, d_l);
     }
 
     fn pull_trilinear(

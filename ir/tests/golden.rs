@@ -1,7 +1,5 @@
 //! The level-1 interpreter against the peers' own reference code (`tests/golden`): outputs, last
 //! state and every gradient, relative error (norm of difference over norm) at most 1e-12.
-//!
-//! The recurrences of classes without a chunked form yet are said here: the language has them.
 
 use baton_ir::interp::problem::Problem;
 use baton_ir::interp::recurrence::{Outcome, forward, gradient};
@@ -9,40 +7,6 @@ use baton_ir::{builtin, text};
 use safetensors::SafeTensors;
 
 const BOUND: f64 = 1e-12;
-
-const DELTA: &str = "recurrence delta {
-    dims   { K, V }
-    inputs { q: [K], k: [K], v: [V], beta: [] }
-    state  { S: [K, V] }
-    S = S + outer(k, beta * (v - dot(k, S)));
-    output o: [V] = dot(rsqrt(K) * q, S);
-}";
-
-const GATED_DELTA: &str = "recurrence gated_delta {
-    dims   { K, V }
-    inputs { q: [K], k: [K], v: [V], beta: [], g: [] }
-    state  { S: [K, V] }
-    S = exp(g) * S;
-    S = S + outer(k, beta * (v - dot(k, S)));
-    output o: [V] = dot(rsqrt(K) * q, S);
-}";
-
-const KDA: &str = "recurrence kda {
-    dims   { K, V }
-    inputs { q: [K], k: [K], v: [V], beta: [], g: [K] }
-    state  { S: [K, V] }
-    S = rows(exp(g)) * S;
-    S = S + outer(k, beta * (v - dot(k, S)));
-    output o: [V] = dot(rsqrt(K) * q, S);
-}";
-
-const RWKV7: &str = "recurrence rwkv7_dplr {
-    dims   { K, V }
-    inputs { r: [K], k: [K], v: [V], w: [K], a: [K], b: [K] }
-    state  { S: [K, V] }
-    S = rows(exp(w)) * S + outer(b, dot(a, S)) + outer(k, v);
-    output o: [V] = dot(r, S);
-}";
 
 /// A stored tensor, shape and entries.
 fn tensor(file: &SafeTensors, name: &str) -> (Vec<usize>, Vec<f64>) {
@@ -78,10 +42,10 @@ fn near(what: &str, given: &[f64], wanted: &[f64]) {
     );
 }
 
-/// `names`: for each input and param of the text its name in the file.
-fn fla(source: &str, case: &str, names: &[(&str, &str)], head_first: bool) {
-    let recurrence = text::parse(source).unwrap();
-    let bytes = std::fs::read("../tests/golden/fla_golden.safetensors").unwrap();
+/// A built-in against a case of a file; `names`: for each input and param of the text its name there.
+fn agrees(name: &str, (file, case): (&str, &str), names: &[(&str, &str)], head_first: bool) {
+    let recurrence = text::parse(builtin::text(name).unwrap()).unwrap();
+    let bytes = std::fs::read(format!("../tests/golden/{file}_golden.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let stored = |name: &str| {
         names
@@ -104,14 +68,15 @@ fn fla(source: &str, case: &str, names: &[(&str, &str)], head_first: bool) {
         .iter()
         .map(|p| get("in.", &p.name).1)
         .collect();
-    let h0 = get("in.", "h0").1;
+    let (states, h0) = get("in.", "h0");
+    let (batch, heads) = (states[0], states[1]);
     let problem = Problem {
         recurrence: &recurrence,
-        sizes: vec![8, 8],
-        batch: 2,
-        time: 24,
-        heads: 3,
-        groups: 3,
+        sizes: states[2..].to_vec(),
+        batch,
+        time: get("", "o").0[if head_first { 2 } else { 1 }],
+        heads,
+        groups: heads,
         cu_seqlens: None,
         inputs: inputs.iter().map(Vec::as_slice).collect(),
         params: params.iter().map(Vec::as_slice).collect(),
@@ -139,47 +104,51 @@ fn pad((mut shape, data): (Vec<usize>, Vec<f64>)) -> (Vec<usize>, Vec<f64>) {
 
 #[test]
 fn simple_gla() {
-    fla(
-        builtin::text("simple_gla").unwrap(),
-        "simple_gla",
-        &[],
-        false,
-    );
+    agrees("simple_gla", ("fla", "simple_gla"), &[], false);
 }
 
 #[test]
 fn gla() {
-    fla(builtin::text("gla").unwrap(), "gla", &[("g", "gk")], false);
+    agrees("gla", ("fla", "gla"), &[("g", "gk")], false);
 }
 
 #[test]
 fn rwkv6() {
-    fla(
-        builtin::text("rwkv6").unwrap(),
-        "rwkv6",
-        &[("r", "q")],
-        true,
-    );
+    agrees("rwkv6", ("fla", "rwkv6"), &[("r", "q")], true);
 }
 
 #[test]
-fn delta() {
-    fla(DELTA, "delta", &[], true);
+fn delta_net() {
+    agrees("delta_net", ("fla", "delta"), &[], true);
+    agrees("delta_net", ("delta", "delta_net"), &[], false);
 }
 
 #[test]
-fn gated_delta() {
-    fla(GATED_DELTA, "gated_delta", &[], false);
+fn gated_delta_net() {
+    agrees("gated_delta_net", ("fla", "gated_delta"), &[], false);
 }
 
 #[test]
 fn kda() {
-    fla(KDA, "kda", &[], false);
+    agrees("kda", ("fla", "kda"), &[], false);
+    agrees("kda", ("delta", "kda"), &[], false);
 }
 
 #[test]
 fn rwkv7() {
-    fla(RWKV7, "rwkv7_dplr", &[], true);
+    agrees("rwkv7", ("fla", "rwkv7_dplr"), &[], true);
+    agrees("rwkv7", ("delta", "rwkv7"), &[], false);
+}
+
+#[test]
+fn comba() {
+    agrees("comba", ("delta", "comba"), &[], false);
+}
+
+#[test]
+fn gated_delta_product() {
+    let case = ("delta", "gated_delta_product");
+    agrees("gated_delta_product", case, &[], false);
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn random_chunked(mut c: Choices) -> chunked::Draft {
         Axis::Head,
         Axis::Time,
         Axis::Source,
+        Axis::Middle,
         Axis::Dim(DimId(0)),
         Axis::Dim(DimId(1)),
         Axis::Dim(DimId(2)),
@@ -96,7 +97,7 @@ fn random_chunked(mut c: Choices) -> chunked::Draft {
         let count = build.program().ops.len();
         let v = |c: &mut Choices| ValueId(c.below(count) as u32);
         let small = |c: &mut Choices, n| c.below(n) as u32;
-        let op = match c.below(20) {
+        let op = match c.below(21) {
             0 => Op::Input(InputId(small(&mut c, 3))),
             1 => Op::Param(ParamId(0)),
             2 => Op::State(StateId(small(&mut c, 2))),
@@ -112,7 +113,7 @@ fn random_chunked(mut c: Choices) -> chunked::Draft {
             12 => Op::Causal(v(&mut c), c.flag()),
             13 => match c.flag() {
                 true => Op::Relabel(v(&mut c), Axis::Time, Axis::Source),
-                false => Op::Relabel(v(&mut c), axes[3], axes[6]),
+                false => Op::Relabel(v(&mut c), axes[4], axes[7]),
             },
             14 => Op::Sum(v(&mut c), c.of(&axes)),
             15 => Op::Contract(v(&mut c), v(&mut c), c.of(&axes)),
@@ -125,6 +126,7 @@ fn random_chunked(mut c: Choices) -> chunked::Draft {
                     false => Op::Spread(interval, strict, v(&mut c)),
                 }
             }
+            18 => Op::Solve(c.flag(), v(&mut c), v(&mut c)),
             _ => {
                 let partial = c.of(&PARTIALS);
                 let count = if partial == Partial::LogDecay { 3 } else { 2 };
@@ -214,7 +216,7 @@ fn random_tile(mut c: Choices) -> tile::Draft {
         let region = [Region::Before, Region::Heads, Region::After][i / 20];
         let count = build.program().nodes.len();
         let v = |c: &mut Choices| TileId(c.below(count) as u32);
-        let op = match c.below(12) {
+        let op = match c.below(13) {
             0 | 1 => TileOp::Load(PortId(c.below(4) as u32), c.of(&[Fill::Zero, Fill::Repeat])),
             2 => TileOp::Carry(CarryId(0)),
             3..=6 => {
@@ -255,6 +257,11 @@ fn random_tile(mut c: Choices) -> tile::Draft {
             },
             9 => TileOp::Decay(c.of(&INTERVALS), c.flag(), v(&mut c)),
             10 => TileOp::Spread(c.of(&INTERVALS), c.flag(), v(&mut c)),
+            11 => TileOp::Solve {
+                transposed: c.flag(),
+                l: v(&mut c),
+                r: v(&mut c),
+            },
             _ => match c.flag() {
                 true => TileOp::HeadSum(v(&mut c)),
                 false => {

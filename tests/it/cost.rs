@@ -138,6 +138,13 @@ fn products(program: &TileProgram, run: RunShape) -> [u64; 2] {
                         }
                     }
                 }
+                Op::Solve { r, .. } => {
+                    for t in 0..chunk {
+                        for s in 0..chunk {
+                            (0..program.node(*r).shape[1]).for_each(|_| term(s < t));
+                        }
+                    }
+                }
                 _ => {}
             }
         }

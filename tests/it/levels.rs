@@ -79,7 +79,7 @@ fn the_step_derivation_agrees_with_the_step() {
 }
 
 /// A program and its gradient agree with level 1 in chunks of any of these lengths.
-fn agrees(case: &Case, program: &Chunked, chunks: &[usize]) {
+pub fn agrees(case: &Case, program: &Chunked, chunks: &[usize]) {
     let gradient = grad(program);
     let (outcome, truth) = case.truth();
     let problem = case.problem();

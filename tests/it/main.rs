@@ -14,6 +14,7 @@ mod levels;
 mod macros;
 mod nonfinite;
 mod random;
+mod reads;
 mod shipped;
 mod slopes;
 mod steps;

@@ -5,8 +5,9 @@
 //! by a zero where a step sees nothing, and zero times a NaN is a NaN: so this fails wherever a
 //! causal zero is multiplied instead of selected, in padding, or past the end of a sequence.
 
-use baton_ir::builtin;
-use baton_ir::recurrence::{BinaryFn, Expr};
+use baton_ir::recurrence::{BinaryFn, Expr, Recurrence};
+use baton_ir::verify::verify;
+use baton_ir::{builtin, text};
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::{Options, Tensor};
 use baton_tests::harness::{Prepared, Results};
@@ -17,13 +18,25 @@ fn draw(random: &mut Random, range: std::ops::Range<usize>) -> usize {
     range.start + random.bits() as usize % range.len()
 }
 
+/// How often the states of a recurrence are read in their own update.
+fn reads(recurrence: &Recurrence) -> usize {
+    let facts = verify(recurrence).expect("it verifies");
+    facts.transitions.iter().map(|t| t.reads.len()).sum()
+}
+
+/// The recurrences whose states are read in their own update, or the others.
+fn texts(read: bool) -> Vec<&'static str> {
+    let builtins = builtin::NAMES.iter().filter_map(|name| builtin::text(name));
+    let all = builtins.chain(EXTRAS.iter().copied());
+    let wanted = |source: &&str| {
+        let recurrence = text::parse(source).expect("it parses");
+        (reads(&recurrence) > 0) == read
+    };
+    all.filter(wanted).collect()
+}
+
 /// A recurrence with sizes, lengths and chunk from `random`.
-fn case(random: &mut Random) -> (Case, Options) {
-    let texts: Vec<&str> = builtin::NAMES
-        .iter()
-        .filter_map(|name| builtin::text(name))
-        .chain(EXTRAS.iter().copied())
-        .collect();
+fn case(random: &mut Random, texts: &[&'static str]) -> (Case, Options) {
     let text = texts[draw(random, 0..texts.len())];
     let time = draw(random, 1..70);
     let packed = draw(random, 0..3) == 0;
@@ -78,9 +91,10 @@ fn tensors(results: &Results) -> Vec<(&str, &Vec<Tensor>)> {
 
 /// Plants one number in a case from `seed`, runs it on the CPU and by the interpreter, and says
 /// what of the CPU's results is not finite without reason.
-fn plant(seed: u64, value: f64, cpu: &Cpu) -> Result<(), String> {
+fn plant(seed: u64, value: f64, texts: &[&'static str], cpu: &Cpu) -> Result<(), String> {
     let mut random = Random(seed);
-    let (mut case, options) = case(&mut random);
+    let (mut case, options) = case(&mut random, texts);
+    let reads = reads(&case.recurrence);
     let (extents, name) = (case.extents.clone(), case.recurrence.name.clone());
     let exprs = case.recurrence.exprs.clone();
     let mut all = given(&mut case);
@@ -99,7 +113,8 @@ fn plant(seed: u64, value: f64, cpu: &Cpu) -> Result<(), String> {
     );
     // A maximum may choose the other side, and the limit of a function may be finite: what is NaN
     // in the interpreter shows for certain only where there is neither.
-    let exact = builtin::NAMES.contains(&name.as_str());
+    // An overflow of a decay in the weight of a read is bounded where it is a factor of a gradient.
+    let exact = builtin::NAMES.contains(&name.as_str()) && reads == 0;
     let found = Prepared::new(&case).run(cpu, &options, true);
     let (outcome, gradient) = case.truth();
     let truth = [
@@ -110,6 +125,10 @@ fn plant(seed: u64, value: f64, cpu: &Cpu) -> Result<(), String> {
         &gradient.states,
     ];
     for ((part, found), truth) in tensors(&found).into_iter().zip(truth) {
+        // Several reads are eliminated by products of two triangles (docs/numerics.md, "What a NaN reaches").
+        if reads > 1 && part.starts_with("d_") {
+            continue;
+        }
         for (i, (found, truth)) in found.iter().zip(truth).enumerate() {
             let differs = |&j: &usize| {
                 let (found, truth) = (found.data[j], truth[j] as f32);
@@ -129,17 +148,26 @@ fn plant(seed: u64, value: f64, cpu: &Cpu) -> Result<(), String> {
     Ok(())
 }
 
-#[test]
-fn nothing_reaches_what_does_not_depend_on_it() {
+fn nothing_is_reached(texts: &[&'static str]) {
     let cpu = Cpu::new(Some(2)).expect("threads start");
     let mut wrong = vec![];
     for seed in 0..160 {
         let value = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY][seed as usize % 3];
-        wrong.extend(plant(seed, value, &cpu).err());
+        wrong.extend(plant(seed, value, texts, &cpu).err());
     }
     let count = wrong.len();
     wrong.truncate(12);
     assert!(wrong.is_empty(), "{count} of 160:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_reaches_what_does_not_depend_on_it() {
+    nothing_is_reached(&texts(false));
+}
+
+#[test]
+fn nothing_passes_a_read_without_reason() {
+    nothing_is_reached(&texts(true));
 }
 
 /// Heads and batch rows are apart: what one is given changes no bit of another.

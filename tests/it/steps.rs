@@ -69,5 +69,5 @@ fn a_chunk_is_refused_where_there_is_none() {
     let cpu = Cpu::new(Some(1)).expect("threads start");
     let refused = cpu.load(&case.recurrence, &case.extents.sizes, &options);
     let why = refused.err().expect("there is no chunked form").to_string();
-    assert!(why.contains("chunk 64") && why.contains("`delta`"), "{why}");
+    assert!(why.contains("chunk 64") && why.contains("`both`"), "{why}");
 }

@@ -11,7 +11,7 @@ use baton_runtime::device::gpu::{Emulator, Schedule};
 use baton_runtime::{Device, Interpreter, Options, Tensor};
 use baton_tests::harness::{Prepared, Results, check, param_errors};
 use baton_tests::tolerance::Arithmetic;
-use baton_tests::{Case, Decay, Extents, relative_error};
+use baton_tests::{Case, Decay, Extents, on_gpu, relative_error};
 
 /// A device with its arithmetic.
 struct Subject {
@@ -19,6 +19,8 @@ struct Subject {
     arithmetic: Arithmetic,
     /// Sizes of the dims; odd ones where a device takes them.
     sizes: [usize; 2],
+    /// The built-in recurrences that it runs.
+    names: &'static [&'static str],
 }
 
 fn cpu() -> Subject {
@@ -26,6 +28,7 @@ fn cpu() -> Subject {
         device: Box::new(Cpu::new(Some(2)).expect("threads start")),
         arithmetic: Arithmetic::F32,
         sizes: [29, 20],
+        names: builtin::NAMES,
     }
 }
 
@@ -34,6 +37,7 @@ fn interpreter() -> Subject {
         device: Box::new(Interpreter),
         arithmetic: Arithmetic::F32,
         sizes: [5, 3],
+        names: builtin::NAMES,
     }
 }
 
@@ -42,6 +46,7 @@ fn emulator(arithmetic: Arithmetic) -> Subject {
         device: Box::new(Emulator::new(Schedule::sm_80(arithmetic.storage()))),
         arithmetic,
         sizes: [16, 64],
+        names: on_gpu(),
     }
 }
 
@@ -82,7 +87,7 @@ impl Subject {
 /// Lengths around a step, a block of rows and a chunk, without decay and with any.
 fn lengths(subject: &Subject) {
     let decays = [Decay::Weak, Decay::None, Decay::Strong];
-    for (i, name) in builtin::NAMES.iter().enumerate() {
+    for (i, name) in subject.names.iter().enumerate() {
         for (j, time) in [0, 1, 15, 16, 17, 63, 64, 65].into_iter().enumerate() {
             let decay = decays[(i + j) % decays.len()];
             subject.agrees(&subject.case(name, time, decay, None));
@@ -92,7 +97,7 @@ fn lengths(subject: &Subject) {
 
 /// Packed sequences, empty ones among them.
 fn packed(subject: &Subject) {
-    for name in builtin::NAMES {
+    for name in subject.names {
         let ends = [0, 0, 5, 5, 38, 90, 90];
         subject.agrees(&subject.case(name, 90, Decay::Weak, Some(&ends)));
     }
@@ -100,7 +105,7 @@ fn packed(subject: &Subject) {
 
 /// What is run twice is the same to the bit.
 fn repeated(subject: &Subject) {
-    for name in builtin::NAMES {
+    for name in subject.names {
         let case = subject.case(name, 70, Decay::Weak, None);
         let (first, again) = (subject.run(&case), subject.run(&case));
         assert!(first.bits() == again.bits(), "{name}");
@@ -115,7 +120,7 @@ fn wide(tensors: &[Tensor]) -> Vec<Vec<f64>> {
 /// A run cut in two, the state handed on and its gradient handed back, is the run in one.
 fn chained(subject: &Subject) {
     let (time, at) = (70, 37);
-    for name in builtin::NAMES {
+    for name in subject.names {
         let whole = subject.case(name, time, Decay::Weak, None);
         let (outcome, gradient) = whole.truth();
         let (mut a, mut b) = (whole.steps(0..at), whole.steps(at..time));

@@ -129,16 +129,21 @@ fn lowered(case: &Case, program: &Chunked, chunk: usize, keep: bool) -> TileProg
 #[test]
 fn tiles_agree_with_the_step() {
     for case in cases() {
-        let facts = verify::verify(&case.recurrence).expect("it verifies");
-        let program = derive(&case.recurrence, &facts).expect("it derives");
-        let gradient = grad(&program);
-        let (outcome, truth) = case.truth();
-        for chunk in [1, 16, 64] {
-            let group = (case.extents.heads / case.extents.groups) as u32;
-            for heads in (1..=group).filter(|heads| group.is_multiple_of(*heads)) {
-                let [forward, backward] = lowered_pair(&case, &program, &gradient, chunk, heads);
-                check(&case, &forward, &backward, &outcome, &truth);
-            }
+        agrees(&case, &[1, 16, 64]);
+    }
+}
+
+/// The tile programs of a case agree with level 1 in chunks of any of these lengths.
+pub fn agrees(case: &Case, chunks: &[usize]) {
+    let facts = verify::verify(&case.recurrence).expect("it verifies");
+    let program = derive(&case.recurrence, &facts).expect("it derives");
+    let gradient = grad(&program);
+    let (outcome, truth) = case.truth();
+    for &chunk in chunks {
+        let group = (case.extents.heads / case.extents.groups) as u32;
+        for heads in (1..=group).filter(|heads| group.is_multiple_of(*heads)) {
+            let [forward, backward] = lowered_pair(case, &program, &gradient, chunk, heads);
+            check(case, &forward, &backward, &outcome, &truth);
         }
     }
 }

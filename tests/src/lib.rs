@@ -8,12 +8,16 @@ pub mod harness;
 pub mod random;
 pub mod tolerance;
 
+use baton_codegen::Compiler;
+use baton_codegen::target::Gpu;
 use baton_ir::interp::problem::Problem;
 use baton_ir::interp::recurrence::{Gradient, Outcome, forward, gradient};
 use baton_ir::recurrence::{Expr, InputId, Port, Recurrence};
+use baton_ir::verify::verify;
 use baton_ir::{builtin, text};
 use baton_runtime::device::gpu::{Storage, rounded};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// How strongly the states decay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +66,8 @@ pub struct Case {
 }
 
 /// The recurrences that the built-in ones leave untested: several states, a decay for each
-/// column, readouts of the entering state, equal dims, dims against their order, every pointwise function.
+/// column, readouts of the entering state, equal dims, dims against their order, every pointwise function; states
+/// read in their own update on either side and between updates, with decays of every kind around it.
 pub const EXTRAS: &[&str] = &[
     "recurrence normalised {
         dims { K, V }
@@ -100,11 +105,6 @@ pub const EXTRAS: &[&str] = &[
         n = exp(g * 0.1 - 0.2 * softplus(w)) * n + k;
         output o: [K] = dot(q, S) + dot(S, q) + n * sum(n);
     }",
-];
-
-/// Recurrences that no chunk derivation takes yet: a state read in its own update, once and several
-/// times, on either side and between updates, with decays of every kind around it.
-pub const STEPPED: &[&str] = &[
     "recurrence delta {
         dims { K, V }
         inputs { q: [K], k: [K], v: [V], beta: [] }
@@ -121,7 +121,7 @@ pub const STEPPED: &[&str] = &[
         output before: [V] = dot(q, S);
         S = S + outer(l2norm(k), 1.8 * sigmoid(a) * (v - dot(l2norm(k), S)));
         S = sigmoid(a) * S - outer(l2norm(l), w + dot(l2norm(l), S));
-        output o: [V] = silu(dot(q, S));
+        output o: [V] = dot(q, S);
     }",
     "recurrence low_rank {
         dims { K, V }
@@ -180,6 +180,46 @@ pub const STEPPED: &[&str] = &[
     }",
 ];
 
+/// Recurrences that no chunk derivation takes: a state that is read over both of its sides, over one while
+/// the other decays, by another state, and a vector that is read in its own update.
+pub const STEPPED: &[&str] = &[
+    "recurrence both {
+        dims { K, V }
+        inputs { q: [K], k: [K], v: [V], w: [V], beta: [] }
+        state { S: [K, V] }
+        let unit = l2norm(k);
+        S = S + outer(unit, sigmoid(beta) * (v - dot(unit, S)));
+        S = 0.9 * S - outer(0.3 * dot(S, l2norm(w)), l2norm(w));
+        output o: [V] = dot(q, S) * rsqrt(K);
+    }",
+    "recurrence crossed {
+        dims { K, V }
+        inputs { q: [K], k: [K] per group, v: [V], g: [V], a: [] }
+        state { S: [K, V] }
+        S = cols(exp(g)) * S;
+        output before: [V] = dot(q, S);
+        S = S + outer(l2norm(k), sigmoid(a) * (v - dot(l2norm(k), S)));
+        output o: [V] = silu(dot(q, S));
+    }",
+    "recurrence coupled {
+        dims { K, V }
+        inputs { q: [K], k: [K], v: [V], a: [] }
+        params { u: [K] }
+        state { S: [V, K], R: [K, V] }
+        S = sigmoid(a) * S + outer(v, k);
+        R = 0.9 * R + outer(l2norm(k), v - dot(S, l2norm(k)));
+        output o: [V] = dot(q, R) + dot(S, u * k);
+    }",
+    "recurrence vector {
+        dims { K }
+        inputs { q: [K], k: [K], v: [K], a: [] }
+        state { S: [K, K], n: [K] }
+        n = n + 0.5 * l2norm(k) * (a - dot(l2norm(k), n));
+        S = 0.8 * S + outer(k, v);
+        output o: [K] = dot(S, q) + dot(q, n) * v;
+    }",
+];
+
 impl Case {
     /// A built-in recurrence with numbers from `seed`.
     pub fn builtin(name: &str, extents: Extents, decay: Decay, seed: u64) -> Case {
@@ -219,7 +259,7 @@ impl Case {
                 .map(|_| sample(random, &port.name, decay))
                 .collect()
         };
-        Case {
+        let mut case = Case {
             inputs: recurrence
                 .inputs
                 .iter()
@@ -254,6 +294,49 @@ impl Case {
                 .collect(),
             recurrence,
             extents,
+        };
+        case.tame();
+        case
+    }
+
+    /// Where a state is read in its own update: keys of length one, as layers make them, Comba's `p` a part of
+    /// the key, and RWKV-7's `a = -kk` and `b = kk * (a rate in 0..1)`. With others the states grow without bound.
+    fn tame(&mut self) {
+        let facts = verify(&self.recurrence).expect("a recurrence that verifies");
+        if facts.transitions.iter().all(|t| t.reads.is_empty()) {
+            return;
+        }
+        let (mut turned, mut keys): (Option<Vec<f64>>, _) = (None, vec![]);
+        for (port, values) in self.recurrence.inputs.iter().zip(&mut self.inputs) {
+            let width: usize = { port.shape.iter() }
+                .map(|dim| self.extents.sizes[dim.index()])
+                .product();
+            match (port.name.as_str(), &turned) {
+                ("k" | "k0" | "k1", _) => {
+                    unit(values, width, 1.0);
+                    keys = values.clone();
+                }
+                ("p", _) if keys.len() == values.len() => {
+                    let pairs = values
+                        .chunks_exact_mut(width.max(1))
+                        .zip(keys.chunks_exact(width.max(1)));
+                    for (p, key) in pairs {
+                        let part = 0.5 + 0.5 / (1.0 + p[0].exp());
+                        let scaled = key.iter().map(|x| f64::from((x * part) as f32));
+                        p.iter_mut().zip(scaled).for_each(|(p, x)| *p = x);
+                    }
+                }
+                ("a", _) if !port.shape.is_empty() => {
+                    unit(values, width, -1.0);
+                    turned = Some(values.clone());
+                }
+                ("b", Some(a)) => {
+                    let rate = |b: f64| 1.0 / (1.0 + b.exp());
+                    let pairs = values.iter_mut().zip(a);
+                    pairs.for_each(|(b, a)| *b = f64::from((-a * rate(*b)) as f32));
+                }
+                _ => {}
+            }
         }
     }
 
@@ -404,6 +487,30 @@ impl Random {
     }
 }
 
+/// Vectors of a length, as far as f32 has it.
+fn unit(values: &mut [f64], width: usize, length: f64) {
+    for vector in values.chunks_exact_mut(width.max(1)) {
+        let norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let scaled = |x: &f64| f64::from((x * length / norm.max(1e-30)) as f32);
+        vector.iter_mut().for_each(|x| *x = scaled(x));
+    }
+}
+
+/// The built-in recurrences with a matrix state that a GPU has kernels for: what is asked is the target, at a
+/// size that every kernel has.
+pub fn on_gpu() -> &'static [&'static str] {
+    static NAMES: OnceLock<Vec<&'static str>> = OnceLock::new();
+    let target = Gpu::sm_80(Storage::F32);
+    let has = |name: &&str| {
+        let recurrence = text::parse(builtin::text(name).expect("a built-in name"));
+        let recurrence = recurrence.expect("a well-formed recurrence");
+        let matrix = recurrence.states.iter().any(|state| state.shape.len() == 2);
+        let compiler = Compiler::new(&recurrence, &vec![16; recurrence.dims.len()]);
+        matrix && compiler.is_ok_and(|compiler| compiler.chunk(&target).is_ok())
+    };
+    NAMES.get_or_init(|| builtin::NAMES.iter().copied().filter(has).collect())
+}
+
 /// A number for a tensor of that name: log decays are negative, the rest is normal.
 fn sample(random: &mut Random, name: &str, decay: Decay) -> f64 {
     let log_decay = |random: &mut Random| match decay {
@@ -423,6 +530,8 @@ fn sample(random: &mut Random, name: &str, decay: Decay) -> f64 {
             Decay::Strong => 3.0,
         },
         "dt_bias" => 0.2 * random.normal(),
+        // Up to two: eigenvalues from -1 on.
+        "beta" | "beta0" | "beta1" => 2.0 * random.uniform(),
         _ => 0.5 * random.normal(),
     };
     f64::from(value as f32)

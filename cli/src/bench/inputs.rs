@@ -4,7 +4,8 @@
 //! that a step forgets about [`FORGET`] of the state: the constant is searched for which, put in
 //! all of them, brings the log decay nearest to that, and each entry lies within a fifth of it.
 //! So no name of a recurrence or port is known here, and neither overflow nor a state that has
-//! died away flatters a measurement.
+//! died away flatters a measurement. Vectors that a state is read along in its own update have length
+//! one, and numbers beside them are below one, so that reads take away rather than add.
 
 use baton_codegen::schedule::cost::RunShape;
 use baton_ir::pointwise;
@@ -30,6 +31,7 @@ impl Inputs {
     /// The tensors of a run; the same for the same arguments.
     pub fn new(recurrence: &Recurrence, facts: &Facts, sizes: &[usize], run: RunShape) -> Self {
         let decay = Decay::new(recurrence, facts, sizes);
+        let reads = Made::of(recurrence, facts, reads(facts));
         let mut seed = Seed(0x5eed);
         let RunShape {
             batch,
@@ -38,15 +40,18 @@ impl Inputs {
             groups,
             ..
         } = run;
-        let mut tensor = |outer: &[usize], port: &Port, centre: Option<f64>| {
+        let mut tensor = |outer: &[usize], port: &Port, centre: Option<f64>, read: bool| {
             let inner = port.shape.iter().map(|dim| sizes[dim.index()]);
             let shape: Vec<usize> = outer.iter().copied().chain(inner).collect();
             let len = shape.iter().product();
+            let width: usize = port.shape.iter().map(|dim| sizes[dim.index()]).product();
+            let length = if read { (width as f32).sqrt() } else { 1.0 };
+            let centre = centre.or_else(|| (read && port.shape.is_empty()).then_some(0.5));
             let data = match centre {
                 Some(centre) => (0..len)
                     .map(|_| (centre * seed.about_one()) as f32)
                     .collect(),
-                None => (0..len).map(|_| seed.normal()).collect(),
+                None => (0..len).map(|_| seed.normal() / length).collect(),
             };
             Tensor { shape, data }
         };
@@ -57,28 +62,70 @@ impl Inputs {
                     tensor(
                         &[batch, time, shared],
                         port,
-                        decay.inputs[i].then_some(decay.centre),
+                        decay.made.inputs[i].then_some(decay.centre),
+                        reads.inputs[i],
                     )
                 })
                 .collect(),
             params: (recurrence.params.iter().enumerate())
-                .map(|(i, port)| tensor(&[heads], port, decay.params[i].then_some(decay.centre)))
+                .map(|(i, port)| {
+                    let centre = decay.made.params[i].then_some(decay.centre);
+                    tensor(&[heads], port, centre, reads.params[i])
+                })
                 .collect(),
             states: (recurrence.states.iter())
-                .map(|port| tensor(&[batch, heads], port, None))
+                .map(|port| tensor(&[batch, heads], port, None, false))
                 .collect(),
             d_outputs: (recurrence.outputs.iter())
-                .map(|port| tensor(&[batch, time, heads], port, None))
+                .map(|port| tensor(&[batch, time, heads], port, None, false))
                 .collect(),
         }
     }
 }
 
-/// Which ports a log decay is made of, and the constant that they are set to.
-struct Decay {
+/// What stands in the reads of states in their updates.
+fn reads(facts: &Facts) -> Vec<PureId> {
+    let reads = facts.transitions.iter().flat_map(|t| &t.reads);
+    let parts = reads.flat_map(|read| {
+        let weight = facts.readouts[read.readout.index()].weight;
+        [weight.map(|(_, weight)| weight), read.row, read.col]
+    });
+    parts.flatten().collect()
+}
+
+/// Which ports expressions are made of.
+struct Made {
     inputs: Vec<bool>,
     params: Vec<bool>,
+}
+
+/// Which ports a log decay is made of, and the constant that they are set to.
+struct Decay {
+    made: Made,
     centre: f64,
+}
+
+impl Made {
+    fn of(recurrence: &Recurrence, facts: &Facts, mut open: Vec<PureId>) -> Made {
+        let mut made = Made {
+            inputs: vec![false; recurrence.inputs.len()],
+            params: vec![false; recurrence.params.len()],
+        };
+        let mut known = vec![false; facts.pure.len()];
+        while let Some(id) = open.pop() {
+            if std::mem::replace(&mut known[id.index()], true) {
+                continue;
+            }
+            match facts.pure(id) {
+                Pure::Input(i) => made.inputs[i.index()] = true,
+                Pure::Param(i) => made.params[i.index()] = true,
+                Pure::Unary(_, a) | Pure::Sum(a) => open.push(a),
+                Pure::Binary(_, a, b) => open.extend([a, b]),
+                Pure::Number(_) | Pure::Size(_) | Pure::Readout(_) => {}
+            }
+        }
+        made
+    }
 }
 
 impl Decay {
@@ -88,11 +135,9 @@ impl Decay {
             .flatten()
             .collect();
         let mut decay = Decay {
-            inputs: vec![false; recurrence.inputs.len()],
-            params: vec![false; recurrence.params.len()],
+            made: Made::of(recurrence, facts, logs.clone()),
             centre: 0.0,
         };
-        logs.iter().for_each(|&log| decay.mark(facts, log));
         let distance = |centre: f64| {
             let log: f64 = logs
                 .iter()
@@ -110,19 +155,6 @@ impl Decay {
             .min_by(|a, b| distance(*a).total_cmp(&distance(*b)))
             .unwrap_or(0.0);
         decay
-    }
-
-    fn mark(&mut self, facts: &Facts, id: PureId) {
-        match facts.pure(id) {
-            Pure::Input(i) => self.inputs[i.index()] = true,
-            Pure::Param(i) => self.params[i.index()] = true,
-            Pure::Unary(_, a) | Pure::Sum(a) => self.mark(facts, a),
-            Pure::Binary(_, a, b) => {
-                self.mark(facts, a);
-                self.mark(facts, b);
-            }
-            Pure::Number(_) | Pure::Size(_) | Pure::Readout(_) => {}
-        }
     }
 }
 

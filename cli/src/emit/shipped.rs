@@ -1,6 +1,6 @@
 //! `baton emit --shipped`: every kernel that is shipped, as a folder.
 //!
-//! The set is said here, once. A kernel whose MLIR text and generator are unchanged is kept, with all
+//! The set is said here, once: every built-in that the target has kernels for. A kernel whose MLIR text and generator are unchanged is kept, with all
 //! that its entry says; so a run that was cut off goes on, and one with nothing to do says so in
 //! seconds. The manifest is written anew after every group, in the order of the set, and holds neither
 //! time nor machine: the same generator gives the same bytes.
@@ -47,6 +47,9 @@ fn groups() -> Result<Vec<Group>, Failure> {
     let mut all = vec![];
     for name in builtin::NAMES {
         let (recurrence, facts) = Source::builtin(name)?.verify()?;
+        if !has_kernels(&recurrence) {
+            continue;
+        }
         for storage in STORAGES {
             for state in STATE {
                 for head in HEAD {
@@ -61,6 +64,14 @@ fn groups() -> Result<Vec<Group>, Failure> {
         }
     }
     Ok(all)
+}
+
+/// Whether the target has kernels for a recurrence at all: at its smallest sizes, in chunks of any length.
+fn has_kernels(recurrence: &Recurrence) -> bool {
+    let sizes = vec![STATE[0]; recurrence.dims.len()];
+    let matrix = recurrence.states.iter().any(|state| state.shape.len() == 2);
+    let compiler = Compiler::new(recurrence, &sizes);
+    matrix && compiler.is_ok_and(|compiler| compiler.chunk(&Gpu::sm_80(Storage::F32)).is_ok())
 }
 
 /// Writes every kernel into `folder`, or every one of the recurrence of this name.

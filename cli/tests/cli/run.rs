@@ -415,14 +415,14 @@ fn paths_are_checked_before_anything_runs() {
     );
 }
 
-/// The interpreter runs a class that has no kernels; the CPU says where in the text it fails.
+/// The CPU runs it step by step; a GPU says where in the text it fails.
 #[test]
 fn a_class_without_a_chunked_form_runs_on_the_cpu_and_on_no_gpu() {
     let bench = Bench::new("no_kernels");
     let file = bench.folder.write(
         "delta.rec",
         "recurrence delta {\n    dims { K, V }\n    inputs { q: [K], k: [K], v: [V] }\n    \
-         state { S: [K, V] }\n    S = S + outer(k, v - dot(k, S));\n    \
+         state { S: [K, V] }\n    S = S + outer(k, v - dot(k, S)) - outer(dot(S, v), v);\n    \
          output o: [V] = dot(q, S);\n}\n",
     );
     let (input, output) = (bench.folder.path("in.safetensors"), bench.output());

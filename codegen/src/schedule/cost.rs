@@ -232,6 +232,14 @@ fn of_node(program: &TileProgram, op: &Op) -> Flops {
             },
             ..Flops::default()
         },
+        Op::Solve { r, .. } => {
+            let n = u64::from(program.node(*r).shape[1]);
+            Flops {
+                products: 2 * pairs(chunk, true) * n,
+                whole_products: 2 * chunk * chunk * n,
+                ..Flops::default()
+            }
+        }
         Op::Load(..) | Op::Carry(_) | Op::HeadSum(_) => Flops::default(),
     }
 }

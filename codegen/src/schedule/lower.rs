@@ -133,7 +133,7 @@ impl Lower<'_> {
     fn extent(&self, axis: Axis) -> u32 {
         match axis {
             Axis::Head => unreachable!("a tile belongs to one head"),
-            Axis::Time | Axis::Source => self.chunk,
+            Axis::Time | Axis::Middle | Axis::Source => self.chunk,
             Axis::Dim(dim) | Axis::Prime(dim) => self.sizes[dim.index()] as u32,
         }
     }
@@ -244,6 +244,7 @@ impl Lower<'_> {
             Op::Trilinear(.., ref operands, l) => {
                 Needs::Tiles(operands.iter().copied().chain([l]).collect())
             }
+            Op::Solve(_, l, r) => Needs::Tiles(vec![l, r]),
             Op::Sum(x, axis) => self.sum_needs(value, x, axis),
             Op::Number(_)
             | Op::Size(_)
@@ -296,9 +297,14 @@ impl Lower<'_> {
                 let carry = self.state_carry(i.index());
                 self.node(tile::Op::Carry(carry), region, &axes)
             }
-            Op::Relabel(x, ..) => {
+            Op::Relabel(x, from, to) => {
+                let place = |axes: &[Axis], axis| axes.iter().position(|own| *own == axis);
                 let old = self.axes(x);
-                assert_eq!(old.len(), axes.len());
+                assert_eq!(
+                    place(&old, from),
+                    place(&axes, to),
+                    "no tile is turned by a name"
+                );
                 self.made(x)
             }
             Op::Contract(..) => self.matmul(value, None),
@@ -320,6 +326,10 @@ impl Lower<'_> {
                 let operands = operands.into_iter().map(|v| self.made(v)).collect();
                 let op = tile::Op::Trilinear(partial, strict, operands, self.made(l));
                 self.node(op, region, &axes)
+            }
+            Op::Solve(transposed, l, r) => {
+                let (l, r) = (self.made(l), self.made(r));
+                self.node(tile::Op::Solve { transposed, l, r }, region, &axes)
             }
             Op::Sum(x, Axis::Head) => {
                 let op = tile::Op::HeadSum(self.made(x));

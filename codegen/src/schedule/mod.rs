@@ -12,4 +12,4 @@ mod plan;
 
 pub use heads::{SIDE_BY_SIDE, SideBySide, side_by_side};
 pub use lower::{held, lower};
-pub use plan::{Load, Plan};
+pub use plan::{Load, Plan, Traits};

@@ -5,7 +5,7 @@
 //! below a fixed number of tasks, and heads are grouped for a fixed number of tasks. On a GPU see
 //! `blocks`.
 
-use baton_ir::recurrence::Class;
+use baton_ir::recurrence::Facts;
 
 /// Tasks below which time is cut into segments, at the price of a second sweep.
 const FEW_TASKS: usize = 4;
@@ -19,6 +19,32 @@ pub(super) const KEEP_BYTES: usize = 512 << 20;
 pub(super) const WINDOW_CHUNKS: usize = 8;
 /// The same where a chunk is one step.
 const WINDOW_STEPS: usize = 64;
+
+/// What a plan needs to know of a recurrence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traits {
+    /// Whether rows or columns of a state decay, each by its own factor: the work within a chunk is
+    /// smallest in short ones then.
+    pub by_channel: bool,
+    /// How often a state is read in its own update, at most. Work and roundings within a chunk grow
+    /// faster than that, so chunks are shorter; and what a segment does to such a state is no decay, so
+    /// sequences stay whole.
+    pub reads: usize,
+}
+
+impl Traits {
+    /// Those of a recurrence.
+    pub fn of(facts: &Facts) -> Traits {
+        let transitions = &facts.transitions;
+        Traits {
+            by_channel: { transitions.iter() }.any(|t| t.row.is_some() || t.col.is_some()),
+            reads: { transitions.iter() }
+                .map(|t| t.reads.len())
+                .max()
+                .unwrap_or(0),
+        }
+    }
+}
 
 /// What a plan is made for.
 #[derive(Clone, Copy, Debug)]
@@ -70,22 +96,25 @@ pub struct Plan {
 impl Plan {
     /// The plan of tasks for a load; `chunk` and `keep_bytes` are the caller's choices, if any.
     pub fn of_tasks(
-        class: Class,
+        traits: Traits,
         load: Load,
         chunk: Option<usize>,
         keep_bytes: Option<usize>,
     ) -> Plan {
         let chunk = chunk.unwrap_or_else(|| {
-            let usual: usize = if class == Class::Scalar { 64 } else { 16 };
+            let usual: usize = match traits.by_channel {
+                true => 16,
+                false => 64 / traits.reads.max(1).next_power_of_two(),
+            };
             usual.min(load.longest.next_power_of_two()).max(16)
         });
         let (heads, tasks) = load.tasks();
-        let segment =
-            (tasks < FEW_TASKS && load.longest >= 2 * SEGMENT_CHUNKS * chunk).then(|| {
-                let chunks = load.longest.div_ceil(chunk);
-                let segments = (ENOUGH_TASKS / tasks).min(chunks / SEGMENT_CHUNKS);
-                chunks.div_ceil(segments)
-            });
+        let long = load.longest >= 2 * SEGMENT_CHUNKS * chunk;
+        let segment = (traits.reads == 0 && tasks < FEW_TASKS && long).then(|| {
+            let chunks = load.longest.div_ceil(chunk);
+            let segments = (ENOUGH_TASKS / tasks).min(chunks / SEGMENT_CHUNKS);
+            chunks.div_ceil(segments)
+        });
         let window = match segment {
             None if load.keeps_too_much(chunk, keep_bytes) => WINDOW_CHUNKS,
             _ => 1,

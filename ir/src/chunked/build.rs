@@ -249,6 +249,7 @@ fn hash(op: &Op) -> u64 {
             (interval, strict).hash(&mut hasher);
         }
         Op::Trilinear(partial, strict, ..) => (partial, strict).hash(&mut hasher),
+        Op::Solve(transposed, ..) => transposed.hash(&mut hasher),
         Op::Select(..) | Op::Valid(_) => {}
     }
     hasher.finish()

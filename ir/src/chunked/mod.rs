@@ -3,13 +3,14 @@
 //! A [`Chunked`] program is straight-line SSA. It is run once per chunk, in order of time when
 //! `direction` is [`Direction::Forward`] and against it when [`Direction::Reverse`]; the states
 //! (or their gradients) are carried from one chunk to the next. Values are tensors over named
-//! axes: `h` the heads of a group, `t` the steps of the chunk, `s` the same steps as a source, and
-//! the dims of the recurrence. Axes broadcast by name, so a value without `h` is shared by the
+//! axes: `h` the heads of a group, `t` the steps of the chunk, `s` the same steps as a source, `r`
+//! once more those between the two, and the dims of the recurrence. Axes broadcast by name, so a value without `h` is shared by the
 //! heads of a group, and the adjoint of a broadcast is a sum over the axes that it added.
 //!
 //! Two kinds of op carry all the numerics: [`Op::Decay`], the exponential of a sum of log decays
 //! over an interval, and [`Op::Trilinear`], the masked product with a decay for each channel. No
-//! value has both `t`, `s` and a dim: such a tensor exists only inside a `Trilinear`.
+//! value has both `t`, `s` and a dim: such a tensor exists only inside a `Trilinear`. A third,
+//! [`Op::Solve`], is what makes a state that is read in its own update one of those two.
 //!
 //! Steps past the end of a sequence (a chunk may be shorter than C) read as the last step and are
 //! taken out by [`Op::Valid`] wherever they would be summed.
@@ -37,6 +38,8 @@ pub enum Axis {
     Head,
     /// `t`: a step of the chunk.
     Time,
+    /// `r`: a step of the chunk between two others, where products of `[t, s]` values meet.
+    Middle,
     /// `s`: a step of the chunk, as the source of what step `t` sees.
     Source,
     /// A dim of the recurrence.
@@ -120,6 +123,10 @@ pub enum Op {
     /// A partial of the trilinear form. `m`, `q`, `k` are the operands in this order without the
     /// one it is a partial by; `l` is the log decay. The flag is strictness.
     Trilinear(Partial, bool, Vec<ValueId>, ValueId),
+    /// `Solve(transposed, L, R)` is the U with `U = R + L U`, U and R being `[t, x]` for any one
+    /// axis x: `U[t] = R[t] + sum_{s<t} L[t,s] U[s]`, one step after the other. With the flag L is
+    /// transposed: `U[t] = R[t] + sum_{s>t} L[s,t] U[s]`. Of L only pairs `t > s` are read.
+    Solve(bool, ValueId, ValueId),
 }
 
 /// What a result of the program is.
@@ -202,7 +209,7 @@ impl Op {
             | Op::Spread(_, _, a) => {
                 vec![*a]
             }
-            Op::Binary(_, a, b) | Op::Contract(a, b, _) => vec![*a, *b],
+            Op::Binary(_, a, b) | Op::Contract(a, b, _) | Op::Solve(_, a, b) => vec![*a, *b],
             Op::Select(x, y, a, b) => vec![*x, *y, *a, *b],
             Op::Trilinear(_, _, operands, l) => operands.iter().copied().chain([*l]).collect(),
         }
@@ -227,6 +234,7 @@ impl Op {
             Op::Relabel(a, from, to) => Op::Relabel(f(a), from, to),
             Op::Sum(a, axis) => Op::Sum(f(a), axis),
             Op::Contract(a, b, axis) => Op::Contract(f(a), f(b), axis),
+            Op::Solve(transposed, l, r) => Op::Solve(transposed, f(l), f(r)),
             Op::Decay(interval, strict, a) => Op::Decay(interval, strict, f(a)),
             Op::Spread(interval, strict, a) => Op::Spread(interval, strict, f(a)),
             Op::Trilinear(partial, strict, operands, l) => Op::Trilinear(

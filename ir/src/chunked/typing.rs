@@ -144,6 +144,20 @@ pub(crate) fn axes(p: &Draft, before: usize, op: &Op) -> Result<Vec<Axis>, Strin
             let head = if head { vec![Axis::Head] } else { vec![] };
             Ok(union(head, result.to_vec()))
         }
+        Op::Solve(_, l, r) => {
+            let (mut l, r) = (axes(*l)?, axes(*r)?);
+            let head = l.contains(&Axis::Head).then_some(Axis::Head);
+            l.retain(|axis| *axis != Axis::Head);
+            if l != [Axis::Time, Axis::Source] {
+                return Err(format!("a solve is by [t, s], not by {l:?}"));
+            }
+            has(&r, Axis::Time)?;
+            let others = r.iter().filter(|a| !matches!(a, Axis::Head | Axis::Time));
+            match others.count() {
+                1 => Ok(union(r, head.into_iter().collect())),
+                _ => Err(format!("a solve is for [t, x], not for {r:?}")),
+            }
+        }
     }
 }
 

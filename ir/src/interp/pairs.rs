@@ -1,7 +1,7 @@
-//! The ops over intervals of a chunk, `Decay`, `Spread` and `Trilinear`, for levels 2 and 3.
+//! The ops over pairs of a reading step `t` and a writing step `s`, for levels 2 and 3.
 //!
-//! Each runs over the pairs of a reading step `t` and a writing step `s`, one head and channel at
-//! a time, with a running sum of the log decays between them.
+//! `Decay`, `Spread` and `Trilinear` run over the pairs one head and channel at a time, with a
+//! running sum of the log decays between them; `Solve` takes one step after the other.
 
 use super::array::{Array, walk};
 use crate::chunked::{Axis, Interval, Partial};
@@ -116,6 +116,42 @@ fn behind(
         sum += x(r);
         add(r, if strict { after } else { sum });
     }
+}
+
+pub(super) fn solve(transposed: bool, l: &Array, r: &Array, out: &mut Array) {
+    let rows = steps(out);
+    let (l_t, l_s) = (l.stride(Axis::Time), l.stride(Axis::Source));
+    let (r_t, out_t) = (r.stride(Axis::Time), out.stride(Axis::Time));
+    // Every axis of the result but its steps; a source is one of them, as L's is summed.
+    let rest: Vec<Axis> = { out.axes.iter().copied() }
+        .filter(|axis| *axis != Axis::Time)
+        .collect();
+    let at = |axis: &Axis| out.axes.iter().position(|own| own == axis);
+    let sizes: Vec<usize> = { rest.iter().filter_map(at) }
+        .map(|i| out.sizes[i])
+        .collect();
+    let of_l: Vec<usize> = { rest.iter() }
+        .map(|&axis| {
+            if axis == Axis::Head {
+                l.stride(axis)
+            } else {
+                0
+            }
+        })
+        .collect();
+    let strides = [of_l, r.strides(&rest), out.strides(&rest)];
+    walk(&sizes, strides, |[l0, r0, to]| {
+        for i in 0..rows {
+            let t = if transposed { rows - 1 - i } else { i };
+            let mut sum = r.data[r0 + t * r_t];
+            for j in 0..i {
+                let s = if transposed { rows - 1 - j } else { j };
+                let (late, early) = (t.max(s), t.min(s));
+                sum += l.data[l0 + late * l_t + early * l_s] * out.data[to + s * out_t];
+            }
+            out.data[to + t * out_t] = sum;
+        }
+    });
 }
 
 pub(super) fn trilinear(

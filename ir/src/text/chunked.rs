@@ -10,14 +10,14 @@
 //! }
 //! ```
 //!
-//! Values are numbered in order, each with its axes: `h`, `t`, `s`, a dim, or a dim with a prime.
+//! Values are numbered in order, each with its axes: `h`, `t`, `r`, `s`, a dim, or a dim with a prime.
 //! A dim that has the name of another axis is written `dim t`. Printing is canonical, and
 //! `parse(print(x)) == x` for every `x` that `crate::verify::chunked` accepts.
 
 use super::cursor::Cursor;
 use super::lex::Kind;
 use super::ops::{
-    DIRECTIONS, INTERVALS, PARTIALS, binary, binary_word, number, operands, over, strictly,
+    DIRECTIONS, INTERVALS, PARTIALS, binary, binary_word, number, operands, over, solve, strictly,
     trilinear, unary, unary_word, word,
 };
 use crate::chunked::{Axis, Direction, Draft, Op, Target, ValueId};
@@ -27,7 +27,7 @@ use crate::span::Span;
 use crate::verify::chunked::Spans;
 use std::fmt::Write;
 
-const AXES: &[&str] = &["h", "t", "s", "dim"];
+const AXES: &[&str] = &["h", "t", "r", "s", "dim"];
 const PORTS: &[&str] = &["inputs", "params", "states", "outputs"];
 
 /// The canonical text.
@@ -89,6 +89,7 @@ fn print_axis(program: &Draft, axis: Axis) -> String {
     match axis {
         Axis::Head => "h".into(),
         Axis::Time => "t".into(),
+        Axis::Middle => "r".into(),
         Axis::Source => "s".into(),
         Axis::Dim(id) => named(id, ""),
         Axis::Prime(id) => named(id, "'"),
@@ -122,6 +123,7 @@ fn print_op(program: &Draft, op: &Op) -> String {
         Op::Trilinear(partial, strict, operands, l) => {
             trilinear(*partial, *strict, operands.iter().map(|v| v.0), l.0)
         }
+        Op::Solve(transposed, l, r) => solve(*transposed, l.0, r.0),
     }
 }
 
@@ -347,6 +349,10 @@ impl Parser<'_> {
                 let operands = operands.into_iter().map(ValueId).collect();
                 Op::Trilinear(partial, strict, operands, ValueId(l))
             }
+            "solve" => {
+                let transposed = self.cursor.keyword("transposed");
+                Op::Solve(transposed, self.value()?, self.second()?)
+            }
             _ => return self.cursor.unknown(span, "op", word),
         })
     }
@@ -389,6 +395,7 @@ fn axis(cursor: &mut Cursor, dims: &[String]) -> Option<Axis> {
     match name {
         "h" if !escaped => return Some(Axis::Head),
         "t" if !escaped => return Some(Axis::Time),
+        "r" if !escaped => return Some(Axis::Middle),
         "s" if !escaped => return Some(Axis::Source),
         _ => {}
     }

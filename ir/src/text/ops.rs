@@ -104,3 +104,9 @@ pub(super) fn trilinear(
         strictly(strict)
     )
 }
+
+/// `solve transposed %1, %2`
+pub(super) fn solve(transposed: bool, l: u32, r: u32) -> String {
+    let transposed = if transposed { "transposed " } else { "" };
+    format!("solve {transposed}%{l}, %{r}")
+}

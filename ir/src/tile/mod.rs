@@ -237,6 +237,15 @@ pub enum Op {
     Spread(Interval, bool, TileId),
     /// See `chunked::Op::Trilinear`: tiles `[C, C]` (m), `[C, n]` (q, k, l).
     Trilinear(Partial, bool, Vec<TileId>, TileId),
+    /// See `chunked::Op::Solve`: `Solve { transposed, l, r }` with tiles `[C, C]` and `[C, n]`.
+    Solve {
+        /// Whether `l` is transposed.
+        transposed: bool,
+        /// The triangle, of which what is below the diagonal is read.
+        l: TileId,
+        /// What is solved for.
+        r: TileId,
+    },
     /// The value of region Heads summed over the heads of the task; a value of region After.
     HeadSum(TileId),
 }
@@ -295,6 +304,7 @@ impl Op {
             Op::Matmul { a, b, add, .. } => [*a, *b].into_iter().chain(*add).collect(),
             Op::Decay(_, _, a) | Op::Spread(_, _, a) | Op::HeadSum(a) => vec![*a],
             Op::Trilinear(_, _, operands, l) => operands.iter().copied().chain([*l]).collect(),
+            Op::Solve { l, r, .. } => vec![*l, *r],
         }
     }
 
@@ -306,6 +316,7 @@ impl Op {
             Op::Matmul { a, b, add, .. } => [a, b].into_iter().chain(add).collect(),
             Op::Decay(_, _, a) | Op::Spread(_, _, a) | Op::HeadSum(a) => vec![a],
             Op::Trilinear(_, _, operands, l) => operands.iter_mut().chain([l]).collect(),
+            Op::Solve { l, r, .. } => vec![l, r],
         }
     }
 }

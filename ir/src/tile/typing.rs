@@ -158,6 +158,16 @@ pub fn shape(program: &Draft, before: usize, op: &Op) -> Result<Vec<u32>, String
                 )),
             }
         }
+        Op::Solve { l, r, .. } => {
+            let (l, r) = (shape(l)?, shape(r)?);
+            match (l == [chunk, chunk], r.as_slice()) {
+                (true, &[c, _]) if c == chunk => Ok(r),
+                _ => Err(format!(
+                    "a solve by {l:?} for {r:?}, expected {:?} and [{chunk}, n]",
+                    [chunk, chunk]
+                )),
+            }
+        }
         Op::HeadSum(tile) => shape(tile),
     }
 }

@@ -149,6 +149,7 @@ impl Check<'_> {
                 Op::Trilinear(partial, ..) => {
                     matches!(partial, Partial::Key | Partial::LogDecay)
                 }
+                Op::Solve(transposed, ..) => *transposed,
                 _ => false,
             };
             if reverse && p.direction == Direction::Forward {
@@ -171,7 +172,10 @@ impl Check<'_> {
             Op::Relabel(_, from, to) => {
                 exists(from).and(exists(to))?;
                 let same = match (from, to) {
-                    (Axis::Time | Axis::Source, Axis::Time | Axis::Source) => true,
+                    (
+                        Axis::Time | Axis::Middle | Axis::Source,
+                        Axis::Time | Axis::Middle | Axis::Source,
+                    ) => true,
                     (Axis::Dim(a) | Axis::Prime(a), Axis::Dim(b) | Axis::Prime(b)) => a == b,
                     _ => false,
                 };

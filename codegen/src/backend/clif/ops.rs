@@ -55,6 +55,7 @@ impl Emitter<'_, '_> {
             Op::Trilinear(partial, strict, operands, l) => {
                 self.trilinear(out, *partial, *strict, operands, *l, room);
             }
+            Op::Solve { transposed, l, r } => self.solve(out, *transposed, l.index(), r.index()),
         }
     }
 
@@ -211,6 +212,28 @@ impl Emitter<'_, '_> {
                 );
             }
         }
+    }
+
+    /// A solve for the valid steps; the others are zero.
+    fn solve(&mut self, out: Buffer, transposed: bool, l: Buffer, r: Buffer) {
+        let mut words = vec![];
+        for buffer in [l, r, out] {
+            let row = self.plan.tiles[buffer].row as i64;
+            words.push(self.place(buffer));
+            words.push(self.word(row));
+        }
+        let to = self.plan.tiles[out];
+        let [columns, transposed, stride, cols] = [
+            to.cols.next_multiple_of(16) as i64,
+            i64::from(transposed),
+            to.row as i64 * NUMBER,
+            to.cols as i64,
+        ]
+        .map(|x| self.word(x));
+        words.extend([self.valid, columns]);
+        self.call_with(self.kernels.solve as usize, &words, &[transposed]);
+        let to = self.place(out);
+        self.past_the_end(to, stride, cols, Fill::Zero);
     }
 
     fn room(&mut self, room: usize) -> Value {

@@ -102,6 +102,11 @@ pub fn wants(program: &TileProgram, options: &Options, tile: TileId) -> Result<V
             all.extend((program.chunk > 16).then_some((*x, Form::ColumnSums)));
             all
         }
+        Op::Solve { .. } => {
+            return refuse(
+                "`solve` has no kernel on a GPU, expected an op that has: run it on the CPU",
+            );
+        }
         Op::Trilinear(..) => {
             let levels = |t: Trilinear| {
                 let left = |level| t.leaves(tile, level);

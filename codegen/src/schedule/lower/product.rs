@@ -89,8 +89,9 @@ impl Lower<'_> {
         let ta = axes_a[0] == over;
         let tb = axes_b[1] == over;
         let square = [Axis::Time, Axis::Source];
+        let steps = |axis: &Axis| matches!(axis, Axis::Time | Axis::Middle | Axis::Source);
         let triangle = match () {
-            () if axes_a == square && self.is_causal(a) => Triangle::A,
+            () if axes_a.iter().all(steps) && self.is_causal(a) => Triangle::A,
             () if result == square && add.is_none() && self.only_masked(value) => Triangle::Out,
             () => Triangle::None,
         };
@@ -105,10 +106,11 @@ impl Lower<'_> {
         self.node(op, region, &result)
     }
 
-    /// Whether a `[t, s]` value is zero above the diagonal.
+    /// Whether a value over two axes of steps is zero above the diagonal.
     fn is_causal(&self, value: ValueId) -> bool {
         match *self.program.op(value) {
             Op::Causal(..) | Op::Decay(Interval::Between, ..) => true,
+            Op::Relabel(a, ..) => self.is_causal(a),
             Op::Binary(BinaryFn::Mul, a, b) => self.is_causal(a) || self.is_causal(b),
             Op::Binary(BinaryFn::Add | BinaryFn::Sub, a, b) => {
                 self.is_causal(a) && self.is_causal(b)
@@ -126,6 +128,7 @@ impl Lower<'_> {
             .iter()
             .all(|user| match user.map(|u| self.program.op(u)) {
                 Some(Op::Causal(..)) => true,
+                Some(Op::Solve(_, l, r)) => *l == value && *r != value,
                 Some(Op::Binary(BinaryFn::Mul, a, b)) => {
                     let other = if *a == value { *b } else { *a };
                     self.is_causal(other) || user.is_some_and(|u| self.only_masked(u))

@@ -78,7 +78,7 @@ impl Run<'_> {
     fn size(&self, axis: Axis) -> usize {
         match axis {
             Axis::Head => self.bindings.heads,
-            Axis::Time | Axis::Source => self.bindings.chunk,
+            Axis::Time | Axis::Middle | Axis::Source => self.bindings.chunk,
             Axis::Dim(dim) | Axis::Prime(dim) => self.bindings.sizes[dim.index()],
         }
     }
@@ -241,6 +241,9 @@ impl Run<'_> {
             Op::Trilinear(partial, strict, operands, l) => {
                 let operands: Vec<&Array> = operands.iter().map(|&v| value(v)).collect();
                 pairs::trilinear(*partial, *strict, &operands, value(*l), &mut out);
+            }
+            Op::Solve(transposed, l, r) => {
+                pairs::solve(*transposed, value(*l), value(*r), &mut out);
             }
         }
         Ok(out)

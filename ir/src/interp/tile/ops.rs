@@ -98,6 +98,14 @@ pub(super) fn run<'s>(
             pairs::trilinear(*partial, *strict, &operands, &l, &mut out);
             Ok(out.data)
         }
+        Op::Solve { transposed, l, r } => {
+            let mut l = array(tile(*l), shapes(*l), Axis::Time);
+            l.axes = vec![Axis::Time, Axis::Source];
+            let r = array(tile(*r), shapes(*r), Axis::Time);
+            let mut out = zeros(&[Axis::Time, CHANNEL], shape);
+            pairs::solve(*transposed, &l, &r, &mut out);
+            Ok(out.data)
+        }
         Op::Load(..) | Op::Carry(_) | Op::HeadSum(_) => {
             Err(format!("{op:?} reads memory or heads, not tiles"))
         }

@@ -310,6 +310,13 @@ impl Parser<'_> {
                 let operands = operands.into_iter().map(TileId).collect();
                 Op::Trilinear(partial, strict, operands, TileId(l))
             }
+            "solve" => {
+                let transposed = self.cursor.keyword("transposed");
+                let l = self.tile()?;
+                self.cursor.expect(',')?;
+                let r = self.tile()?;
+                Op::Solve { transposed, l, r }
+            }
             "head_sum" => Op::HeadSum(self.tile()?),
             _ => return self.cursor.unknown(span, "op", word),
         })

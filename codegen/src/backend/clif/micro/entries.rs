@@ -4,9 +4,10 @@
 //! strides of tiles count numbers, strides of tensors outside bytes.
 
 use super::matmul::{Product, Shape};
+use super::solve::System;
 use super::trilinear::Form;
 use super::vector::Portable;
-use super::{decay, matmul, rows, transpose, trilinear};
+use super::{decay, matmul, rows, solve, transpose, trilinear};
 use std::sync::OnceLock;
 
 type Copy = unsafe extern "C" fn(*mut f32, i64, *const f32, i64, i64, i64);
@@ -36,6 +37,8 @@ pub struct Kernels {
     pub scan: Tile,
     /// `(out, _, x, row, c, work, strict)`
     pub spread_between: Tile,
+    /// `(system, transposed)`
+    pub solve: unsafe extern "C" fn(*const System, i64),
     /// `(form)` by m.
     pub weights: unsafe extern "C" fn(*const Form),
     /// `(form)` by q.
@@ -61,7 +64,7 @@ macro_rules! kernels {
 
             pub const KERNELS: Kernels = Kernels {
                 name: $name, copy, add, fill, matmul, dot_rows, transpose, decay_between, scan,
-                spread_between, weights, query, key, log_decay,
+                spread_between, solve, weights, query, key, log_decay,
             };
 
             // SAFETY, here and below: generated code passes what each kernel asks for, and this
@@ -138,6 +141,10 @@ macro_rules! kernels {
                         out, x, row as usize, c as usize, strict != 0, work,
                     )
                 }
+            }
+            $(#[$feature])?
+            unsafe extern "C" fn solve(system: *const System, transposed: i64) {
+                unsafe { solve::solve::<$vector>(&*system, transposed != 0) }
             }
             $(#[$feature])?
             unsafe extern "C" fn weights(form: *const Form) {

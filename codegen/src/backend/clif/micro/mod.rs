@@ -8,6 +8,7 @@ mod decay;
 mod entries;
 mod matmul;
 mod rows;
+mod solve;
 mod transpose;
 mod trilinear;
 pub(super) mod vector;

@@ -92,6 +92,7 @@ impl Planner<'_> {
                 t == operand && along == whole
             }),
             Op::Matmul { add: Some(add), .. } => *add == operand,
+            Op::Solve { r, .. } => *r == operand,
             _ => false,
         };
         dies && once

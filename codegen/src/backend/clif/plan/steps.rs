@@ -48,6 +48,7 @@ pub fn steps(program: &TileProgram) -> Vec<Steps> {
             Op::Decay(Interval::Between, ..) | Op::Trilinear(Partial::Weights, ..) => [true; 2],
             Op::Decay(Interval::Total, ..) => [false; 2],
             Op::Decay(..) | Op::Spread(..) | Op::Trilinear(..) => [true, false],
+            Op::Solve { r, .. } => [true, of(r)[1]],
             Op::HeadSum(tile) => of(tile),
         });
     }

@@ -10,6 +10,7 @@ mod loops;
 mod map;
 mod poison;
 mod product;
+mod solve;
 
 use super::micro::Kernels;
 use super::{Abi, Checks, compile_with};
