@@ -1,0 +1,117 @@
+//! Checkpoints of every layout, changed at random (`tests/src/fuzz`, which stands alone).
+//!
+//! A small share of it runs with the suite; `make fuzz BYTES=.. SEED=..` runs as much as is wanted,
+//! and docs/fuzzing.md has what that found.
+
+#[path = "../../tests/src/fuzz/mod.rs"]
+mod fuzz;
+
+use baton_train::checkpoint::Checkpoint;
+use baton_train::pretrained;
+use fuzz::{HEADER, Reader, Scratch, at, check};
+use std::fs;
+
+#[test]
+fn checkpoints() {
+    let scratch = Scratch::new("checkpoints");
+    let tensor = |shape: &[usize]| baton_runtime::Tensor {
+        shape: shape.to_vec(),
+        data: (0..shape.iter().product::<usize>())
+            .map(|i| i as f32)
+            .collect::<Vec<_>>(),
+    };
+    let checkpoint = Checkpoint {
+        config: "{\"config\": {\"train_length\": 4}}".into(),
+        progress: Default::default(),
+        weights: [("w".to_string(), tensor(&[2, 2]))].into(),
+        moments: Default::default(),
+        carried: vec![("s".into(), tensor(&[3]))],
+    };
+    let path = scratch.0.join("made.safetensors");
+    checkpoint.write(&path).expect("it is written");
+    let corpus = vec![fs::read(&path).expect("a file")];
+    let read = |bytes: &[u8]| Checkpoint::read(&scratch.file("read", bytes)).is_ok();
+    check(
+        Reader {
+            name: "checkpoints",
+            corpus,
+            words: HEADER,
+            read: &read,
+        },
+        1 << 18,
+    );
+}
+
+/// Checkpoints as others publish them: `file` of a folder changes, the rest stays.
+fn published(name: &str, folder: &str, file: &str, words: &[&str], few: usize) {
+    let scratch = Scratch::new(name);
+    for entry in fs::read_dir(at(folder)).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, scratch.0.join(path.file_name().expect("a name"))).expect("a copy");
+    }
+    let corpus = vec![fs::read(at(folder).join(file)).expect("a file")];
+    let read = |bytes: &[u8]| {
+        scratch.file(file, bytes);
+        pretrained::read(&scratch.0).is_ok()
+    };
+    check(
+        Reader {
+            name,
+            corpus,
+            words,
+            read: &read,
+        },
+        few,
+    );
+}
+
+const SETTINGS: &[&str] = &[
+    "\"model_type\": \"baton\"",
+    "\"hidden_size\": 0",
+    "\"num_heads\"",
+    "\"head_dim\"",
+    "\"expand\"",
+    "\"vocab_size\"",
+    "\"d_model\": 4",
+    "\"ssm_cfg\"",
+    "\"time_step_limit\": [0, Infinity]",
+    "\"n_groups\"",
+    "\"conv_kernel\"",
+    "\"num_hidden_layers\"",
+];
+
+#[test]
+fn configurations() {
+    published(
+        "config-hf",
+        "train/tests/golden/mamba2_hf",
+        "config.json",
+        SETTINGS,
+        1 << 16,
+    );
+    published(
+        "config-authors",
+        "train/tests/golden/mamba2_authors",
+        "config.json",
+        SETTINGS,
+        1 << 16,
+    );
+}
+
+#[test]
+fn published_weights() {
+    published(
+        "weights-hf",
+        "train/tests/golden/mamba2_hf",
+        "model.safetensors",
+        HEADER,
+        1 << 19,
+    );
+    published(
+        "weights-authors",
+        "train/tests/golden/mamba2_authors",
+        "pytorch_model.bin",
+        &[],
+        1 << 19,
+    );
+}
