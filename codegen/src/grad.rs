@@ -13,6 +13,7 @@ mod pointwise;
 mod range;
 
 use baton_ir::chunked::{Axis, Builder, Chunked, Direction, Op, Partial, Target, ValueId};
+use baton_ir::recurrence::StateId;
 use range::Range;
 
 /// The reverse program of `forward`: its results are the gradients of every input, param and
@@ -42,6 +43,7 @@ pub fn grad(forward: &Chunked) -> Chunked {
             reverse.pull(ValueId(i as u32), adjoint);
         }
     }
+    reverse.unread();
     reverse.build.finish()
 }
 
@@ -79,6 +81,21 @@ impl Reverse {
         match shared {
             Some(axis) => self.build.contract(adjoint, other, axis),
             None => self.build.mul(adjoint, other),
+        }
+    }
+
+    /// What entered of a state and was not read has a gradient of zero: it is replaced before.
+    fn unread(&mut self) {
+        for (index, port) in self.build.program().states.clone().iter().enumerate() {
+            let target = Target::DState(StateId(index as u32));
+            let mut known = self.build.program().results.iter();
+            if known.all(|(known, _)| *known != target) {
+                let mut zero = self.build.number(0.0);
+                for axis in port.axes(false) {
+                    zero = self.build.add(Op::Broadcast(zero, axis));
+                }
+                self.build.result(target, zero);
+            }
         }
     }
 

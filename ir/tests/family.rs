@@ -174,11 +174,7 @@ fn rg_lru() {
         };
         // Positions are shared by channels; the first of a text resets.
         let reset = |position: f64| {
-            if position == 0.0 {
-                f64::NEG_INFINITY
-            } else {
-                0.0
-            }
+            if position == 0.0 { f64::INFINITY } else { 0.0 }
         };
         agrees(
             &member,

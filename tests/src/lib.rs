@@ -139,45 +139,6 @@ pub const EXTRAS: &[&str] = &[
         S = 0.9 * S - outer(0.2 * dot(S, l2norm(k)), l2norm(k)) + outer(v, k);
         output o: [K] = dot(S, q) + dot(q, S);
     }",
-    // Strata: a latch, gates and weights made of states below, a running maximum.
-    "recurrence shifted {
-        dims { K, V }
-        inputs { q: [K], k: [K], v: [V], g: [] }
-        state { S: [K, V], last: [V], before: [] }
-        S = sigmoid(g) * S + outer(k, v - before * last);
-        last = v;
-        before = tanh(g);
-        output o: [V] = dot(q, S);
-    }",
-    "recurrence cascade {
-        dims { K, V }
-        inputs { q: [K], k: [K] per group, v: [V], a: [] }
-        params { u: [K] }
-        state { n: [K], c: [], S: [K, V] }
-        n = sigmoid(a) * n + k;
-        c = 0.9 * c + sigmoid(sum(u * n));
-        S = rows(sigmoid(n)) * S + outer(k, tanh(c) * v);
-        output o: [V] = dot(q + tanh(n), S) / (1 + c * c);
-    }",
-    "recurrence stabilised {
-        dims { K, V }
-        inputs { q: [K], k: [K], v: [V], i: [], f: [], x: [V] }
-        state { S: [K, V], n: [K], m: [], low: [V] }
-        let entering = m - softplus(-f);
-        m = max(entering, i);
-        S = exp(entering - m) * S + outer(k, exp(i - m) * v);
-        n = exp(entering - m) * n + exp(i - m) * k;
-        low = min(low + 0.1, x);
-        output o: [V] = dot(q, S) / max(abs(dot(q, n)), exp(-m)) + low;
-    }",
-    "recurrence full_rank {
-        dims { D, N }
-        inputs { u: [D], dt: [D], b: [N] per group, c: [N] per group }
-        params { a: [D, N] }
-        state { S: [D, N] }
-        S = exp(-(rows(softplus(dt)) * exp(a))) * S + outer(softplus(dt) * u, b);
-        output y: [D] = dot(S, c);
-    }",
 ];
 
 /// Recurrences that no chunk derivation takes: a state that is read over both of its sides, over one while
@@ -217,6 +178,53 @@ pub const STEPPED: &[&str] = &[
         n = n + 0.5 * l2norm(k) * (a - dot(l2norm(k), n));
         S = 0.8 * S + outer(k, v);
         output o: [K] = dot(S, q) + dot(q, n) * v;
+    }",
+    // Strata: a latch, gates and weights made of states below, a running maximum.
+    "recurrence shifted {
+        dims { K, V }
+        inputs { q: [K], k: [K], v: [V], g: [] }
+        state { S: [K, V], last: [V], before: [] }
+        S = sigmoid(g) * S + outer(k, v - before * last);
+        last = v;
+        before = tanh(g);
+        output o: [V] = dot(q, S);
+    }",
+    "recurrence replaced {
+        dims { K, V }
+        inputs { k: [K], v: [V], w: [K, V] }
+        state { S: [K, V], n: [K] }
+        n = tanh(k);
+        S = outer(n, v) + w;
+        output o: [V] = dot(n, S);
+    }",
+    "recurrence cascade {
+        dims { K, V }
+        inputs { q: [K], k: [K] per group, v: [V], a: [] }
+        params { u: [K] }
+        state { n: [K], c: [], S: [K, V] }
+        n = sigmoid(a) * n + k;
+        c = 0.9 * c + sigmoid(sum(u * n));
+        S = rows(sigmoid(n)) * S + outer(k, tanh(c) * v);
+        output o: [V] = dot(q + tanh(n), S) / (1 + c * c);
+    }",
+    "recurrence stabilised {
+        dims { K, V }
+        inputs { q: [K], k: [K], v: [V], i: [], f: [], x: [V] }
+        state { S: [K, V], n: [K], m: [], low: [V] }
+        let entering = m - softplus(-f);
+        m = max(entering, i);
+        S = exp(entering - m) * S + outer(k, exp(i - m) * v);
+        n = exp(entering - m) * n + exp(i - m) * k;
+        low = min(low + 0.1, x);
+        output o: [V] = dot(q, S) / max(abs(dot(q, n)), exp(-m)) + low;
+    }",
+    "recurrence full_rank {
+        dims { D, N }
+        inputs { u: [D], dt: [D], b: [N] per group, c: [N] per group }
+        params { a: [D, N] }
+        state { S: [D, N] }
+        S = exp(-(rows(softplus(dt)) * exp(a))) * S + outer(softplus(dt) * u, b);
+        output y: [D] = dot(S, c);
     }",
 ];
 
@@ -521,7 +529,7 @@ fn sample(random: &mut Random, name: &str, decay: Decay) -> f64 {
     let value = match name {
         "g" | "w" | "log_decay" => log_decay(random),
         "reset" => match random.uniform() < 0.1 {
-            true => f64::NEG_INFINITY,
+            true => f64::INFINITY,
             false => 0.0,
         },
         "a_log" => match decay {

@@ -117,30 +117,24 @@ impl Analysis<'_> {
                 let inverse = self.inverse_factor(g);
                 Value::Factor(f.times(inverse, &mut self.pool))
             }
-            (BinaryFn::Mul, Value::Vector(v), Value::Vector(w)) => {
-                let updated = self.updated;
-                let own = |v: &Vector| {
-                    let mut states = v.reads.iter().map(|read| Some(read.version.0));
-                    states.any(|state| state == updated)
-                };
-                let (kept, gate) = if own(&w) { (w, v) } else { (v, w) };
-                let gate = self.pure_vector(gate, id);
-                match own(&kept) {
-                    true => Value::Vector(kept.scaled(Some(gate), &mut self.pool)),
-                    false => {
-                        let kept = self.pure_vector(kept, id);
-                        Value::Pure(self.pool.mul(kept, gate))
-                    }
-                }
-            }
             // What is linear stays so beside another state's value: that is a gate.
-            (function, left, Value::Vector(gate)) if left.takes_gates() => {
+            (BinaryFn::Mul | BinaryFn::Div, Value::Vector(v), Value::Vector(gate))
+                if self.is_updated(&v) =>
+            {
+                let gate = Value::Pure(self.pure_vector(gate, id));
+                self.binary_values(function, Value::Vector(v), gate, id)
+            }
+            (BinaryFn::Mul, Value::Vector(gate), Value::Vector(v)) if self.is_updated(&v) => {
+                let gate = Value::Pure(self.pure_vector(gate, id));
+                self.binary_values(function, gate, Value::Vector(v), id)
+            }
+            (function, left @ (Value::Matrix(_) | Value::Factor(_)), Value::Vector(gate)) => {
                 let gate = Value::Pure(self.pure_vector(gate, id));
                 self.binary_values(function, left, gate, id)
             }
-            (BinaryFn::Mul, Value::Vector(gate), right) if right.takes_gates() => {
+            (BinaryFn::Mul, Value::Vector(gate), right @ (Value::Matrix(_) | Value::Factor(_))) => {
                 let gate = Value::Pure(self.pure_vector(gate, id));
-                self.binary_values(BinaryFn::Mul, gate, right, id)
+                self.binary_values(function, gate, right, id)
             }
             (function, left, right) => {
                 if left.is_matrix() || right.is_matrix() {
@@ -178,6 +172,12 @@ impl Analysis<'_> {
             true => Value::Extreme(Extreme { of, pure }),
             false => Value::Pure(pure),
         }
+    }
+
+    /// Whether a vector is made of the state whose update is evaluated.
+    fn is_updated(&self, vector: &Vector) -> bool {
+        let mut states = vector.reads.iter().map(|read| Some(read.version.0));
+        states.any(|state| state == self.updated)
     }
 
     fn inverse(&mut self, a: PureId) -> PureId {

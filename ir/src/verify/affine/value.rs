@@ -332,11 +332,6 @@ impl Value {
         matches!(self, Value::Matrix(_) | Value::Full | Value::Factor(_))
     }
 
-    /// Whether the value is linear in states or a factor, and a scalar beside it scales it.
-    pub fn takes_gates(&self) -> bool {
-        matches!(self, Value::Matrix(_) | Value::Vector(_) | Value::Factor(_))
-    }
-
     /// Every version that the value reads.
     pub fn versions(&self) -> Vec<Version> {
         match self {
