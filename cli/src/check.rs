@@ -24,7 +24,7 @@ pub struct Check {
 impl Check {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let (recurrence, facts) = Source::find(&self.place)?.verify()?;
-        let (kernels, steps) = kernels(&recurrence);
+        let (kernels, note) = kernels(&recurrence);
         let class = facts.class().name();
         let value = || {
             json!({
@@ -36,7 +36,7 @@ impl Check {
                 "states": states(&recurrence, &facts),
                 "outputs": ports(&recurrence, &recurrence.outputs),
                 "kernels": kernels,
-                "note": steps.then_some(STEPS),
+                "note": note,
             })
         };
         let text = || {
@@ -60,8 +60,8 @@ impl Check {
                 text.push_str(&format!("  classes  {}\n", classes.join(", ")));
             }
             text.push_str(&format!("  kernels  {}\n", kernels.join("\n           ")));
-            if steps {
-                text.push_str(&format!("  note     {STEPS}\n"));
+            if let Some(note) = &note {
+                text.push_str(&format!("  note     {note}\n"));
             }
             text
         };
@@ -73,15 +73,22 @@ impl Check {
 /// What is said of a recurrence without a chunked form.
 const STEPS: &str = "no chunked form: runs step by step on the CPU, and on no GPU";
 
-/// The names of the kernels, and whether they run step by step.
-fn kernels(recurrence: &Recurrence) -> (Vec<String>, bool) {
+/// The names of the kernels, and what is to be said of them.
+fn kernels(recurrence: &Recurrence) -> (Vec<String>, Option<String>) {
     // Names do not depend on sizes; any will do.
     let sizes = vec![16; recurrence.dims.len()];
-    let compiler = Compiler::of_any(recurrence, &sizes).expect("it was verified");
-    let names = compiler
-        .phases()
-        .map(|phase| compiler.program(phase, 16).name.clone());
-    (names.collect(), compiler.steps())
+    match Compiler::of_any(recurrence, &sizes) {
+        Ok(compiler) => {
+            let name = |phase| compiler.program(phase, 16).name.clone();
+            let note = compiler.steps().then(|| STEPS.to_string());
+            (compiler.phases().map(name).collect(), note)
+        }
+        Err(diagnostics) => {
+            let reasons = diagnostics.iter().map(|d| d.message.as_str());
+            let reasons: Vec<&str> = reasons.collect();
+            (vec![], Some(format!("none: {}", reasons.join("; "))))
+        }
+    }
 }
 
 /// The states, each with its class and, where its facts cannot hold it, the reason.

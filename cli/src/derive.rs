@@ -23,7 +23,8 @@ impl Derive {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let source = Source::find(&self.place)?;
         let (recurrence, facts) = source.verify()?;
-        let (forward, steps) = baton_codegen::derive_any(&recurrence, &facts);
+        let (forward, steps) = baton_codegen::derive_any(&recurrence, &facts)
+            .map_err(|diagnostic| source.failure(vec![diagnostic]))?;
         let reverse = self.gradient.then(|| baton_codegen::grad(&forward));
         let (forward, reverse) = (
             print(&forward),

@@ -94,10 +94,12 @@ impl Compiler {
         Ok(Self::of(recurrence, sizes, &facts, forward, false))
     }
 
-    /// The same for everything that verifies: what has no chunked form is compiled step by step.
+    /// The same for everything that verifies: what has no chunked form is compiled step by step. Refuses inputs
+    /// that are matrices.
     pub fn of_any(recurrence: &Recurrence, sizes: &[usize]) -> Result<Self, Vec<Diagnostic>> {
         let facts = verify(recurrence)?;
-        let (forward, steps) = derive_any(recurrence, &facts);
+        let (forward, steps) =
+            derive_any(recurrence, &facts).map_err(|diagnostic| vec![diagnostic])?;
         Ok(Self::of(recurrence, sizes, &facts, forward, steps))
     }
 

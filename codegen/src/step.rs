@@ -11,21 +11,35 @@
 
 use crate::derive;
 use baton_ir::chunked::{Axis, Builder, Chunked, Direction, Op, Target, ValueId};
+use baton_ir::diag::Diagnostic;
 use baton_ir::recurrence::{
     DimId, Expr, ExprId, Facts, OutputId, Port, Recurrence, Shape, StateId, Stmt, UnaryFn,
 };
 use baton_ir::verify::typing;
 
 /// The forward program of a verified recurrence, and whether it is that of a step: of a chunk of any length
-/// where there is one.
-pub fn derive_any(recurrence: &Recurrence, facts: &Facts) -> (Chunked, bool) {
-    match derive(recurrence, facts) {
-        Ok(chunk) => (chunk, false),
-        Err(_) => {
-            let shapes = typing::check(recurrence).expect("a verified recurrence is well typed");
-            (step(recurrence, &shapes), true)
-        }
+/// where there is one. Refuses inputs that are matrices (D002): a tile along time has one dim beside it.
+pub fn derive_any(recurrence: &Recurrence, facts: &Facts) -> Result<(Chunked, bool), Diagnostic> {
+    if let Ok(chunk) = derive(recurrence, facts) {
+        return Ok((chunk, false));
     }
+    let matrix = recurrence
+        .inputs
+        .iter()
+        .position(|input| input.shape.len() == 2);
+    if let Some(index) = matrix {
+        let name = &recurrence.inputs[index].name;
+        return Err(Diagnostic::new(
+            "D002",
+            recurrence.spans.inputs[index],
+            format!("input `{name}` is a matrix, which no kernel reads"),
+        )
+        .found("a matrix for each step")
+        .expected("inputs that are numbers and vectors")
+        .remedy("make it of vectors by `outer`, `rows` and `cols`, make it a param, or run it on the interpreter"));
+    }
+    let shapes = typing::check(recurrence).expect("a verified recurrence is well typed");
+    Ok((step(recurrence, &shapes), true))
 }
 
 /// The forward program of one step, for chunks of one step only. `shapes` are those of the

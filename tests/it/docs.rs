@@ -43,7 +43,9 @@ fn recurrences_in_documents_derive() {
         for block in blocks(page, "rec") {
             let recurrence = text::parse(&block).unwrap_or_else(|why| panic!("{page}: {why:?}"));
             let facts = verify::verify(&recurrence).unwrap_or_else(|why| panic!("{page}: {why:?}"));
-            grad(&derive_any(&recurrence, &facts).0);
+            let derived =
+                derive_any(&recurrence, &facts).unwrap_or_else(|why| panic!("{page}: {why:?}"));
+            grad(&derived.0);
             count += 1;
         }
     }

@@ -5,7 +5,7 @@
 //! by a zero where a step sees nothing, and zero times a NaN is a NaN: so this fails wherever a
 //! causal zero is multiplied instead of selected, in padding, or past the end of a sequence.
 
-use baton_ir::recurrence::{BinaryFn, Expr, Recurrence};
+use baton_ir::recurrence::Recurrence;
 use baton_ir::verify::verify;
 use baton_ir::{builtin, text};
 use baton_runtime::device::cpu::Cpu;
@@ -96,16 +96,9 @@ fn plant(seed: u64, value: f64, texts: &[&'static str], cpu: &Cpu) -> Result<(),
     let (mut case, options) = case(&mut random, texts);
     let reads = reads(&case.recurrence);
     let (extents, name) = (case.extents.clone(), case.recurrence.name.clone());
-    let exprs = case.recurrence.exprs.clone();
     let mut all = given(&mut case);
     let which = draw(&mut random, 0..all.len());
     let at = draw(&mut random, 0..all[which].1.len());
-    // A quotient by an infinite readout is zero, and zero times what it stands beside has no truth.
-    let divides = |expr: &Expr| matches!(expr, Expr::Binary(BinaryFn::Div, ..));
-    let value = match exprs.iter().any(divides) {
-        true => f64::NAN,
-        false => value,
-    };
     all[which].1[at] = value;
     let what = format!(
         "seed {seed}: {name} {extents:?} chunk {:?}: {value} in {} at {at}",
@@ -114,8 +107,11 @@ fn plant(seed: u64, value: f64, texts: &[&'static str], cpu: &Cpu) -> Result<(),
     // A maximum may choose the other side, and the limit of a function may be finite: what is NaN
     // in the interpreter shows for certain only where there is neither.
     // An overflow of a decay in the weight of a read is bounded where it is a factor of a gradient.
-    let exact = builtin::NAMES.contains(&name.as_str()) && reads == 0;
+    let exact = builtin::NAMES.contains(&name.as_str()) && reads == 0 && value.is_nan();
     let found = Prepared::new(&case).run(cpu, &options, true);
+    // An infinity may meet another in a sum, or a zero in a product, where the interpreter has the limit of a
+    // function: it reaches at most what a NaN in its place reaches.
+    given(&mut case)[which].1[at] = f64::NAN;
     let (outcome, gradient) = case.truth();
     let truth = [
         &outcome.outputs,

@@ -191,7 +191,8 @@ pub const STEPPED: &[&str] = &[
     }",
     "recurrence replaced {
         dims { K, V }
-        inputs { k: [K], v: [V], w: [K, V] }
+        inputs { k: [K], v: [V] }
+        params { w: [K, V] }
         state { S: [K, V], n: [K] }
         n = tanh(k);
         S = outer(n, v) + w;

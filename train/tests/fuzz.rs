@@ -105,13 +105,13 @@ fn published_weights() {
         "train/tests/golden/mamba2_hf",
         "model.safetensors",
         HEADER,
-        1 << 22,
+        1 << 25,
     );
     published(
         "weights-authors",
         "train/tests/golden/mamba2_authors",
         "pytorch_model.bin",
         &[],
-        1 << 22,
+        1 << 25,
     );
 }

@@ -21,7 +21,7 @@ pub fn check(drawn: &Drawn, known: &Known) -> Result<bool, Failure> {
     let r = &numbers.recurrence;
     let facts = verify(r).expect("it was verified");
     let mut random = Random::named(drawn.setting.seed, "levels");
-    let (mut program, steps) = derive_any(r, &facts);
+    let (mut program, steps) = derive_any(r, &facts).expect("no input is a matrix");
     // What has a chunked form has that of a step as well.
     let single = steps || random.chance(0.2);
     if single {

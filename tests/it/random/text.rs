@@ -4,6 +4,7 @@ use super::check::{F32, Known, Seen};
 use super::guard::{Failure, guarded};
 use super::memory::Prepared;
 use super::{first, programs};
+use baton_codegen::derive_any;
 use baton_ir::diag::Diagnostic;
 use baton_ir::text;
 use baton_ir::verify::verify;
@@ -48,8 +49,12 @@ fn any_text(source: &str, drawn: &Drawn) -> Result<Seen, Failure> {
             "the canonical text is another: {printed}"
         )));
     }
-    if let Err(diagnostics) = verify(&recurrence) {
-        return placed(source, &diagnostics).map(|()| refused);
+    let facts = match verify(&recurrence) {
+        Ok(facts) => facts,
+        Err(diagnostics) => return placed(source, &diagnostics).map(|()| refused),
+    };
+    if let Err(diagnostic) = derive_any(&recurrence, &facts) {
+        return placed(source, &[diagnostic]).map(|()| refused);
     }
     let known = Known::new(drawn, recurrence, F32.outputs, |x| x)?;
     let steps = super::levels::check(drawn, &known)?;
