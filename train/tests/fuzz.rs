@@ -97,21 +97,3 @@ fn configurations() {
         1 << 16,
     );
 }
-
-#[test]
-fn published_weights() {
-    published(
-        "weights-hf",
-        "train/tests/golden/mamba2_hf",
-        "model.safetensors",
-        HEADER,
-        1 << 25,
-    );
-    published(
-        "weights-authors",
-        "train/tests/golden/mamba2_authors",
-        "pytorch_model.bin",
-        &[],
-        1 << 25,
-    );
-}
