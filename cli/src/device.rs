@@ -3,7 +3,7 @@
 use crate::gpu::Dtype;
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::device::cuda::Cuda;
-use baton_runtime::device::gpu::{Emulator, Schedule, Storage};
+use baton_runtime::device::gpu::{Emulator, Gpu, Storage};
 use baton_runtime::device::interpreter::Interpreter;
 use baton_runtime::{Device, Error};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -38,13 +38,13 @@ pub fn device(name: Name, threads: Option<usize>) -> Result<Box<dyn Device>, Err
     Ok(match name {
         Name::Cpu => Box::new(Cpu::new(threads)?),
         Name::Interpreter => Box::new(Interpreter),
-        gpu => of_schedule(gpu, Schedule::sm_80(Storage::F32))?
+        gpu => of_schedule(gpu, Gpu::sm_80(Storage::F32))?
             .expect("the devices that need no schedule are above"),
     })
 }
 
 /// The device of this name with kernels made by `schedule`; none of those that need no schedule.
-pub fn of_schedule(name: Name, schedule: Schedule) -> Result<Option<Box<dyn Device>>, Error> {
+pub fn of_schedule(name: Name, schedule: Gpu) -> Result<Option<Box<dyn Device>>, Error> {
     Ok(match name {
         Name::Cpu | Name::Interpreter => None,
         Name::Emulator => Some(Box::new(Emulator::new(schedule))),

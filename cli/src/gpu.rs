@@ -1,7 +1,7 @@
 //! What verbs need of the GPU back end: dtypes by name, and one message where it was not built in.
 
 use crate::failure::Failure;
-use baton_runtime::device::gpu::{Products, Schedule, Storage};
+use baton_runtime::device::gpu::{Gpu, Products, Storage};
 
 /// The dtype of matrices on a GPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -19,13 +19,13 @@ pub enum Dtype {
 
 impl Dtype {
     /// The schedule for a target by its name.
-    pub fn schedule(self, target: &str) -> Result<Schedule, Failure> {
+    pub fn schedule(self, target: &str) -> Result<Gpu, Failure> {
         if target != "sm_80" {
             return Err(Failure::new(format!(
                 "--target {target} given, expected sm_80"
             )));
         }
-        let mut schedule = Schedule::sm_80(match self {
+        let mut schedule = Gpu::sm_80(match self {
             Dtype::F32 | Dtype::Tf32 => Storage::F32,
             Dtype::Bf16 => Storage::Bf16,
             Dtype::F16 => Storage::F16,

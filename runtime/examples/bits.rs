@@ -7,7 +7,7 @@
 
 use baton_ir::{builtin, text};
 use baton_runtime::device::cpu::Cpu;
-use baton_runtime::device::gpu::{Emulator, Schedule, Storage};
+use baton_runtime::device::gpu::{Emulator, Gpu, Storage};
 use baton_runtime::{Call, Device, Kernel, Options, Tensor, View};
 use std::time::Instant;
 
@@ -299,7 +299,7 @@ fn main() {
     let cpu = Cpu::new(Some(2)).expect("a device");
     print(&cpu, &cases(&cpu, &mut random, 120, false));
     for storage in [Storage::F32, Storage::Bf16] {
-        let device = Emulator::new(Schedule::sm_80(storage));
+        let device = Emulator::new(Gpu::sm_80(storage));
         print(&device, &cases(&device, &mut random, 12, true));
     }
 }

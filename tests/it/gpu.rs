@@ -6,7 +6,7 @@
 
 use baton_ir::builtin;
 use baton_ir::recurrence::Port;
-use baton_runtime::device::gpu::{Emulator, Products, Schedule, Storage};
+use baton_runtime::device::gpu::{Emulator, Gpu, Products, Storage};
 use baton_runtime::{Call, Device, Forward, Gradients, Options, Tensor, View};
 use baton_tests::tolerance::{Arithmetic, Tolerance};
 use baton_tests::{Case, Decay, Extents, relative_error};
@@ -17,8 +17,8 @@ const F16: Tolerance = Arithmetic::F16.tolerance();
 const TF32: Tolerance = Arithmetic::Tf32.tolerance();
 pub const F32: Tolerance = Arithmetic::Split.tolerance();
 
-pub fn schedule(storage: Storage) -> Schedule {
-    Schedule::sm_80(storage)
+pub fn schedule(storage: Storage) -> Gpu {
+    Gpu::sm_80(storage)
 }
 
 /// A case whose numbers are exact in the storage dtype.
@@ -292,7 +292,7 @@ fn other_dtypes_agree_with_the_truth() {
         Decay::Weak,
         Storage::F32,
     );
-    let schedule = Schedule {
+    let schedule = Gpu {
         products: Products::Tf32,
         ..schedule(Storage::F32)
     };

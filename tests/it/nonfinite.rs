@@ -285,7 +285,7 @@ fn sequences_are_apart() {
 #[cfg(feature = "mlir")]
 #[test]
 fn on_a_gpu_a_chunk_keeps_it() {
-    use baton_runtime::device::gpu::{Emulator, Schedule, Storage};
+    use baton_runtime::device::gpu::{Emulator, Gpu, Storage};
     const TIME: usize = 80;
     for (name, chunk, at) in [("mamba2", 32, 40), ("gla", 16, 40), ("rwkv6", 16, 40)] {
         let extents = Extents {
@@ -297,7 +297,7 @@ fn on_a_gpu_a_chunk_keeps_it() {
             cu_seqlens: None,
         };
         let clean = Case::builtin(name, extents, Decay::Weak, 1);
-        let device = Emulator::new(Schedule::sm_80(Storage::F32));
+        let device = Emulator::new(Gpu::sm_80(Storage::F32));
         let options = Options {
             chunk: Some(chunk),
             ..Options::default()

@@ -7,7 +7,7 @@ use baton_ir::recurrence::Recurrence;
 use baton_ir::verify::{typing, verify};
 use baton_ir::{builtin, text};
 use baton_runtime::device::cpu::Cpu;
-use baton_runtime::device::gpu::{Emulator, Schedule, Storage};
+use baton_runtime::device::gpu::{Emulator, Gpu, Storage};
 use baton_runtime::{Device, Options, Tensor};
 use baton_tests::harness::Prepared;
 use baton_tests::{Case, Decay, Extents, Random, relative_error};
@@ -372,7 +372,7 @@ fn what_cannot_be_solved_for_says_why() {
 
 #[test]
 fn a_gpu_says_which_op_it_has_not() {
-    let device = Emulator::new(Schedule::sm_80(Storage::F32));
+    let device = Emulator::new(Gpu::sm_80(Storage::F32));
     let recurrence = text::parse(builtin::text("delta_net").unwrap()).unwrap();
     let refused = device.load(&recurrence, &[16, 16], &Options::default());
     let why = refused.err().expect("no kernel").to_string();

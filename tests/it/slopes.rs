@@ -16,7 +16,7 @@ use baton_ir::recurrence::{BinaryFn, UnaryFn};
 use baton_ir::text;
 use baton_runtime::device::cpu::Cpu;
 #[cfg(feature = "mlir")]
-use baton_runtime::device::gpu::{Emulator, Schedule, Storage};
+use baton_runtime::device::gpu::{Emulator, Gpu, Storage};
 use baton_runtime::{Call, Device, Options, Tensor};
 use baton_tests::{Case, Decay, Extents, relative_error};
 
@@ -384,7 +384,7 @@ fn every_pair_on_the_cpu() {
 #[cfg(feature = "mlir")]
 #[test]
 fn every_function_on_the_emulator() {
-    let device = Emulator::new(Schedule::sm_80(Storage::F32));
+    let device = Emulator::new(Gpu::sm_80(Storage::F32));
     let all = Function::all();
     let next = all.iter().cycle().skip(1);
     let pairs = all.iter().zip(next).map(|(&f, &g)| [f, g]);
@@ -476,7 +476,7 @@ fn assert_right(device: &dyn Device) {
 fn a_log_decay_that_overflows_has_gradients() {
     assert_right(&Cpu::new(Some(1)).expect("a CPU"));
     #[cfg(feature = "mlir")]
-    assert_right(&Emulator::new(Schedule::sm_80(Storage::F32)));
+    assert_right(&Emulator::new(Gpu::sm_80(Storage::F32)));
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 use baton_ir::builtin;
 use baton_runtime::device::cpu::Cpu;
-use baton_runtime::device::gpu::{Emulator, Schedule};
+use baton_runtime::device::gpu::{Emulator, Gpu};
 use baton_runtime::{Device, Interpreter, Options, Tensor};
 use baton_tests::harness::{Prepared, Results, check, param_errors};
 use baton_tests::tolerance::Arithmetic;
@@ -43,7 +43,7 @@ fn interpreter() -> Subject {
 
 fn emulator(arithmetic: Arithmetic) -> Subject {
     Subject {
-        device: Box::new(Emulator::new(Schedule::sm_80(arithmetic.storage()))),
+        device: Box::new(Emulator::new(Gpu::sm_80(arithmetic.storage()))),
         arithmetic,
         sizes: [16, 64],
         names: on_gpu(),

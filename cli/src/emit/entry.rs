@@ -2,7 +2,6 @@
 
 use crate::failure::Failure;
 use crate::tools::Tools;
-use baton_codegen::backend::mlir::abi;
 use baton_codegen::target::Gpu;
 use baton_codegen::{Artifact, Compiler, Phase};
 use baton_ir::tile::{CarryRole, Pace, Role};
@@ -31,7 +30,7 @@ pub fn entry(
         name: port.name.clone(),
         role: role(port.role),
         pace: pace(port.pace).into(),
-        by_head: abi::by_head(port),
+        by_head: Gpu::by_head(port),
         dims: port.dims.clone(),
         dtype: target.dtype(port.held).name().into(),
     });

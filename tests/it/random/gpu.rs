@@ -12,7 +12,7 @@ use super::memory::Prepared;
 use super::{first, report};
 use baton_codegen::derive;
 use baton_ir::verify::verify;
-use baton_runtime::device::gpu::{Emulator, Schedule, rounded};
+use baton_runtime::device::gpu::{Emulator, Gpu, rounded};
 use baton_tests::random::Drawn;
 use baton_tests::tolerance::Arithmetic;
 
@@ -31,7 +31,7 @@ fn check(drawn: &Drawn, arithmetic: Arithmetic) -> Result<(), Failure> {
     let storage = arithmetic.storage();
     let round = |x: f64| f64::from(rounded(&[x as f32], storage)[0]);
     let known = Known::new(drawn, accepted(drawn)?, bounds.outputs, round)?;
-    let schedule = Schedule::sm_80(storage).with_heads(drawn.setting.beside);
+    let schedule = Gpu::sm_80(storage).with_heads(drawn.setting.beside);
     let found = Prepared::new(drawn, &known.numbers).run(&Emulator::new(schedule));
     let found = found.map_err(|why| Failure::Wrong(format!("the emulator: {why}")))?;
     let tensors = known.terms.beside(&known.numbers, &known.truth);

@@ -17,12 +17,12 @@
 use crate::target::{Gpu, Storage};
 use baton_ir::tile::{Held, PortDecl, TileProgram};
 
-/// Whether each head has its own place in a port, or, of a port that is not per head, each block.
-pub fn by_head(port: &PortDecl) -> bool {
-    port.per_head || port.held == Held::Parts
-}
-
 impl Gpu {
+    /// Whether each head has its own place in a port, or, of a port that is not per head, each block.
+    pub fn by_head(port: &PortDecl) -> bool {
+        port.per_head || port.held == Held::Parts
+    }
+
     /// Number of parameters of a kernel.
     pub fn parameters(program: &TileProgram) -> usize {
         3 + 4 * program.ports.len() + 2 * program.carries.len()

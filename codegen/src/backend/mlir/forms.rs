@@ -5,7 +5,7 @@
 
 use super::layout::{Form, Grid, Side};
 use super::levels::Trilinear;
-use super::{Error, Options};
+use super::{Error, Gpu};
 use baton_ir::chunked::Interval;
 use baton_ir::tile::{Along, Effect, Op, PortId, Reduce, TileId, TileProgram};
 
@@ -13,7 +13,7 @@ use baton_ir::tile::{Along, Effect, Op, PortId, Reduce, TileId, TileProgram};
 pub type Key = (TileId, Form);
 
 /// Parts of a sum that a reduction leaves for its readers to add.
-pub fn parts(program: &TileProgram, options: &Options, tile: TileId) -> u32 {
+pub fn parts(program: &TileProgram, options: &Gpu, tile: TileId) -> u32 {
     let (shape, reduce) = match &program.node(tile).op {
         Op::Map { shape, reduce, .. } => (shape, *reduce),
         Op::Spread(Interval::Between, _, x) => (&program.node(*x).shape, Reduce::First),
@@ -30,7 +30,7 @@ pub fn parts(program: &TileProgram, options: &Options, tile: TileId) -> u32 {
 }
 
 /// The grid of a matrix, or of a vector along the rows.
-pub fn grid(shape: &[u32], options: &Options) -> Grid {
+pub fn grid(shape: &[u32], options: &Gpu) -> Grid {
     match *shape {
         [rows, columns] => Grid::new([rows, columns], options.warps()),
         [rows] if rows > 1 => Grid::new([rows, 8], options.warps()),
@@ -39,7 +39,7 @@ pub fn grid(shape: &[u32], options: &Options) -> Grid {
 }
 
 /// The forms in which an op reads its operands.
-pub fn wants(program: &TileProgram, options: &Options, tile: TileId) -> Result<Vec<Key>, Error> {
+pub fn wants(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Vec<Key>, Error> {
     let node = program.node(tile);
     let shape = |id: TileId| program.node(id).shape.as_slice();
     let refuse = |what: &str| Err(Error::Unsupported(format!("`{}`: {what}", program.name)));
@@ -120,7 +120,7 @@ pub fn wants(program: &TileProgram, options: &Options, tile: TileId) -> Result<V
 /// How the left operand of a product is read: from registers where each warp holds whole rows.
 pub fn operand_a(
     program: &TileProgram,
-    options: &Options,
+    options: &Gpu,
     product: TileId,
     a: TileId,
     transposed: bool,
@@ -148,7 +148,7 @@ pub fn plain(program: &TileProgram, tile: TileId) -> Form {
 }
 
 /// The form in which an op leaves its result.
-pub fn gives(program: &TileProgram, options: &Options, tile: TileId) -> Result<Form, Error> {
+pub fn gives(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Form, Error> {
     let node = program.node(tile);
     let plain = plain(program, tile);
     Ok(match &node.op {
@@ -173,7 +173,7 @@ pub fn gives(program: &TileProgram, options: &Options, tile: TileId) -> Result<F
 }
 
 /// The form that an effect reads.
-pub fn leaves(program: &TileProgram, options: &Options, effect: &Effect) -> Form {
+pub fn leaves(program: &TileProgram, options: &Gpu, effect: &Effect) -> Form {
     let sums = |port: PortId| {
         // Parts that are added up outside.
         options.dtype(program.ports[port.index()].held) != options.storage
@@ -187,7 +187,7 @@ pub fn leaves(program: &TileProgram, options: &Options, effect: &Effect) -> Form
 }
 
 /// Bytes of shared memory that a form takes, the ring aside.
-pub fn bytes(program: &TileProgram, options: &Options, (tile, form): Key) -> u32 {
+pub fn bytes(program: &TileProgram, options: &Gpu, (tile, form): Key) -> u32 {
     let shape = &program.node(tile).shape;
     let entries: u32 = shape.iter().product();
     match form {
@@ -203,7 +203,7 @@ pub fn bytes(program: &TileProgram, options: &Options, (tile, form): Key) -> u32
 }
 
 /// Registers of a thread that a form takes.
-pub fn registers(program: &TileProgram, options: &Options, (tile, form): Key) -> u32 {
+pub fn registers(program: &TileProgram, options: &Gpu, (tile, form): Key) -> u32 {
     let shape = &program.node(tile).shape;
     let grid = grid(shape, options);
     match form {

@@ -6,7 +6,7 @@
 //! Products run on tensor cores by `mma.sync`, matrices come in by `cp.async` and out by 16-byte
 //! stores. `service` has the kernels between them. Nothing here knows a recurrence.
 
-pub mod abi;
+mod abi;
 mod assembler;
 mod emit;
 mod error;
@@ -25,11 +25,11 @@ pub use error::Error;
 pub use service::Service;
 
 use crate::schedule::{SIDE_BY_SIDE, side_by_side};
-use crate::target::{Gpu as Options, Launch, Products, Source, Storage, Target};
+use crate::target::{Gpu, Launch, Products, Source, Storage, Target};
 use baton_ir::recurrence::Class;
 use baton_ir::tile::{Node, Op, Region, TileProgram};
 
-impl Options {
+impl Gpu {
     /// Terms of an operand; 0 means tf32.
     pub(crate) fn terms(&self) -> u32 {
         match (self.storage, self.products) {
@@ -56,7 +56,7 @@ impl Options {
     }
 }
 
-impl Target for Options {
+impl Target for Gpu {
     type Code = Source;
     type Error = Error;
 
@@ -92,7 +92,7 @@ impl Target for Options {
     }
 
     fn with_heads(&self, heads: u32) -> Self {
-        Options::with_heads(self, heads)
+        Gpu::with_heads(self, heads)
     }
 
     /// Where a block has the registers for the heads, and heads share products: else nothing is

@@ -10,7 +10,7 @@
 use super::forms::{self, Key, leaves, wants};
 use super::layout::{Form, Side};
 use super::levels::Trilinear;
-use super::{Error, Options, Storage};
+use super::{Error, Gpu, Storage};
 use baton_ir::tile::{Op, TileId, TileProgram};
 use std::collections::BTreeMap;
 
@@ -83,7 +83,7 @@ struct Graph {
 /// The order, and the registers that it holds at the worst moment, addresses not counted.
 pub fn order(
     program: &TileProgram,
-    options: &Options,
+    options: &Gpu,
     enough: u32,
 ) -> Result<(Vec<TileId>, u32), Error> {
     let count = program.nodes.len();
@@ -114,7 +114,7 @@ pub fn order(
 }
 
 impl Graph {
-    fn new(program: &TileProgram, options: &Options) -> Result<Self, Error> {
+    fn new(program: &TileProgram, options: &Gpu) -> Result<Self, Error> {
         let nodes = || (0..program.nodes.len()).map(|at| TileId(at as u32));
         let staged = |tile: TileId| {
             let node = program.node(tile);
@@ -215,7 +215,7 @@ impl Graph {
 }
 
 /// What a node reads in the end, conversions at its step seen through.
-fn reads(program: &TileProgram, options: &Options, tile: TileId) -> Result<Vec<Key>, Error> {
+fn reads(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Vec<Key>, Error> {
     let mut all = wants(program, options, tile)?;
     if let Some(trilinear) = Trilinear::of(program, tile) {
         let levels = trilinear.levels(program.chunk);
@@ -267,7 +267,7 @@ mod tests {
         }",
     ];
 
-    fn backward(source: &str, options: &Options) -> TileProgram {
+    fn backward(source: &str, options: &Gpu) -> TileProgram {
         let recurrence = text::parse(source).unwrap();
         let compiler = Compiler::new(&recurrence, &[64, 64]).expect("it verifies");
         compiler.program_for(options, Phase::Backward, 32)
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn operands_come_first_and_fewer_registers_are_alive() {
-        let options = Options::sm_80(Storage::Bf16);
+        let options = Gpu::sm_80(Storage::Bf16);
         for source in PROGRAMS {
             let program = backward(source, &options);
             let name = &program.name;

@@ -10,7 +10,7 @@ use super::forms::{Key, bytes, gives, leaves, wants};
 use super::layout::{Form, Side};
 use super::levels::Trilinear;
 use super::order::order;
-use super::{Error, Options, Storage};
+use super::{Error, Gpu, Storage};
 use baton_ir::tile::{Op, TileId, TileProgram};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,7 +61,7 @@ pub struct Placement {
 
 struct Pass<'a> {
     program: &'a TileProgram,
-    options: &'a Options,
+    options: &'a Gpu,
     steps: Vec<Step>,
     have: BTreeSet<(TileId, Form)>,
     rooms: BTreeMap<(TileId, Form), Room>,
@@ -73,7 +73,7 @@ const ENOUGH: [u32; 4] = [128, 160, 192, u32::MAX];
 
 /// Runs the pass, with the order that spills least of those with which copies overlap with work, or,
 /// where there is none, of those that fit.
-pub fn place(program: &TileProgram, options: &Options) -> Result<Placement, Error> {
+pub fn place(program: &TileProgram, options: &Gpu) -> Result<Placement, Error> {
     for node in &program.nodes {
         let fits = match *node.shape.as_slice() {
             [rows, columns] => rows % 16 == 0 && columns % 16 == 0 && rows * columns > 0,
@@ -114,13 +114,13 @@ pub fn place(program: &TileProgram, options: &Options) -> Result<Placement, Erro
 }
 
 /// Whether the kernel holds few registers, and its copies overlap with work.
-pub fn is_roomy(program: &TileProgram, options: &Options) -> bool {
+pub fn is_roomy(program: &TileProgram, options: &Gpu) -> bool {
     let placed = Pass::new(program, options).place(ENOUGH[0]);
     placed.is_ok_and(|placed| placed.registers <= ENOUGH[0] && placed.stages > 1)
 }
 
 impl<'a> Pass<'a> {
-    fn new(program: &'a TileProgram, options: &'a Options) -> Self {
+    fn new(program: &'a TileProgram, options: &'a Gpu) -> Self {
         Self {
             program,
             options,

@@ -10,7 +10,7 @@ mod made;
 pub(crate) mod memory;
 mod storage;
 
-pub use baton_codegen::target::{Gpu as Schedule, Products, Storage};
+pub use baton_codegen::target::{Gpu, Products, Storage};
 pub use emulated::{Emulator, Report};
 pub use made::supply;
 pub use storage::rounded;

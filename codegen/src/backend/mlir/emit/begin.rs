@@ -1,8 +1,8 @@
 //! The beginning of a kernel: which range and heads a block has, and where its ports and carries are.
 
+use super::super::Gpu;
 use super::super::place::Placement;
 use super::super::text::{Text, Val};
-use super::super::{Options, abi};
 use super::Machine;
 use crate::schedule::SideBySide;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ impl<'a> Machine<'a> {
     pub(super) fn new(
         wide: &'a SideBySide,
         port_count: usize,
-        options: &'a Options,
+        options: &'a Gpu,
         placement: &'a Placement,
         mut text: Text,
         values: &[Val],
@@ -58,7 +58,7 @@ impl<'a> Machine<'a> {
             let &[base, batch, time, head] = &values[3 + 4 * of.index()..][..4] else {
                 unreachable!("a port has four parameters");
             };
-            let index = match (decl.per_head, abi::by_head(decl)) {
+            let index = match (decl.per_head, Gpu::by_head(decl)) {
                 (true, _) => heads_l[beside as usize],
                 (false, true) => block_l,
                 (false, false) => group_l,

@@ -19,7 +19,7 @@ use super::forms;
 use super::layout::{Form, Grid};
 use super::place::{Placement, Step};
 use super::text::{Text, Val};
-use super::{Error, Options, Storage};
+use super::{Error, Gpu, Storage};
 use crate::schedule::SideBySide;
 use baton_ir::chunked::Direction;
 use baton_ir::tile::{Effect, Op, PortId, TileId, TileProgram};
@@ -29,7 +29,7 @@ use std::fmt::Write;
 /// Everything that emission knows while it writes one kernel.
 struct Machine<'a> {
     program: &'a TileProgram,
-    options: &'a Options,
+    options: &'a Gpu,
     placement: &'a Placement,
     text: Text,
     /// Registers of each tile in each form.
@@ -63,7 +63,7 @@ struct Machine<'a> {
 pub fn module(
     signature: &TileProgram,
     wide: &SideBySide,
-    options: &Options,
+    options: &Gpu,
     placement: &Placement,
 ) -> Result<String, Error> {
     let mut text = Text::default();
