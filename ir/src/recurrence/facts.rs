@@ -122,6 +122,8 @@ pub enum Obstacle {
     Terms,
     /// The old state stands in reads alone: its decay is zero, which has no logarithm.
     ReadsAlone,
+    /// What comes back to it over other states may leave no positive decay.
+    Unsigned,
     /// The old state does not stand at all: what the step before saw, carried once.
     Latch,
     /// The old state goes through `max` or `min`.
@@ -150,6 +152,9 @@ impl Obstacle {
             }
             Obstacle::Terms => "written out, its update has more than 128 terms".into(),
             Obstacle::ReadsAlone => "its old value stands in reads alone".into(),
+            Obstacle::Unsigned => {
+                "with what comes back to it over other states its decay may be negative".into()
+            }
             Obstacle::Latch => "its old value is replaced, not decayed".into(),
             Obstacle::Extreme => "it is a running maximum or minimum".into(),
             Obstacle::NonLinear(other) => {

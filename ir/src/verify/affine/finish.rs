@@ -102,18 +102,23 @@ impl Analysis<'_> {
             Some(Obstacle::FullDecay | Obstacle::FullAddition) => {
                 class = class.max(Class::Elementwise);
             }
-            Some(Obstacle::ReadsAlone | Obstacle::Terms | Obstacle::Weighed(_)) | None => {}
+            // The last two are found later.
+            Some(
+                Obstacle::ReadsAlone | Obstacle::Terms | Obstacle::Unsigned | Obstacle::Weighed(_),
+            )
+            | None => {}
         }
         if draft.obstacle.is_none() {
             let parts = [factor.scalar, factor.row, factor.col];
             draft.logs = parts.map(|part| part.and_then(|part| log::log(&mut self.pool, part)));
-            let lost = parts.iter().zip(&draft.logs);
-            if !self.broken[state.index()]
-                && lost
-                    .into_iter()
-                    .any(|(part, log)| part.is_some() && log.is_none())
-            {
-                self.unsigned(state);
+            let mut lost = parts.iter().zip(&draft.logs);
+            if lost.any(|(part, log)| part.is_some() && log.is_none()) {
+                match class {
+                    // What comes back over another state is no decay that was said.
+                    Class::Coupled => draft.obstacle = Some(Obstacle::Unsigned),
+                    _ if self.broken[state.index()] => {}
+                    _ => self.unsigned(state),
+                }
             }
         }
         Draft {
