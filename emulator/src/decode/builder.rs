@@ -314,7 +314,7 @@ impl<'a> Builder<'a> {
 
     fn fresh_many(&mut self, count: u32, line: u32) -> Result<Slot> {
         let first = self.slots;
-        self.slots += count;
+        self.slots = self.slots.saturating_add(count);
         if self.slots > MOST_SLOTS {
             return Err(Error::at(line, "the kernel declares too many registers"));
         }

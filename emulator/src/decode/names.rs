@@ -42,7 +42,7 @@ impl Scope {
             let &(first, count, ty) = self.ranges.get(&name[..cut])?;
             let index: u32 = name[cut..].parse().ok()?;
             let plain = name.len() - cut == 1 || !name[cut..].starts_with('0');
-            (plain && index < count).then_some(Binding::Register {
+            (plain && index < count).then(|| Binding::Register {
                 slot: first + index,
                 ty,
             })

@@ -43,6 +43,10 @@ fn malformed_bodies_are_named() {
     for (body, wanted) in [
         ("add.u32 %r0, %r1;", "takes 3 operands, found 2"),
         ("add.u32 %r0, %r1, %r9;", "`%r9` is not declared"),
+        (
+            ".reg .b32 %s<2>; add.u32 %r0, %r1, %s4294967295;",
+            "`%s4294967295` is not declared",
+        ),
         ("add.u32 %q0, %r1, %r1;", "`%q0` is no register"),
         ("@%r1 add.u32 %r0, %r1, %r1;", "`%r1` is no predicate"),
         ("bra NOWHERE;", "label `NOWHERE` is placed nowhere"),
