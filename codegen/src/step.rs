@@ -13,7 +13,8 @@ use crate::derive;
 use baton_ir::chunked::{Axis, Builder, Chunked, Direction, Op, Target, ValueId};
 use baton_ir::diag::Diagnostic;
 use baton_ir::recurrence::{
-    DimId, Expr, ExprId, Facts, OutputId, Port, Recurrence, Shape, StateId, Stmt, UnaryFn,
+    DimId, Expr, ExprId, Facts, L2NORM_EPSILON, OutputId, Port, Recurrence, Shape, StateId, Stmt,
+    UnaryFn,
 };
 use baton_ir::verify::typing;
 
@@ -97,17 +98,8 @@ struct Step<'a> {
 impl Step<'_> {
     /// The value of a statement's expression: what it needs of the arena, operands first.
     fn root(&mut self, root: ExprId) -> ValueId {
-        let mut open = vec![root];
-        let mut needed = vec![];
-        while let Some(id) = open.pop() {
-            if self.values[id.index()].is_none() {
-                needed.push(id);
-                open.extend(self.recurrence.expr(id).operands().into_iter().flatten());
-            }
-        }
-        needed.sort_unstable();
-        needed.dedup();
-        for id in needed {
+        let known = |id: ExprId| self.values[id.index()].is_some();
+        for id in self.recurrence.parts(root, known) {
             self.values[id.index()] = Some(self.expr(id));
         }
         self.value(root)
@@ -156,7 +148,7 @@ impl Step<'_> {
                 let (axis, a) = self.vector(a);
                 let square = self.build.mul(a, a);
                 let square = self.build.add(Op::Sum(square, axis));
-                let small = self.build.number(1e-6);
+                let small = self.build.number(L2NORM_EPSILON);
                 let square = self.build.plus(square, small);
                 let scale = self.build.unary(UnaryFn::Rsqrt, square);
                 self.build.mul(a, scale)

@@ -11,6 +11,9 @@ handle!(
     ExprId
 );
 
+/// Added under the root of `l2norm`.
+pub const L2NORM_EPSILON: f64 = 1e-6;
+
 /// A pure expression.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Expr {

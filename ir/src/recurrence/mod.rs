@@ -12,12 +12,13 @@
 mod expr;
 mod facts;
 
-pub use expr::{BinaryFn, Expr, ExprId, UnaryFn};
+pub use expr::{BinaryFn, Expr, ExprId, L2NORM_EPSILON, UnaryFn};
 pub use facts::{
     Class, Facts, Moment, Obstacle, Pure, PureId, Read, Readout, ReadoutId, Side, Transition,
 };
 
 use crate::span::Span;
+use std::collections::BTreeSet;
 
 macro_rules! handle {
     ($(#[$doc:meta])* $name:ident) => {
@@ -157,6 +158,19 @@ impl PartialEq for Recurrence {
 }
 
 impl Recurrence {
+    /// What an expression is made of, itself included: operands before users, each once, without what is
+    /// `known` and what only that needs.
+    pub fn parts(&self, root: ExprId, known: impl Fn(ExprId) -> bool) -> Vec<ExprId> {
+        let mut parts = BTreeSet::new();
+        let mut open = vec![root];
+        while let Some(id) = open.pop() {
+            if !known(id) && parts.insert(id) {
+                open.extend(self.expr(id).operands().into_iter().flatten());
+            }
+        }
+        parts.into_iter().collect()
+    }
+
     /// The expression behind a handle.
     pub fn expr(&self, id: ExprId) -> &Expr {
         &self.exprs[id.index()]

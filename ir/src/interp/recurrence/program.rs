@@ -6,7 +6,9 @@
 //! slots that the names have at the end are what leaves the step. Entering states come first.
 
 use crate::pointwise;
-use crate::recurrence::{BinaryFn, Expr, ExprId, Port, Recurrence, Shape, Stmt, UnaryFn};
+use crate::recurrence::{
+    BinaryFn, Expr, ExprId, L2NORM_EPSILON, Port, Recurrence, Shape, Stmt, UnaryFn,
+};
 use crate::verify::typing;
 
 /// Entries of a buffer.
@@ -224,7 +226,7 @@ impl Compiler<'_> {
 
 /// `1 / |a|` as `l2norm` has it.
 pub(super) fn inverse_norm(a: &[f64]) -> f64 {
-    1.0 / (a.iter().map(|a| a * a).sum::<f64>() + 1e-6).sqrt()
+    1.0 / (a.iter().map(|a| a * a).sum::<f64>() + L2NORM_EPSILON).sqrt()
 }
 
 pub(super) fn inner(a: &[f64], b: &[f64]) -> f64 {

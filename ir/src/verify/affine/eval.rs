@@ -5,23 +5,14 @@
 use super::value::{Factor, LowRank, MAX_TERMS, Matrix, Read, Scaled, Value, Vector};
 use super::{Analysis, Seen};
 use crate::diag::Diagnostic;
-use crate::recurrence::{DimId, Expr, ExprId, Pure, PureId, ReadoutId, Side, StateId, UnaryFn};
-
-/// Added under the root of `l2norm`.
-const L2NORM_EPSILON: f64 = 1e-6;
+use crate::recurrence::{
+    DimId, Expr, ExprId, L2NORM_EPSILON, Pure, PureId, ReadoutId, Side, StateId, UnaryFn,
+};
 
 impl Analysis<'_> {
     /// The value of a statement's expression.
     pub(super) fn eval(&mut self, root: ExprId) -> Value {
-        let mut open = vec![root];
-        let mut needed = vec![];
-        while let Some(id) = open.pop() {
-            if !std::mem::replace(&mut self.visited[id.index()], true) {
-                needed.push(id);
-                open.extend(self.recurrence.expr(id).operands().into_iter().flatten());
-            }
-        }
-        needed.sort_unstable();
+        let needed = self.recurrence.parts(root, |_| false);
         for &id in &needed {
             let found = self.expression(id);
             let found = self.bounded(found, id);
@@ -30,7 +21,6 @@ impl Analysis<'_> {
         let value = self.found(root);
         for id in needed {
             self.values[id.index()] = None;
-            self.visited[id.index()] = false;
         }
         value
     }

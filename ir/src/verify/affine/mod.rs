@@ -62,7 +62,6 @@ struct Analysis<'a> {
     lets: Vec<Option<Value>>,
     /// Values of the statement that is evaluated.
     values: Vec<Option<Value>>,
-    visited: Vec<bool>,
     seen: Vec<Seen>,
     diagnostics: Vec<Diagnostic>,
 }
@@ -83,7 +82,6 @@ pub fn check(recurrence: &Recurrence, shapes: &[Shape]) -> Result<Facts, Vec<Dia
         broken: vec![false; states],
         lets: vec![None; recurrence.lets.len()],
         values: vec![None; recurrence.exprs.len()],
-        visited: vec![false; recurrence.exprs.len()],
         seen: vec![],
         diagnostics: vec![],
     };
