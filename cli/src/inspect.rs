@@ -7,7 +7,7 @@ use crate::Context;
 use crate::failure::Failure;
 use crate::parallel;
 use crate::shape::Shape;
-use crate::tools::Tools;
+use crate::tools::{COUNTED, Tools};
 use baton_codegen::schedule::cost::{GPUS, RunShape};
 use baton_kernels::manifest::{Kernel, Manifest};
 use floor::{Floor, run_shape};
@@ -16,17 +16,6 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The SASS mnemonics that are counted, and what they are.
-const COUNTED: [(&str, &str); 8] = [
-    ("HMMA", "tensor-core products"),
-    ("LDGSTS", "asynchronous copies"),
-    ("LDSM", "matrix loads"),
-    ("LDG.E.128", "16-byte global loads"),
-    ("STG.E.128", "16-byte global stores"),
-    ("LDL", "local loads"),
-    ("STL", "local stores"),
-    ("BAR.SYNC", "barriers"),
-];
 /// What a multiprocessor of an H100 has: registers, shared memory, threads, blocks.
 const REGISTERS: u64 = 65_536;
 const SHARED: u64 = 228 * 1024;
@@ -69,7 +58,7 @@ struct Seen {
     blocks_per_multiprocessor: u64,
     occupancy: f64,
     products: usize,
-    instructions: BTreeMap<&'static str, usize>,
+    instructions: BTreeMap<String, u64>,
     run: Floor,
 }
 
@@ -135,16 +124,11 @@ impl Inspect {
     fn look(&self, tools: &Tools, kernel: &Kernel, run: RunShape) -> Result<Seen, Failure> {
         let ptx = self.ptx(kernel)?;
         let made = tools.assemble(&ptx, &self.chip)?;
-        let sass = made.sass()?;
         let (threads, shared) = (u64::from(kernel.threads), u64::from(kernel.shared_bytes));
         let registers = made.registers();
         let blocks = (REGISTERS / (registers.next_multiple_of(8) * threads).max(1))
             .min(SHARED / (shared + 1024))
             .min(THREADS / threads.max(1));
-        let count = |(mnemonic, _): (&'static str, _)| {
-            let lines = sass.lines().filter(|line| line.contains(mnemonic));
-            (mnemonic, lines.count())
-        };
         Ok(Seen {
             name: kernel.name.clone(),
             sizes: kernel.sizes.clone(),
@@ -158,7 +142,7 @@ impl Inspect {
             blocks_per_multiprocessor: blocks,
             occupancy: blocks as f64 * threads as f64 / THREADS as f64,
             products: ptx.matches("mma.sync").count(),
-            instructions: COUNTED.map(count).into(),
+            instructions: made.instructions()?,
             run: Floor::new(&self.folder, kernel, &ptx, run)?,
         })
     }

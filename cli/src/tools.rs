@@ -1,9 +1,22 @@
 //! NVIDIA's assembler and disassembler, which need no GPU.
 
 use crate::failure::Failure;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The SASS mnemonics that are counted, and what they are.
+pub const COUNTED: [(&str, &str); 8] = [
+    ("HMMA", "tensor-core products"),
+    ("LDGSTS", "asynchronous copies"),
+    ("LDSM", "matrix loads"),
+    ("LDG.E.128", "16-byte global loads"),
+    ("STG.E.128", "16-byte global stores"),
+    ("LDL", "local loads"),
+    ("STL", "local stores"),
+    ("BAR.SYNC", "barriers"),
+];
 
 /// Where they are.
 pub struct Tools {
@@ -80,6 +93,16 @@ impl Assembled {
     /// The machine code as text.
     pub fn sass(&self) -> Result<String, Failure> {
         call(&self.nvdisasm, &[Path::new("-c"), &self.cubin])
+    }
+
+    /// How many lines of the machine code hold each mnemonic.
+    pub fn instructions(&self) -> Result<BTreeMap<String, u64>, Failure> {
+        let sass = self.sass()?;
+        let count = |(mnemonic, _): (&str, _)| {
+            let lines = sass.lines().filter(|line| line.contains(mnemonic));
+            (mnemonic.to_string(), lines.count() as u64)
+        };
+        Ok(COUNTED.map(count).into())
     }
 
     /// Registers of a thread.

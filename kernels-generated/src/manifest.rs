@@ -129,6 +129,9 @@ pub struct Assembled {
     pub registers: u64,
     /// Bytes that a thread stores to local memory for lack of registers.
     pub spill_bytes: u64,
+    /// How many instructions of a kind the machine code has, by mnemonic.
+    #[serde(default)]
+    pub instructions: BTreeMap<String, u64>,
     /// Why it spills, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,

@@ -78,6 +78,7 @@ pub fn assembled(
         let found = Assembled {
             registers,
             spill_bytes,
+            instructions: made.instructions()?,
             why,
         };
         Ok((chip.to_string(), found))

@@ -5,7 +5,7 @@
 //! seconds. The manifest is written anew after every group, in the order of the set, and holds neither
 //! time nor machine: the same generator gives the same bytes.
 
-use super::entry::{GENERATOR, assembled, entry, label, why};
+use super::entry::{CHIPS, GENERATOR, assembled, entry, label, why};
 use super::errors::errors;
 use super::{Maker, make_folder, refused, write};
 use crate::Context;
@@ -273,9 +273,13 @@ impl Group {
             });
             let there = old.and_then(|old| read(folder, old).map(|ptx| (old.clone(), ptx)));
             let (kernel, ptx) = match there {
-                Some(there) => {
+                Some((mut kernel, ptx)) => {
                     same += 1;
-                    there
+                    if !is_assembled(&kernel) {
+                        kernel.assembled =
+                            assembled(tools, &ptx, |registers| why(&kernel, registers))?;
+                    }
+                    (kernel, ptx)
                 }
                 None => {
                     let ptx = maker.ptx(&lowered.program.name, &lowered.code.text)?;
@@ -310,6 +314,13 @@ impl Group {
         }
         Ok((Ok(kernels), same))
     }
+}
+
+/// Whether the entry says what every chip's machine code holds.
+fn is_assembled(kernel: &Kernel) -> bool {
+    let said =
+        |chip| (kernel.assembled.get(chip)).is_some_and(|made| !made.instructions.is_empty());
+    CHIPS.into_iter().all(said)
 }
 
 /// The PTX of an entry, if it lies there as the entry says.

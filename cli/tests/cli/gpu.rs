@@ -3,8 +3,8 @@
 //! Without the feature `mlir` these are the shipped kernels.
 
 use crate::program::{Folder, baton};
-use baton_kernels::manifest::{Kernel, Manifest, Port};
-use serde_json::Value;
+use baton_kernels::manifest::{Kernel, Manifest};
+use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 
@@ -32,9 +32,8 @@ fn shipped() -> (String, Vec<Kernel>) {
     (folder.display().to_string(), manifest.kernels)
 }
 
-/// The assembler says of shipped kernels what the manifest says. Every product runs on tensor cores,
-/// loads are asynchronous, fragments come by matrix loads, results leave by 16 bytes, and nothing is in local
-/// memory where nothing spills.
+/// The assembler says of a recurrence's kernels what the manifest says, whose claims about all kernels hold by
+/// that (`tests/it/shipped.rs`).
 fn assembles_as_the_manifest_says(chip: &str, part: &str) {
     let (folder, mut kernels) = shipped();
     kernels.retain(|kernel| kernel.file.contains(part));
@@ -42,49 +41,25 @@ fn assembles_as_the_manifest_says(chip: &str, part: &str) {
         return;
     };
     assert_eq!(all.len(), kernels.len());
+    assert!(!all.is_empty());
     for (kernel, found) in kernels.iter().zip(all) {
         let (of, said) = (&kernel.file, &kernel.assembled[chip]);
         assert_eq!(found["name"], kernel.name);
         assert_eq!(found["registers"], said.registers, "{of}");
         assert_eq!(found["spill_bytes"], said.spill_bytes, "{of}");
-        let count = |mnemonic: &str| {
-            let count = found["instructions"][mnemonic].as_u64();
-            count.unwrap_or_else(|| panic!("{mnemonic} is counted"))
-        };
-        let products = found["products"].as_u64().expect("products are counted");
-        assert!(
-            count("HMMA") >= products,
-            "{of}: products that are not on tensor cores"
-        );
-        if kernel.phase != "log_decay" {
-            assert!(products > 0, "{of}: no products");
-            assert!(count("LDSM") > 0, "{of}: no matrix loads");
-        }
-        let reads = |port: &Port| port.pace == "step" && !port.dims.is_empty();
-        let copies = kernel.ports.iter().any(reads);
-        assert_eq!(count("LDGSTS") > 0, copies, "{of}: asynchronous copies");
-        let states = ["summary", "log_decay", "backward_state"];
-        if !states.contains(&kernel.phase.as_str()) {
-            assert!(count("STG.E.128") > 0, "{of}: no 16-byte stores");
-        }
-        let local = count("LDL") + count("STL");
-        assert_eq!(
-            local > 0,
-            said.spill_bytes > 0,
-            "{of}: {local} accesses of local memory"
-        );
+        assert_eq!(found["instructions"], json!(said.instructions), "{of}");
     }
 }
 
-/// One size for each GPU: the manifest says what the assembler made of all of them.
+/// Every phase of one recurrence for one GPU, one phase of every other for the other.
 #[test]
 fn shipped_kernels_assemble_for_sm_80() {
-    assembles_as_the_manifest_says("sm_80", "N64P64-");
+    assembles_as_the_manifest_says("sm_80", "bf16_sm_80-N64P64-");
 }
 
 #[test]
 fn shipped_kernels_assemble_for_sm_90() {
-    assembles_as_the_manifest_says("sm_90", "K16V64-");
+    assembles_as_the_manifest_says("sm_90", "keep_forward_f32_sm_80-K16V64-");
 }
 
 #[test]
