@@ -1,6 +1,6 @@
 //! What the drawn cases met, and what they should have.
 
-use super::ast::{Expr, Verb};
+use super::ast::{Expr, Stmt, Verb};
 use super::{Drawn, Shift};
 use baton_ir::recurrence::{BinaryFn, UnaryFn};
 use std::collections::BTreeMap;
@@ -118,6 +118,7 @@ impl Coverage {
     fn reads(&mut self, drawn: &Drawn) {
         let program = &drawn.program;
         for stmt in program.body.iter().filter(|stmt| stmt.verb == Verb::Update) {
+            self.strata(drawn, stmt);
             let dots = (stmt.value.nodes().into_iter())
                 .filter(|node| matches!(node, Expr::Apply("dot" | "sum", _)));
             for dot in dots {
@@ -131,6 +132,28 @@ impl Coverage {
                         });
                     }
                 }
+            }
+        }
+    }
+
+    /// Updates that are not linear.
+    fn strata(&mut self, drawn: &Drawn, update: &Stmt) {
+        let mentions = |value: &Expr, name: &str| value.nodes().contains(&&Expr::name(name));
+        if !mentions(&update.value, &update.name) {
+            self.met("a latch");
+        }
+        if let Expr::Apply(function @ ("max" | "min"), sides) = &update.value
+            && sides.iter().any(|side| mentions(side, &update.name))
+        {
+            self.met(format!("a running {function}"));
+        }
+        let functions = UnaryFn::ALL.iter().map(|function| function.name());
+        let bent: Vec<&str> = functions.collect();
+        for node in update.value.nodes() {
+            let is_bent = matches!(node, Expr::Apply(name, _) if bent.contains(name));
+            let others = (drawn.program.states.iter()).filter(|port| port.name != update.name);
+            if is_bent && others.into_iter().any(|port| mentions(node, &port.name)) {
+                self.met("a function of a state in the update of another");
             }
         }
     }
@@ -187,6 +210,10 @@ impl Coverage {
             "a matrix read in its own update",
             "a vector read in its own update",
             "a state read in the update of another",
+            "a latch",
+            "a running max",
+            "a running min",
+            "a function of a state in the update of another",
         ];
         wanted.extend(functions.chain(rest).map(String::from));
         wanted.retain(|what| self.count(what) == 0);

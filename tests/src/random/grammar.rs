@@ -10,6 +10,16 @@ use crate::Random;
 
 const DIMS: [&str; 3] = ["K", "V", "W"];
 
+/// How a state goes on: by updates that are linear in it, or in a way that only a number or vector can.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Way {
+    Linear,
+    /// Overwritten at each step.
+    Latch,
+    /// The largest or the least so far, by that function.
+    Extreme(&'static str),
+}
+
 /// A program in the making.
 pub(super) struct Grammar<'r> {
     pub random: &'r mut Random,
@@ -18,9 +28,14 @@ pub(super) struct Grammar<'r> {
     pub lets: Vec<Binding>,
     /// Whether updates read states by contractions.
     reading: bool,
+    /// How each state goes on, where updates read the states of lower numbers in any pointwise way.
+    pub strata: Option<Vec<Way>>,
+    /// In such an update: how many states may be read.
+    pub below: usize,
     /// Bindings of matrices: name and shape, and the state that is read if any.
     matrices: Vec<(String, [usize; 2], bool)>,
-    count: usize,
+    /// For names.
+    pub count: usize,
 }
 
 /// A well-formed program.
@@ -33,9 +48,12 @@ pub(super) fn program(random: &mut Random) -> Program {
         lets: vec![],
         matrices: vec![],
         reading: false,
+        strata: None,
+        below: 0,
         count: 0,
     };
     grammar.reading = grammar.random.chance(0.2);
+    let stratified = grammar.random.chance(0.15);
     grammar.program.dims = grammar.dims.clone();
     let states = 1 + grammar.random.below(3);
     for number in 0..states {
@@ -53,6 +71,10 @@ pub(super) fn program(random: &mut Random) -> Program {
             dims: shape.iter().map(|&d| grammar.dims[d].clone()).collect(),
             per_group: false,
         });
+    }
+    if stratified {
+        let ways: Vec<Way> = (0..states).map(|_| grammar.way()).collect();
+        grammar.strata = Some(ways);
     }
     let mut slots: Vec<Option<usize>> = (0..states).map(Some).collect();
     for state in 0..states {
@@ -73,6 +95,8 @@ pub(super) fn program(random: &mut Random) -> Program {
             None => grammar.output(),
         }
     }
+    grammar.program.tidy();
+    (0..states).for_each(|state| grammar.reveal(state));
     let mut program = grammar.program;
     program.tidy();
     // A dim that is read as a number and sizes nothing is no dim.
@@ -172,8 +196,74 @@ impl Grammar<'_> {
         self.push(Verb::Output(dims), name, value);
     }
 
+    /// An output of a state that nothing reads, as of one that is overwritten.
+    fn reveal(&mut self, state: usize) {
+        let own = Expr::name(&self.program.states[state].name.clone());
+        let mut body = self.program.body.iter();
+        if body.any(|stmt| stmt.value.nodes().contains(&&own)) {
+            return;
+        }
+        let (dim, value) = match self.shape(state)[..] {
+            [rows, cols] => {
+                let weight = self.value(Some(rows), Class::Any, 0);
+                (Some(cols), Expr::two("dot", weight, own))
+            }
+            ref shape => (shape.first().copied(), own),
+        };
+        let dims = dim.iter().map(|&dim| self.dims[dim].clone()).collect();
+        self.push(Verb::Output(dims), format!("y{}", self.count), value);
+        self.count += 1;
+    }
+
+    fn way(&mut self) -> Way {
+        *(self.random).pick(&[
+            Way::Linear,
+            Way::Linear,
+            Way::Latch,
+            Way::Extreme("max"),
+            Way::Extreme("min"),
+        ])
+    }
+
     fn update(&mut self, state: usize) {
         let name = self.program.states[state].name.clone();
+        let way = self.strata.as_ref().map(|ways| ways[state]);
+        self.below = if way.is_some() { state } else { 0 };
+        let value = match (way, &self.shape(state)[..]) {
+            (Some(Way::Latch), &[rows, cols]) => self.matrix(rows, cols, 1),
+            (Some(Way::Latch), shape) => {
+                let depth = self.depth();
+                self.value(shape.first().copied(), Class::Any, depth)
+            }
+            (Some(Way::Extreme(function)), shape @ ([] | [_])) => {
+                self.extreme(function, state, shape.first().copied())
+            }
+            _ => self.linear(state),
+        };
+        self.below = 0;
+        self.push(Verb::Update, name, value);
+    }
+
+    /// A state with something added against something else.
+    fn extreme(&mut self, function: &'static str, state: usize, dim: Dim) -> Expr {
+        let own = Expr::name(&self.program.states[state].name.clone());
+        let (dim, depth) = (dim.filter(|_| self.random.chance(0.8)), self.depth());
+        let moved = match self.random.chance(0.8) {
+            true => {
+                let by = self.value(dim, Class::Any, depth);
+                self.sum(own, by)
+            }
+            false => own,
+        };
+        let other = self.value(dim, Class::Any, depth);
+        match self.random.chance(0.5) {
+            true => Expr::two(function, moved, other),
+            false => Expr::two(function, other, moved),
+        }
+    }
+
+    /// A state under its decays and with additions.
+    fn linear(&mut self, state: usize) -> Expr {
         let shape = self.shape(state);
         let depth = self.depth();
         let decayed = self.decayed(state);
@@ -203,7 +293,7 @@ impl Grammar<'_> {
             let factor = self.value(None, Class::Decay, 1);
             value = Expr::two("*", factor, value);
         }
-        self.push(Verb::Update, name, value);
+        value
     }
 
     fn sum(&mut self, a: Expr, b: Expr) -> Expr {

@@ -53,12 +53,13 @@ impl Grammar<'_> {
 
     /// A small readout of a state whose weights have length one. What is read whole has a lower number than
     /// `reader`, and so has all that a number reads: else a state could come back to itself as a part of its
-    /// own decay, whose sign nobody knows.
+    /// own decay, whose sign nobody knows. Among strata all that is another state's has a lower one.
     fn small(&mut self, reader: usize, dim: Dim) -> Option<Expr> {
         let mut fitting = vec![];
         for state in 0..self.program.states.len() {
             let other = state < reader;
-            if !other && self.shape(reader).is_empty() {
+            if !other && (self.shape(reader).is_empty() || self.strata.is_some() && state > reader)
+            {
                 continue;
             }
             match (&self.shape(state)[..], dim) {
@@ -116,10 +117,11 @@ impl Grammar<'_> {
         }
     }
 
-    /// A linear readout of that dim, where a state has one.
+    /// A linear readout of that dim, where a state that may be read has one.
     pub fn readout(&mut self, dim: Dim) -> Option<Expr> {
         let mut fitting = vec![];
-        for state in 0..self.program.states.len() {
+        let all = self.program.states.len();
+        for state in 0..if self.below > 0 { self.below } else { all } {
             match (&self.shape(state)[..], dim) {
                 (&[rows, cols], Some(own)) => {
                     fitting.extend((cols == own).then_some((state, 0)));
@@ -141,7 +143,10 @@ impl Grammar<'_> {
             0 | 1 => {
                 let over = shape[way];
                 let weight = self.value(Some(over), Class::Any, depth);
-                let bound = self.bound_matrix([shape[0], shape[1]], true);
+                let bound = match self.below {
+                    0 => self.bound_matrix([shape[0], shape[1]], true),
+                    _ => None,
+                };
                 let matrix = match bound {
                     Some(name) if self.random.chance(0.5) => Expr::Name(name),
                     _ => self.state_matrix(state),

@@ -291,8 +291,13 @@ impl Grammar<'_> {
     }
 
     fn leaf(&mut self, dim: Dim, class: Class) -> Expr {
-        if class == Class::Read
-            && self.random.chance(0.7)
+        let reads = match class {
+            Class::Read => 0.7,
+            _ if self.below > 0 => 0.4,
+            _ => 0.0,
+        };
+        if reads > 0.0
+            && self.random.chance(reads)
             && let Some(readout) = self.readout(dim)
         {
             return readout;
@@ -319,12 +324,12 @@ impl Grammar<'_> {
         if !known.is_empty() && self.random.chance(again) {
             return Expr::name(self.random.pick::<String>(&known));
         }
-        let count = program.inputs.len() + program.params.len();
         let port = Port {
-            name: format!("{kind}{count}"),
+            name: format!("{kind}{}", self.count),
             dims: shape,
             per_group: false,
         };
+        self.count += 1;
         let name = Expr::name(&port.name);
         match self.random.chance(0.8) {
             true => {
