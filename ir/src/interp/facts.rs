@@ -8,7 +8,7 @@ use super::problem::Problem;
 use super::recurrence::Outcome;
 use crate::pointwise;
 use crate::recurrence::{
-    DimId, Facts, Moment, Port, Pure, PureId, Read, Readout, ReadoutId, Side, Transition,
+    DimId, Facts, Moment, Port, Pure, PureId, Read, Readout, ReadoutId, Running, Side, Transition,
 };
 
 /// Runs the facts of `problem.recurrence` from its entering states; layouts as in [`Problem`].
@@ -54,7 +54,7 @@ pub fn forward(problem: &Problem, facts: &Facts) -> Result<Outcome, String> {
                         *to = at_index(step.value(*value), i);
                     }
                 }
-                states = step.leaving;
+                states = step.leaving.into_iter().flatten().collect();
             }
             for ((port, state), to) in recurrence
                 .states
@@ -82,7 +82,7 @@ struct Step<'a> {
     head: usize,
     values: Vec<Option<Vec<f64>>>,
     entering: &'a [Vec<f64>],
-    leaving: Vec<Vec<f64>>,
+    leaving: Vec<Option<Vec<f64>>>,
 }
 
 impl<'a> Step<'a> {
@@ -100,20 +100,30 @@ impl<'a> Step<'a> {
             head,
             values: vec![None; facts.pure.len()],
             entering,
-            leaving: vec![],
+            leaving: vec![None; facts.transitions.len()],
         };
-        // What no readout enters, then the leaving states, then the rest.
-        step.evaluate();
-        let states = 0..facts.transitions.len();
-        step.leaving = states
-            .map(|s| step.leave(s, &facts.transitions[s]))
-            .collect();
-        step.evaluate();
-        step
+        // A state leaves once those that enter its update are known.
+        loop {
+            step.evaluate();
+            let open = |&s: &usize| step.leaving[s].is_none();
+            let left: Vec<usize> = (0..step.leaving.len()).filter(open).collect();
+            if left.is_empty() {
+                return step;
+            }
+            for &s in &left {
+                step.leaving[s] = step.leave(s, &facts.transitions[s]);
+            }
+            let now = left.iter().any(|&s| step.leaving[s].is_some());
+            assert!(now, "no state enters its own update but linearly");
+        }
+    }
+
+    fn known(&self, id: PureId) -> Option<&[f64]> {
+        self.values[id.index()].as_deref()
     }
 
     fn value(&self, id: PureId) -> &[f64] {
-        self.values[id.index()].as_deref().expect("it is known")
+        self.known(id).expect("it is known")
     }
 
     fn evaluate(&mut self) {
@@ -144,8 +154,7 @@ impl<'a> Step<'a> {
                 let len = self.problem.entries(port);
                 self.problem.params[id.index()][self.head * len..][..len].to_vec()
             }
-            Pure::Readout(_) if self.leaving.is_empty() => return None,
-            Pure::Readout(id) => self.readout(id),
+            Pure::Readout(id) => return self.readout(id),
             Pure::Unary(function, a) => {
                 let a = of(a)?.iter();
                 a.map(|&a| pointwise::unary(function, a)).collect()
@@ -159,8 +168,8 @@ impl<'a> Step<'a> {
         })
     }
 
-    /// A state contracted as a readout says; a weight that is a scalar is repeated.
-    fn readout(&self, id: ReadoutId) -> Vec<f64> {
+    /// A state contracted as a readout says, once it is known; a weight that is a scalar is repeated.
+    fn readout(&self, id: ReadoutId) -> Option<Vec<f64>> {
         let Readout {
             state,
             moment,
@@ -169,15 +178,15 @@ impl<'a> Step<'a> {
         } = self.facts.readouts[id.index()];
         let data = match moment {
             Moment::Entering => &self.entering[state.index()],
-            Moment::Leaving => &self.leaving[state.index()],
+            Moment::Leaving => self.leaving[state.index()].as_ref()?,
             Moment::Between(_) => unreachable!("only of a state with an obstacle"),
         };
         let shape = &self.problem.recurrence.states[state.index()].shape;
         let size = |dim: DimId| self.problem.sizes[dim.index()];
         let Some((side, weight)) = weight else {
-            return data.clone();
+            return Some(data.clone());
         };
-        let weight = self.value(weight);
+        let weight = self.known(weight)?;
         let found: Vec<f64> = match (shape.as_slice(), side) {
             (&[m, n], Side::Row) => (0..size(n))
                 .map(|j| {
@@ -196,24 +205,46 @@ impl<'a> Step<'a> {
                 vec![terms.map(|(i, x)| at_index(weight, i) * x).sum()]
             }
         };
-        match across {
-            Some(across) => {
-                let across = self.value(across);
-                let terms = found.iter().enumerate();
-                vec![terms.map(|(i, x)| at_index(across, i) * x).sum()]
-            }
-            None => found,
-        }
+        let Some(across) = across else {
+            return Some(found);
+        };
+        let across = self.known(across)?;
+        let terms = found.iter().enumerate();
+        Some(vec![terms.map(|(i, x)| at_index(across, i) * x).sum()])
     }
 
-    /// The leaving value of a state.
-    fn leave(&self, index: usize, transition: &Transition) -> Vec<f64> {
+    /// The leaving value of a state, once all that enters it is known.
+    fn leave(&self, index: usize, transition: &Transition) -> Option<Vec<f64>> {
         let shape = &self.problem.recurrence.states[index].shape;
         let size = |side: usize| shape.get(side).map_or(1, |d| self.problem.sizes[d.index()]);
         let (rows, cols) = (size(0), size(1));
-        let reads: Vec<(&Read, Vec<f64>)> = (transition.reads.iter())
-            .map(|read| (read, self.readout(read.readout)))
-            .collect();
+        let entering = &self.entering[index];
+        if let Some(Running {
+            function,
+            shift,
+            floor,
+        }) = transition.running
+        {
+            let shift = shift.map_or(Some(&[0.0][..]), |shift| self.known(shift))?;
+            let floor = self.known(floor)?;
+            let one = |(i, x): (usize, &f64)| {
+                pointwise::binary(function, x + at_index(shift, i), at_index(floor, i))
+            };
+            return Some(entering.iter().enumerate().map(one).collect());
+        }
+        let reads = transition.reads.iter();
+        let reads = reads.map(|read| Some((read, self.readout(read.readout)?)));
+        let reads: Vec<(&Read, Vec<f64>)> = reads.collect::<Option<_>>()?;
+        let sides = [transition.scalar, transition.row, transition.col];
+        let added = transition.added.iter().flat_map(|&(l, r)| [Some(l), r]);
+        let beside = transition
+            .reads
+            .iter()
+            .flat_map(|read| [read.row, read.col]);
+        let mut parts = sides.into_iter().chain(added).chain(beside).flatten();
+        if parts.any(|part| self.known(part).is_none()) {
+            return None;
+        }
         let log = |part: Option<PureId>, i| part.map_or(0.0, |part| at_index(self.value(part), i));
         let factor =
             |part: Option<PureId>, i| part.map_or(1.0, |part| at_index(self.value(part), i));
@@ -222,7 +253,7 @@ impl<'a> Step<'a> {
             for j in 0..cols {
                 let decay =
                     log(transition.scalar, 0) + log(transition.row, i) + log(transition.col, j);
-                let mut sum = decay.exp() * self.entering[index][i * cols + j];
+                let mut sum = decay.exp() * entering[i * cols + j];
                 for &(left, right) in &transition.added {
                     sum += factor(Some(left), i) * factor(right, j);
                 }
@@ -237,6 +268,6 @@ impl<'a> Step<'a> {
                 to.push(sum);
             }
         }
-        to
+        Some(to)
     }
 }

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! where every read is linear in the value of a state (this one or another) that *entered* the
-//! step: what was said as reads between updates has been rewritten. Outputs are pointwise
-//! functions of linear readouts. All of these are [`Pure`] expressions: scalars and vectors that
-//! no state enters. `let`s are inlined, equal expressions are one. Derivation starts here and
+//! step: what was said as reads between updates has been rewritten; or to `S' = max(S + shift, floor)`.
+//! Outputs are pointwise functions of linear readouts. All of these are [`Pure`] expressions: scalars and
+//! vectors, which other states may enter by readouts, but none its own. `let`s are inlined, equal expressions are one. Derivation starts here and
 //! never looks at the statements again; what this form cannot hold of a state is its
 //! [`Transition::obstacle`], and a state without one is held completely.
 
@@ -35,7 +35,7 @@ pub enum Pure {
     Input(InputId),
     /// A param.
     Param(ParamId),
-    /// A linear readout of a state; never in a transition.
+    /// A linear readout of a state; in a transition only of another one.
     Readout(ReadoutId),
     /// A pointwise function.
     Unary(UnaryFn, PureId),
@@ -107,6 +107,21 @@ impl Read {
     }
 }
 
+/// A running maximum or minimum of a number or a vector, element by element: `f(S + shift, floor)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Running {
+    /// `max` or `min`.
+    pub function: BinaryFn,
+    /// What is added to the old state; `None` is zero.
+    pub shift: Option<PureId>,
+    /// What it is compared with.
+    pub floor: PureId,
+}
+
+/// The log decay of a state that is overwritten: of its exponential nothing is left, in f64 or in f32, and sums
+/// of it over a chunk are exact.
+pub const FORGOTTEN: f64 = -1000.0;
+
 /// Why a transition holds less than what was said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Obstacle {
@@ -120,18 +135,10 @@ pub enum Obstacle {
     Unheld(StateId),
     /// Written out, the update has more than 128 terms that differ.
     Terms,
-    /// The old state stands in reads alone: its decay is zero, which has no logarithm.
-    ReadsAlone,
     /// What comes back to it over other states may leave no positive decay.
     Unsigned,
-    /// The old state does not stand at all: what the step before saw, carried once.
-    Latch,
-    /// The old state goes through `max` or `min`.
+    /// The old state goes through both `max` and `min`.
     Extreme,
-    /// Another state is read by its update in a way that is not linear.
-    NonLinear(StateId),
-    /// It is read with a weight that depends on a state.
-    Weighed(StateId),
 }
 
 impl Obstacle {
@@ -151,20 +158,10 @@ impl Obstacle {
                 format!("it reads `{name}` between updates that cannot be written out")
             }
             Obstacle::Terms => "written out, its update has more than 128 terms".into(),
-            Obstacle::ReadsAlone => "its old value stands in reads alone".into(),
             Obstacle::Unsigned => {
                 "with what comes back to it over other states its decay may be negative".into()
             }
-            Obstacle::Latch => "its old value is replaced, not decayed".into(),
-            Obstacle::Extreme => "it is a running maximum or minimum".into(),
-            Obstacle::NonLinear(other) => {
-                let name = &recurrence.states[other.index()].name;
-                format!("its update is not linear in state `{name}`")
-            }
-            Obstacle::Weighed(other) => {
-                let name = &recurrence.states[other.index()].name;
-                format!("it is read with a weight that depends on state `{name}`")
-            }
+            Obstacle::Extreme => "it goes through both `max` and `min`".into(),
         }
     }
 }
@@ -185,6 +182,8 @@ pub struct Transition {
     /// What is added that is linear in entering states; reads that share what stands beside them
     /// are one.
     pub reads: Vec<Read>,
+    /// In place of all of these: it is the largest or smallest of two.
+    pub running: Option<Running>,
     /// Why this form cannot hold the state; all other fields but the class are empty then.
     pub obstacle: Option<Obstacle>,
 }
@@ -198,6 +197,7 @@ impl Default for Transition {
             col: None,
             added: vec![],
             reads: vec![],
+            running: None,
             obstacle: None,
         }
     }
@@ -249,7 +249,7 @@ pub struct Facts {
     pub dims: Vec<Option<DimId>>,
     /// The transition of each state.
     pub transitions: Vec<Transition>,
-    /// Readouts; their weights hold no readout.
+    /// Readouts.
     pub readouts: Vec<Readout>,
     /// The value of each output; a scalar is repeated along a vector.
     pub outputs: Vec<PureId>,

@@ -220,12 +220,6 @@ fn reads_of_other_states() {
     ] {
         let (parsed, found) = verified(&with(body));
         assert_eq!(found.class(), Class::Coupled, "{body}");
-        if body.contains("* c;") {
-            // A product of two states: linear in one, with the other as its gate.
-            let why = found.transitions[1].obstacle;
-            assert_eq!(why, Some(Obstacle::NonLinear(StateId(3))), "{body}");
-            continue;
-        }
         agree(&parsed, &found, 17);
     }
 }
@@ -254,6 +248,58 @@ fn numbers_in_the_place_of_vectors() {
     }
 }
 
+/// Other states in decays, in what is added, in weights and in gates; states that are overwritten.
+#[test]
+fn states_above_others() {
+    for (body, class) in [
+        (
+            "S = 0.5 * S + outer(k, exp(tanh(sum(n))) * v); n = sigmoid(c) * n + k;",
+            Class::Coupled,
+        ),
+        (
+            "n = exp(a) * n + k; S = rows(sigmoid(n)) * S + outer(k, v); output r: [V] = dot(silu(n), S);",
+            Class::Coupled,
+        ),
+        (
+            "S = S + outer(k, v - dot(l2norm(n), S)); n = 0.5 * n + k * sigmoid(c);",
+            Class::Coupled,
+        ),
+        (
+            "S = outer(k, v); n = n + dot(S, w); n = 0.5 * n;",
+            Class::Latch,
+        ),
+        (
+            "let before = n; n = k; S = 0.9 * S + outer(before, v); S = S + outer(n, w);",
+            Class::Coupled,
+        ),
+        (
+            "S = outer(k, dot(k, S)) + outer(dot(S, w), u);",
+            Class::DiagonalPlusLowRank,
+        ),
+        (
+            "n = n + k; output r: [V] = dot(dot(S, w), outer(n, v)); S = S + outer(n, w); n = k * h;",
+            Class::Coupled,
+        ),
+        (
+            "c = 0.5 * c + g; n = n * exp(-abs(c)) + k; S = cols(sigmoid(v * c)) * S + sum(n) * outer(k, v);",
+            Class::Coupled,
+        ),
+    ] {
+        let rest = [
+            ("n = ", "n = exp(g) * n + k;"),
+            ("R = ", "R = rows(sigmoid(u)) * R + outer(u, a);"),
+            ("c = ", "c = exp(h) * c + 1;"),
+        ];
+        let rest = rest
+            .iter()
+            .filter(|(update, _)| !body.contains(update))
+            .map(|(_, all)| *all);
+        let (parsed, found) = verified(&with(&format!("{} {body}", rest.collect::<String>())));
+        assert_eq!(found.transitions[0].class, class, "{body}");
+        agree(&parsed, &found, 29);
+    }
+}
+
 /// What the facts cannot hold is said, of that state and no other, and never run in part.
 #[test]
 fn obstacles_are_kept_with_their_state() {
@@ -264,19 +310,9 @@ fn obstacles_are_kept_with_their_state() {
             "S = cols(exp(v)) * S + rows(exp(k)) * S;",
             Obstacle::FullDecay,
         ),
-        ("S = outer(k, dot(k, S));", Obstacle::ReadsAlone),
         (
             "S = 0.5 * S + outer(k, v) + T;",
             Obstacle::Whole(StateId(1)),
-        ),
-        ("S = outer(k, v);", Obstacle::Latch),
-        (
-            "S = 0.5 * S + outer(k, exp(sum(n)) * v);",
-            Obstacle::NonLinear(StateId(2)),
-        ),
-        (
-            "S = 0.5 * S + outer(k, v); output r: [V] = dot(n, S);",
-            Obstacle::Weighed(StateId(2)),
         ),
     ] {
         let source = format!(
@@ -322,19 +358,24 @@ fn running_extremes() {
     };
     for update in [
         "m = max(m + f, x);",
-        "m = min(max(x, m), a);",
         "let next = max(x, a + m); m = next;",
+        "m = min(m, x); output between: [K] = exp(-abs(m)); m = min(min(f, m + a), m - x);",
         "let old = m; m = max(old, x); m = max(m - f, old + a);",
         "m = max(m + tanh(c), x * c);",
+        "m = max(m, c); c = c + sum(x);",
+        "m = max(m - f, x); c = c + dot(m, f); output sums: [] = sum(m);",
     ] {
-        let (_, found) = verified(&recurrence(update));
+        let (parsed, found) = verified(&recurrence(update));
         let m = &found.transitions[0];
-        assert_eq!(
-            (m.class, m.obstacle),
-            (Class::Extreme, Some(Obstacle::Extreme)),
-            "{update}"
-        );
+        assert_eq!((m.class, m.obstacle), (Class::Extreme, None), "{update}");
+        agree(&parsed, &found, 23);
     }
+    let (_, found) = verified(&recurrence("m = min(max(x, m), a);"));
+    let m = &found.transitions[0];
+    assert_eq!(
+        (m.class, m.obstacle),
+        (Class::Extreme, Some(Obstacle::Extreme))
+    );
     for update in [
         "m = max(0.5 * m, x);",
         "m = max(m, x) + a;",

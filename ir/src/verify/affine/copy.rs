@@ -7,7 +7,7 @@
 use super::Analysis;
 use super::finish::{Draft, Meaning};
 use super::pool::Pool;
-use crate::recurrence::{Class, Pure, PureId, Read, Readout, ReadoutId, Transition};
+use crate::recurrence::{Class, Pure, PureId, Read, Readout, ReadoutId, Running, Transition};
 use std::collections::BTreeMap;
 
 /// The facts' expressions and readouts as they grow.
@@ -61,6 +61,11 @@ impl<'a> Copy<'a> {
             col,
             added,
             reads,
+            running: draft.running.map(|running| Running {
+                function: running.function,
+                shift: running.shift.map(|shift| self.pure(shift)),
+                floor: self.pure(running.floor),
+            }),
             obstacle: draft.obstacle,
         }
     }

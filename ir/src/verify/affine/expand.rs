@@ -131,6 +131,18 @@ impl Analysis<'_> {
                 (self.contract_vector(vector, dim, weight), obstacle)
             }
             (Expanded::Vector(vector, obstacle), None) => (vector, obstacle),
+            (Expanded::Running(running), weight) => {
+                let pure = self.running_value(state, running);
+                let pure = match weight {
+                    Some((_, weight)) => self.pool.dot(weight, pure, shape[0]),
+                    None => pure,
+                };
+                let vector = Vector {
+                    reads: vec![],
+                    pure: Some(pure),
+                };
+                (vector, None)
+            }
             (Expanded::Matrix(_), None) => unreachable!("a matrix is read with a weight"),
         };
         let obstacle = obstacle.map(|_| Obstacle::Unheld(state));

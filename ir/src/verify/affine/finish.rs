@@ -5,10 +5,13 @@
 //! step had added until then.
 
 use super::copy::Copy;
+use super::running::Running;
 use super::value::{Factor, LowRank, Matrix, Read, Vector, split};
 use super::{Analysis, Expanded, log};
 use crate::diag::Diagnostic;
-use crate::recurrence::{Class, Facts, Moment, Obstacle, PureId, Readout, Side, StateId};
+use crate::recurrence::{
+    Class, FORGOTTEN, Facts, Moment, Obstacle, PureId, Readout, Side, StateId,
+};
 
 /// What a readout of the evaluation means.
 pub(super) enum Meaning {
@@ -32,6 +35,7 @@ pub(super) struct Draft {
     pub logs: [Option<PureId>; 3],
     pub added: Vec<(PureId, Option<PureId>)>,
     pub reads: Vec<Term>,
+    pub running: Option<Running>,
     pub obstacle: Option<Obstacle>,
 }
 
@@ -39,7 +43,7 @@ impl Analysis<'_> {
     pub(super) fn finish(mut self, outputs: &[PureId]) -> Result<Facts, Vec<Diagnostic>> {
         self.strata();
         let states = 0..self.recurrence.states.len();
-        let mut drafts: Vec<Draft> = states
+        let drafts: Vec<Draft> = states
             .map(|state| self.transition(StateId(state as u32)))
             .collect();
         if !self.diagnostics.is_empty() {
@@ -47,7 +51,6 @@ impl Analysis<'_> {
             return Err(self.diagnostics);
         }
         let meanings = self.meanings();
-        self.weighed(&mut drafts);
         let mut copy = Copy::new(&self, &meanings);
         let transitions = drafts
             .into_iter()
@@ -74,6 +77,13 @@ impl Analysis<'_> {
                 draft.obstacle = obstacle;
                 self.vector(state, vector, &mut factors, &mut draft);
             }
+            Some(Expanded::Running(running)) => {
+                return Draft {
+                    class: Some(class.max(Class::Extreme)),
+                    running: Some(running),
+                    ..Draft::default()
+                };
+            }
             None => {}
         }
         let own = draft.reads.iter().any(|read| read.readout.state == state);
@@ -83,34 +93,27 @@ impl Analysis<'_> {
         if own && class < Class::Delta {
             class = Class::DiagonalPlusLowRank;
         }
-        if factors.is_empty() && own {
-            draft.obstacle = draft.obstacle.or(Some(Obstacle::ReadsAlone));
-        }
         if factors.is_empty() && !own {
-            draft.obstacle = draft.obstacle.or(Some(Obstacle::Latch));
+            class = class.max(Class::Latch);
         }
         let factor = factors.first().copied().unwrap_or_default();
         if factor.row.is_some() || factor.col.is_some() {
             class = class.max(Class::Diagonal);
         }
         match draft.obstacle {
-            Some(Obstacle::Whole(_) | Obstacle::Unheld(_) | Obstacle::NonLinear(_)) => {
-                class = Class::Coupled;
-            }
-            Some(Obstacle::Latch) => class = class.max(Class::Latch),
+            Some(Obstacle::Whole(_) | Obstacle::Unheld(_)) => class = Class::Coupled,
             Some(Obstacle::Extreme) => class = class.max(Class::Extreme),
             Some(Obstacle::FullDecay | Obstacle::FullAddition) => {
                 class = class.max(Class::Elementwise);
             }
-            // The last two are found later.
-            Some(
-                Obstacle::ReadsAlone | Obstacle::Terms | Obstacle::Unsigned | Obstacle::Weighed(_),
-            )
-            | None => {}
+            Some(Obstacle::Terms | Obstacle::Unsigned) | None => {}
         }
         if draft.obstacle.is_none() {
             let parts = [factor.scalar, factor.row, factor.col];
             draft.logs = parts.map(|part| part.and_then(|part| log::log(&mut self.pool, part)));
+            if factors.is_empty() {
+                draft.logs[0] = Some(self.pool.number(FORGOTTEN));
+            }
             let mut lost = parts.iter().zip(&draft.logs);
             if lost.any(|(part, log)| part.is_some() && log.is_none()) {
                 match class {
@@ -203,23 +206,6 @@ impl Analysis<'_> {
             }
         }
         reads.push(next);
-    }
-
-    /// Marks the states that are read with a weight in which a state stands.
-    fn weighed(&self, drafts: &mut [Draft]) {
-        for seen in &self.seen {
-            let readout = seen.weight.and_then(|(_, w)| self.pool.readout_in(w));
-            let Some(readout) = readout else { continue };
-            let draft = &mut drafts[seen.version.0.index()];
-            let by = self.seen[readout.index()].version.0;
-            if draft.obstacle.is_none() {
-                *draft = Draft {
-                    class: draft.class,
-                    obstacle: Some(Obstacle::Weighed(by)),
-                    ..Draft::default()
-                };
-            }
-        }
     }
 
     fn unsigned(&mut self, state: StateId) {

@@ -17,6 +17,7 @@ mod finish;
 mod log;
 mod pointwise;
 mod pool;
+mod running;
 mod strata;
 mod value;
 
@@ -26,6 +27,7 @@ use crate::recurrence::{
 };
 use crate::span::Span;
 use pool::Pool;
+use running::Running;
 use strata::Entering;
 use value::{Extreme, MAX_TERMS, Matrix, Value, Vector, Version};
 
@@ -34,6 +36,7 @@ use value::{Extreme, MAX_TERMS, Matrix, Value, Vector, Version};
 enum Expanded {
     Matrix(Matrix),
     Vector(Vector, Option<Obstacle>),
+    Running(Running),
 }
 
 /// A readout in a pointwise function, before its moment is known.
@@ -121,26 +124,22 @@ impl Analysis<'_> {
                 pure: Some(self.pure_value(found, value)),
             }),
         };
-        let mut bent = None;
+        let mut class = self.class_of(state, &found);
         for &(other, _) in &found.versions() {
             self.enters(state, other);
         }
         for pure in found.pures() {
-            bent = bent.or(self.enters_bent(state, pure));
+            if self.enters_bent(state, pure) {
+                class = Class::Coupled;
+            }
         }
-        let bent = bent.map(Obstacle::NonLinear);
-        let class = self.class_of(state, &found);
         let known = &mut self.classes[state.index()];
         *known = class.max(*known);
         let expanded = match found {
-            Value::Matrix(matrix) => {
-                let mut matrix = self.expand_matrix(matrix, state);
-                matrix.obstacle = bent.or(matrix.obstacle);
-                Expanded::Matrix(matrix)
-            }
+            Value::Matrix(matrix) => Expanded::Matrix(self.expand_matrix(matrix, state)),
             Value::Vector(vector) => {
                 let (vector, obstacle) = self.expand_vector(vector);
-                Expanded::Vector(vector, bent.or(obstacle))
+                Expanded::Vector(vector, obstacle)
             }
             _ => unreachable!("made above"),
         };
@@ -150,19 +149,22 @@ impl Analysis<'_> {
 
     /// The state stands as it is in what it is the largest of; all else may be any function.
     fn extreme_update(&mut self, state: StateId, extreme: Extreme, place: ExprId) {
-        for vector in extreme.of {
+        for vector in &extreme.of {
             for read in &vector.reads {
                 match read.version.0 == state {
                     true => self.enters(state, state),
                     false => self.enters_at(state, read.version.0, place),
                 }
             }
-            for pure in Value::Vector(vector).pures() {
+            for pure in Value::Vector(vector.clone()).pures() {
                 self.enters_bent(state, pure);
             }
         }
-        let unknown = Expanded::Vector(Vector::default(), Some(Obstacle::Extreme));
-        self.versions[state.index()].push(unknown);
+        let expanded = match self.running(state, extreme, place) {
+            Some(running) => Expanded::Running(running),
+            None => Expanded::Vector(Vector::default(), Some(Obstacle::Extreme)),
+        };
+        self.versions[state.index()].push(expanded);
     }
 
     /// What an update alone asks for.

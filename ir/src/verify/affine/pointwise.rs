@@ -150,7 +150,7 @@ impl Analysis<'_> {
 
     /// The larger or smaller of two values; a state may be kept through it.
     fn extreme(&mut self, function: BinaryFn, a: ExprId, b: ExprId, id: ExprId) -> Value {
-        let mut of = vec![];
+        let (mut of, mut same) = (vec![], Some(function));
         let sides = [a, b].map(|side| {
             let found = self.found(side);
             let pure = match &found {
@@ -158,7 +158,10 @@ impl Analysis<'_> {
                 found => self.pure_value(found.clone(), id),
             };
             match found {
-                Value::Extreme(extreme) => of.extend(extreme.of),
+                Value::Extreme(extreme) => {
+                    same = same.filter(|_| extreme.function == Some(function));
+                    of.extend(extreme.of);
+                }
                 Value::Vector(vector) => of.push(vector),
                 _ => of.push(Vector {
                     reads: vec![],
@@ -169,7 +172,11 @@ impl Analysis<'_> {
         });
         let pure = self.pool.binary(function, sides[0], sides[1]);
         match of.len() <= MAX_TERMS && of.iter().any(|vector| !vector.reads.is_empty()) {
-            true => Value::Extreme(Extreme { of, pure }),
+            true => Value::Extreme(Extreme {
+                of,
+                function: same,
+                pure,
+            }),
             false => Value::Pure(pure),
         }
     }

@@ -32,9 +32,11 @@ impl Analysis<'_> {
     }
 
     /// Notes every state in `root` as one that enters an update of `state` in a way that is not
-    /// linear, and gives the first that is another one.
-    pub(super) fn enters_bent(&mut self, state: StateId, root: PureId) -> Option<StateId> {
-        let first = self.pool.readout_in(root)?;
+    /// linear, and says whether there is one.
+    pub(super) fn enters_bent(&mut self, state: StateId, root: PureId) -> bool {
+        if self.pool.readout_in(root).is_none() {
+            return false;
+        }
         let entering = &mut self.entering[state.index()];
         let mut open = vec![root];
         while let Some(id) = open.pop() {
@@ -53,7 +55,7 @@ impl Analysis<'_> {
                 _ => {}
             }
         }
-        Some(self.seen[first.index()].version.0)
+        true
     }
 
     /// Reports every state that enters its own update through a function, over others or at once.

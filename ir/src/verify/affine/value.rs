@@ -114,6 +114,8 @@ pub(super) struct Vector {
 #[derive(Clone, Debug)]
 pub(super) struct Extreme {
     pub of: Vec<Vector>,
+    /// `max` or `min`, where it is the same at every place.
+    pub function: Option<BinaryFn>,
     /// The same as a function of readouts.
     pub pure: PureId,
 }
