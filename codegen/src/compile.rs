@@ -134,6 +134,11 @@ impl Compiler {
         }
     }
 
+    /// What plans need to know of it.
+    pub fn traits(&self) -> Traits {
+        self.traits
+    }
+
     /// The recurrence.
     pub fn recurrence(&self) -> &Recurrence {
         &self.recurrence

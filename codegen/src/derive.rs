@@ -14,26 +14,36 @@
 //! trilinear form. A readout of the entering state is the same with strict intervals. What a state
 //! reads of itself in its update becomes one more addition, by a solve (`reads`).
 //!
+//! What enters a state from others is known for every step of the chunk before it is derived (`strata`).
+//!
 //! What is scaled is the smaller cost in the *gradient*: `q` rather than `q S`, so that reverse
 //! mode needs no product again, and of `k` and `v` the one that each head has for itself, so that
 //! what a group shares stays shared. Everything summed over steps is masked first, so a short
 //! last chunk is no special case anywhere below.
 
 mod reads;
+mod strata;
+
+pub(crate) use strata::{is_plain, stateful};
 
 use baton_ir::chunked::{
-    Axis, Builder, Chunked, Direction, Interval, Op, Partial, Target, ValueId,
+    Axis, Builder, Chunked, Direction, Interval, Op, Partial, Reader, Target, ValueId,
 };
 use baton_ir::diag::Diagnostic;
 use baton_ir::recurrence::{
-    Facts, Moment, OutputId, Pure, PureId, ReadoutId, Recurrence, Side, StateId,
+    BinaryFn, Facts, Moment, OutputId, Pure, PureId, ReadoutId, Recurrence, Side, StateId,
 };
 
 /// The forward program of a verified recurrence; refuses states whose transition holds more than
 /// decays, additions and reads that can be solved for (D001, at the first such state).
 pub fn derive(recurrence: &Recurrence, facts: &Facts) -> Result<Chunked, Diagnostic> {
+    let (order, circle) = strata::order(facts);
     for (index, transition) in facts.transitions.iter().enumerate() {
-        if let Some(why) = refusal(recurrence, facts, index) {
+        let why = refusal(recurrence, facts, index).or_else(|| {
+            let circle = circle.contains(&index);
+            circle.then(|| "it enters its own update by way of others".into())
+        });
+        if let Some(why) = why {
             let name = &recurrence.states[index].name;
             let place = recurrence.spans.states.get(index).copied();
             return Err(Diagnostic::new(
@@ -51,12 +61,13 @@ pub fn derive(recurrence: &Recurrence, facts: &Facts) -> Result<Chunked, Diagnos
         recurrence,
         facts,
         build: Builder::new(recurrence, name, Direction::Forward),
+        stateful: stateful(facts),
         values: vec![None; facts.pure.len()],
-        states: vec![],
+        states: vec![None; recurrence.states.len()],
     };
-    derivation.states = (0..recurrence.states.len())
-        .map(|s| derivation.state(s))
-        .collect();
+    for index in order {
+        derivation.states[index] = Some(derivation.state(index));
+    }
     for index in 0..recurrence.outputs.len() {
         let value = derivation.pure(facts.outputs[index]);
         derivation
@@ -80,6 +91,7 @@ fn refusal(recurrence: &Recurrence, facts: &Facts, state: usize) -> Option<Strin
 /// The log decays and added terms of a state, masked past the end.
 #[derive(Clone)]
 struct State {
+    running: Option<(BinaryFn, bool, ValueId, ValueId)>,
     row: Option<Axis>,
     col: Option<Axis>,
     log: Option<ValueId>,
@@ -110,8 +122,10 @@ struct Derivation<'a> {
     recurrence: &'a Recurrence,
     facts: &'a Facts,
     build: Builder,
+    /// Which expressions hold readouts.
+    stateful: Vec<bool>,
     values: Vec<Option<ValueId>>,
-    states: Vec<State>,
+    states: Vec<Option<State>>,
 }
 
 impl Derivation<'_> {
@@ -123,7 +137,7 @@ impl Derivation<'_> {
         let log = transition.scalar.map(|l| self.masked(l));
         let log_row = transition.row.map(|l| self.along(l, row));
         let log_col = transition.col.map(|l| self.along(l, col));
-        let added = transition
+        let mut added: Vec<_> = transition
             .added
             .iter()
             .map(|&(left, right)| {
@@ -131,7 +145,18 @@ impl Derivation<'_> {
                 (left, right.map(|right| self.along(right, col)))
             })
             .collect();
+        for read in &transition.reads {
+            if facts.readouts[read.readout.index()].state.index() != index {
+                added.push(self.read_of_another(read, row, col));
+            }
+        }
+        let running = transition.running.map(|running| {
+            let shift = self.constant(running.shift, 0.0, row);
+            let floor = self.along(running.floor, row);
+            (running.function, running.first, shift, floor)
+        });
         let state = State {
+            running,
             row,
             col,
             log,
@@ -147,9 +172,24 @@ impl Derivation<'_> {
         self.build.add(Op::Valid(value))
     }
 
+    /// An expression along `axis`, or that number.
+    fn constant(&mut self, pure: Option<PureId>, number: f64, axis: Option<Axis>) -> ValueId {
+        let Some(pure) = pure else {
+            let number = self.build.number(number);
+            let number = self.build.add(Op::Valid(number));
+            return self.spread(number, axis);
+        };
+        self.along(pure, axis)
+    }
+
     /// A masked vector that certainly has `axis`.
     fn along(&mut self, pure: PureId, axis: Option<Axis>) -> ValueId {
         let value = self.masked(pure);
+        self.spread(value, axis)
+    }
+
+    /// A value that has its own axis or none, along `axis`.
+    fn spread(&mut self, value: ValueId, axis: Option<Axis>) -> ValueId {
         match axis {
             Some(Axis::Prime(dim)) if self.build.has(value, Axis::Dim(dim)) => {
                 self.build.relabel(value, Axis::Dim(dim), Axis::Prime(dim))
@@ -161,7 +201,8 @@ impl Derivation<'_> {
         }
     }
 
-    /// The value of an expression: operands first, each once, however long the chain.
+    /// The value of an expression: operands first, each once, however long the chain. A weight that holds
+    /// readouts is one of a readout's operands; any other is computed with it.
     fn pure(&mut self, root: PureId) -> ValueId {
         let mut open = vec![root];
         while let Some(&id) = open.last() {
@@ -169,7 +210,7 @@ impl Derivation<'_> {
                 let operands = match self.facts.pure(id) {
                     Pure::Unary(_, a) | Pure::Sum(a) => [Some(a), None],
                     Pure::Binary(_, a, b) => [Some(a), Some(b)],
-                    // A weight holds no readout, so `readout` leads here once more at most.
+                    Pure::Readout(readout) => [self.weight_of_states(readout), None],
                     _ => [None, None],
                 };
                 let missing = |id: &PureId| self.values[id.index()].is_none();
@@ -227,9 +268,24 @@ impl Derivation<'_> {
         let readout = self.facts.readouts[id.index()];
         let strict = readout.moment == Moment::Entering;
         let entering = self.build.add(Op::State(readout.state));
-        let mut state = self.states[readout.state.index()].clone();
+        let state = self.states[readout.state.index()].clone();
+        let mut state = state.expect("states come in the order in which they are read");
         if matches!(readout.weight, Some((Side::Col, _))) {
             state = state.transposed();
+        }
+        if let Some(running) = state.running {
+            let reader = match strict {
+                true => Reader::Before,
+                false => Reader::After,
+            };
+            let value = self.running(running, reader, entering);
+            return match (readout.weight, state.row) {
+                (Some((_, weight)), Some(row)) => {
+                    let weight = self.along(weight, Some(row));
+                    self.build.contract(value, weight, row)
+                }
+                _ => value,
+            };
         }
         let Some((_, weight)) = readout.weight else {
             return self.elementwise_readout(&state, entering, strict);
@@ -239,6 +295,23 @@ impl Derivation<'_> {
             Some(prime @ Axis::Prime(dim)) => self.build.relabel(sum, prime, Axis::Dim(dim)),
             _ => sum,
         }
+    }
+
+    /// A value of a running extreme.
+    fn running(
+        &mut self,
+        (function, first, shift, floor): (BinaryFn, bool, ValueId, ValueId),
+        reader: Reader,
+        entering: ValueId,
+    ) -> ValueId {
+        self.build.add(Op::Running {
+            function,
+            first,
+            reader,
+            shift,
+            floor,
+            entering,
+        })
     }
 
     /// The state contracted with `weight` over its rows.
@@ -324,8 +397,12 @@ impl Derivation<'_> {
     /// The leaving state, and what of its log decay later segments need.
     fn leave(&mut self, index: usize) {
         let id = StateId(index as u32);
-        let state = self.states[index].clone();
+        let state = self.states[index].clone().expect("every state is derived");
         let mut next = self.build.add(Op::State(id));
+        if let Some(running) = state.running {
+            let last = self.running(running, Reader::End, next);
+            return self.build.result(Target::State(id), last);
+        }
         for log in [state.log_row, state.log_col, state.log] {
             let total = self.decay(Interval::Total, false, log);
             next = self.scaled(next, total);
@@ -355,8 +432,7 @@ impl Derivation<'_> {
             next = self.build.plus(next, term);
         }
         self.build.result(Target::State(id), next);
-        // What a segment does to a state that is read in its own update is no decay.
-        if !self.facts.transitions[index].reads.is_empty() {
+        if !is_plain(&self.stateful, &self.facts.transitions[index]) {
             return;
         }
         let logs = [

@@ -11,6 +11,7 @@
 
 mod pointwise;
 mod range;
+mod running;
 
 use baton_ir::chunked::{Axis, Builder, Chunked, Direction, Op, Partial, Target, ValueId};
 use baton_ir::recurrence::StateId;
@@ -141,6 +142,7 @@ impl Reverse {
                 self.pull_trilinear(partial, strict, &operands, l, adjoint);
             }
             Op::Solve(false, l, r) => self.pull_solve(l, r, value, adjoint),
+            Op::Running { .. } => self.pull_running(&op, adjoint),
             Op::DOutput(_)
             | Op::DState(_)
             | Op::Spread(..)

@@ -7,7 +7,8 @@ use baton_ir::tile::TileProgram;
 use baton_ir::{builtin, text, verify};
 
 /// Beside the built-ins: decays on both sides, equal dims, dims with the names of axes, states that are vectors and
-/// numbers, a state that the heads of a group share; numbers that are not finite, names that a kernel's own would meet.
+/// numbers, a state that the heads of a group share; numbers that are not finite, names that a kernel's own would meet; running
+/// extremes, either operand first.
 const EXTRAS: &[&str] = &[
     "recurrence sides {
         dims { K, V }
@@ -40,6 +41,15 @@ const EXTRAS: &[&str] = &[
         S = exp(-exp(x)) * S + min(exp(1000), 1 / 1e-300) * x;
         log_row_S = exp(-exp(x_1)) * log_row_S + S_entering;
         output y: [K] = S + log_row_S * tanh(1 / 1e-400);
+    }",
+    "recurrence extremes {
+        dims { K, V }
+        inputs { x: [K], a: [] per group, v: [V] }
+        state { m: [K], low: [], S: [K, V] }
+        low = min(a, low);
+        m = max(m + a, x);
+        S = rows(exp(low - relu(m))) * S + outer(x, v);
+        output y: [V] = dot(m, S);
     }",
 ];
 

@@ -6,8 +6,9 @@
 use super::gpu::{
     BF16, F32, RANKS, Tensors, case, case_of, compare, extents, schedule, span, views,
 };
-use baton_codegen::schedule::{Load, Plan};
+use baton_codegen::schedule::{Load, Plan, Traits};
 use baton_ir::builtin;
+use baton_ir::verify::verify;
 use baton_runtime::device::gpu::{Emulator, Storage};
 use baton_runtime::{Device, Forward, Gradients, Options, Tensor};
 use baton_tests::{Case, Decay, relative_error};
@@ -62,7 +63,8 @@ fn plan(case: &Case) -> (Option<usize>, usize) {
         groups: e.groups,
         state_bytes: 1,
     };
-    let plan = Plan::of_blocks(load, CHUNK, Some(0));
+    let facts = verify(&case.recurrence).expect("it verifies");
+    let plan = Plan::of_blocks(Traits::of(&facts), load, CHUNK, Some(0));
     (plan.segment, plan.window)
 }
 

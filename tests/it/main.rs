@@ -18,6 +18,7 @@ mod reads;
 mod shipped;
 mod slopes;
 mod steps;
+mod strata;
 mod suite;
 mod tidy;
 mod tiles;

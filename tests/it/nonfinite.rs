@@ -5,7 +5,7 @@
 //! by a zero where a step sees nothing, and zero times a NaN is a NaN: so this fails wherever a
 //! causal zero is multiplied instead of selected, in padding, or past the end of a sequence.
 
-use baton_ir::recurrence::Recurrence;
+use baton_ir::recurrence::{BinaryFn, Class, Expr, Recurrence, UnaryFn};
 use baton_ir::verify::verify;
 use baton_ir::{builtin, text};
 use baton_runtime::device::cpu::Cpu;
@@ -24,13 +24,29 @@ fn reads(recurrence: &Recurrence) -> usize {
     facts.transitions.iter().map(|t| t.reads.len()).sum()
 }
 
+/// Whether a step chooses between values: what is not taken has a slope of zero, or is seen by nobody.
+fn chooses(recurrence: &Recurrence) -> bool {
+    recurrence.exprs.iter().any(|expr| {
+        matches!(
+            expr,
+            Expr::Unary(UnaryFn::Relu, _) | Expr::Binary(BinaryFn::Max | BinaryFn::Min, ..)
+        )
+    })
+}
+
+/// Whether a state is overwritten: what stood there is taken times zero by the later steps of its chunk.
+fn overwrites(recurrence: &Recurrence) -> bool {
+    let facts = verify(recurrence).expect("it verifies");
+    facts.transitions.iter().any(|t| t.class == Class::Latch)
+}
+
 /// The recurrences whose states are read in their own update, or the others.
 fn texts(read: bool) -> Vec<&'static str> {
     let builtins = builtin::NAMES.iter().filter_map(|name| builtin::text(name));
     let all = builtins.chain(EXTRAS.iter().copied());
     let wanted = |source: &&str| {
         let recurrence = text::parse(source).expect("it parses");
-        (reads(&recurrence) > 0) == read
+        (reads(&recurrence) > 0) == read && !overwrites(&recurrence)
     };
     all.filter(wanted).collect()
 }
@@ -107,7 +123,7 @@ fn plant(seed: u64, value: f64, texts: &[&'static str], cpu: &Cpu) -> Result<(),
     // A maximum may choose the other side, and the limit of a function may be finite: what is NaN
     // in the interpreter shows for certain only where there is neither.
     // An overflow of a decay in the weight of a read is bounded where it is a factor of a gradient.
-    let exact = builtin::NAMES.contains(&name.as_str()) && reads == 0 && value.is_nan();
+    let exact = !chooses(&case.recurrence) && reads == 0 && value.is_nan();
     let found = Prepared::new(&case).run(cpu, &options, true);
     // An infinity may meet another in a sum, or a zero in a product, where the interpreter has the limit of a
     // function: it reaches at most what a NaN in its place reaches.

@@ -67,7 +67,8 @@ pub struct Case {
 
 /// The recurrences that the built-in ones leave untested: several states, a decay for each
 /// column, readouts of the entering state, equal dims, dims against their order, every pointwise function; states
-/// read in their own update on either side and between updates, with decays of every kind around it.
+/// read in their own update on either side and between updates, with decays of every kind around it; states
+/// above others, overwritten ones, and running extremes.
 pub const EXTRAS: &[&str] = &[
     "recurrence normalised {
         dims { K, V }
@@ -139,29 +140,6 @@ pub const EXTRAS: &[&str] = &[
         S = 0.9 * S - outer(0.2 * dot(S, l2norm(k)), l2norm(k)) + outer(v, k);
         output o: [K] = dot(S, q) + dot(q, S);
     }",
-];
-
-/// Recurrences that no chunk derivation takes: a state that is read over both of its sides, over one while
-/// the other decays, by another state, and a vector that is read in its own update.
-pub const STEPPED: &[&str] = &[
-    "recurrence both {
-        dims { K, V }
-        inputs { q: [K], k: [K], v: [V], w: [V], beta: [] }
-        state { S: [K, V] }
-        let unit = l2norm(k);
-        S = S + outer(unit, sigmoid(beta) * (v - dot(unit, S)));
-        S = 0.9 * S - outer(0.3 * dot(S, l2norm(w)), l2norm(w));
-        output o: [V] = dot(q, S) * rsqrt(K);
-    }",
-    "recurrence crossed {
-        dims { K, V }
-        inputs { q: [K], k: [K] per group, v: [V], g: [V], a: [] }
-        state { S: [K, V] }
-        S = cols(exp(g)) * S;
-        output before: [V] = dot(q, S);
-        S = S + outer(l2norm(k), sigmoid(a) * (v - dot(l2norm(k), S)));
-        output o: [V] = silu(dot(q, S));
-    }",
     "recurrence coupled {
         dims { K, V }
         inputs { q: [K], k: [K], v: [V], a: [] }
@@ -171,15 +149,6 @@ pub const STEPPED: &[&str] = &[
         R = 0.9 * R + outer(l2norm(k), v - dot(S, l2norm(k)));
         output o: [V] = dot(q, R) + dot(S, u * k);
     }",
-    "recurrence vector {
-        dims { K }
-        inputs { q: [K], k: [K], v: [K], a: [] }
-        state { S: [K, K], n: [K] }
-        n = n + 0.5 * l2norm(k) * (a - dot(l2norm(k), n));
-        S = 0.8 * S + outer(k, v);
-        output o: [K] = dot(S, q) + dot(q, n) * v;
-    }",
-    // Strata: a latch, gates and weights made of states below, a running maximum.
     "recurrence shifted {
         dims { K, V }
         inputs { q: [K], k: [K], v: [V], g: [] }
@@ -188,15 +157,6 @@ pub const STEPPED: &[&str] = &[
         last = v;
         before = tanh(g);
         output o: [V] = dot(q, S);
-    }",
-    "recurrence replaced {
-        dims { K, V }
-        inputs { k: [K], v: [V] }
-        params { w: [K, V] }
-        state { S: [K, V], n: [K] }
-        n = tanh(k);
-        S = outer(n, v) + w;
-        output o: [V] = dot(n, S);
     }",
     "recurrence cascade {
         dims { K, V }
@@ -218,6 +178,46 @@ pub const STEPPED: &[&str] = &[
         n = exp(entering - m) * n + exp(i - m) * k;
         low = min(low + 0.1, x);
         output o: [V] = dot(q, S) / max(abs(dot(q, n)), exp(-m)) + low;
+    }",
+];
+
+/// Recurrences that no chunk derivation takes: a state that is read over both of its sides, or over one while
+/// the other decays, a vector that is read in its own update, and matrices that are no sum of outer products.
+pub const STEPPED: &[&str] = &[
+    "recurrence both {
+        dims { K, V }
+        inputs { q: [K], k: [K], v: [V], w: [V], beta: [] }
+        state { S: [K, V] }
+        let unit = l2norm(k);
+        S = S + outer(unit, sigmoid(beta) * (v - dot(unit, S)));
+        S = 0.9 * S - outer(0.3 * dot(S, l2norm(w)), l2norm(w));
+        output o: [V] = dot(q, S) * rsqrt(K);
+    }",
+    "recurrence crossed {
+        dims { K, V }
+        inputs { q: [K], k: [K] per group, v: [V], g: [V], a: [] }
+        state { S: [K, V] }
+        S = cols(exp(g)) * S;
+        output before: [V] = dot(q, S);
+        S = S + outer(l2norm(k), sigmoid(a) * (v - dot(l2norm(k), S)));
+        output o: [V] = silu(dot(q, S));
+    }",
+    "recurrence vector {
+        dims { K }
+        inputs { q: [K], k: [K], v: [K], a: [] }
+        state { S: [K, K], n: [K] }
+        n = n + 0.5 * l2norm(k) * (a - dot(l2norm(k), n));
+        S = 0.8 * S + outer(k, v);
+        output o: [K] = dot(S, q) + dot(q, n) * v;
+    }",
+    "recurrence replaced {
+        dims { K, V }
+        inputs { k: [K], v: [V] }
+        params { w: [K, V] }
+        state { S: [K, V], n: [K] }
+        n = tanh(k);
+        S = outer(n, v) + w;
+        output o: [V] = dot(n, S);
     }",
     "recurrence full_rank {
         dims { D, N }

@@ -29,18 +29,11 @@ const MAX_READS: usize = 8;
 /// Why a state whose transition is known has no chunked form.
 pub(super) fn refusal(recurrence: &Recurrence, facts: &Facts, state: usize) -> Option<String> {
     let transition = &facts.transitions[state];
-    let readouts = transition
-        .reads
+    let reads = own(facts, state);
+    let readouts = reads
         .iter()
         .map(|read| facts.readouts[read.readout.index()]);
     let readouts: Vec<_> = readouts.collect();
-    if let Some(other) = readouts
-        .iter()
-        .find(|readout| readout.state.index() != state)
-    {
-        let name = &recurrence.states[other.state.index()].name;
-        return Some(format!("its update reads state `{name}`"));
-    }
     let first = readouts.first()?;
     if recurrence.states[state].shape.len() != 2 {
         return Some("a vector is read in its own update".into());
@@ -64,24 +57,27 @@ pub(super) fn refusal(recurrence: &Recurrence, facts: &Facts, state: usize) -> O
     if decay.is_some() {
         return Some(format!("it is read over its {over} while its {kept} decay"));
     }
-    if transition
-        .reads
-        .iter()
-        .any(|read| scale(read, side).is_some())
-    {
+    if reads.iter().any(|read| scale(read, side).is_some()) {
         return Some(format!(
             "what is read over its {over} is scaled along its {kept}"
         ));
     }
-    let count = transition.reads.len();
+    let count = reads.len();
     if count > MAX_READS {
         return Some(format!(
             "its update reads it along {count} vectors, of which {MAX_READS} can be solved for"
         ));
     }
-    let ordered = order(facts, &transition.reads).is_some();
+    let ordered = order(facts, &reads).is_some();
     (!ordered)
         .then(|| "its update reads it along one vector twice, and along another between".into())
+}
+
+/// What an update reads of the state itself.
+fn own(facts: &Facts, state: usize) -> Vec<Read> {
+    let reads = facts.transitions[state].reads.iter().copied();
+    let own = |read: &Read| facts.readouts[read.readout.index()].state.index() == state;
+    reads.filter(own).collect()
 }
 
 /// The factor along the side that a read keeps.
@@ -159,8 +155,8 @@ impl Derivation<'_> {
     /// The state with what its reads add among its additions.
     pub(super) fn with_reads(&mut self, id: StateId, state: State) -> State {
         let facts = self.facts;
-        let reads = &facts.transitions[id.index()].reads;
-        let order = order(facts, reads).unwrap_or_default();
+        let reads = own(facts, id.index());
+        let order = order(facts, &reads).unwrap_or_default();
         let reads: Vec<(Side, PureId, Option<PureId>)> = { order.into_iter() }
             .filter_map(|i| {
                 let (side, weight) = facts.readouts[reads[i].readout.index()].weight?;
@@ -176,7 +172,7 @@ impl Derivation<'_> {
             .map(|&(_, weight, _)| self.along(weight, state.row))
             .collect();
         let keys: Vec<ValueId> = { reads.iter() }
-            .map(|&(.., left)| self.left(left, state.row))
+            .map(|&(.., left)| self.constant(left, 1.0, state.row))
             .collect();
         let joined: Vec<Option<ValueId>> = { keys.iter() }
             .map(|key| {
@@ -201,19 +197,6 @@ impl Derivation<'_> {
         let found = keys.into_iter().zip(unknowns.into_iter().map(Some));
         state.added.extend(found);
         if turned { state.transposed() } else { state }
-    }
-
-    /// A masked factor along `axis`; nothing is one.
-    fn left(&mut self, left: Option<PureId>, axis: Option<Axis>) -> ValueId {
-        match (left, axis) {
-            (Some(left), _) => self.along(left, axis),
-            (None, axis) => {
-                let one = self.build.number(1.0);
-                let one = self.build.add(Op::Valid(one));
-                let axis = axis.expect("a read is of a matrix");
-                self.build.add(Op::Broadcast(one, axis))
-            }
-        }
     }
 
     /// The unknowns of `U_i = R_i + sum_j L_ij U_j`, whose L are strictly lower.

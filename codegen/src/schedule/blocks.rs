@@ -7,7 +7,7 @@
 //! where that leaves as many rounds of blocks, so that what they share is gained.
 
 use super::heads::SIDE_BY_SIDE;
-use super::plan::{KEEP_BYTES, Load, Plan, SEGMENT_CHUNKS, WINDOW_CHUNKS};
+use super::plan::{KEEP_BYTES, Load, Plan, SEGMENT_CHUNKS, Traits, WINDOW_CHUNKS};
 
 /// Multiprocessors that blocks are made for: those of an H100.
 const MULTIPROCESSORS: usize = 132;
@@ -16,11 +16,12 @@ const FEW_SEGMENTS: usize = 3;
 
 impl Plan {
     /// The plan of blocks for a load in chunks of `chunk` steps; `keep_bytes` is the caller's choice, if any.
-    pub fn of_blocks(load: Load, chunk: usize, keep_bytes: Option<usize>) -> Plan {
+    pub fn of_blocks(traits: Traits, load: Load, chunk: usize, keep_bytes: Option<usize>) -> Plan {
         let blocks = (load.sequences * load.heads).max(1);
         let chunks = load.longest.div_ceil(chunk);
         let segments = (MULTIPROCESSORS / blocks).min(chunks / SEGMENT_CHUNKS);
-        let segment = (segments >= FEW_SEGMENTS).then(|| chunks.div_ceil(segments));
+        let segment =
+            (!traits.whole && segments >= FEW_SEGMENTS).then(|| chunks.div_ceil(segments));
         let side_by_side = SIDE_BY_SIDE as usize;
         let rounds = |blocks: usize| blocks.div_ceil(MULTIPROCESSORS);
         let divides = (load.heads / load.groups.max(1)).is_multiple_of(side_by_side);
@@ -57,7 +58,12 @@ mod tests {
             groups: 1,
             state_bytes: 128 * 64 * 2,
         };
-        Plan::of_blocks(load, 64, None)
+        let traits = Traits {
+            by_channel: false,
+            reads: 0,
+            whole: false,
+        };
+        Plan::of_blocks(traits, load, 64, None)
     }
 
     #[test]

@@ -240,6 +240,10 @@ fn of_node(program: &TileProgram, op: &Op) -> Flops {
                 ..Flops::default()
             }
         }
+        Op::Running { shift, .. } => Flops {
+            pointwise: 2 * entries(*shift),
+            ..Flops::default()
+        },
         Op::Load(..) | Op::Carry(_) | Op::HeadSum(_) => Flops::default(),
     }
 }

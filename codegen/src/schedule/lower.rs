@@ -245,6 +245,12 @@ impl Lower<'_> {
                 Needs::Tiles(operands.iter().copied().chain([l]).collect())
             }
             Op::Solve(_, l, r) => Needs::Tiles(vec![l, r]),
+            Op::Running {
+                shift,
+                floor,
+                entering,
+                ..
+            } => Needs::Tiles(vec![shift, floor, entering]),
             Op::Sum(x, axis) => self.sum_needs(value, x, axis),
             Op::Number(_)
             | Op::Size(_)
@@ -330,6 +336,24 @@ impl Lower<'_> {
             Op::Solve(transposed, l, r) => {
                 let (l, r) = (self.made(l), self.made(r));
                 self.node(tile::Op::Solve { transposed, l, r }, region, &axes)
+            }
+            Op::Running {
+                function,
+                first,
+                reader,
+                shift,
+                floor,
+                entering,
+            } => {
+                let op = tile::Op::Running {
+                    function,
+                    first,
+                    reader,
+                    shift: self.made(shift),
+                    floor: self.made(floor),
+                    entering: self.made(entering),
+                };
+                self.node(op, region, &axes)
             }
             Op::Sum(x, Axis::Head) => {
                 let op = tile::Op::HeadSum(self.made(x));

@@ -5,6 +5,7 @@
 //! below a fixed number of tasks, and heads are grouped for a fixed number of tasks. On a GPU see
 //! `blocks`.
 
+use crate::derive::{is_plain, stateful};
 use baton_ir::recurrence::Facts;
 
 /// Tasks below which time is cut into segments, at the price of a second sweep.
@@ -27,16 +28,19 @@ pub struct Traits {
     /// smallest in short ones then.
     pub by_channel: bool,
     /// How often a state is read in its own update, at most. Work and roundings within a chunk grow
-    /// faster than that, so chunks are shorter; and what a segment does to such a state is no decay, so
-    /// sequences stay whole.
+    /// faster than that, so chunks are shorter.
     pub reads: usize,
+    /// Whether sequences stay whole: what a segment does to some state is more than a decay and an addition.
+    pub whole: bool,
 }
 
 impl Traits {
     /// Those of a recurrence.
     pub fn of(facts: &Facts) -> Traits {
         let transitions = &facts.transitions;
+        let stateful = stateful(facts);
         Traits {
+            whole: { transitions.iter() }.any(|t| !is_plain(&stateful, t)),
             by_channel: { transitions.iter() }.any(|t| t.row.is_some() || t.col.is_some()),
             reads: { transitions.iter() }
                 .map(|t| t.reads.len())
@@ -110,7 +114,7 @@ impl Plan {
         });
         let (heads, tasks) = load.tasks();
         let long = load.longest >= 2 * SEGMENT_CHUNKS * chunk;
-        let segment = (traits.reads == 0 && tasks < FEW_TASKS && long).then(|| {
+        let segment = (!traits.whole && tasks < FEW_TASKS && long).then(|| {
             let chunks = load.longest.div_ceil(chunk);
             let segments = (ENOUGH_TASKS / tasks).min(chunks / SEGMENT_CHUNKS);
             chunks.div_ceil(segments)

@@ -10,7 +10,8 @@
 //! Two kinds of op carry all the numerics: [`Op::Decay`], the exponential of a sum of log decays
 //! over an interval, and [`Op::Trilinear`], the masked product with a decay for each channel. No
 //! value has both `t`, `s` and a dim: such a tensor exists only inside a `Trilinear`. A third,
-//! [`Op::Solve`], is what makes a state that is read in its own update one of those two.
+//! [`Op::Solve`], is what makes a state that is read in its own update one of those two; a fourth,
+//! [`Op::Running`], is all that a running maximum needs, whose gradient is made of the first.
 //!
 //! Steps past the end of a sequence (a chunk may be shorter than C) read as the last step and are
 //! taken out by [`Op::Valid`] wherever they would be summed.
@@ -127,6 +128,33 @@ pub enum Op {
     /// axis x: `U[t] = R[t] + sum_{s<t} L[t,s] U[s]`, one step after the other. With the flag L is
     /// transposed: `U[t] = R[t] + sum_{s>t} L[s,t] U[s]`. Of L only pairs `t > s` are read.
     Solve(bool, ValueId, ValueId),
+    /// A running maximum or minimum, one step after the other: `m' = f(m + shift[t], floor[t])`, shift and
+    /// floor being `[t, x]` for any one axis x or none, and what entered `[x]`. Past the end nothing moves.
+    Running {
+        /// `max` or `min`.
+        function: BinaryFn,
+        /// Whether what is kept is the first of the two: of equals the first has the slope.
+        first: bool,
+        /// Which of its values.
+        reader: Reader,
+        /// What is added to the value that is kept.
+        shift: ValueId,
+        /// What it is compared with.
+        floor: ValueId,
+        /// What entered the chunk.
+        entering: ValueId,
+    },
+}
+
+/// Which value of a running maximum is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reader {
+    /// That which entered each step, `[t, ..]`.
+    Before,
+    /// That which each step leaves, `[t, ..]`.
+    After,
+    /// That which the chunk leaves, `[..]`.
+    End,
 }
 
 /// What a result of the program is.
@@ -211,6 +239,12 @@ impl Op {
             }
             Op::Binary(_, a, b) | Op::Contract(a, b, _) | Op::Solve(_, a, b) => vec![*a, *b],
             Op::Select(x, y, a, b) => vec![*x, *y, *a, *b],
+            Op::Running {
+                shift,
+                floor,
+                entering,
+                ..
+            } => vec![*shift, *floor, *entering],
             Op::Trilinear(_, _, operands, l) => operands.iter().copied().chain([*l]).collect(),
         }
     }
@@ -235,6 +269,21 @@ impl Op {
             Op::Sum(a, axis) => Op::Sum(f(a), axis),
             Op::Contract(a, b, axis) => Op::Contract(f(a), f(b), axis),
             Op::Solve(transposed, l, r) => Op::Solve(transposed, f(l), f(r)),
+            Op::Running {
+                function,
+                first,
+                reader,
+                shift,
+                floor,
+                entering,
+            } => Op::Running {
+                function,
+                first,
+                reader,
+                shift: f(shift),
+                floor: f(floor),
+                entering: f(entering),
+            },
             Op::Decay(interval, strict, a) => Op::Decay(interval, strict, f(a)),
             Op::Spread(interval, strict, a) => Op::Spread(interval, strict, f(a)),
             Op::Trilinear(partial, strict, operands, l) => Op::Trilinear(

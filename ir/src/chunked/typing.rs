@@ -3,7 +3,7 @@
 //! [`Builder::push`](super::Builder::push) is how a derivation adds an op; the verifier runs the
 //! same function over a program that came from elsewhere.
 
-use super::{Axis, Draft, Interval, Op, Partial, ValueId};
+use super::{Axis, Draft, Interval, Op, Partial, Reader, ValueId};
 use crate::recurrence::Port;
 
 /// The axes of an op that defines value number `before` of `p`.
@@ -157,6 +157,38 @@ pub(crate) fn axes(p: &Draft, before: usize, op: &Op) -> Result<Vec<Axis>, Strin
                 1 => Ok(union(r, head.into_iter().collect())),
                 _ => Err(format!("a solve is for [t, x], not for {r:?}")),
             }
+        }
+        Op::Running {
+            reader,
+            shift,
+            floor,
+            entering,
+            ..
+        } => {
+            let (shift, floor, entering) = (axes(*shift)?, axes(*floor)?, axes(*entering)?);
+            let rest = |axes: &[Axis]| -> Vec<Axis> {
+                let rest = axes
+                    .iter()
+                    .filter(|a| !matches!(a, Axis::Head | Axis::Time));
+                rest.copied().collect()
+            };
+            let along = rest(&entering);
+            if along.len() > 1 || along.iter().any(|a| !matches!(a, Axis::Dim(_))) {
+                return Err(format!(
+                    "a running value is a number or a vector, not {entering:?}"
+                ));
+            }
+            for part in [&shift, &floor] {
+                has(part, Axis::Time)?;
+                if rest(part) != along {
+                    return Err(format!("{part:?} runs beside {entering:?}"));
+                }
+            }
+            let mut all = union(union(shift, floor), entering);
+            if *reader == Reader::End {
+                all.retain(|axis| *axis != Axis::Time);
+            }
+            Ok(all)
         }
     }
 }

@@ -223,6 +223,7 @@ impl<'a> Step<'a> {
             function,
             shift,
             floor,
+            ..
         }) = transition.running
         {
             let shift = shift.map_or(Some(&[0.0][..]), |shift| self.known(shift))?;

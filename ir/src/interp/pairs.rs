@@ -1,10 +1,10 @@
 //! The ops over pairs of a reading step `t` and a writing step `s`, for levels 2 and 3.
 //!
 //! `Decay`, `Spread` and `Trilinear` run over the pairs one head and channel at a time, with a
-//! running sum of the log decays between them; `Solve` takes one step after the other.
+//! running sum of the log decays between them; `Solve` and `Running` take one step after the other.
 
 use super::array::{Array, walk};
-use crate::chunked::{Axis, Interval, Partial};
+use crate::chunked::{Axis, Interval, Partial, Reader};
 
 /// Offsets of `arrays` for every combination of the axes of `l` other than time and source.
 fn lanes<const N: usize>(all: &[Axis], arrays: [&Array; N], mut visit: impl FnMut([usize; N])) {
@@ -150,6 +150,38 @@ pub(super) fn solve(transposed: bool, l: &Array, r: &Array, out: &mut Array) {
                 sum += l.data[l0 + late * l_t + early * l_s] * out.data[to + s * out_t];
             }
             out.data[to + t * out_t] = sum;
+        }
+    });
+}
+
+/// `len` steps are in the sequence; past them nothing moves.
+pub(super) fn running(
+    function: impl Fn(f64, f64) -> f64,
+    reader: Reader,
+    len: usize,
+    [shift, floor, entering]: [&Array; 3],
+    out: &mut Array,
+) {
+    let mut axes = out.axes.clone();
+    axes.retain(|axis| *axis != Axis::Time);
+    let (count, time) = (steps(shift), out.stride(Axis::Time));
+    let (by, to) = (shift.stride(Axis::Time), floor.stride(Axis::Time));
+    let shape = out.clone();
+    lanes(&axes, [shift, floor, entering, &shape], |[a, b, m, o]| {
+        let mut value = entering.data[m];
+        for t in 0..count {
+            let before = value;
+            if t < len {
+                value = function(value + shift.data[a + t * by], floor.data[b + t * to]);
+            }
+            match reader {
+                Reader::Before => out.data[o + t * time] = before,
+                Reader::After => out.data[o + t * time] = value,
+                Reader::End => {}
+            }
+        }
+        if reader == Reader::End {
+            out.data[o] = value;
         }
     });
 }

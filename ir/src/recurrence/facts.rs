@@ -112,6 +112,8 @@ impl Read {
 pub struct Running {
     /// `max` or `min`.
     pub function: BinaryFn,
+    /// Whether the state is the first of the two: of equals the first is taken, and has the slope.
+    pub first: bool,
     /// What is added to the old state; `None` is zero.
     pub shift: Option<PureId>,
     /// What it is compared with.
@@ -137,7 +139,7 @@ pub enum Obstacle {
     Terms,
     /// What comes back to it over other states may leave no positive decay.
     Unsigned,
-    /// The old state goes through both `max` and `min`.
+    /// The old state goes through both `max` and `min`, or stands between what it is compared with.
     Extreme,
 }
 
@@ -161,7 +163,10 @@ impl Obstacle {
             Obstacle::Unsigned => {
                 "with what comes back to it over other states its decay may be negative".into()
             }
-            Obstacle::Extreme => "it goes through both `max` and `min`".into(),
+            Obstacle::Extreme => {
+                "it goes through both `max` and `min`, or stands between what it is compared with"
+                    .into()
+            }
         }
     }
 }

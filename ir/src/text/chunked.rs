@@ -17,8 +17,8 @@
 use super::cursor::Cursor;
 use super::lex::Kind;
 use super::ops::{
-    DIRECTIONS, INTERVALS, PARTIALS, binary, binary_word, number, operands, over, solve, strictly,
-    trilinear, unary, unary_word, word,
+    DIRECTIONS, INTERVALS, PARTIALS, binary, binary_word, extreme, number, operands, over, running,
+    solve, strictly, trilinear, unary, unary_word, word,
 };
 use crate::chunked::{Axis, Direction, Draft, Op, Target, ValueId};
 use crate::diag::Diagnostic;
@@ -124,6 +124,14 @@ fn print_op(program: &Draft, op: &Op) -> String {
             trilinear(*partial, *strict, operands.iter().map(|v| v.0), l.0)
         }
         Op::Solve(transposed, l, r) => solve(*transposed, l.0, r.0),
+        Op::Running {
+            function,
+            first,
+            reader,
+            shift,
+            floor,
+            entering,
+        } => running(*function, *first, *reader, [shift.0, floor.0, entering.0]),
     }
 }
 
@@ -352,6 +360,17 @@ impl Parser<'_> {
             "solve" => {
                 let transposed = self.cursor.keyword("transposed");
                 Op::Solve(transposed, self.value()?, self.second()?)
+            }
+            "running" => {
+                let (function, first, reader) = extreme(&mut self.cursor)?;
+                Op::Running {
+                    function,
+                    first,
+                    reader,
+                    shift: self.value()?,
+                    floor: self.second()?,
+                    entering: self.second()?,
+                }
             }
             _ => return self.cursor.unknown(span, "op", word),
         })

@@ -1,7 +1,7 @@
 //! The words that levels 2 and 3 share: functions, intervals and partials.
 
 use super::cursor::Cursor;
-use crate::chunked::{Direction, Interval, Partial};
+use crate::chunked::{Direction, Interval, Partial, Reader};
 use crate::recurrence::{BinaryFn, UnaryFn};
 
 /// Words and what they stand for.
@@ -24,6 +24,14 @@ pub(super) const PARTIALS: Words<Partial> = &[
     ("query", Partial::Query),
     ("key", Partial::Key),
     ("log_decay", Partial::LogDecay),
+];
+
+pub(super) const EXTREMES: Words<BinaryFn> = &[("max", BinaryFn::Max), ("min", BinaryFn::Min)];
+
+pub(super) const READERS: Words<Reader> = &[
+    ("before", Reader::Before),
+    ("after", Reader::After),
+    ("end", Reader::End),
 ];
 
 /// The word of `value` in a table.
@@ -109,4 +117,25 @@ pub(super) fn trilinear(
 pub(super) fn solve(transposed: bool, l: u32, r: u32) -> String {
     let transposed = if transposed { "transposed " } else { "" };
     format!("solve {transposed}%{l}, %{r}")
+}
+
+/// `running max first after %1, %2, %3`
+pub(super) fn running(
+    function: BinaryFn,
+    first: bool,
+    reader: Reader,
+    operands: [u32; 3],
+) -> String {
+    let function = word(EXTREMES, function);
+    let first = if first { "first " } else { "" };
+    let [shift, floor, entering] = operands;
+    let reader = word(READERS, reader);
+    format!("running {function} {first}{reader} %{shift}, %{floor}, %{entering}")
+}
+
+/// What stands between `running` and its operands.
+pub(super) fn extreme(cursor: &mut Cursor) -> Option<(BinaryFn, bool, Reader)> {
+    let function = cursor.choice(EXTREMES)?;
+    let first = cursor.keyword("first");
+    Some((function, first, cursor.choice(READERS)?))
 }

@@ -18,7 +18,7 @@ pub(crate) mod typing;
 
 pub use build::Builder;
 
-use crate::chunked::{Direction, Interval, Partial};
+use crate::chunked::{Direction, Interval, Partial, Reader};
 use crate::recurrence::{BinaryFn, UnaryFn, handle};
 use crate::verify::Verified;
 
@@ -246,6 +246,21 @@ pub enum Op {
         /// What is solved for.
         r: TileId,
     },
+    /// See `chunked::Op::Running`: tiles `[C]` or `[C, n]` (shift, floor) and `[]` or `[n]` (entering).
+    Running {
+        /// `max` or `min`.
+        function: BinaryFn,
+        /// Whether what is kept is the first of the two.
+        first: bool,
+        /// Which of its values.
+        reader: Reader,
+        /// What is added to the value that is kept.
+        shift: TileId,
+        /// What it is compared with.
+        floor: TileId,
+        /// What entered the chunk.
+        entering: TileId,
+    },
     /// The value of region Heads summed over the heads of the task; a value of region After.
     HeadSum(TileId),
 }
@@ -305,6 +320,12 @@ impl Op {
             Op::Decay(_, _, a) | Op::Spread(_, _, a) | Op::HeadSum(a) => vec![*a],
             Op::Trilinear(_, _, operands, l) => operands.iter().copied().chain([*l]).collect(),
             Op::Solve { l, r, .. } => vec![*l, *r],
+            Op::Running {
+                shift,
+                floor,
+                entering,
+                ..
+            } => vec![*shift, *floor, *entering],
         }
     }
 
@@ -317,6 +338,12 @@ impl Op {
             Op::Decay(_, _, a) | Op::Spread(_, _, a) | Op::HeadSum(a) => vec![a],
             Op::Trilinear(_, _, operands, l) => operands.iter_mut().chain([l]).collect(),
             Op::Solve { l, r, .. } => vec![l, r],
+            Op::Running {
+                shift,
+                floor,
+                entering,
+                ..
+            } => vec![shift, floor, entering],
         }
     }
 }

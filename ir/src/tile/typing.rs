@@ -4,7 +4,7 @@
 //! a program that came from elsewhere.
 
 use super::{Along, Draft, Node, Op, Pace, Reduce, Region, Scalar, TileId, Triangle};
-use crate::chunked::{Interval, Partial};
+use crate::chunked::{Interval, Partial, Reader};
 
 /// The node of an operand; operands come before node number `before`.
 fn operand(program: &Draft, before: usize, tile: TileId) -> Result<&Node, String> {
@@ -166,6 +166,25 @@ pub fn shape(program: &Draft, before: usize, op: &Op) -> Result<Vec<u32>, String
                     "a solve by {l:?} for {r:?}, expected {:?} and [{chunk}, n]",
                     [chunk, chunk]
                 )),
+            }
+        }
+        Op::Running {
+            reader,
+            shift,
+            floor,
+            entering,
+            ..
+        } => {
+            let (by, to, entering) = (shape(shift)?, shape(floor)?, shape(entering)?);
+            let rows: Vec<u32> = [chunk].into_iter().chain(entering.clone()).collect();
+            if entering.len() > 1 || by != rows || to != rows {
+                return Err(format!(
+                    "a running value of {entering:?} with {by:?} and {to:?}, expected [] or [n], and {rows:?}"
+                ));
+            }
+            match reader {
+                Reader::End => Ok(entering),
+                Reader::Before | Reader::After => Ok(rows),
             }
         }
         Op::HeadSum(tile) => shape(tile),

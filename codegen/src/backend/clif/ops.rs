@@ -2,11 +2,12 @@
 
 use super::emit::{Emitter, NUMBER};
 use super::map;
-use super::micro::{Shape, scan_flags};
+use super::micro::{Shape, running_flags, scan_flags};
 use super::plan::lower::Zero;
 use super::plan::steps::sums_steps;
 use super::plan::{Buffer, Form, Place, form};
-use baton_ir::chunked::{Interval, Partial};
+use baton_ir::chunked::{Interval, Partial, Reader};
+use baton_ir::recurrence::BinaryFn;
 use baton_ir::tile::{Fill, Op, TileId, Triangle};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
@@ -56,6 +57,17 @@ impl Emitter<'_, '_> {
                 self.trilinear(out, *partial, *strict, operands, *l, room);
             }
             Op::Solve { transposed, l, r } => self.solve(out, *transposed, l.index(), r.index()),
+            Op::Running {
+                function,
+                reader,
+                shift,
+                floor,
+                entering,
+                ..
+            } => {
+                let operands = [shift, floor, entering].map(|tile| tile.index());
+                self.running(out, *function, *reader, operands);
+            }
         }
     }
 
@@ -234,6 +246,39 @@ impl Emitter<'_, '_> {
         self.call_with(self.kernels.solve as usize, &words, &[transposed]);
         let to = self.place(out);
         self.past_the_end(to, stride, cols, Fill::Zero);
+    }
+
+    /// A running extreme over the valid steps; the rows past them are the last one.
+    fn running(
+        &mut self,
+        out: Buffer,
+        function: BinaryFn,
+        reader: Reader,
+        [shift, floor, entering]: [Buffer; 3],
+    ) {
+        let tiles = &self.plan.tiles;
+        // A vector over the steps has a row of one number for each.
+        let (cols, rows) = match self.program.nodes[entering].shape.is_empty() {
+            true => (1, [1; 3]),
+            false => {
+                let rows = [shift, floor, out].map(|tile| tiles[tile].row);
+                (tiles[entering].cols, rows)
+            }
+        };
+        let [by, to, row] = rows.map(|row| self.word(row as i64));
+        let stride = self.word(rows[2] as i64 * NUMBER);
+        let cols = self.word(cols as i64);
+        let [shift, floor, entering, result] =
+            [shift, floor, entering, out].map(|tile| self.place(tile));
+        let words = [
+            shift, by, floor, to, entering, result, row, self.valid, cols,
+        ];
+        let flags = running_flags(function == BinaryFn::Max, reader);
+        let flags = self.word(flags);
+        self.call_with(self.kernels.running as usize, &words, &[flags]);
+        if reader != Reader::End {
+            self.past_the_end(result, stride, cols, Fill::Repeat);
+        }
     }
 
     fn room(&mut self, room: usize) -> Value {

@@ -107,6 +107,11 @@ pub fn wants(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Vec<K
                 "`solve` has no kernel on a GPU, expected an op that has: run it on the CPU",
             );
         }
+        Op::Running { .. } => {
+            return refuse(
+                "`running` has no kernel on a GPU, expected an op that has: run it on the CPU",
+            );
+        }
         Op::Trilinear(..) => {
             let levels = |t: Trilinear| {
                 let left = |level| t.leaves(tile, level);

@@ -245,6 +245,18 @@ impl Run<'_> {
             Op::Solve(transposed, l, r) => {
                 pairs::solve(*transposed, value(*l), value(*r), &mut out);
             }
+            Op::Running {
+                function,
+                reader,
+                shift,
+                floor,
+                entering,
+                ..
+            } => {
+                let operands = [shift, floor, entering].map(|v| value(*v));
+                let function = |a, b| pointwise::binary(*function, a, b);
+                pairs::running(function, *reader, b.len, operands, &mut out);
+            }
         }
         Ok(out)
     }

@@ -1,6 +1,6 @@
 //! The ops that compute: maps, products and those over intervals.
 
-use crate::chunked::{Axis, Interval};
+use crate::chunked::{Axis, Interval, Reader};
 use crate::interp::array::Array;
 use crate::interp::pairs;
 use crate::pointwise;
@@ -104,6 +104,27 @@ pub(super) fn run<'s>(
             let r = array(tile(*r), shapes(*r), Axis::Time);
             let mut out = zeros(&[Axis::Time, CHANNEL], shape);
             pairs::solve(*transposed, &l, &r, &mut out);
+            Ok(out.data)
+        }
+        Op::Running {
+            function,
+            reader,
+            shift,
+            floor,
+            entering,
+            ..
+        } => {
+            let [shift, floor] = [shift, floor].map(|&id| array(tile(id), shapes(id), Axis::Time));
+            let mut entering = array(tile(*entering), shapes(*entering), CHANNEL);
+            entering.axes = vec![CHANNEL; entering.sizes.len()];
+            let axes: &[Axis] = match reader {
+                Reader::End => &[CHANNEL],
+                Reader::Before | Reader::After => &[Axis::Time, CHANNEL],
+            };
+            let mut out = zeros(&axes[..shape.len()], shape);
+            let function = |a, b| pointwise::binary(*function, a, b);
+            let operands = [&shift, &floor, &entering];
+            pairs::running(function, *reader, len, operands, &mut out);
             Ok(out.data)
         }
         Op::Load(..) | Op::Carry(_) | Op::HeadSum(_) => {

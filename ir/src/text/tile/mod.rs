@@ -27,7 +27,7 @@ pub use print::print;
 
 use super::cursor::Cursor;
 use super::lex::Kind;
-use super::ops::{DIRECTIONS, INTERVALS, PARTIALS, Words, operands};
+use super::ops::{DIRECTIONS, INTERVALS, PARTIALS, Words, extreme, operands};
 use crate::chunked::Direction;
 use crate::diag::Diagnostic;
 use crate::tile::{
@@ -316,6 +316,21 @@ impl Parser<'_> {
                 self.cursor.expect(',')?;
                 let r = self.tile()?;
                 Op::Solve { transposed, l, r }
+            }
+            "running" => {
+                let (function, first, reader) = extreme(&mut self.cursor)?;
+                let shift = self.tile()?;
+                self.cursor.expect(',')?;
+                let floor = self.tile()?;
+                self.cursor.expect(',')?;
+                Op::Running {
+                    function,
+                    first,
+                    reader,
+                    shift,
+                    floor,
+                    entering: self.tile()?,
+                }
             }
             "head_sum" => Op::HeadSum(self.tile()?),
             _ => return self.cursor.unknown(span, "op", word),

@@ -1,6 +1,6 @@
 //! Level 3 to its canonical text.
 
-use super::super::ops::{DIRECTIONS, over, solve, trilinear, word};
+use super::super::ops::{DIRECTIONS, over, running, solve, trilinear, word};
 use super::{ALONG, CARRIES, FILLS, HELD, PACES, REDUCES, REGIONS, ROLES, TRIANGLES, scalar};
 use crate::tile::{CarryId, CarryRole, Draft, Effect, Held, Op, PortId, Role};
 use std::fmt::Write;
@@ -150,6 +150,14 @@ fn print_op(program: &Draft, op: &Op) -> String {
             trilinear(*partial, *strict, operands.iter().map(|v| v.0), l.0)
         }
         Op::Solve { transposed, l, r } => solve(*transposed, l.0, r.0),
+        Op::Running {
+            function,
+            first,
+            reader,
+            shift,
+            floor,
+            entering,
+        } => running(*function, *first, *reader, [shift.0, floor.0, entering.0]),
         Op::HeadSum(tile) => format!("head_sum %{}", tile.0),
     }
 }

@@ -63,6 +63,7 @@ impl<'a> Copy<'a> {
             reads,
             running: draft.running.map(|running| Running {
                 function: running.function,
+                first: running.first,
                 shift: running.shift.map(|shift| self.pure(shift)),
                 floor: self.pure(running.floor),
             }),

@@ -128,7 +128,8 @@ impl Kernels for GpuKernels {
     }
 
     fn plan(&self, load: Load, chunk: Option<usize>) -> Plan {
-        Plan::of_blocks(load, chunk.unwrap_or(self.chunk), self.keep_bytes)
+        let chunk = chunk.unwrap_or(self.chunk);
+        Plan::of_blocks(self.compiler.traits(), load, chunk, self.keep_bytes)
     }
 
     fn admits(&self, extent: &Extent) -> Result<(), Error> {

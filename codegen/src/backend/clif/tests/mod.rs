@@ -10,6 +10,7 @@ mod loops;
 mod map;
 mod poison;
 mod product;
+mod running;
 mod solve;
 
 use super::micro::Kernels;

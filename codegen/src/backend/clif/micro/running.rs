@@ -1,0 +1,106 @@
+//! Running maxima and minima: one step after the other, a block of columns at a time.
+//!
+//! The value of a column stands in a register through all steps. NaN is kept, as everywhere: what is
+//! compared with NaN is NaN, so neither `maxps` nor `f32::max` would do.
+
+/// Columns of a block.
+const BLOCK: usize = 16;
+
+/// Which value each row of the result is.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Row {
+    /// That which entered the step.
+    Before,
+    /// That which the step leaves.
+    After,
+    /// There is one row: what the last step leaves.
+    Last,
+}
+
+/// The operands; strides count numbers.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Running {
+    /// What is added to the value that is kept.
+    pub shift: *const f32,
+    /// From step to step.
+    pub shift_row: usize,
+    /// What it is compared with.
+    pub floor: *const f32,
+    /// From step to step.
+    pub floor_row: usize,
+    /// What entered.
+    pub entering: *const f32,
+    /// The result.
+    pub out: *mut f32,
+    /// From row to row of the result.
+    pub out_row: usize,
+    /// Steps that are run.
+    pub steps: usize,
+    /// Columns.
+    pub n: usize,
+}
+
+/// Runs all columns.
+///
+/// # Safety
+///
+/// The pointers and strides name tiles of `steps` rows (one of entering, and of the result's last) and `n`
+/// columns; the result overlaps nothing.
+#[inline(always)]
+pub unsafe fn running(r: &Running, max: bool, row: Row) {
+    let mut from = 0;
+    while from < r.n {
+        let n = (r.n - from).min(BLOCK);
+        // SAFETY: columns from..from + n are inside.
+        unsafe {
+            match n {
+                BLOCK => columns::<BLOCK>(r, max, row, from, BLOCK),
+                1 => columns::<1>(r, max, row, from, 1),
+                _ => columns::<BLOCK>(r, max, row, from, n),
+            }
+        }
+        from += n;
+    }
+}
+
+/// `n` columns, in room for N.
+#[inline(always)]
+unsafe fn columns<const N: usize>(r: &Running, max: bool, row: Row, from: usize, n: usize) {
+    let mut value = [0.0; N];
+    let at = |t: usize, stride: usize| t * stride + from;
+    // SAFETY: as the caller's.
+    unsafe {
+        for (j, value) in value[..n].iter_mut().enumerate() {
+            *value = *r.entering.add(from + j);
+        }
+        for t in 0..r.steps {
+            let (shift, floor) = (
+                r.shift.add(at(t, r.shift_row)),
+                r.floor.add(at(t, r.floor_row)),
+            );
+            let out = r.out.wrapping_add(at(t, r.out_row));
+            for (j, value) in value[..n].iter_mut().enumerate() {
+                if row == Row::Before {
+                    *out.add(j) = *value;
+                }
+                let (kept, floor) = (*value + *shift.add(j), *floor.add(j));
+                let taken = match max {
+                    true => kept > floor,
+                    false => kept < floor,
+                };
+                let known = !kept.is_nan() && !floor.is_nan();
+                let found = if taken { kept } else { floor };
+                *value = if known { found } else { f32::NAN };
+                if row == Row::After {
+                    *out.add(j) = *value;
+                }
+            }
+        }
+        if row == Row::Last {
+            for (j, value) in value[..n].iter().enumerate() {
+                *r.out.add(from + j) = *value;
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Running extremes: every width around a block of 16 columns, numbers, all readers, short chunks, equals
+//! and NaN.
+
+use super::{Draft, check};
+use baton_ir::chunked::{Direction, Reader};
+use baton_ir::recurrence::BinaryFn;
+use baton_ir::tile::{Fill, Op, PortId};
+
+/// Every reader of a running maximum and minimum of `n` numbers; of one where there is no `n`.
+fn extremes(c: usize, n: Option<usize>) -> Draft {
+    let mut draft = Draft::new(c, Direction::Forward);
+    let dims: Vec<usize> = n.into_iter().collect();
+    let rows: Vec<usize> = [c].into_iter().chain(n).collect();
+    let [shift, floor] = [0, 1].map(|_| draft.steps(&dims, Fill::Repeat));
+    let entering = draft.tile(&dims, -2.0, 2.0);
+    draft.ranges[0] = (-0.5, 0.4);
+    for function in [BinaryFn::Max, BinaryFn::Min] {
+        for reader in [Reader::Before, Reader::After, Reader::End] {
+            let op = Op::Running {
+                function,
+                first: true,
+                reader,
+                shift,
+                floor,
+                entering,
+            };
+            match reader {
+                Reader::End => {
+                    let last = draft.node(op, &dims);
+                    draft.keep(last);
+                }
+                Reader::Before | Reader::After => {
+                    let steps = draft.node(op, &rows);
+                    draft.keep_steps(steps);
+                }
+            }
+        }
+    }
+    draft
+}
+
+#[test]
+fn extremes_of_every_width() {
+    for c in [1, 2, 15, 16, 17, 40] {
+        for n in [
+            None,
+            Some(1),
+            Some(2),
+            Some(15),
+            Some(16),
+            Some(17),
+            Some(33),
+            Some(48),
+        ] {
+            let draft = extremes(c, n);
+            for len in [c, c.div_ceil(2), 2 * c + c.min(3)] {
+                check(&draft, len, 2, 1e-6);
+            }
+        }
+    }
+}
+
+/// A NaN on either side reaches what follows it, and nothing before.
+#[test]
+fn a_nan_is_kept() {
+    for n in [None, Some(5), Some(20)] {
+        for port in [0, 1, 2] {
+            let mut draft = extremes(24, n);
+            let at = if port == 2 {
+                n.unwrap_or(1) - 1
+            } else {
+                9 * n.unwrap_or(1)
+            };
+            draft.planted.push((PortId(port), at, f32::NAN));
+            check(&draft, 24, 1, 1e-6);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Running maxima and minima: `f(m + shift, floor)` of the value that entered the step.
+//!
+//! The form is closed under further updates by the same function, as is `max(max(m + a, b) + c, d)`,
+//! which is `max(m + a + c, max(b + c, d))`.
+
+use super::value::{Extreme, Read, Vector};
+use super::{Analysis, Expanded};
+use crate::recurrence::{BinaryFn, ExprId, PureId, StateId};
+
+/// A state's value as the largest or smallest of two: what entered with something added, and the rest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running {
+    pub function: BinaryFn,
+    /// Whether the state is the first of the two.
+    pub first: bool,
+    pub shift: Option<PureId>,
+    pub floor: PureId,
+    /// The update.
+    pub place: ExprId,
+}
+
+impl Analysis<'_> {
+    /// An update in terms of what entered the step; `None` where it mixes `max` and `min`, has no rest, or has
+    /// the rest on both sides of the state: of equals the first is taken.
+    pub(super) fn running(
+        &mut self,
+        state: StateId,
+        extreme: Extreme,
+        place: ExprId,
+    ) -> Option<Running> {
+        let function = extreme.function?;
+        let (mut shift, mut floor) = (None, None);
+        let mut is_kept = false;
+        let own = |read: &Read| read.version.0 == state;
+        let stands: Vec<bool> = (extreme.of.iter())
+            .map(|vector| vector.reads.iter().any(own))
+            .collect();
+        let first = stands[0];
+        if !stands.is_sorted_by_key(|stands| stands != &first) {
+            return None;
+        }
+        for mut vector in extreme.of {
+            let Some(at) = vector.reads.iter().position(own) else {
+                let other = self.pure_vector(vector, place);
+                floor = Some(self.either(function, floor, other));
+                continue;
+            };
+            let (_, version) = vector.reads.remove(at).version;
+            let (own_shift, own_floor) = match (version, &self.versions[state.index()][version]) {
+                (0, _) => (None, None),
+                (_, Expanded::Running(inner))
+                    if (inner.function, inner.first) == (function, first) =>
+                {
+                    (inner.shift, Some(inner.floor))
+                }
+                _ => return None,
+            };
+            let is_bare = vector.reads.is_empty() && vector.pure.is_none();
+            let by = (!is_bare).then(|| self.pure_vector(vector, place));
+            if let Some(own_floor) = own_floor {
+                let moved = self.pool.total(Some(own_floor), by).unwrap_or(own_floor);
+                floor = Some(self.either(function, floor, moved));
+            }
+            let own_shift = self.pool.total(own_shift, by);
+            shift = match is_kept {
+                false => own_shift,
+                true => {
+                    let zero = self.pool.number(0.0);
+                    let [a, b] = [shift, own_shift].map(|shift| shift.unwrap_or(zero));
+                    Some(self.pool.binary(function, a, b))
+                }
+            };
+            is_kept = true;
+        }
+        Some(Running {
+            function,
+            first,
+            shift,
+            floor: floor?,
+            place,
+        })
+    }
+
+    fn either(&mut self, function: BinaryFn, known: Option<PureId>, next: PureId) -> PureId {
+        known.map_or(next, |known| self.pool.binary(function, known, next))
+    }
+
+    /// The value of a version as a function of what entered the step.
+    pub(super) fn running_value(&mut self, state: StateId, running: Running) -> PureId {
+        let entering = Read {
+            version: (state, 0),
+            weight: None,
+            across: None,
+            scale: None,
+        };
+        let moved = Vector {
+            reads: vec![entering],
+            pure: running.shift,
+        };
+        let moved = self.pure_vector(moved, running.place);
+        match running.first {
+            true => self.pool.binary(running.function, moved, running.floor),
+            false => self.pool.binary(running.function, running.floor, moved),
+        }
+    }
+}
