@@ -21,13 +21,14 @@
 //! what a group shares stays shared. Everything summed over steps is masked first, so a short
 //! last chunk is no special case anywhere below.
 
+mod carried;
 mod reads;
 mod strata;
 
 pub(crate) use strata::{is_plain, stateful};
 
 use baton_ir::chunked::{
-    Axis, Builder, Chunked, Direction, Interval, Op, Partial, Reader, Target, ValueId,
+    Axis, Builder, Chunked, Direction, FORGOTTEN, Interval, Op, Partial, Target, ValueId,
 };
 use baton_ir::diag::Diagnostic;
 use baton_ir::recurrence::{
@@ -91,6 +92,10 @@ fn refusal(recurrence: &Recurrence, facts: &Facts, state: usize) -> Option<Strin
 /// The log decays and added terms of a state, masked past the end.
 #[derive(Clone)]
 struct State {
+    /// What is added is all that there is.
+    overwritten: bool,
+    /// In place of decays and additions: the function, whether the state is its first operand, what is added to
+    /// the state, and what it is compared with.
     running: Option<(BinaryFn, bool, ValueId, ValueId)>,
     row: Option<Axis>,
     col: Option<Axis>,
@@ -134,7 +139,15 @@ impl Derivation<'_> {
         let (row, col) = (axes.get(1).copied(), axes.get(2).copied());
         let facts = self.facts;
         let transition = &facts.transitions[index];
-        let log = transition.scalar.map(|l| self.masked(l));
+        let has_reads = !reads::own(facts, index).is_empty();
+        let log = match transition.overwritten && has_reads {
+            // Nothing is left of the old value but what is read of it.
+            true => {
+                let forgotten = self.build.number(FORGOTTEN);
+                Some(self.build.add(Op::Valid(forgotten)))
+            }
+            false => transition.scalar.map(|l| self.masked(l)),
+        };
         let log_row = transition.row.map(|l| self.along(l, row));
         let log_col = transition.col.map(|l| self.along(l, col));
         let mut added: Vec<_> = transition
@@ -156,6 +169,7 @@ impl Derivation<'_> {
             (running.function, running.first, shift, floor)
         });
         let state = State {
+            overwritten: transition.overwritten && !has_reads,
             running,
             row,
             col,
@@ -273,19 +287,8 @@ impl Derivation<'_> {
         if matches!(readout.weight, Some((Side::Col, _))) {
             state = state.transposed();
         }
-        if let Some(running) = state.running {
-            let reader = match strict {
-                true => Reader::Before,
-                false => Reader::After,
-            };
-            let value = self.running(running, reader, entering);
-            return match (readout.weight, state.row) {
-                (Some((_, weight)), Some(row)) => {
-                    let weight = self.along(weight, Some(row));
-                    self.build.contract(value, weight, row)
-                }
-                _ => value,
-            };
+        if state.overwritten || state.running.is_some() {
+            return self.carried_readout(&state, readout, entering);
         }
         let Some((_, weight)) = readout.weight else {
             return self.elementwise_readout(&state, entering, strict);
@@ -295,23 +298,6 @@ impl Derivation<'_> {
             Some(prime @ Axis::Prime(dim)) => self.build.relabel(sum, prime, Axis::Dim(dim)),
             _ => sum,
         }
-    }
-
-    /// A value of a running extreme.
-    fn running(
-        &mut self,
-        (function, first, shift, floor): (BinaryFn, bool, ValueId, ValueId),
-        reader: Reader,
-        entering: ValueId,
-    ) -> ValueId {
-        self.build.add(Op::Running {
-            function,
-            first,
-            reader,
-            shift,
-            floor,
-            entering,
-        })
     }
 
     /// The state contracted with `weight` over its rows.
@@ -399,8 +385,8 @@ impl Derivation<'_> {
         let id = StateId(index as u32);
         let state = self.states[index].clone().expect("every state is derived");
         let mut next = self.build.add(Op::State(id));
-        if let Some(running) = state.running {
-            let last = self.running(running, Reader::End, next);
+        if state.overwritten || state.running.is_some() {
+            let last = self.carried_last(&state, next);
             return self.build.result(Target::State(id), last);
         }
         for log in [state.log_row, state.log_col, state.log] {

@@ -85,6 +85,17 @@ impl Reverse {
         }
     }
 
+    /// Zero, shaped as a value but for its heads.
+    fn zeros(&mut self, value: ValueId) -> ValueId {
+        let mut zero = self.build.number(0.0);
+        for axis in self.build.axes(value) {
+            if axis != Axis::Head {
+                zero = self.build.add(Op::Broadcast(zero, axis));
+            }
+        }
+        zero
+    }
+
     /// What entered of a state and was not read has a gradient of zero: it is replaced before.
     fn unread(&mut self) {
         for (index, port) in self.build.program().states.clone().iter().enumerate() {
@@ -142,12 +153,25 @@ impl Reverse {
                 self.pull_trilinear(partial, strict, &operands, l, adjoint);
             }
             Op::Solve(false, l, r) => self.pull_solve(l, r, value, adjoint),
-            Op::Running { .. } => self.pull_running(&op, adjoint),
+            Op::Running { .. } => self.pull_running(&op, value, adjoint),
+            Op::Delay(false, x, border) => {
+                let first = self.build.add(Op::Edge(true, adjoint));
+                self.give(border, first);
+                let none = self.zeros(border);
+                let part = self.build.add(Op::Delay(true, adjoint, none));
+                self.give(x, part);
+            }
+            Op::Edge(reverse, x) => {
+                let none = self.zeros(x);
+                let part = self.build.add(Op::Delay(!reverse, none, adjoint));
+                self.give(x, part);
+            }
             Op::DOutput(_)
             | Op::DState(_)
             | Op::Spread(..)
             | Op::Select(..)
-            | Op::Solve(true, ..) => {
+            | Op::Solve(true, ..)
+            | Op::Delay(true, ..) => {
                 unreachable!("a forward program has no op of a gradient")
             }
         }

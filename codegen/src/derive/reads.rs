@@ -74,7 +74,7 @@ pub(super) fn refusal(recurrence: &Recurrence, facts: &Facts, state: usize) -> O
 }
 
 /// What an update reads of the state itself.
-fn own(facts: &Facts, state: usize) -> Vec<Read> {
+pub(super) fn own(facts: &Facts, state: usize) -> Vec<Read> {
     let reads = facts.transitions[state].reads.iter().copied();
     let own = |read: &Read| facts.readouts[read.readout.index()].state.index() == state;
     reads.filter(own).collect()

@@ -73,10 +73,11 @@ fn parts(transition: &Transition) -> Vec<PureId> {
     parts.into_iter().flatten().collect()
 }
 
-/// Whether what a segment does to a state is a decay and an addition: no state enters its update. `stateful`
-/// says which expressions hold readouts.
+/// Whether what a segment does to a state is a decay and an addition: none enters its update, and of what
+/// enters something is left. `stateful` says which expressions hold readouts.
 pub(crate) fn is_plain(stateful: &[bool], transition: &Transition) -> bool {
-    let decays = transition.reads.is_empty() && transition.running.is_none();
+    let decays =
+        transition.reads.is_empty() && transition.running.is_none() && !transition.overwritten;
     decays
         && parts(transition)
             .into_iter()

@@ -6,15 +6,14 @@
 //! to the steps s over the intervals between them, as with every state.
 
 use super::Reverse;
-use baton_ir::chunked::{Axis, Interval, Op, Partial, Reader, ValueId};
-use baton_ir::recurrence::{BinaryFn, FORGOTTEN};
+use baton_ir::chunked::{Axis, FORGOTTEN, Interval, Op, Partial, ValueId};
+use baton_ir::recurrence::BinaryFn;
 
 impl Reverse {
-    pub(super) fn pull_running(&mut self, op: &Op, adjoint: ValueId) {
+    pub(super) fn pull_running(&mut self, op: &Op, value: ValueId, adjoint: ValueId) {
         let &Op::Running {
             function,
             first,
-            reader,
             shift,
             floor,
             entering,
@@ -22,46 +21,28 @@ impl Reverse {
         else {
             unreachable!("asked for a running extreme");
         };
-        let before = self.build.add(Op::Running {
-            function,
-            first,
-            reader: Reader::Before,
-            shift,
-            floor,
-            entering,
-        });
+        let before = self.build.add(Op::Delay(false, value, entering));
         let kept = self.build.plus(before, shift);
         // Of equals the first is taken.
         let (x, y) = match (function, first) {
             (BinaryFn::Max, true) | (BinaryFn::Min, false) => (floor, kept),
             _ => (kept, floor),
         };
-        let [zero, forgotten] = [0.0, FORGOTTEN].map(|number| self.build.number(number));
         // Whether `x > y` says that the state is kept.
         let says_kept = !first;
         let choose = |this: &mut Self, if_kept, if_replaced| match says_kept {
             true => this.build.select(x, y, if_kept, if_replaced),
             false => this.build.select(x, y, if_replaced, if_kept),
         };
+        let [zero, forgotten] = [0.0, FORGOTTEN].map(|number| self.build.number(number));
         let log = choose(self, zero, forgotten);
         let log = self.build.add(Op::Valid(log));
 
-        let strict = reader == Reader::Before;
-        let interval = match reader {
-            Reader::Before | Reader::After => Interval::Start,
-            Reader::End => Interval::Total,
-        };
-        let whole = self.build.add(Op::Decay(interval, strict, log));
+        let whole = self.build.add(Op::Decay(Interval::Start, false, log));
         let arriving = self.build.mul(whole, adjoint);
         self.give(entering, arriving);
 
-        let at_source = match reader {
-            Reader::End => {
-                let rest = self.build.add(Op::Decay(Interval::End, false, log));
-                self.build.mul(rest, adjoint)
-            }
-            Reader::Before | Reader::After => self.later(log, adjoint, strict),
-        };
+        let at_source = self.later(log, adjoint);
         let d_kept = choose(self, at_source, zero);
         let d_floor = choose(self, zero, at_source);
         self.give(shift, d_kept);
@@ -69,11 +50,11 @@ impl Reverse {
     }
 
     /// What arrives at steps t, summed at each step s over the t behind it with what is left of it.
-    fn later(&mut self, log: ValueId, adjoint: ValueId, strict: bool) -> ValueId {
+    fn later(&mut self, log: ValueId, adjoint: ValueId) -> ValueId {
         let channel = { self.build.axes(log).into_iter() }.any(|axis| matches!(axis, Axis::Dim(_)));
         let found = match channel {
             false => {
-                let weights = Op::Decay(Interval::Between, strict, log);
+                let weights = Op::Decay(Interval::Between, false, log);
                 let weights = self.build.add(weights);
                 self.build.contract(weights, adjoint, Axis::Time)
             }
@@ -82,10 +63,10 @@ impl Reverse {
                 for axis in [Axis::Time, Axis::Source] {
                     ones = self.build.add(Op::Broadcast(ones, axis));
                 }
-                let ones = self.build.add(Op::Causal(ones, strict));
+                let ones = self.build.add(Op::Causal(ones, false));
                 let operands = vec![ones, adjoint];
                 self.build
-                    .add(Op::Trilinear(Partial::Key, strict, operands, log))
+                    .add(Op::Trilinear(Partial::Key, false, operands, log))
             }
         };
         self.build.relabel(found, Axis::Source, Axis::Time)

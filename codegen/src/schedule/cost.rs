@@ -244,7 +244,9 @@ fn of_node(program: &TileProgram, op: &Op) -> Flops {
             pointwise: 2 * entries(*shift),
             ..Flops::default()
         },
-        Op::Load(..) | Op::Carry(_) | Op::HeadSum(_) => Flops::default(),
+        Op::Load(..) | Op::Carry(_) | Op::HeadSum(_) | Op::Delay { .. } | Op::Edge { .. } => {
+            Flops::default()
+        }
     }
 }
 

@@ -251,6 +251,8 @@ impl Lower<'_> {
                 entering,
                 ..
             } => Needs::Tiles(vec![shift, floor, entering]),
+            Op::Delay(_, x, border) => Needs::Tiles(vec![x, border]),
+            Op::Edge(_, x) => Needs::Tiles(vec![x]),
             Op::Sum(x, axis) => self.sum_needs(value, x, axis),
             Op::Number(_)
             | Op::Size(_)
@@ -340,7 +342,6 @@ impl Lower<'_> {
             Op::Running {
                 function,
                 first,
-                reader,
                 shift,
                 floor,
                 entering,
@@ -348,10 +349,21 @@ impl Lower<'_> {
                 let op = tile::Op::Running {
                     function,
                     first,
-                    reader,
                     shift: self.made(shift),
                     floor: self.made(floor),
                     entering: self.made(entering),
+                };
+                self.node(op, region, &axes)
+            }
+            Op::Delay(reverse, x, border) => {
+                let (x, border) = (self.made(x), self.made(border));
+                let op = tile::Op::Delay { reverse, x, border };
+                self.node(op, region, &axes)
+            }
+            Op::Edge(reverse, x) => {
+                let op = tile::Op::Edge {
+                    reverse,
+                    x: self.made(x),
                 };
                 self.node(op, region, &axes)
             }

@@ -11,7 +11,8 @@
 //! over an interval, and [`Op::Trilinear`], the masked product with a decay for each channel. No
 //! value has both `t`, `s` and a dim: such a tensor exists only inside a `Trilinear`. A third,
 //! [`Op::Solve`], is what makes a state that is read in its own update one of those two; a fourth,
-//! [`Op::Running`], is all that a running maximum needs, whose gradient is made of the first.
+//! [`Op::Running`], is a running maximum, whose gradient is made of the first. [`Op::Delay`] and
+//! [`Op::Edge`] move along the steps.
 //!
 //! Steps past the end of a sequence (a chunk may be shorter than C) read as the last step and are
 //! taken out by [`Op::Valid`] wherever they would be summed.
@@ -128,15 +129,13 @@ pub enum Op {
     /// axis x: `U[t] = R[t] + sum_{s<t} L[t,s] U[s]`, one step after the other. With the flag L is
     /// transposed: `U[t] = R[t] + sum_{s>t} L[s,t] U[s]`. Of L only pairs `t > s` are read.
     Solve(bool, ValueId, ValueId),
-    /// A running maximum or minimum, one step after the other: `m' = f(m + shift[t], floor[t])`, shift and
-    /// floor being `[t, x]` for any one axis x or none, and what entered `[x]`. Past the end nothing moves.
+    /// A running maximum or minimum, one step after the other: `m[t] = f(m[t-1] + shift[t], floor[t])`, shift
+    /// and floor being `[t, x]` for any one axis x or none, and what entered `[x]`. Past the end nothing moves.
     Running {
         /// `max` or `min`.
         function: BinaryFn,
         /// Whether what is kept is the first of the two: of equals the first has the slope.
         first: bool,
-        /// Which of its values.
-        reader: Reader,
         /// What is added to the value that is kept.
         shift: ValueId,
         /// What it is compared with.
@@ -144,18 +143,16 @@ pub enum Op {
         /// What entered the chunk.
         entering: ValueId,
     },
+    /// `Delay(reverse, X, B)`: the value of the step before, `X[t-1]`, and B at the first, X being `[t, ..]` and
+    /// B `[..]`. In reverse that of the step after, and B at the last; zero past the end then.
+    Delay(bool, ValueId, ValueId),
+    /// The value of the last step of the sequence in the chunk, `[..]` of `[t, ..]`; in reverse of the first.
+    Edge(bool, ValueId),
 }
 
-/// Which value of a running maximum is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reader {
-    /// That which entered each step, `[t, ..]`.
-    Before,
-    /// That which each step leaves, `[t, ..]`.
-    After,
-    /// That which the chunk leaves, `[..]`.
-    End,
-}
+/// A log decay that leaves nothing: its exponential is zero in f64 and in f32, and sums of it over a chunk
+/// are exact.
+pub const FORGOTTEN: f64 = -1000.0;
 
 /// What a result of the program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -234,10 +231,14 @@ impl Op {
             | Op::Broadcast(a, _)
             | Op::Sum(a, _)
             | Op::Decay(_, _, a)
-            | Op::Spread(_, _, a) => {
+            | Op::Spread(_, _, a)
+            | Op::Edge(_, a) => {
                 vec![*a]
             }
-            Op::Binary(_, a, b) | Op::Contract(a, b, _) | Op::Solve(_, a, b) => vec![*a, *b],
+            Op::Binary(_, a, b)
+            | Op::Contract(a, b, _)
+            | Op::Solve(_, a, b)
+            | Op::Delay(_, a, b) => vec![*a, *b],
             Op::Select(x, y, a, b) => vec![*x, *y, *a, *b],
             Op::Running {
                 shift,
@@ -269,17 +270,17 @@ impl Op {
             Op::Sum(a, axis) => Op::Sum(f(a), axis),
             Op::Contract(a, b, axis) => Op::Contract(f(a), f(b), axis),
             Op::Solve(transposed, l, r) => Op::Solve(transposed, f(l), f(r)),
+            Op::Delay(reverse, x, border) => Op::Delay(reverse, f(x), f(border)),
+            Op::Edge(reverse, x) => Op::Edge(reverse, f(x)),
             Op::Running {
                 function,
                 first,
-                reader,
                 shift,
                 floor,
                 entering,
             } => Op::Running {
                 function,
                 first,
-                reader,
                 shift: f(shift),
                 floor: f(floor),
                 entering: f(entering),

@@ -3,7 +3,7 @@
 //! [`Builder::push`](super::Builder::push) is how a derivation adds an op; the verifier runs the
 //! same function over a program that came from elsewhere.
 
-use super::{Axis, Draft, Interval, Op, Partial, Reader, ValueId};
+use super::{Axis, Draft, Interval, Op, Partial, ValueId};
 use crate::recurrence::Port;
 
 /// The axes of an op that defines value number `before` of `p`.
@@ -159,37 +159,50 @@ pub(crate) fn axes(p: &Draft, before: usize, op: &Op) -> Result<Vec<Axis>, Strin
             }
         }
         Op::Running {
-            reader,
             shift,
             floor,
             entering,
             ..
         } => {
             let (shift, floor, entering) = (axes(*shift)?, axes(*floor)?, axes(*entering)?);
-            let rest = |axes: &[Axis]| -> Vec<Axis> {
-                let rest = axes
-                    .iter()
-                    .filter(|a| !matches!(a, Axis::Head | Axis::Time));
-                rest.copied().collect()
-            };
-            let along = rest(&entering);
-            if along.len() > 1 || along.iter().any(|a| !matches!(a, Axis::Dim(_))) {
-                return Err(format!(
-                    "a running value is a number or a vector, not {entering:?}"
-                ));
-            }
+            let along = one(&entering)?;
             for part in [&shift, &floor] {
                 has(part, Axis::Time)?;
-                if rest(part) != along {
+                if one(part)? != along {
                     return Err(format!("{part:?} runs beside {entering:?}"));
                 }
             }
-            let mut all = union(union(shift, floor), entering);
-            if *reader == Reader::End {
-                all.retain(|axis| *axis != Axis::Time);
-            }
-            Ok(all)
+            Ok(union(union(shift, floor), entering))
         }
+        Op::Delay(_, x, border) => {
+            let (x, border) = (axes(*x)?, axes(*border)?);
+            has(&x, Axis::Time)?;
+            match one(&x)? == one(&border)? && !border.contains(&Axis::Time) {
+                true => Ok(union(x, border)),
+                false => Err(format!("{border:?} is no step of {x:?}")),
+            }
+        }
+        Op::Edge(_, x) => {
+            let mut x = axes(*x)?;
+            has(&x, Axis::Time)?;
+            one(&x)?;
+            x.retain(|axis| *axis != Axis::Time);
+            Ok(x)
+        }
+    }
+}
+
+/// The axis of what moves along the steps; `None` is a number.
+fn one(axes: &[Axis]) -> Result<Option<Axis>, String> {
+    let rest = axes
+        .iter()
+        .filter(|a| !matches!(a, Axis::Head | Axis::Time));
+    match rest.copied().collect::<Vec<_>>()[..] {
+        [] => Ok(None),
+        [axis @ (Axis::Dim(_) | Axis::Prime(_))] => Ok(Some(axis)),
+        _ => Err(format!(
+            "what moves along steps is a number or a vector, not {axes:?}"
+        )),
     }
 }
 

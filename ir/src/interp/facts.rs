@@ -254,7 +254,10 @@ impl<'a> Step<'a> {
             for j in 0..cols {
                 let decay =
                     log(transition.scalar, 0) + log(transition.row, i) + log(transition.col, j);
-                let mut sum = decay.exp() * entering[i * cols + j];
+                let mut sum = match transition.overwritten {
+                    true => 0.0,
+                    false => decay.exp() * entering[i * cols + j],
+                };
                 for &(left, right) in &transition.added {
                     sum += factor(Some(left), i) * factor(right, j);
                 }

@@ -4,7 +4,7 @@
 //! running sum of the log decays between them; `Solve` and `Running` take one step after the other.
 
 use super::array::{Array, walk};
-use crate::chunked::{Axis, Interval, Partial, Reader};
+use crate::chunked::{Axis, Interval, Partial};
 
 /// Offsets of `arrays` for every combination of the axes of `l` other than time and source.
 fn lanes<const N: usize>(all: &[Axis], arrays: [&Array; N], mut visit: impl FnMut([usize; N])) {
@@ -154,35 +154,51 @@ pub(super) fn solve(transposed: bool, l: &Array, r: &Array, out: &mut Array) {
     });
 }
 
-/// `len` steps are in the sequence; past them nothing moves.
+/// Past the `len` steps of the sequence nothing moves.
 pub(super) fn running(
     function: impl Fn(f64, f64) -> f64,
-    reader: Reader,
     len: usize,
     [shift, floor, entering]: [&Array; 3],
     out: &mut Array,
 ) {
-    let mut axes = out.axes.clone();
-    axes.retain(|axis| *axis != Axis::Time);
-    let (count, time) = (steps(shift), out.stride(Axis::Time));
+    let (count, time) = (steps(out), out.stride(Axis::Time));
     let (by, to) = (shift.stride(Axis::Time), floor.stride(Axis::Time));
     let shape = out.clone();
-    lanes(&axes, [shift, floor, entering, &shape], |[a, b, m, o]| {
+    let arrays = [shift, floor, entering, &shape];
+    lanes(&shape.axes, arrays, |[a, b, m, o]| {
         let mut value = entering.data[m];
         for t in 0..count {
-            let before = value;
             if t < len {
                 value = function(value + shift.data[a + t * by], floor.data[b + t * to]);
             }
-            match reader {
-                Reader::Before => out.data[o + t * time] = before,
-                Reader::After => out.data[o + t * time] = value,
-                Reader::End => {}
-            }
+            out.data[o + t * time] = value;
         }
-        if reader == Reader::End {
-            out.data[o] = value;
+    });
+}
+
+/// Past the `len` steps of the sequence the last one is repeated; in reverse zero stands there.
+pub(super) fn delay(reverse: bool, len: usize, [x, border]: [&Array; 2], out: &mut Array) {
+    let (count, time, step) = (steps(out), out.stride(Axis::Time), x.stride(Axis::Time));
+    let shape = out.clone();
+    lanes(&shape.axes, [x, border, &shape], |[x0, b, o]| {
+        for t in 0..count {
+            let t_valid = t.min(len.saturating_sub(1));
+            out.data[o + t * time] = match reverse {
+                true if t >= len => 0.0,
+                true if t + 1 == len => border.data[b],
+                true => x.data[x0 + (t + 1) * step],
+                false if t_valid == 0 => border.data[b],
+                false => x.data[x0 + (t_valid - 1) * step],
+            };
         }
+    });
+}
+
+pub(super) fn edge(reverse: bool, len: usize, x: &Array, out: &mut Array) {
+    let at = if reverse { 0 } else { len.saturating_sub(1) } * x.stride(Axis::Time);
+    let shape = out.clone();
+    lanes(&shape.axes, [x, &shape], |[from, to]| {
+        out.data[to] = x.data[from + at]
     });
 }
 

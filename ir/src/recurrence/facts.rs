@@ -120,10 +120,6 @@ pub struct Running {
     pub floor: PureId,
 }
 
-/// The log decay of a state that is overwritten: of its exponential nothing is left, in f64 or in f32, and sums
-/// of it over a chunk are exact.
-pub const FORGOTTEN: f64 = -1000.0;
-
 /// Why a transition holds less than what was said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Obstacle {
@@ -139,7 +135,8 @@ pub enum Obstacle {
     Terms,
     /// What comes back to it over other states may leave no positive decay.
     Unsigned,
-    /// The old state goes through both `max` and `min`, or stands between what it is compared with.
+    /// The old state goes through both `max` and `min`, stands between what it is compared with, or is shifted
+    /// between two comparisons.
     Extreme,
 }
 
@@ -163,10 +160,7 @@ impl Obstacle {
             Obstacle::Unsigned => {
                 "with what comes back to it over other states its decay may be negative".into()
             }
-            Obstacle::Extreme => {
-                "it goes through both `max` and `min`, or stands between what it is compared with"
-                    .into()
-            }
+            Obstacle::Extreme => "it goes through more than one comparison".into(),
         }
     }
 }
@@ -187,6 +181,8 @@ pub struct Transition {
     /// What is added that is linear in entering states; reads that share what stands beside them
     /// are one.
     pub reads: Vec<Read>,
+    /// Whether nothing of the old value is left beside what is read of it: it has no decay then.
+    pub overwritten: bool,
     /// In place of all of these: it is the largest or smallest of two.
     pub running: Option<Running>,
     /// Why this form cannot hold the state; all other fields but the class are empty then.
@@ -202,6 +198,7 @@ impl Default for Transition {
             col: None,
             added: vec![],
             reads: vec![],
+            overwritten: false,
             running: None,
             obstacle: None,
         }

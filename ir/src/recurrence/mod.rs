@@ -14,8 +14,8 @@ mod facts;
 
 pub use expr::{BinaryFn, Expr, ExprId, L2NORM_EPSILON, UnaryFn};
 pub use facts::{
-    Class, FORGOTTEN, Facts, Moment, Obstacle, Pure, PureId, Read, Readout, ReadoutId, Running,
-    Side, Transition,
+    Class, Facts, Moment, Obstacle, Pure, PureId, Read, Readout, ReadoutId, Running, Side,
+    Transition,
 };
 
 use crate::span::Span;

@@ -17,8 +17,8 @@
 use super::cursor::Cursor;
 use super::lex::Kind;
 use super::ops::{
-    DIRECTIONS, INTERVALS, PARTIALS, binary, binary_word, extreme, number, operands, over, running,
-    solve, strictly, trilinear, unary, unary_word, word,
+    DIRECTIONS, INTERVALS, PARTIALS, along, binary, binary_word, extreme, number, operands, over,
+    running, solve, strictly, trilinear, unary, unary_word, word,
 };
 use crate::chunked::{Axis, Direction, Draft, Op, Target, ValueId};
 use crate::diag::Diagnostic;
@@ -127,11 +127,12 @@ fn print_op(program: &Draft, op: &Op) -> String {
         Op::Running {
             function,
             first,
-            reader,
             shift,
             floor,
             entering,
-        } => running(*function, *first, *reader, [shift.0, floor.0, entering.0]),
+        } => running(*function, *first, [shift.0, floor.0, entering.0]),
+        Op::Delay(reverse, x, border) => along("delay", *reverse, &[x.0, border.0]),
+        Op::Edge(reverse, x) => along("edge", *reverse, &[x.0]),
     }
 }
 
@@ -361,12 +362,19 @@ impl Parser<'_> {
                 let transposed = self.cursor.keyword("transposed");
                 Op::Solve(transposed, self.value()?, self.second()?)
             }
+            "delay" => {
+                let reverse = self.cursor.keyword("reverse");
+                Op::Delay(reverse, self.value()?, self.second()?)
+            }
+            "edge" => {
+                let reverse = self.cursor.keyword("reverse");
+                Op::Edge(reverse, self.value()?)
+            }
             "running" => {
-                let (function, first, reader) = extreme(&mut self.cursor)?;
+                let (function, first) = extreme(&mut self.cursor)?;
                 Op::Running {
                     function,
                     first,
-                    reader,
                     shift: self.value()?,
                     floor: self.second()?,
                     entering: self.second()?,

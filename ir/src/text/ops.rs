@@ -1,7 +1,7 @@
 //! The words that levels 2 and 3 share: functions, intervals and partials.
 
 use super::cursor::Cursor;
-use crate::chunked::{Direction, Interval, Partial, Reader};
+use crate::chunked::{Direction, Interval, Partial};
 use crate::recurrence::{BinaryFn, UnaryFn};
 
 /// Words and what they stand for.
@@ -27,12 +27,6 @@ pub(super) const PARTIALS: Words<Partial> = &[
 ];
 
 pub(super) const EXTREMES: Words<BinaryFn> = &[("max", BinaryFn::Max), ("min", BinaryFn::Min)];
-
-pub(super) const READERS: Words<Reader> = &[
-    ("before", Reader::Before),
-    ("after", Reader::After),
-    ("end", Reader::End),
-];
 
 /// The word of `value` in a table.
 pub(super) fn word<T: PartialEq>(table: &[(&'static str, T)], value: T) -> &'static str {
@@ -119,23 +113,22 @@ pub(super) fn solve(transposed: bool, l: u32, r: u32) -> String {
     format!("solve {transposed}%{l}, %{r}")
 }
 
-/// `running max first after %1, %2, %3`
-pub(super) fn running(
-    function: BinaryFn,
-    first: bool,
-    reader: Reader,
-    operands: [u32; 3],
-) -> String {
+/// `running max first %1, %2, %3`
+pub(super) fn running(function: BinaryFn, first: bool, operands: [u32; 3]) -> String {
     let function = word(EXTREMES, function);
     let first = if first { "first " } else { "" };
     let [shift, floor, entering] = operands;
-    let reader = word(READERS, reader);
-    format!("running {function} {first}{reader} %{shift}, %{floor}, %{entering}")
+    format!("running {function} {first}%{shift}, %{floor}, %{entering}")
 }
 
 /// What stands between `running` and its operands.
-pub(super) fn extreme(cursor: &mut Cursor) -> Option<(BinaryFn, bool, Reader)> {
-    let function = cursor.choice(EXTREMES)?;
-    let first = cursor.keyword("first");
-    Some((function, first, cursor.choice(READERS)?))
+pub(super) fn extreme(cursor: &mut Cursor) -> Option<(BinaryFn, bool)> {
+    Some((cursor.choice(EXTREMES)?, cursor.keyword("first")))
+}
+
+/// `delay reverse %1, %2`, `edge %1`
+pub(super) fn along(op: &str, reverse: bool, operands: &[u32]) -> String {
+    let reverse = if reverse { "reverse " } else { "" };
+    let operands: Vec<String> = operands.iter().map(|v| format!("%{v}")).collect();
+    format!("{op} {reverse}{}", operands.join(", "))
 }

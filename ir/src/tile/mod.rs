@@ -18,7 +18,7 @@ pub(crate) mod typing;
 
 pub use build::Builder;
 
-use crate::chunked::{Direction, Interval, Partial, Reader};
+use crate::chunked::{Direction, Interval, Partial};
 use crate::recurrence::{BinaryFn, UnaryFn, handle};
 use crate::verify::Verified;
 
@@ -252,14 +252,28 @@ pub enum Op {
         function: BinaryFn,
         /// Whether what is kept is the first of the two.
         first: bool,
-        /// Which of its values.
-        reader: Reader,
         /// What is added to the value that is kept.
         shift: TileId,
         /// What it is compared with.
         floor: TileId,
         /// What entered the chunk.
         entering: TileId,
+    },
+    /// See `chunked::Op::Delay`: tiles `[C]` or `[C, n]`, and `[]` or `[n]`.
+    Delay {
+        /// Whether it is the step after.
+        reverse: bool,
+        /// The steps.
+        x: TileId,
+        /// What stands at the border.
+        border: TileId,
+    },
+    /// See `chunked::Op::Edge`: `[]` or `[n]` of a tile `[C]` or `[C, n]`.
+    Edge {
+        /// Whether it is the first step.
+        reverse: bool,
+        /// The steps.
+        x: TileId,
     },
     /// The value of region Heads summed over the heads of the task; a value of region After.
     HeadSum(TileId),
@@ -320,6 +334,8 @@ impl Op {
             Op::Decay(_, _, a) | Op::Spread(_, _, a) | Op::HeadSum(a) => vec![*a],
             Op::Trilinear(_, _, operands, l) => operands.iter().copied().chain([*l]).collect(),
             Op::Solve { l, r, .. } => vec![*l, *r],
+            Op::Delay { x, border, .. } => vec![*x, *border],
+            Op::Edge { x, .. } => vec![*x],
             Op::Running {
                 shift,
                 floor,
@@ -338,6 +354,8 @@ impl Op {
             Op::Decay(_, _, a) | Op::Spread(_, _, a) | Op::HeadSum(a) => vec![a],
             Op::Trilinear(_, _, operands, l) => operands.iter_mut().chain([l]).collect(),
             Op::Solve { l, r, .. } => vec![l, r],
+            Op::Delay { x, border, .. } => vec![x, border],
+            Op::Edge { x, .. } => vec![x],
             Op::Running {
                 shift,
                 floor,

@@ -4,7 +4,7 @@
 //! a program that came from elsewhere.
 
 use super::{Along, Draft, Node, Op, Pace, Reduce, Region, Scalar, TileId, Triangle};
-use crate::chunked::{Interval, Partial, Reader};
+use crate::chunked::{Interval, Partial};
 
 /// The node of an operand; operands come before node number `before`.
 fn operand(program: &Draft, before: usize, tile: TileId) -> Result<&Node, String> {
@@ -169,26 +169,37 @@ pub fn shape(program: &Draft, before: usize, op: &Op) -> Result<Vec<u32>, String
             }
         }
         Op::Running {
-            reader,
             shift,
             floor,
             entering,
             ..
         } => {
             let (by, to, entering) = (shape(shift)?, shape(floor)?, shape(entering)?);
-            let rows: Vec<u32> = [chunk].into_iter().chain(entering.clone()).collect();
-            if entering.len() > 1 || by != rows || to != rows {
-                return Err(format!(
-                    "a running value of {entering:?} with {by:?} and {to:?}, expected [] or [n], and {rows:?}"
-                ));
-            }
-            match reader {
-                Reader::End => Ok(entering),
-                Reader::Before | Reader::After => Ok(rows),
+            match steps(&entering, chunk) == by && by == to && entering.len() < 2 {
+                true => Ok(by),
+                false => Err(format!(
+                    "a running value of {entering:?} with {by:?} and {to:?}, expected steps of it, C = {chunk}"
+                )),
             }
         }
+        Op::Delay { x, border, .. } => {
+            let (x, border) = (shape(x)?, shape(border)?);
+            match steps(&border, chunk) == x && border.len() < 2 {
+                true => Ok(x),
+                false => Err(format!("{border:?} at the border of {x:?}, C = {chunk}")),
+            }
+        }
+        Op::Edge { x, .. } => match shape(x)?.as_slice() {
+            &[c, ref rest @ ..] if c == chunk => Ok(rest.to_vec()),
+            x => Err(format!("a step of {x:?} with C = {chunk}")),
+        },
         Op::HeadSum(tile) => shape(tile),
     }
+}
+
+/// The shape of the steps of a row.
+fn steps(row: &[u32], chunk: u32) -> Vec<u32> {
+    [chunk].iter().chain(row).copied().collect()
 }
 
 /// Rows and columns of an operand of a product.

@@ -150,6 +150,7 @@ impl Check<'_> {
                     matches!(partial, Partial::Key | Partial::LogDecay)
                 }
                 Op::Solve(transposed, ..) => *transposed,
+                Op::Delay(reverse, ..) => *reverse,
                 _ => false,
             };
             if reverse && p.direction == Direction::Forward {

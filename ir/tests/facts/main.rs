@@ -359,23 +359,25 @@ fn running_extremes() {
     for update in [
         "m = max(m + f, x);",
         "let next = max(x, a + m); m = next;",
-        "m = min(m, x); output between: [K] = exp(-abs(m)); m = min(min(m + a, m - x), f);",
-        "let old = m; m = max(old, x); m = max(m - f, old + a);",
+        "m = min(m, x); output between: [K] = exp(-abs(m)); m = min(m, f);",
+        "let old = m; m = max(old, x); m = max(m, old + a);",
         "m = max(m + tanh(c), x * c);",
         "m = max(m, c); c = c + sum(x);",
         "m = max(m - f, x); c = c + dot(m, f); output sums: [] = sum(m);",
-        "m = max(x, m); m = max(f, m - a);",
+        "m = max(x, m); m = max(f, m);",
     ] {
         let (parsed, found) = verified(&recurrence(update));
         let m = &found.transitions[0];
         assert_eq!((m.class, m.obstacle), (Class::Extreme, None), "{update}");
         agree(&parsed, &found, 23);
     }
-    // Both functions, and an order in which equals have slopes that one comparison does not say.
+    // Both functions, an order in which equals have slopes that one comparison does not say, and a shift that
+    // would be rounded before what it shifts is compared.
     for update in [
         "m = min(max(x, m), a);",
         "m = max(max(x, m), f);",
         "m = max(x, m); m = max(m, f);",
+        "m = max(m, x); m = max(m - a, f);",
     ] {
         let (_, found) = verified(&recurrence(update));
         let m = &found.transitions[0];

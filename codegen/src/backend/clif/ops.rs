@@ -2,11 +2,11 @@
 
 use super::emit::{Emitter, NUMBER};
 use super::map;
-use super::micro::{Shape, running_flags, scan_flags};
+use super::micro::{Shape, scan_flags};
 use super::plan::lower::Zero;
 use super::plan::steps::sums_steps;
 use super::plan::{Buffer, Form, Place, form};
-use baton_ir::chunked::{Interval, Partial, Reader};
+use baton_ir::chunked::{Interval, Partial};
 use baton_ir::recurrence::BinaryFn;
 use baton_ir::tile::{Fill, Op, TileId, Triangle};
 use cranelift_codegen::ir::{InstBuilder, Value};
@@ -59,15 +59,18 @@ impl Emitter<'_, '_> {
             Op::Solve { transposed, l, r } => self.solve(out, *transposed, l.index(), r.index()),
             Op::Running {
                 function,
-                reader,
                 shift,
                 floor,
                 entering,
                 ..
             } => {
                 let operands = [shift, floor, entering].map(|tile| tile.index());
-                self.running(out, *function, *reader, operands);
+                self.running(out, *function, operands);
             }
+            Op::Delay { reverse, x, border } => {
+                self.delay(out, *reverse, x.index(), border.index());
+            }
+            Op::Edge { reverse, x } => self.edge(out, *reverse, x.index()),
         }
     }
 
@@ -248,37 +251,67 @@ impl Emitter<'_, '_> {
         self.past_the_end(to, stride, cols, Fill::Zero);
     }
 
+    /// Bytes from step to step of a tile, and numbers of a step: of a vector over the steps one.
+    fn pace(&self, tile: Buffer) -> [i64; 2] {
+        let place = self.plan.tiles[tile];
+        match self.program.nodes[tile].shape.len() {
+            1 => [NUMBER, 1],
+            _ => [place.row as i64 * NUMBER, place.cols as i64],
+        }
+    }
+
     /// A running extreme over the valid steps; the rows past them are the last one.
-    fn running(
-        &mut self,
-        out: Buffer,
-        function: BinaryFn,
-        reader: Reader,
-        [shift, floor, entering]: [Buffer; 3],
-    ) {
-        let tiles = &self.plan.tiles;
-        // A vector over the steps has a row of one number for each.
-        let (cols, rows) = match self.program.nodes[entering].shape.is_empty() {
-            true => (1, [1; 3]),
-            false => {
-                let rows = [shift, floor, out].map(|tile| tiles[tile].row);
-                (tiles[entering].cols, rows)
-            }
-        };
-        let [by, to, row] = rows.map(|row| self.word(row as i64));
-        let stride = self.word(rows[2] as i64 * NUMBER);
-        let cols = self.word(cols as i64);
+    fn running(&mut self, out: Buffer, function: BinaryFn, [shift, floor, entering]: [Buffer; 3]) {
+        let [stride, cols] = self.pace(out).map(|x| self.word(x));
+        let rows = [shift, floor, out].map(|tile| self.pace(tile)[0] / NUMBER);
+        let [by, to, row] = rows.map(|row| self.word(row));
         let [shift, floor, entering, result] =
             [shift, floor, entering, out].map(|tile| self.place(tile));
         let words = [
             shift, by, floor, to, entering, result, row, self.valid, cols,
         ];
-        let flags = running_flags(function == BinaryFn::Max, reader);
-        let flags = self.word(flags);
-        self.call_with(self.kernels.running as usize, &words, &[flags]);
-        if reader != Reader::End {
-            self.past_the_end(result, stride, cols, Fill::Repeat);
-        }
+        let max = self.word(i64::from(function == BinaryFn::Max));
+        self.call_with(self.kernels.running as usize, &words, &[max]);
+        self.past_the_end(result, stride, cols, Fill::Repeat);
+    }
+
+    /// The valid steps moved by one, the border in the place that is left.
+    fn delay(&mut self, out: Buffer, reverse: bool, x: Buffer, border: Buffer) {
+        let ([to_step, cols], [from_step, _]) = (self.pace(out), self.pace(x));
+        let (to, from, at_border) = (self.place(out), self.place(x), self.place(border));
+        let [to_row, from_row, cols, one, none] =
+            [to_step, from_step, cols, 1, 0].map(|x| self.word(x));
+        let moved = self.builder.ins().iadd_imm_s(self.valid, -1);
+        let last = self.builder.ins().imul_imm_s(moved, to_step);
+        let last = self.builder.ins().iadd(to, last);
+        let (source, target, place) = match reverse {
+            true => (self.builder.ins().iadd_imm_s(from, from_step), to, last),
+            false => (from, self.builder.ins().iadd_imm_s(to, to_step), to),
+        };
+        let copy = self.kernels.copy as usize;
+        self.call(copy, &[target, to_row, source, from_row, moved, cols]);
+        self.call(copy, &[place, to_row, at_border, none, one, cols]);
+        let fill = if reverse { Fill::Zero } else { Fill::Repeat };
+        self.past_the_end(to, to_row, cols, fill);
+    }
+
+    /// The last valid step, or the first.
+    fn edge(&mut self, out: Buffer, reverse: bool, x: Buffer) {
+        let [step, cols] = self.pace(x);
+        let (to, from) = (self.place(out), self.place(x));
+        let from = match reverse {
+            true => from,
+            false => {
+                let last = self.builder.ins().iadd_imm_s(self.valid, -1);
+                let last = self.builder.ins().imul_imm_s(last, step);
+                self.builder.ins().iadd(from, last)
+            }
+        };
+        let [cols, one, none] = [cols, 1, 0].map(|x| self.word(x));
+        self.call(
+            self.kernels.copy as usize,
+            &[to, none, from, none, one, cols],
+        );
     }
 
     fn room(&mut self, room: usize) -> Value {

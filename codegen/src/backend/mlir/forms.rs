@@ -102,16 +102,10 @@ pub fn wants(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Vec<K
             all.extend((program.chunk > 16).then_some((*x, Form::ColumnSums)));
             all
         }
-        Op::Solve { .. } => {
-            return refuse(
-                "`solve` has no kernel on a GPU, expected an op that has: run it on the CPU",
-            );
-        }
-        Op::Running { .. } => {
-            return refuse(
-                "`running` has no kernel on a GPU, expected an op that has: run it on the CPU",
-            );
-        }
+        Op::Solve { .. } => return refuse(&nothing_for("solve")),
+        Op::Running { .. } => return refuse(&nothing_for("running")),
+        Op::Delay { .. } => return refuse(&nothing_for("delay")),
+        Op::Edge { .. } => return refuse(&nothing_for("edge")),
         Op::Trilinear(..) => {
             let levels = |t: Trilinear| {
                 let left = |level| t.leaves(tile, level);
@@ -120,6 +114,10 @@ pub fn wants(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Vec<K
             Trilinear::of(program, tile).map_or(vec![], levels)
         }
     })
+}
+
+fn nothing_for(op: &str) -> String {
+    format!("`{op}` has no kernel on a GPU, expected an op that has: run it on the CPU")
 }
 
 /// How the left operand of a product is read: from registers where each warp holds whole rows.

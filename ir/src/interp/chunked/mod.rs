@@ -247,7 +247,6 @@ impl Run<'_> {
             }
             Op::Running {
                 function,
-                reader,
                 shift,
                 floor,
                 entering,
@@ -255,8 +254,12 @@ impl Run<'_> {
             } => {
                 let operands = [shift, floor, entering].map(|v| value(*v));
                 let function = |a, b| pointwise::binary(*function, a, b);
-                pairs::running(function, *reader, b.len, operands, &mut out);
+                pairs::running(function, b.len, operands, &mut out);
             }
+            Op::Delay(reverse, x, border) => {
+                pairs::delay(*reverse, b.len, [value(*x), value(*border)], &mut out);
+            }
+            Op::Edge(reverse, x) => pairs::edge(*reverse, b.len, value(*x), &mut out),
         }
         Ok(out)
     }

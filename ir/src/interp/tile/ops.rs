@@ -1,6 +1,6 @@
 //! The ops that compute: maps, products and those over intervals.
 
-use crate::chunked::{Axis, Interval, Reader};
+use crate::chunked::{Axis, Interval};
 use crate::interp::array::Array;
 use crate::interp::pairs;
 use crate::pointwise;
@@ -108,23 +108,29 @@ pub(super) fn run<'s>(
         }
         Op::Running {
             function,
-            reader,
             shift,
             floor,
             entering,
             ..
         } => {
             let [shift, floor] = [shift, floor].map(|&id| array(tile(id), shapes(id), Axis::Time));
-            let mut entering = array(tile(*entering), shapes(*entering), CHANNEL);
-            entering.axes = vec![CHANNEL; entering.sizes.len()];
-            let axes: &[Axis] = match reader {
-                Reader::End => &[CHANNEL],
-                Reader::Before | Reader::After => &[Axis::Time, CHANNEL],
-            };
-            let mut out = zeros(&axes[..shape.len()], shape);
+            let entering = row(tile(*entering), shapes(*entering));
+            let mut out = zeros(&[Axis::Time, CHANNEL][..shape.len()], shape);
             let function = |a, b| pointwise::binary(*function, a, b);
-            let operands = [&shift, &floor, &entering];
-            pairs::running(function, *reader, len, operands, &mut out);
+            pairs::running(function, len, [&shift, &floor, &entering], &mut out);
+            Ok(out.data)
+        }
+        Op::Delay { reverse, x, border } => {
+            let x = array(tile(*x), shapes(*x), Axis::Time);
+            let border = row(tile(*border), shapes(*border));
+            let mut out = zeros(&[Axis::Time, CHANNEL][..shape.len()], shape);
+            pairs::delay(*reverse, len, [&x, &border], &mut out);
+            Ok(out.data)
+        }
+        Op::Edge { reverse, x } => {
+            let x = array(tile(*x), shapes(*x), Axis::Time);
+            let mut out = zeros(&[CHANNEL][..shape.len()], shape);
+            pairs::edge(*reverse, len, &x, &mut out);
             Ok(out.data)
         }
         Op::Load(..) | Op::Carry(_) | Op::HeadSum(_) => {
@@ -142,6 +148,13 @@ fn array(data: &[f64], shape: &[u32], first: Axis) -> Array {
         sizes: shape.iter().map(|&size| size as usize).collect(),
         data: data.to_vec(),
     }
+}
+
+/// A tile `[n]` or `[]` as an array over the channel.
+fn row(data: &[f64], shape: &[u32]) -> Array {
+    let mut row = zeros(&[CHANNEL][..shape.len()], shape);
+    row.data.copy_from_slice(data);
+    row
 }
 
 fn zeros(axes: &[Axis], shape: &[u32]) -> Array {

@@ -317,8 +317,20 @@ impl Parser<'_> {
                 let r = self.tile()?;
                 Op::Solve { transposed, l, r }
             }
+            "delay" => {
+                let reverse = self.cursor.keyword("reverse");
+                let x = self.tile()?;
+                self.cursor.expect(',')?;
+                let border = self.tile()?;
+                Op::Delay { reverse, x, border }
+            }
+            "edge" => {
+                let reverse = self.cursor.keyword("reverse");
+                let x = self.tile()?;
+                Op::Edge { reverse, x }
+            }
             "running" => {
-                let (function, first, reader) = extreme(&mut self.cursor)?;
+                let (function, first) = extreme(&mut self.cursor)?;
                 let shift = self.tile()?;
                 self.cursor.expect(',')?;
                 let floor = self.tile()?;
@@ -326,7 +338,6 @@ impl Parser<'_> {
                 Op::Running {
                     function,
                     first,
-                    reader,
                     shift,
                     floor,
                     entering: self.tile()?,

@@ -1,6 +1,6 @@
 //! Level 3 to its canonical text.
 
-use super::super::ops::{DIRECTIONS, over, running, solve, trilinear, word};
+use super::super::ops::{DIRECTIONS, along, over, running, solve, trilinear, word};
 use super::{ALONG, CARRIES, FILLS, HELD, PACES, REDUCES, REGIONS, ROLES, TRIANGLES, scalar};
 use crate::tile::{CarryId, CarryRole, Draft, Effect, Held, Op, PortId, Role};
 use std::fmt::Write;
@@ -153,11 +153,12 @@ fn print_op(program: &Draft, op: &Op) -> String {
         Op::Running {
             function,
             first,
-            reader,
             shift,
             floor,
             entering,
-        } => running(*function, *first, *reader, [shift.0, floor.0, entering.0]),
+        } => running(*function, *first, [shift.0, floor.0, entering.0]),
+        Op::Delay { reverse, x, border } => along("delay", *reverse, &[x.0, border.0]),
+        Op::Edge { reverse, x } => along("edge", *reverse, &[x.0]),
         Op::HeadSum(tile) => format!("head_sum %{}", tile.0),
     }
 }

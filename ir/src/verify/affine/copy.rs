@@ -61,6 +61,7 @@ impl<'a> Copy<'a> {
             col,
             added,
             reads,
+            overwritten: draft.overwritten,
             running: draft.running.map(|running| Running {
                 function: running.function,
                 first: running.first,

@@ -9,9 +9,7 @@ use super::running::Running;
 use super::value::{Factor, LowRank, Matrix, Read, Vector, split};
 use super::{Analysis, Expanded, log};
 use crate::diag::Diagnostic;
-use crate::recurrence::{
-    Class, FORGOTTEN, Facts, Moment, Obstacle, PureId, Readout, Side, StateId,
-};
+use crate::recurrence::{Class, Facts, Moment, Obstacle, PureId, Readout, Side, StateId};
 
 /// What a readout of the evaluation means.
 pub(super) enum Meaning {
@@ -35,6 +33,7 @@ pub(super) struct Draft {
     pub logs: [Option<PureId>; 3],
     pub added: Vec<(PureId, Option<PureId>)>,
     pub reads: Vec<Term>,
+    pub overwritten: bool,
     pub running: Option<Running>,
     pub obstacle: Option<Obstacle>,
 }
@@ -111,9 +110,7 @@ impl Analysis<'_> {
         if draft.obstacle.is_none() {
             let parts = [factor.scalar, factor.row, factor.col];
             draft.logs = parts.map(|part| part.and_then(|part| log::log(&mut self.pool, part)));
-            if factors.is_empty() {
-                draft.logs[0] = Some(self.pool.number(FORGOTTEN));
-            }
+            draft.overwritten = factors.is_empty();
             let mut lost = parts.iter().zip(&draft.logs);
             if lost.any(|(part, log)| part.is_some() && log.is_none()) {
                 match class {

@@ -1,7 +1,7 @@
 //! Running maxima and minima: `f(m + shift, floor)` of the value that entered the step.
 //!
-//! The form is closed under further updates by the same function, as is `max(max(m + a, b) + c, d)`,
-//! which is `max(m + a + c, max(b + c, d))`.
+//! The form is closed under further updates by the same function, as is `max(max(m + a, b), c)`. Not under a shift
+//! in between: `max(max(m, b) + c, d)` compares m with b, and `m + c` with `b + c` rounds the difference away.
 
 use super::value::{Extreme, Read, Vector};
 use super::{Analysis, Expanded};
@@ -56,10 +56,12 @@ impl Analysis<'_> {
                 _ => return None,
             };
             let is_bare = vector.reads.is_empty() && vector.pure.is_none();
+            if own_floor.is_some() && !is_bare {
+                return None;
+            }
             let by = (!is_bare).then(|| self.pure_vector(vector, place));
             if let Some(own_floor) = own_floor {
-                let moved = self.pool.total(Some(own_floor), by).unwrap_or(own_floor);
-                floor = Some(self.either(function, floor, moved));
+                floor = Some(self.either(function, floor, own_floor));
             }
             let own_shift = self.pool.total(own_shift, by);
             shift = match is_kept {

@@ -4,12 +4,11 @@
 //! strides of tiles count numbers, strides of tensors outside bytes.
 
 use super::matmul::{Product, Shape};
-use super::running::{Row, Running};
+use super::running::Running;
 use super::solve::System;
 use super::trilinear::Form;
 use super::vector::Portable;
 use super::{decay, matmul, rows, running, solve, transpose, trilinear};
-use baton_ir::chunked::Reader;
 use std::sync::OnceLock;
 
 type Copy = unsafe extern "C" fn(*mut f32, i64, *const f32, i64, i64, i64);
@@ -41,7 +40,7 @@ pub struct Kernels {
     pub spread_between: Tile,
     /// `(system, transposed)`
     pub solve: unsafe extern "C" fn(*const System, i64),
-    /// `(operands, flags)`: flags as in `running_flags`.
+    /// `(operands, max)`
     pub running: unsafe extern "C" fn(*const Running, i64),
     /// `(form)` by m.
     pub weights: unsafe extern "C" fn(*const Form),
@@ -56,16 +55,6 @@ pub struct Kernels {
 /// A scan's kind in one word.
 pub fn scan_flags(reverse: bool, inclusive: bool, exp: bool, total: bool) -> i64 {
     i64::from(reverse) | i64::from(inclusive) << 1 | i64::from(exp) << 2 | i64::from(total) << 3
-}
-
-/// The kind of a running extreme in one word.
-pub fn running_flags(max: bool, reader: Reader) -> i64 {
-    let row = match reader {
-        Reader::Before => 0,
-        Reader::After => 1,
-        Reader::End => 2,
-    };
-    i64::from(max) | row << 1
 }
 
 macro_rules! kernels {
@@ -161,13 +150,8 @@ macro_rules! kernels {
                 unsafe { solve::solve::<$vector>(&*system, transposed != 0) }
             }
             $(#[$feature])?
-            unsafe extern "C" fn running(operands: *const Running, flags: i64) {
-                let row = match flags >> 1 {
-                    0 => Row::Before,
-                    1 => Row::After,
-                    _ => Row::Last,
-                };
-                unsafe { running::running(&*operands, flags & 1 != 0, row) }
+            unsafe extern "C" fn running(operands: *const Running, max: i64) {
+                unsafe { running::running(&*operands, max != 0) }
             }
             $(#[$feature])?
             unsafe extern "C" fn weights(form: *const Form) {

@@ -14,7 +14,7 @@ mod transpose;
 mod trilinear;
 pub(super) mod vector;
 
-pub use entries::{Kernels, running_flags, scan_flags};
+pub use entries::{Kernels, scan_flags};
 pub use matmul::Shape;
 #[cfg(test)]
 pub use trilinear::Form;

@@ -6,17 +6,6 @@
 /// Columns of a block.
 const BLOCK: usize = 16;
 
-/// Which value each row of the result is.
-#[derive(Clone, Copy, PartialEq)]
-pub enum Row {
-    /// That which entered the step.
-    Before,
-    /// That which the step leaves.
-    After,
-    /// There is one row: what the last step leaves.
-    Last,
-}
-
 /// The operands; strides count numbers.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -45,19 +34,19 @@ pub struct Running {
 ///
 /// # Safety
 ///
-/// The pointers and strides name tiles of `steps` rows (one of entering, and of the result's last) and `n`
-/// columns; the result overlaps nothing.
+/// The pointers and strides name tiles of `steps` rows (one of entering) and `n` columns; the result overlaps
+/// nothing.
 #[inline(always)]
-pub unsafe fn running(r: &Running, max: bool, row: Row) {
+pub unsafe fn running(r: &Running, max: bool) {
     let mut from = 0;
     while from < r.n {
         let n = (r.n - from).min(BLOCK);
         // SAFETY: columns from..from + n are inside.
         unsafe {
             match n {
-                BLOCK => columns::<BLOCK>(r, max, row, from, BLOCK),
-                1 => columns::<1>(r, max, row, from, 1),
-                _ => columns::<BLOCK>(r, max, row, from, n),
+                BLOCK => columns::<BLOCK>(r, max, from, BLOCK),
+                1 => columns::<1>(r, max, from, 1),
+                _ => columns::<BLOCK>(r, max, from, n),
             }
         }
         from += n;
@@ -66,7 +55,7 @@ pub unsafe fn running(r: &Running, max: bool, row: Row) {
 
 /// `n` columns, in room for N.
 #[inline(always)]
-unsafe fn columns<const N: usize>(r: &Running, max: bool, row: Row, from: usize, n: usize) {
+unsafe fn columns<const N: usize>(r: &Running, max: bool, from: usize, n: usize) {
     let mut value = [0.0; N];
     let at = |t: usize, stride: usize| t * stride + from;
     // SAFETY: as the caller's.
@@ -81,9 +70,6 @@ unsafe fn columns<const N: usize>(r: &Running, max: bool, row: Row, from: usize,
             );
             let out = r.out.wrapping_add(at(t, r.out_row));
             for (j, value) in value[..n].iter_mut().enumerate() {
-                if row == Row::Before {
-                    *out.add(j) = *value;
-                }
                 let (kept, floor) = (*value + *shift.add(j), *floor.add(j));
                 let taken = match max {
                     true => kept > floor,
@@ -92,14 +78,7 @@ unsafe fn columns<const N: usize>(r: &Running, max: bool, row: Row, from: usize,
                 let known = !kept.is_nan() && !floor.is_nan();
                 let found = if taken { kept } else { floor };
                 *value = if known { found } else { f32::NAN };
-                if row == Row::After {
-                    *out.add(j) = *value;
-                }
-            }
-        }
-        if row == Row::Last {
-            for (j, value) in value[..n].iter().enumerate() {
-                *r.out.add(from + j) = *value;
+                *out.add(j) = *value;
             }
         }
     }

@@ -7,7 +7,7 @@
 //! anything that it is indexed with is, so what is repeated along steps may go unrecognised, and it
 //! holds nothing of a step.
 
-use baton_ir::chunked::{Interval, Partial, Reader};
+use baton_ir::chunked::{Interval, Partial};
 use baton_ir::tile::{Along, Op, Pace, Reduce, Scalar, TileId, TileProgram};
 
 /// For the first and the second axis of a tile: whether it is one of steps.
@@ -49,7 +49,8 @@ pub fn steps(program: &TileProgram) -> Vec<Steps> {
             Op::Decay(Interval::Total, ..) => [false; 2],
             Op::Decay(..) | Op::Spread(..) | Op::Trilinear(..) => [true, false],
             Op::Solve { r, .. } => [true, of(r)[1]],
-            Op::Running { reader, .. } => [*reader != Reader::End, false],
+            Op::Running { .. } | Op::Delay { .. } => [true, false],
+            Op::Edge { .. } => [false; 2],
             Op::HeadSum(tile) => of(tile),
         });
     }

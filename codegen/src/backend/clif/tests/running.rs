@@ -1,12 +1,12 @@
-//! Running extremes: every width around a block of 16 columns, numbers, all readers, short chunks, equals
-//! and NaN.
+//! Running extremes, delays and edges: every width around a block of 16 columns, numbers, short chunks, NaN.
 
 use super::{Draft, check};
-use baton_ir::chunked::{Direction, Reader};
+use baton_ir::chunked::Direction;
 use baton_ir::recurrence::BinaryFn;
 use baton_ir::tile::{Fill, Op, PortId};
 
-/// Every reader of a running maximum and minimum of `n` numbers; of one where there is no `n`.
+/// A running maximum and minimum of `n` numbers, of one where there is no `n`; each moved by a step both ways, and
+/// its edges.
 fn extremes(c: usize, n: Option<usize>) -> Draft {
     let mut draft = Draft::new(c, Direction::Forward);
     let dims: Vec<usize> = n.into_iter().collect();
@@ -15,25 +15,21 @@ fn extremes(c: usize, n: Option<usize>) -> Draft {
     let entering = draft.tile(&dims, -2.0, 2.0);
     draft.ranges[0] = (-0.5, 0.4);
     for function in [BinaryFn::Max, BinaryFn::Min] {
-        for reader in [Reader::Before, Reader::After, Reader::End] {
-            let op = Op::Running {
-                function,
-                first: true,
-                reader,
-                shift,
-                floor,
-                entering,
-            };
-            match reader {
-                Reader::End => {
-                    let last = draft.node(op, &dims);
-                    draft.keep(last);
-                }
-                Reader::Before | Reader::After => {
-                    let steps = draft.node(op, &rows);
-                    draft.keep_steps(steps);
-                }
-            }
+        let running = Op::Running {
+            function,
+            first: true,
+            shift,
+            floor,
+            entering,
+        };
+        let x = draft.node(running, &rows);
+        draft.keep_steps(x);
+        for reverse in [false, true] {
+            let border = entering;
+            let moved = draft.node(Op::Delay { reverse, x, border }, &rows);
+            draft.keep_steps(moved);
+            let edge = draft.node(Op::Edge { reverse, x }, &dims);
+            draft.keep(edge);
         }
     }
     draft

@@ -262,7 +262,12 @@ impl Machine<'_> {
             Op::Decay(interval, strict, l) => self.decay(*interval, *strict, *l),
             Op::Spread(interval, strict, x) => self.spread(*interval, *strict, tile, *x),
             Op::HeadSum(x) => self.held[&(*x, form)].clone(),
-            Op::Load(..) | Op::Carry(_) | Op::Solve { .. } | Op::Running { .. } => {
+            Op::Load(..)
+            | Op::Carry(_)
+            | Op::Solve { .. }
+            | Op::Running { .. }
+            | Op::Delay { .. }
+            | Op::Edge { .. } => {
                 return Err(Error::Unsupported(format!("{:?} is no step", node.op)));
             }
         };
