@@ -81,6 +81,24 @@ const SETTINGS: &[&str] = &[
 ];
 
 #[test]
+fn weights() {
+    published(
+        "weights-hf",
+        "train/tests/golden/mamba2_hf",
+        "model.safetensors",
+        HEADER,
+        1 << 22,
+    );
+    published(
+        "weights-authors",
+        "train/tests/golden/mamba2_authors",
+        "pytorch_model.bin",
+        HEADER,
+        1 << 22,
+    );
+}
+
+#[test]
 fn configurations() {
     published(
         "config-hf",

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// The longest that a reader may take over one input.
 pub const SLOWEST: Duration = Duration::from_secs(20);
-/// The longest input.
+/// The longest input, where nothing well-formed is longer.
 const LONGEST: usize = 1 << 16;
 /// Attempts to make a finding smaller.
 const SHRINKS: usize = 2000;
@@ -40,6 +40,13 @@ pub struct Reader<'a> {
     pub words: &'a [&'a str],
     /// Reads an input, and what was read as far as it goes; whether it was well-formed.
     pub read: &'a dyn Fn(&[u8]) -> bool,
+}
+
+impl Reader<'_> {
+    /// The most bytes of an input.
+    fn longest(&self) -> usize {
+        self.corpus.iter().map(Vec::len).fold(LONGEST, usize::max)
+    }
 }
 
 /// What a run has seen.
@@ -138,8 +145,7 @@ pub fn run(reader: &Reader, seed: u64, bytes: usize) -> Result<Count, String> {
     );
     let mut count = Count::default();
     while count.bytes < bytes {
-        let mut input = mutate(reader, seed, count.inputs as u64);
-        input.truncate(LONGEST);
+        let input = mutate(reader, seed, count.inputs as u64);
         let seen = see(reader, &input, &last);
         if let Err(why) = seen {
             let small = shrink(reader, input, &last);

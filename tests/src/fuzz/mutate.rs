@@ -1,6 +1,6 @@
 //! Inputs from a corpus: bits, bytes, words and whole parts changed, moved and repeated.
 
-use super::{LONGEST, Reader};
+use super::Reader;
 
 /// Numbers at which sizes and types end, and what opens and closes in the texts that are read.
 const WORDS: &[&str] = &[
@@ -129,7 +129,7 @@ fn change(random: &mut Random, input: &mut Vec<u8>, reader: &Reader) {
         9 => {
             let deep = of(random, DEEP);
             let count = 1 << below(random, 14);
-            let count = count.min((LONGEST / deep.len()).saturating_sub(length));
+            let count = count.min((reader.longest() / deep.len()).saturating_sub(length));
             input.splice(at..at, deep.repeat(count).into_bytes());
         }
         _ => {
@@ -138,7 +138,7 @@ fn change(random: &mut Random, input: &mut Vec<u8>, reader: &Reader) {
             input.splice(at..at, part.repeat(count));
         }
     }
-    input.truncate(LONGEST);
+    input.truncate(reader.longest());
 }
 
 /// Puts another number in the place of one.
