@@ -57,6 +57,13 @@ impl Phase {
         }
     }
 
+    fn is_of_segments(self) -> bool {
+        matches!(
+            self,
+            Phase::Summary | Phase::LogDecay | Phase::BackwardState
+        )
+    }
+
     fn keeps(self) -> bool {
         matches!(self, Phase::ForwardKeep | Phase::Entering)
     }
@@ -156,9 +163,14 @@ impl Compiler {
         self.class
     }
 
-    /// The phases that leave anything: those whose kernels devices run.
+    /// The phases whose kernels devices run: those that leave anything, without those of segments where
+    /// sequences stay whole.
     pub fn phases(&self) -> impl Iterator<Item = Phase> {
-        Phase::ALL.into_iter().filter(|&phase| self.leaves(phase))
+        let run = |phase: &Phase| !(self.traits.whole && phase.is_of_segments());
+        Phase::ALL
+            .into_iter()
+            .filter(run)
+            .filter(|&phase| self.leaves(phase))
     }
 
     /// Whether a phase leaves anything.
@@ -221,7 +233,8 @@ impl Compiler {
             let fits = |phase| target.fits(&self.program_for(target, phase, chunk));
             phases.into_iter().try_for_each(fits).map(|()| chunk)
         };
-        let (last, before) = (target.chunks(self.class).split_last()).expect("a target has chunks");
+        let (last, before) =
+            (target.chunks(self.traits).split_last()).expect("a target has chunks");
         let found = before.iter().find_map(|&chunk| fits(chunk).ok());
         found.map_or_else(|| fits(*last), Ok)
     }

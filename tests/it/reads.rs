@@ -7,9 +7,11 @@ use baton_ir::recurrence::Recurrence;
 use baton_ir::verify::{typing, verify};
 use baton_ir::{builtin, text};
 use baton_runtime::device::cpu::Cpu;
+#[cfg(feature = "mlir")]
 use baton_runtime::device::gpu::{Emulator, Gpu, Storage};
-use baton_runtime::{Device, Options, Tensor};
-use baton_tests::harness::Prepared;
+use baton_runtime::{Options, Tensor};
+use baton_tests::harness::{self, Prepared};
+use baton_tests::tolerance::Arithmetic;
 use baton_tests::{Case, Decay, Extents, Random, relative_error};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -370,11 +372,43 @@ fn what_cannot_be_solved_for_says_why() {
     }
 }
 
+/// A state that is read once and twice a step, over either side, on blocks of threads: short and ragged chunks, of
+/// one block of 16 steps and of more.
+#[cfg(feature = "mlir")]
 #[test]
-fn a_gpu_says_which_op_it_has_not() {
+fn the_emulator_agrees() {
     let device = Emulator::new(Gpu::sm_80(Storage::F32));
-    let recurrence = text::parse(builtin::text("delta_net").unwrap()).unwrap();
-    let refused = device.load(&recurrence, &[16, 16], &Options::default());
-    let why = refused.err().expect("no kernel").to_string();
-    assert!(why.contains("`solve` has no kernel on a GPU"), "{why}");
+    let mut random = Random(23);
+    for name in [
+        "delta_net",
+        "gated_delta_net",
+        "gated_delta_product",
+        "kda",
+        "rwkv7",
+    ] {
+        for chunk in [16, 32] {
+            let extents = Extents {
+                sizes: vec![16 * draw(&mut random, 1, 3), 16 * draw(&mut random, 1, 3)],
+                batch: 1,
+                time: chunk + draw(&mut random, 1, 2 * chunk),
+                heads: 2,
+                groups: [1, 2][draw(&mut random, 0, 1)],
+                cu_seqlens: None,
+            };
+            let case =
+                Case::builtin(name, extents, Decay::Weak, random.bits()).rounded(Storage::F32);
+            let options = Options {
+                chunk: Some(chunk),
+                ..Options::default()
+            };
+            println!("{name} {chunk} {:?}", case.extents);
+            harness::check(
+                &case,
+                &device,
+                &options,
+                true,
+                Arithmetic::Split.tolerance(),
+            );
+        }
+    }
 }

@@ -118,34 +118,26 @@ fn bits_do_not_depend_on_threads() {
     }
 }
 
-/// On blocks of threads, at a length that is cut into segments where it may be; what a GPU has no op for is named.
+/// On blocks of threads, at a length that is cut into segments where it may be.
 #[cfg(feature = "mlir")]
 #[test]
 fn the_emulator_agrees() {
-    use baton_runtime::Device;
     use baton_runtime::device::gpu::{Emulator, Gpu, Storage};
     let device = Emulator::new(Gpu::sm_80(Storage::F32));
-    for (seed, name) in ["coupled", "cascade"].into_iter().enumerate() {
-        let case = case(extra(name), [16, 16], 200, 1, seed as u64).rounded(Storage::F32);
-        let options = Options {
-            chunk: Some(16),
-            ..Options::default()
-        };
-        check(
-            &case,
-            &device,
-            &options,
-            true,
-            Arithmetic::Split.tolerance(),
-        );
-    }
-    for (name, op) in [("stabilised", "running"), ("shifted", "delay")] {
-        let recurrence = text::parse(extra(name)).expect("it parses");
-        let refused = device.load(&recurrence, &[16, 16], &Options::default());
-        let why = refused.err().expect("no kernel").to_string();
-        assert!(
-            why.contains(&format!("`{op}` has no kernel on a GPU")),
-            "{why}"
-        );
+    for (seed, name) in STRATA.into_iter().enumerate() {
+        for chunk in [16, 32] {
+            let case = case(extra(name), [16, 32], 200, 1, seed as u64).rounded(Storage::F32);
+            let options = Options {
+                chunk: Some(chunk),
+                ..Options::default()
+            };
+            check(
+                &case,
+                &device,
+                &options,
+                true,
+                Arithmetic::Split.tolerance(),
+            );
+        }
     }
 }

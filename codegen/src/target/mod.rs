@@ -9,7 +9,7 @@ mod gpu;
 
 pub use gpu::{Gpu, Launch, Products, Source, Storage};
 
-use baton_ir::recurrence::Class;
+use crate::schedule::Traits;
 use baton_ir::tile::TileProgram;
 
 /// What kernels are made for.
@@ -22,8 +22,8 @@ pub trait Target: Clone {
     /// How the names of its kernels end: dtype and machine.
     fn suffix(&self) -> String;
 
-    /// Chunk lengths for a class, the preferred first.
-    fn chunks(&self, class: Class) -> &'static [usize];
+    /// Chunk lengths for a recurrence, the preferred first.
+    fn chunks(&self, traits: Traits) -> &'static [usize];
 
     /// The target with every choice made that was left open, for states of `entries` numbers a head.
     fn settled(&self, _entries: usize) -> Self {

@@ -96,6 +96,7 @@ pub(super) fn program(random: &mut Random) -> Program {
         }
     }
     grammar.program.tidy();
+    grammar.lets.clear();
     (0..states).for_each(|state| grammar.reveal(state));
     let mut program = grammar.program;
     program.tidy();

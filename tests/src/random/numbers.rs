@@ -39,6 +39,17 @@ pub struct Truth {
     pub gradient: Gradient,
 }
 
+impl Truth {
+    /// Whether every number is finite.
+    pub fn is_finite(&self) -> bool {
+        let (outcome, gradient) = (&self.outcome, &self.gradient);
+        let forward = outcome.outputs.iter().chain(&outcome.states);
+        let gradients = gradient.inputs.iter().chain(&gradient.params);
+        let mut all = forward.chain(gradients).chain(&gradient.states).flatten();
+        all.all(|x| x.is_finite())
+    }
+}
+
 /// `Some` slices.
 pub fn given(all: &[Option<Vec<f64>>]) -> Vec<Option<&[f64]>> {
     all.iter().map(Option::as_deref).collect()

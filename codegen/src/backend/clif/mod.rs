@@ -27,8 +27,8 @@ mod tests;
 
 pub use abi::Abi;
 
+use crate::schedule::Traits;
 use crate::target::{Native, Target};
-use baton_ir::recurrence::Class;
 use baton_ir::tile::TileProgram;
 use checks::Checks;
 use cranelift_codegen::ir::types::I64;
@@ -137,10 +137,10 @@ impl Target for Native {
         Self::SUFFIX.into()
     }
 
-    fn chunks(&self, class: Class) -> &'static [usize] {
-        match class {
-            Class::Scalar => &[64],
-            _ => &[16],
+    fn chunks(&self, traits: Traits) -> &'static [usize] {
+        match traits.by_channel {
+            true => &[16],
+            false => &[64],
         }
     }
 

@@ -102,10 +102,30 @@ pub fn wants(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Vec<K
             all.extend((program.chunk > 16).then_some((*x, Form::ColumnSums)));
             all
         }
-        Op::Solve { .. } => return refuse(&nothing_for("solve")),
-        Op::Running { .. } => return refuse(&nothing_for("running")),
-        Op::Delay { .. } => return refuse(&nothing_for("delay")),
-        Op::Edge { .. } => return refuse(&nothing_for("edge")),
+        Op::Solve { l, r, .. } => vec![(*l, Form::Exact), (*r, Form::Exact)],
+        Op::Running {
+            shift,
+            floor,
+            entering,
+            ..
+        } => {
+            let (steps, row) = match node.shape.len() {
+                1 => (Form::Vector, Form::Scalar),
+                _ => (Form::Exact, Form::Vector),
+            };
+            vec![(*shift, steps), (*floor, steps), (*entering, row)]
+        }
+        Op::Delay { x, border, .. } => match node.shape.len() {
+            1 => vec![(*x, Form::Vector), (*border, Form::Scalar)],
+            _ => vec![
+                (*x, Form::Exact),
+                (*border, grid(&node.shape, options).cols()),
+            ],
+        },
+        Op::Edge { x, .. } => match shape(*x).len() {
+            1 => vec![(*x, Form::Vector)],
+            _ => vec![(*x, Form::Exact)],
+        },
         Op::Trilinear(..) => {
             let levels = |t: Trilinear| {
                 let left = |level| t.leaves(tile, level);
@@ -114,10 +134,6 @@ pub fn wants(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Vec<K
             Trilinear::of(program, tile).map_or(vec![], levels)
         }
     })
-}
-
-fn nothing_for(op: &str) -> String {
-    format!("`{op}` has no kernel on a GPU, expected an op that has: run it on the CPU")
 }
 
 /// How the left operand of a product is read: from registers where each warp holds whole rows.
@@ -171,6 +187,11 @@ pub fn gives(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Form,
             _ => Form::Partial,
         },
         Op::Decay(Interval::Total, _, l) if program.node(*l).shape.len() == 2 => Form::Vector,
+        Op::Solve { .. } => Form::Exact,
+        Op::Running { .. } => match plain {
+            Form::Rows => Form::Vector,
+            _ => Form::Exact,
+        },
         _ => plain,
     })
 }
@@ -197,7 +218,7 @@ pub fn bytes(program: &TileProgram, options: &Gpu, (tile, form): Key) -> u32 {
         Form::ColumnSums | Form::Level(_, _, Side::Totals) => entries / 16 * 4,
         Form::Operand | Form::Level(..) => entries * options.operand_bytes(),
         Form::Outgoing => entries * options.storage.bytes(),
-        Form::Vector => entries * 4,
+        Form::Vector | Form::Exact => entries * 4,
         Form::Partial => entries * 4 * parts(program, options, tile),
         Form::Sums | Form::StrictSums => entries * 16 + entries / 4,
         Form::RowTotals => shape[0] * 4 * grid(shape, options).column_warps,

@@ -84,6 +84,8 @@ pub enum Form {
     Outgoing,
     /// A matrix in shared memory in the dtype of storage, as it came in; one of a ring.
     Staged,
+    /// A matrix in shared memory, f32, as what goes along the steps reads and leaves it.
+    Exact,
     /// A vector in shared memory, f32.
     Vector,
     /// Parts of a sum, one for each warp along the summed axes, in shared memory, f32.

@@ -24,9 +24,8 @@ pub use assembler::Assembler;
 pub use error::Error;
 pub use service::Service;
 
-use crate::schedule::{SIDE_BY_SIDE, side_by_side};
+use crate::schedule::{SIDE_BY_SIDE, Traits, side_by_side};
 use crate::target::{Gpu, Launch, Products, Source, Storage, Target};
-use baton_ir::recurrence::Class;
 use baton_ir::tile::{Node, Op, Region, TileProgram};
 
 impl Gpu {
@@ -68,12 +67,12 @@ impl Target for Gpu {
         }
     }
 
-    /// The diagonal class runs in chunks of 16: longer ones have more levels for each step, and
-    /// overflow the registers.
-    fn chunks(&self, class: Class) -> &'static [usize] {
-        match class {
-            Class::Diagonal => &[16],
-            _ => &[64, 32, 16],
+    /// Decays by channel run in chunks of 16: longer ones have more levels for each step, and overflow
+    /// the registers.
+    fn chunks(&self, traits: Traits) -> &'static [usize] {
+        match traits.by_channel {
+            true => &[16],
+            false => &[64, 32, 16],
         }
     }
 

@@ -134,7 +134,8 @@ impl<'a> Pass<'a> {
     fn place(mut self, enough: u32) -> Result<Placement, Error> {
         let (staged, stage_bytes) = self.ring();
         let registers = self.run(enough)?;
-        let wanted = self.wanted_rooms();
+        let mut wanted = self.wanted_rooms();
+        let shared = self.taken_over(&mut wanted);
         let mut stages = self.options.stages.max(1);
         let (rooms, shared_bytes) = loop {
             let (rooms, end) = self.assign(&wanted, stages * stage_bytes);
@@ -154,6 +155,9 @@ impl<'a> Pass<'a> {
             stages -= 1;
         };
         self.rooms.extend(rooms);
+        for (result, operand) in shared {
+            self.rooms.insert(result, self.rooms[&operand]);
+        }
         Ok(Placement {
             steps: self.with_barriers(),
             rooms: self.rooms,
@@ -309,12 +313,14 @@ impl<'a> Pass<'a> {
             Form::Outgoing if sixteen && has(Form::Operand) => return Ok(Form::Operand),
             Form::Operand
             | Form::Outgoing
+            | Form::Exact
             | Form::RowTotals
             | Form::ColumnSums
             | Form::Level(_, _, Side::Pairs | Side::Readers | Side::Writers) => {
                 self.ensure(tile, Form::Fragment)?
             }
             Form::Fragment if has(Form::Staged) => Form::Staged,
+            Form::Fragment if has(Form::Exact) => Form::Exact,
             Form::Scalar | Form::Rows | Form::Cols(_) if has(Form::Partial) => Form::Partial,
             Form::Rows | Form::Cols(_) => self.ensure(tile, Form::Vector)?,
             Form::Vector => {
@@ -360,6 +366,31 @@ impl<'a> Pass<'a> {
             }
         }
         rooms
+    }
+
+    /// Lets the unknowns of a solve lie where its right side lay, if nobody reads that later: both are one
+    /// room then, alive from the first use of the one to the last of the other. Gives those that have none of their own.
+    fn taken_over(&self, rooms: &mut Vec<(Key, u32, [usize; 2])>) -> Vec<(Key, Key)> {
+        let mut shared: Vec<(Key, Key)> = vec![];
+        for tile in self.tiles() {
+            let Op::Solve { r, .. } = self.program.node(tile).op else {
+                continue;
+            };
+            let (result, operand) = ((tile, Form::Exact), (r, Form::Exact));
+            let at = |key| rooms.iter().position(|room| room.0 == key);
+            // The operand may be the result of a solve that has taken over a room itself.
+            let owner = shared.iter().find(|(result, _)| *result == operand);
+            let owner = owner.map_or(operand, |(_, owner)| *owner);
+            let (Some(own), Some(others)) = (at(result), at(owner)) else {
+                continue;
+            };
+            if rooms[others].2[1] == rooms[own].2[0] {
+                rooms[others].2[1] = rooms[own].2[1];
+                rooms.remove(own);
+                shared.push((result, owner));
+            }
+        }
+        shared
     }
 
     /// Finds offsets from `begin` on, first fit in the order given.

@@ -7,6 +7,11 @@ impl Machine<'_> {
         let shape = self.program.node(tile).shape.clone();
         let values = match (from, to) {
             (Form::Staged, Form::Fragment) => self.fragment_of_staged(tile, &shape),
+            (Form::Exact, Form::Fragment) => self.fragment_of_f32(tile, from, &shape),
+            (Form::Fragment, Form::Exact) => {
+                let values = self.held[&(tile, from)].clone();
+                self.write_fragment(tile, to, &shape, Storage::F32, 1, &values)
+            }
             (Form::Fragment, Form::Operand) => {
                 let values = self.held[&(tile, from)].clone();
                 self.write_planes(tile, to, &shape, &values)
@@ -39,28 +44,35 @@ impl Machine<'_> {
     fn fragment_of_staged(&mut self, tile: TileId, shape: &[u32]) -> Vec<Val> {
         let grid = self.grid(shape);
         let storage = self.options.storage;
+        if storage == Storage::F32 {
+            return self.fragment_of_f32(tile, Form::Staged, shape);
+        }
         let bytes = shape[1] * storage.bytes();
         let origin = self.origin(tile, Form::Staged);
         let columns = grid.column_pieces as usize;
         let mut values = Vec::with_capacity(grid.row_pieces as usize * columns * 4);
-        if storage == Storage::F32 {
-            let (rows, bases) = (self.rows(grid), self.column_bases(grid));
-            for p in 0..grid.row_pieces as usize {
-                for &base in &bases {
-                    for row in &rows[2 * p..2 * p + 2] {
-                        let at = self.pair_at(origin, *row, base, bytes, Storage::F32);
-                        let pair = self.text.load(at, 3, "vector<2xf32>");
-                        values.extend(self.text.unpack(pair, 2, "f32"));
-                    }
-                }
-            }
-            return values;
-        }
         let (rows, columns) = (self.row_bases(grid), self.column_bases(grid));
         for row in rows {
             for pair in columns.chunks(2) {
                 for word in self.matrix(origin, bytes, [row, pair[0]], pair.len() * 2, false) {
                     values.extend(self.unpack16(word, storage));
+                }
+            }
+        }
+        values
+    }
+
+    fn fragment_of_f32(&mut self, tile: TileId, form: Form, shape: &[u32]) -> Vec<Val> {
+        let grid = self.grid(shape);
+        let (origin, bytes) = (self.origin(tile, form), shape[1] * 4);
+        let (rows, bases) = (self.rows(grid), self.column_bases(grid));
+        let mut values = Vec::with_capacity(rows.len() * bases.len() * 2);
+        for p in 0..grid.row_pieces as usize {
+            for &base in &bases {
+                for row in &rows[2 * p..2 * p + 2] {
+                    let at = self.pair_at(origin, *row, base, bytes, Storage::F32);
+                    let pair = self.text.load(at, 3, "vector<2xf32>");
+                    values.extend(self.text.unpack(pair, 2, "f32"));
                 }
             }
         }
@@ -104,7 +116,14 @@ impl Machine<'_> {
     }
 
     /// The address of this thread's pair of columns, in the eight columns from `base`.
-    fn pair_at(&mut self, origin: Val, row: Val, base: Val, bytes: u32, storage: Storage) -> Val {
+    pub(super) fn pair_at(
+        &mut self,
+        origin: Val,
+        row: Val,
+        base: Val,
+        bytes: u32,
+        storage: Storage,
+    ) -> Val {
         let (unit, rest) = match storage {
             Storage::F32 => {
                 let unit = self.text.int_op("lshr", base, 2);

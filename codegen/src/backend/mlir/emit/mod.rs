@@ -13,6 +13,7 @@ mod map;
 mod matmul;
 mod memory;
 mod number;
+mod steps;
 mod trilinear;
 
 use super::forms;
@@ -262,12 +263,17 @@ impl Machine<'_> {
             Op::Decay(interval, strict, l) => self.decay(*interval, *strict, *l),
             Op::Spread(interval, strict, x) => self.spread(*interval, *strict, tile, *x),
             Op::HeadSum(x) => self.held[&(*x, form)].clone(),
-            Op::Load(..)
-            | Op::Carry(_)
-            | Op::Solve { .. }
-            | Op::Running { .. }
-            | Op::Delay { .. }
-            | Op::Edge { .. } => {
+            Op::Solve { transposed, l, r } => self.solve(tile, *transposed, *l, *r),
+            Op::Running {
+                function,
+                shift,
+                floor,
+                entering,
+                ..
+            } => self.running(tile, *function, [*shift, *floor, *entering]),
+            Op::Delay { reverse, x, border } => self.delay(tile, *reverse, *x, *border),
+            Op::Edge { reverse, x } => self.edge(tile, *reverse, *x),
+            Op::Load(..) | Op::Carry(_) => {
                 return Err(Error::Unsupported(format!("{:?} is no step", node.op)));
             }
         };
