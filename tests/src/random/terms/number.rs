@@ -7,9 +7,8 @@ use std::ops::{Add, Mul};
 /// What f32 cannot hold: below this, absolute errors are not looked at.
 const SMALLEST: f64 = 1e-32;
 
-/// Above this size of a term f32 may overflow on the way: two of them have a product that it cannot hold, and which
-/// of several factors meet first is the program's affair.
-const LARGEST: f64 = 1e19;
+/// Above this size of a term f32 may overflow on the way.
+const LARGEST: f64 = 1e30;
 
 /// A value and the size of the terms that it is a sum of; an infinite size says that nothing is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -117,7 +116,7 @@ impl Term {
     pub fn slope(self, function: UnaryFn, bound: f64) -> Term {
         let (x, away) = (self.value, bound * self.size);
         let edge = matches!(function, UnaryFn::Abs | UnaryFn::Relu);
-        if x.is_nan() {
+        if x.is_nan() || edge && !self.size.is_finite() {
             return Term::new(x, f64::INFINITY, 0.0);
         }
         if edge {
@@ -176,7 +175,9 @@ impl Term {
     /// What of an arriving gradient goes to the first operand of `min` or `max`, as a weight.
     pub fn chosen(self, function: BinaryFn, other: Term, bound: f64) -> Term {
         let (a, b) = (self.value, other.value);
-        if a.is_nan() || b.is_nan() {
+        // What f32 cannot hold may be NaN there, and so is what is chosen beside it.
+        let known = self.size.is_finite() && other.size.is_finite();
+        if a.is_nan() || b.is_nan() || !known {
             return Term::new(f64::NAN, f64::INFINITY, 0.0);
         }
         let first = if function == BinaryFn::Min {
