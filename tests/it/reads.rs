@@ -386,7 +386,12 @@ fn the_emulator_agrees() {
         "kda",
         "rwkv7",
     ] {
-        for chunk in [16, 32] {
+        // Several systems take the shared memory of longer chunks.
+        let chunks: &[usize] = match name {
+            "gated_delta_product" => &[16],
+            _ => &[16, 32],
+        };
+        for &chunk in chunks {
             let extents = Extents {
                 sizes: vec![16 * draw(&mut random, 1, 3), 16 * draw(&mut random, 1, 3)],
                 batch: 1,

@@ -136,6 +136,35 @@ pub fn wants(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Vec<K
     })
 }
 
+/// Terms of a tile as an operand of products; 0 means tf32. In 16 bits what a solve leaves has two: a state that
+/// forgets nothing keeps every rounding of what is added to it, and at the next read it is a difference.
+pub fn terms(program: &TileProgram, options: &Gpu, tile: TileId) -> u32 {
+    match options.terms() {
+        1 if is_solved(program, tile, 4) => 2,
+        terms => terms,
+    }
+}
+
+/// Whether a tile is what a solve leaves, or that with something added or a factor, in a few steps.
+fn is_solved(program: &TileProgram, tile: TileId, steps: u32) -> bool {
+    let before = |id: &TileId| steps > 0 && is_solved(program, *id, steps - 1);
+    match &program.node(tile).op {
+        Op::Solve { .. } => true,
+        Op::Matmul { add, .. } => add.iter().any(before),
+        Op::Map {
+            operands,
+            reduce: Reduce::None,
+            ..
+        } => { operands.iter() }.any(|(id, along)| *along == Along::Both && before(id)),
+        _ => false,
+    }
+}
+
+/// Bytes of an operand's element in shared memory.
+fn operand_bytes(terms: u32) -> u32 {
+    if terms == 0 { 4 } else { 2 * terms }
+}
+
 /// How the left operand of a product is read: from registers where each warp holds whole rows.
 pub fn operand_a(
     program: &TileProgram,
@@ -216,7 +245,8 @@ pub fn bytes(program: &TileProgram, options: &Gpu, (tile, form): Key) -> u32 {
     let entries: u32 = shape.iter().product();
     match form {
         Form::ColumnSums | Form::Level(_, _, Side::Totals) => entries / 16 * 4,
-        Form::Operand | Form::Level(..) => entries * options.operand_bytes(),
+        Form::Operand => entries * operand_bytes(terms(program, options, tile)),
+        Form::Level(..) => entries * operand_bytes(options.terms()),
         Form::Outgoing => entries * options.storage.bytes(),
         Form::Vector | Form::Exact => entries * 4,
         Form::Partial => entries * 4 * parts(program, options, tile),

@@ -45,14 +45,6 @@ impl Gpu {
             storage => storage,
         }
     }
-
-    /// Bytes of an operand's element in shared memory.
-    pub(crate) fn operand_bytes(&self) -> u32 {
-        match self.terms() {
-            0 => 4,
-            terms => 2 * terms,
-        }
-    }
 }
 
 impl Target for Gpu {

@@ -149,7 +149,11 @@ impl Machine<'_> {
         shape: &[u32],
         values: &[Val],
     ) -> Vec<Val> {
-        match self.options.terms() {
+        let terms = match form {
+            Form::Operand => forms::terms(self.program, self.options, tile),
+            _ => self.options.terms(),
+        };
+        match terms {
             0 => self.write_fragment(tile, form, shape, Storage::F32, 1, values),
             terms => {
                 let storage = self.options.operand();
@@ -191,7 +195,7 @@ impl Machine<'_> {
                 }
                 let words = match terms {
                     1 => vec![machine.pack16(pair[0], pair[1], storage)],
-                    _ => machine.terms(pair[0], pair[1]),
+                    _ => machine.terms(terms, pair[0], pair[1]),
                 };
                 for (term, word) in words.into_iter().enumerate() {
                     let plane = machine.text.int(term as i32 * (shape[0] * bytes) as i32);

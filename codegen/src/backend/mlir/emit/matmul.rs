@@ -4,7 +4,7 @@
 //! registers, packed, *are* the left operand of the next product), else from shared memory as the
 //! right one does, by `ldmatrix`, transposed on the way where need be. A product of f32 in three
 //! terms is six products of bf16, from the smallest: those whose terms' numbers add up to 2 or
-//! less. In tf32 the words are f32 and the pieces 8 deep.
+//! less; an operand of two terms beside one of one is two. In tf32 the words are f32 and the pieces 8 deep.
 
 use super::*;
 
@@ -15,6 +15,8 @@ pub(super) struct Source {
     /// Bytes of a row, and of a plane.
     bytes: u32,
     plane: u32,
+    /// Planes; 0 means tf32.
+    terms: u32,
     transposed: bool,
 }
 
@@ -75,9 +77,14 @@ impl Machine<'_> {
     /// An operand in a form that has planes.
     pub(super) fn source_in(&mut self, tile: TileId, form: Form, transposed: bool) -> Source {
         let shape = self.program.node(tile).shape.clone();
-        let width = if self.options.terms() == 0 { 4 } else { 2 };
+        let terms = match form {
+            Form::Operand => forms::terms(self.program, self.options, tile),
+            _ => self.options.terms(),
+        };
+        let width = if terms == 0 { 4 } else { 2 };
         let bytes = shape[1] * width;
         Source {
+            terms,
             origin: self.origin(tile, form),
             bytes,
             plane: shape[0] * bytes,
@@ -87,14 +94,14 @@ impl Machine<'_> {
 
     /// The terms of the left operand at rows from `row` and from `depth`: four words each.
     pub(super) fn left(&mut self, source: Source, row: Val, depth: Val) -> Vec<Vec<Val>> {
-        if self.options.terms() == 0 {
+        if source.terms == 0 {
             if source.transposed {
                 return vec![self.words(source, row, depth, &[(0, 0), (8, 0), (0, 4), (8, 4)])];
             }
             let twice = self.text.int_op("shl", depth, 1);
             return vec![self.matrix(source.origin, source.bytes, [row, twice], 4, false)];
         }
-        (0..self.options.terms())
+        (0..source.terms)
             .map(|term| {
                 let origin = self.plane(source, term);
                 if !source.transposed {
@@ -119,12 +126,13 @@ impl Machine<'_> {
         let held = &self.held[&(a, Form::Fragment)];
         let first = (piece * grid.column_pieces as usize + k as usize / 8) * 4;
         let values: Vec<Val> = held[first..first + 8].to_vec();
+        let terms = forms::terms(self.program, self.options, a);
         let pairs: Vec<Vec<Val>> = values
             .chunks(2)
-            .map(|pair| self.terms(pair[0], pair[1]))
+            .map(|pair| self.terms(terms, pair[0], pair[1]))
             .collect();
         let term = |term: usize| pairs.iter().map(|words| words[term]).collect();
-        (0..self.options.terms() as usize).map(term).collect()
+        (0..terms as usize).map(term).collect()
     }
 
     /// The right operand at one or two column pieces and from `depth`: for each piece the terms, two
@@ -137,7 +145,7 @@ impl Machine<'_> {
     ) -> Vec<Vec<Vec<Val>>> {
         let count = 2 * columns.len();
         let mut pieces = vec![Vec::new(); columns.len()];
-        if self.options.terms() == 0 {
+        if source.terms == 0 {
             for (piece, &column) in pieces.iter_mut().zip(columns) {
                 piece.push(match source.transposed {
                     true => self.words_right(source, column, depth),
@@ -146,7 +154,7 @@ impl Machine<'_> {
             }
             return pieces;
         }
-        for term in 0..self.options.terms() {
+        for term in 0..source.terms {
             let origin = self.plane(source, term);
             let words = if source.transposed {
                 let low = self.text.int_op("and", self.lane, 7);
@@ -218,8 +226,8 @@ impl Machine<'_> {
 
     pub(super) fn mma(&mut self, left: &[Vec<Val>], right: &[Vec<Val>], sums: &[Val]) -> Vec<Val> {
         let mut sums = sums.to_vec();
-        for both in (0..left.len()).rev() {
-            for i in 0..=both {
+        for both in (0..left.len().max(right.len())).rev() {
+            for i in (0..=both).filter(|&i| i < left.len() && both - i < right.len()) {
                 sums = self.mma_one(&left[i], &right[both - i], &sums);
             }
         }

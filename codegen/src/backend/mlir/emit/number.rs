@@ -211,10 +211,10 @@ impl Machine<'_> {
     }
 
     /// A pair as the words of each term: their sum is the pair, to the last bit with three.
-    pub(super) fn terms(&mut self, mut low: Val, mut high: Val) -> Vec<Val> {
+    pub(super) fn terms(&mut self, count: u32, mut low: Val, mut high: Val) -> Vec<Val> {
         let storage = self.options.operand();
         let mut words = Vec::new();
-        for term in 0..self.options.terms() {
+        for term in 0..count {
             if term > 0 {
                 let [a, b] = self.unpack16(words[term as usize - 1], storage);
                 low = self.text.binary("fsub", low, a, "f32");
