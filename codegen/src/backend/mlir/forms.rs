@@ -7,7 +7,7 @@ use super::layout::{Form, Grid, Side};
 use super::levels::Trilinear;
 use super::{Error, Gpu};
 use baton_ir::chunked::Interval;
-use baton_ir::tile::{Along, Effect, Op, PortId, Reduce, TileId, TileProgram};
+use baton_ir::tile::{Along, Effect, Node, Op, PortId, Reduce, TileId, TileProgram};
 
 /// A tile in a form.
 pub type Key = (TileId, Form);
@@ -137,12 +137,23 @@ pub fn wants(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Vec<K
 }
 
 /// Terms of a tile as an operand of products; 0 means tf32. In 16 bits what a solve leaves has two: a state that
-/// forgets nothing keeps every rounding of what is added to it, and at the next read it is a difference.
+/// forgets nothing keeps every rounding of what is added to it, and at the next read it is a difference. So have
+/// the weights between steps by which it is seen: what they sum cancels.
 pub fn terms(program: &TileProgram, options: &Gpu, tile: TileId) -> u32 {
     match options.terms() {
-        1 if is_solved(program, tile, 4) => 2,
+        1 if is_solved(program, tile, 4) || weighs_solved(program, tile) => 2,
         terms => terms,
     }
+}
+
+/// Whether a tile is weights between steps of what a solve leaves.
+fn weighs_solved(program: &TileProgram, tile: TileId) -> bool {
+    let of = |node: &Node| match node.op {
+        Op::Matmul { a, b, .. } if a == tile => is_solved(program, b, 4),
+        Op::Matmul { a, b, .. } if b == tile => is_solved(program, a, 4),
+        _ => false,
+    };
+    program.node(tile).shape == [program.chunk; 2] && program.nodes.iter().any(of)
 }
 
 /// Whether a tile is what a solve leaves, or that with something added or a factor, in a few steps.
