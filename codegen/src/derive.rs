@@ -65,6 +65,7 @@ pub fn derive(recurrence: &Recurrence, facts: &Facts) -> Result<Chunked, Diagnos
         stateful: stateful(facts),
         values: vec![None; facts.pure.len()],
         states: vec![None; recurrence.states.len()],
+        unmasked: false,
     };
     for index in order {
         derivation.states[index] = Some(derivation.state(index));
@@ -131,6 +132,8 @@ struct Derivation<'a> {
     stateful: Vec<bool>,
     values: Vec<Option<ValueId>>,
     states: Vec<Option<State>>,
+    /// Whether what is added now is not summed over steps.
+    unmasked: bool,
 }
 
 impl Derivation<'_> {
@@ -140,16 +143,16 @@ impl Derivation<'_> {
         let facts = self.facts;
         let transition = &facts.transitions[index];
         let has_reads = !reads::own(facts, index).is_empty();
+        let overwritten = transition.overwritten && !has_reads;
         let log = match transition.overwritten && has_reads {
             // Nothing is left of the old value but what is read of it.
-            true => {
-                let forgotten = self.build.number(FORGOTTEN);
-                Some(self.build.add(Op::Valid(forgotten)))
-            }
+            true => Some(self.constant(None, FORGOTTEN, None)),
             false => transition.scalar.map(|l| self.masked(l)),
         };
         let log_row = transition.row.map(|l| self.along(l, row));
         let log_col = transition.col.map(|l| self.along(l, col));
+        // Nothing sums it over steps, and functions of it are to be finite past the end.
+        self.unmasked = overwritten;
         let mut added: Vec<_> = transition
             .added
             .iter()
@@ -163,13 +166,14 @@ impl Derivation<'_> {
                 added.push(self.read_of_another(read, row, col));
             }
         }
+        self.unmasked = false;
         let running = transition.running.map(|running| {
             let shift = self.constant(running.shift, 0.0, row);
             let floor = self.along(running.floor, row);
             (running.function, running.first, shift, floor)
         });
         let state = State {
-            overwritten: transition.overwritten && !has_reads,
+            overwritten,
             running,
             row,
             col,
@@ -183,14 +187,23 @@ impl Derivation<'_> {
 
     fn masked(&mut self, pure: PureId) -> ValueId {
         let value = self.pure(pure);
-        self.build.add(Op::Valid(value))
+        self.mask(value)
+    }
+
+    /// A value of every step, zero past the end where something may sum it.
+    fn mask(&mut self, value: ValueId) -> ValueId {
+        match self.unmasked {
+            false => self.build.add(Op::Valid(value)),
+            true if self.build.has(value, Axis::Time) => value,
+            true => self.build.add(Op::Broadcast(value, Axis::Time)),
+        }
     }
 
     /// An expression along `axis`, or that number.
     fn constant(&mut self, pure: Option<PureId>, number: f64, axis: Option<Axis>) -> ValueId {
         let Some(pure) = pure else {
             let number = self.build.number(number);
-            let number = self.build.add(Op::Valid(number));
+            let number = self.mask(number);
             return self.spread(number, axis);
         };
         self.along(pure, axis)

@@ -5,7 +5,7 @@
 //! way of others has no such order: it would be solved for together, with them.
 
 use super::Derivation;
-use baton_ir::chunked::{Axis, Op, ValueId};
+use baton_ir::chunked::{Axis, ValueId};
 use baton_ir::recurrence::{Facts, Pure, PureId, Read, ReadoutId, Side, Transition};
 use std::collections::BTreeSet;
 
@@ -119,7 +119,7 @@ impl Derivation<'_> {
             let across = self.along(across, Some(axis));
             value = self.build.contract(value, across, axis);
         }
-        let value = self.build.add(Op::Valid(value));
+        let value = self.mask(value);
         let on_row = read.along != Some(Side::Col);
         let mut side = |factor: Option<PureId>, axis: Option<Axis>, value: Option<ValueId>| {
             let factor = factor.map(|factor| self.along(factor, axis));

@@ -253,6 +253,14 @@ fn numbers_in_the_place_of_vectors() {
 fn states_above_others() {
     for (body, class) in [
         (
+            "n = 0.5 * n + 0.1 * l2norm(k) * dot(l2norm(dot(S, w)), n); S = S + outer(k, v);",
+            Class::Scalar,
+        ),
+        (
+            "n = 0.5 * n + 0.1 * k * dot(n, dot(S, w)) + dot(dot(R, p), v) * a; S = S + outer(k, v);",
+            Class::Scalar,
+        ),
+        (
             "S = 0.5 * S + outer(k, exp(tanh(sum(n))) * v); n = sigmoid(c) * n + k;",
             Class::Coupled,
         ),

@@ -225,9 +225,23 @@ impl Analysis<'_> {
     }
 
     fn dot_vectors(&mut self, left: Value, right: Value, dim: DimId, id: ExprId) -> Value {
+        // What is linear in the state that is updated stays so beside other states' values: those are weights.
+        let (left, right) = match (left, right) {
+            (Value::Vector(v), Value::Vector(weight))
+                if self.is_updated(&v) && !self.is_updated(&weight) =>
+            {
+                (Value::Vector(v), Value::Pure(self.pure_vector(weight, id)))
+            }
+            (Value::Vector(weight), Value::Vector(v))
+                if self.is_updated(&v) && !self.is_updated(&weight) =>
+            {
+                (Value::Pure(self.pure_vector(weight, id)), Value::Vector(v))
+            }
+            both => both,
+        };
         match (left, right) {
             (Value::Vector(v), Value::Pure(p)) | (Value::Pure(p), Value::Vector(v))
-                if self.pool.readout_in(p).is_none() && self.linear(&v) =>
+                if self.is_updated(&v) || self.pool.readout_in(p).is_none() && self.linear(&v) =>
             {
                 self.contract_vector(v, dim, p).value()
             }

@@ -182,7 +182,7 @@ impl Analysis<'_> {
     }
 
     /// Whether a vector is made of the state whose update is evaluated.
-    fn is_updated(&self, vector: &Vector) -> bool {
+    pub(super) fn is_updated(&self, vector: &Vector) -> bool {
         let mut states = vector.reads.iter().map(|read| Some(read.version.0));
         states.any(|state| state == self.updated)
     }
