@@ -250,8 +250,8 @@ fn archives() {
         ("a".to_string(), tensor(&[2, 3])),
         ("cu_seqlens".to_string(), tensor(&[4])),
     ];
-    let target = archive::Target::new(&path).ok().expect("a target");
-    target.write(&tensors).ok().expect("it is written");
+    let target = archive::Target::new(&path).expect("a target");
+    target.write(&tensors).expect("it is written");
     let corpus = vec![fs::read(&path).expect("a file")];
     let read = |bytes: &[u8]| {
         let Ok(archive) = archive::Archive::read(&scratch.file("read", bytes)) else {

@@ -10,8 +10,7 @@ use baton_runtime::device::cpu::Cpu;
 #[cfg(feature = "mlir")]
 use baton_runtime::device::gpu::{Emulator, Gpu, Storage};
 use baton_runtime::{Options, Tensor};
-use baton_tests::harness::{self, Prepared};
-use baton_tests::tolerance::Arithmetic;
+use baton_tests::harness::Prepared;
 use baton_tests::{Case, Decay, Extents, Random, relative_error};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -377,7 +376,9 @@ fn what_cannot_be_solved_for_says_why() {
 #[cfg(feature = "mlir")]
 #[test]
 fn the_emulator_agrees() {
+    use baton_tests::{harness, tolerance::Arithmetic};
     let device = Emulator::new(Gpu::sm_80(Storage::F32));
+    let bounds = Arithmetic::Split.tolerance();
     let mut random = Random(23);
     for name in [
         "delta_net",
@@ -407,13 +408,7 @@ fn the_emulator_agrees() {
                 ..Options::default()
             };
             println!("{name} {chunk} {:?}", case.extents);
-            harness::check(
-                &case,
-                &device,
-                &options,
-                true,
-                Arithmetic::Split.tolerance(),
-            );
+            harness::check(&case, &device, &options, true, bounds);
         }
     }
 }

@@ -9,8 +9,7 @@ use baton_ir::text;
 use baton_ir::verify::verify;
 use baton_runtime::Options;
 use baton_runtime::device::cpu::Cpu;
-use baton_tests::harness::{Prepared, check};
-use baton_tests::tolerance::Arithmetic;
+use baton_tests::harness::Prepared;
 use baton_tests::{Case, Decay, EXTRAS, Extents, Random};
 
 /// The text of that name among those that every device runs.
@@ -123,6 +122,7 @@ fn bits_do_not_depend_on_threads() {
 #[test]
 fn the_emulator_agrees() {
     use baton_runtime::device::gpu::{Emulator, Gpu, Storage};
+    use baton_tests::{harness, tolerance::Arithmetic};
     let device = Emulator::new(Gpu::sm_80(Storage::F32));
     for (seed, name) in STRATA.into_iter().enumerate() {
         for chunk in [16, 32] {
@@ -131,13 +131,8 @@ fn the_emulator_agrees() {
                 chunk: Some(chunk),
                 ..Options::default()
             };
-            check(
-                &case,
-                &device,
-                &options,
-                true,
-                Arithmetic::Split.tolerance(),
-            );
+            let bounds = Arithmetic::Split.tolerance();
+            harness::check(&case, &device, &options, true, bounds);
         }
     }
 }

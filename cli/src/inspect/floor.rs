@@ -130,10 +130,10 @@ fn recurrence(folder: &Path, kernel: &Kernel) -> Result<Recurrence, Failure> {
     let same = |recurrence: &Recurrence| {
         baton_kernels::hash(&baton_ir::text::print(recurrence)) == kernel.text_hash
     };
-    let parsed = sources
+    let mut parsed = sources
         .into_iter()
         .filter_map(|source| source.ok()?.parse().ok());
-    parsed.filter(same).next().ok_or_else(|| {
+    parsed.find(same).ok_or_else(|| {
         Failure::new(format!(
             "the text that `{}` was made from is neither built in nor `{}`; `baton emit --file` writes it there",
             kernel.file,

@@ -205,9 +205,9 @@ impl Derivation<'_> {
         for k in 0..count {
             let pivot = l[k][k];
             r[k] = self.build.add(Op::Solve(false, pivot, r[k]));
-            for j in k + 1..count {
-                let solved = self.build.add(Op::Solve(false, pivot, l[k][j]));
-                l[k][j] = self.build.add(Op::Causal(solved, true));
+            for weights in &mut l[k][k + 1..] {
+                let solved = self.build.add(Op::Solve(false, pivot, *weights));
+                *weights = self.build.add(Op::Causal(solved, true));
             }
             for i in k + 1..count {
                 let more = self.through(l[i][k], r[k]);

@@ -235,8 +235,7 @@ impl Draw {
             lets: vec![],
             states,
         };
-        let mut names = 0;
-        for _ in 0..3 + draw.noise.below(7) {
+        for names in 0..3 + draw.noise.below(7) {
             match draw.noise.below(6) {
                 0 | 1 => {
                     let shape = draw.noise.of(&SHAPES);
@@ -264,7 +263,6 @@ impl Draw {
                     draw.body += &update;
                 }
             }
-            names += 1;
         }
         // Everything is read, every state updated, with a decay of its own.
         let mut all = "sum(q) + sum(k) + sum(p) + sum(a) + sum(u) + sum(v) + sum(w) + g + h".into();

@@ -12,7 +12,7 @@ fn below(file: &File, folders: &[&str]) -> bool {
     rust(file) && folders.iter().any(|folder| file.path.starts_with(folder))
 }
 
-/// 1. `ir` names no machine.
+/// Absence 1: `ir` names no machine.
 #[test]
 fn ir_names_no_machine() {
     let words = [
@@ -42,7 +42,7 @@ fn ir_names_no_machine() {
     );
 }
 
-/// 2. No back end names a recurrence, in code, strings or tests.
+/// Absence 2: No back end names a recurrence, in code, strings or tests.
 #[test]
 fn no_back_end_names_a_recurrence() {
     let guard = |files: &[File]| {
@@ -70,7 +70,7 @@ fn no_back_end_names_a_recurrence() {
     );
 }
 
-/// 3. Each library of a machine is named in one folder.
+/// Absence 3: Each library of a machine is named in one folder.
 #[test]
 fn libraries_are_named_in_one_folder() {
     let homes = [
@@ -141,7 +141,7 @@ fn calls(files: &[File], folders: &[&str], homes: &[(&str, &[&str])]) -> Found {
     })
 }
 
-/// 5. No second typing: builders type what they add, the verifier what came from elsewhere. That
+/// Absence 5: No second typing: builders type what they add, the verifier what came from elsewhere. That
 /// nobody else makes a program at all is held by the compiler (`Verified`, private field).
 #[test]
 fn ops_are_typed_by_builders_and_verifiers() {
@@ -167,7 +167,7 @@ fn ops_are_typed_by_builders_and_verifiers() {
     );
 }
 
-/// 6. No error for ill-formed IR after `verify`: only the verifiers of levels 2 and 3 have its codes.
+/// Absence 6: No error for ill-formed IR after `verify`: only the verifiers of levels 2 and 3 have its codes.
 #[test]
 fn ill_formed_programs_are_reported_by_verifiers() {
     let homes = ["ir/src/verify/chunked.rs", "ir/src/verify/tile.rs"];
@@ -194,7 +194,7 @@ fn ill_formed_programs_are_reported_by_verifiers() {
     );
 }
 
-/// 7. No output depends on hash order, time or address. What is compiled is compiled without any of
+/// Absence 7: No output depends on hash order, time or address. What is compiled is compiled without any of
 /// them; that it comes out the same twice is tested in `repeat`. A hash of fixed keys that equal values are
 /// looked up by (`DefaultHasher`) has no order that could come out.
 #[test]
@@ -275,7 +275,7 @@ fn copies(files: &[File]) -> Found {
     }
 }
 
-/// 9. No kernel variant by copied file.
+/// Absence 9: No kernel variant by copied file.
 #[test]
 fn no_file_is_a_copy_of_another() {
     let line = |i: usize| format!("    let value_{i} = first_{i}.product(second_{i});\n");
@@ -293,7 +293,7 @@ fn no_file_is_a_copy_of_another() {
     );
 }
 
-/// 10. No gradient by hand: reverse mode alone makes gradients of level 2, and one file of `train`
+/// Absence 10: No gradient by hand: reverse mode alone makes gradients of level 2, and one file of `train`
 /// takes them to Burn's graph.
 #[test]
 fn gradients_are_made_by_reverse_mode() {
@@ -316,7 +316,7 @@ fn gradients_are_made_by_reverse_mode() {
     );
 }
 
-/// 11. A test is left out only for the lack of a GPU, and says so; those are counted. And what opens
+/// Absence 11: A test is left out only for the lack of a GPU, and says so; those are counted. And what opens
 /// a GPU stands among those: it would pass, or fail, by the machine.
 #[test]
 fn tests_are_left_out_for_a_gpu_only() {
@@ -353,7 +353,7 @@ fn tests_are_left_out_for_a_gpu_only() {
     );
 }
 
-/// 12. No comment narrates the next line: none between statements begins as an order or as a step.
+/// Absence 12: No comment narrates the next line: none between statements begins as an order or as a step.
 #[test]
 fn no_comment_narrates() {
     let openings = [

@@ -199,7 +199,7 @@ impl Grammar<'_> {
 
     /// An output of a state that nothing reads, as of one that is overwritten.
     fn reveal(&mut self, state: usize) {
-        let own = Expr::name(&self.program.states[state].name.clone());
+        let own = Expr::name(self.program.states[state].name.clone());
         let mut body = self.program.body.iter();
         if body.any(|stmt| stmt.value.nodes().contains(&&own)) {
             return;
@@ -247,7 +247,7 @@ impl Grammar<'_> {
 
     /// A state with something added against something else.
     fn extreme(&mut self, function: &'static str, state: usize, dim: Dim) -> Expr {
-        let own = Expr::name(&self.program.states[state].name.clone());
+        let own = Expr::name(self.program.states[state].name.clone());
         let (dim, depth) = (dim.filter(|_| self.random.chance(0.8)), self.depth());
         let moved = match self.random.chance(0.8) {
             true => {
@@ -315,7 +315,7 @@ impl Grammar<'_> {
 
     /// A state under its decays.
     fn decayed(&mut self, state: usize) -> Expr {
-        let own = Expr::name(&self.program.states[state].name.clone());
+        let own = Expr::name(self.program.states[state].name.clone());
         let shape = self.shape(state);
         let (rows, cols) = match shape[..] {
             [rows, cols] => (Some(rows), Some(cols)),

@@ -106,7 +106,7 @@ fn mutate(tokens: &mut Vec<String>, random: &mut Random) {
         2 => tokens.swap(at, other),
         3 => tokens[at] = random.pick(MARKS).to_string(),
         4 => tokens.insert(at, random.pick(MARKS).to_string()),
-        5 => tokens[at] = random.pick(WORDS).to_string(),
+        5 => tokens[at] = random.pick::<&str>(WORDS).to_string(),
         6 => {
             let depth = *random.pick(&[3, 40, 200]);
             tokens.insert(at, "(".repeat(depth));
@@ -215,12 +215,12 @@ fn expression(names: &[String], random: &mut Random, depth: u32) -> Expr {
     let mut next = || expression(names, random, depth - 1);
     let (a, b) = (next(), next());
     match random.below(3) {
-        0 => Expr::one(*random.pick(WORDS), a),
-        1 => Expr::two(*random.pick(&["+", "-", "*", "/"]), a, b),
+        0 => Expr::one(random.pick::<&str>(WORDS), a),
+        1 => Expr::two(random.pick::<&str>(&["+", "-", "*", "/"]), a, b),
         _ => match random.below(6) {
             0 => Expr::two("outer", a, b),
             1 => Expr::two("dot", a, b),
-            2 => Expr::two(*random.pick(WORDS), a, b),
+            2 => Expr::two(random.pick::<&str>(WORDS), a, b),
             3 => Expr::one("neg", a),
             4 => Expr::two("*", Expr::one("rows", a), b),
             _ => Expr::one("sum", Expr::two("+", a, b)),

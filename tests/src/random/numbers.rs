@@ -82,7 +82,7 @@ impl Drawn {
         };
         let maybe = |port: &Port, prefix: &str, rows: usize| {
             let coin = Random::named(setting.seed, &format!("{prefix}{} absent", port.name)).bits();
-            (!setting.absent || coin % 2 == 0).then(|| fill(port, prefix, rows))
+            (!setting.absent || coin.is_multiple_of(2)).then(|| fill(port, prefix, rows))
         };
         let r = &recurrence;
         let headless = |port: &Port| !port.per_group;

@@ -34,7 +34,7 @@ impl Grammar<'_> {
 
     /// What a delta rule writes along `unit`: a value less what stands there.
     fn delta(&mut self, state: usize, unit: &Expr, on_rows: bool, along: usize) -> Expr {
-        let own = Expr::name(&self.program.states[state].name.clone());
+        let own = Expr::name(self.program.states[state].name.clone());
         let stands = match on_rows {
             true => Expr::two("dot", unit.clone(), own),
             false => Expr::two("dot", own, unit.clone()),
@@ -77,7 +77,7 @@ impl Grammar<'_> {
             return None;
         }
         let (state, over, first) = *self.random.pick(&fitting);
-        let own = Expr::name(&self.program.states[state].name.clone());
+        let own = Expr::name(self.program.states[state].name.clone());
         let read = match (over, first) {
             (Some(over), true) => Expr::two("dot", self.unit(over), own),
             (Some(over), false) => Expr::two("dot", own, self.unit(over)),
@@ -97,7 +97,7 @@ impl Grammar<'_> {
     /// A matrix that is affine in a state.
     pub fn state_matrix(&mut self, state: usize) -> Expr {
         let shape = self.shape(state);
-        let own = Expr::name(&self.program.states[state].name.clone());
+        let own = Expr::name(self.program.states[state].name.clone());
         match self.random.below(6) {
             0 => {
                 let more = self.matrix(shape[0], shape[1], 1);
@@ -137,7 +137,7 @@ impl Grammar<'_> {
         }
         let (state, way) = *self.random.pick(&fitting);
         let shape = self.shape(state);
-        let own = Expr::name(&self.program.states[state].name.clone());
+        let own = Expr::name(self.program.states[state].name.clone());
         let depth = self.random.below(2) as u32;
         Some(match way {
             0 | 1 => {

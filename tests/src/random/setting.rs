@@ -87,7 +87,7 @@ impl Setting {
         match seed % 4 {
             0 => (setting.chunk, setting.time) = (Some(128), turn % 128 + 128 * random.below(2)),
             1 => (setting.chunk, setting.time) = (Some(64), turn % 64 + 64 * random.below(4)),
-            2 if turn % 2 == 0 => {
+            2 if turn.is_multiple_of(2) => {
                 let rest = turn / 2 % 32;
                 (setting.chunk, setting.time) = (Some(32), rest + 32 * random.below(9));
             }

@@ -265,7 +265,7 @@ impl Beside<'_> {
             }
             let allowed = Self::allowed(term, bound, unit);
             let off = (found - truth).abs() / allowed.max(f64::MIN_POSITIVE);
-            if !(off <= worst.0) {
+            if off > worst.0 || off.is_nan() {
                 let off = if off.is_nan() { f64::INFINITY } else { off };
                 worst = (off, Some((i, found, *truth, term.size)));
             }

@@ -191,10 +191,8 @@ impl Analysis<'_> {
                     });
                 }
             }
-            Value::Vector(vector) => {
-                if vector.reads.iter().any(|read| read.weight.is_some()) {
-                    class = class.max(Class::DiagonalPlusLowRank);
-                }
+            Value::Vector(vector) if vector.reads.iter().any(|read| read.weight.is_some()) => {
+                class = class.max(Class::DiagonalPlusLowRank);
             }
             _ => {}
         }

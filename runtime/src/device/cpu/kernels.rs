@@ -24,12 +24,15 @@ pub(super) fn failed(reason: String) -> Error {
     }
 }
 
+/// A kernel, made once.
+type Made = Arc<Artifact<Native>>;
+
 /// A recurrence compiled for the CPU.
 pub(super) struct CpuKernels {
     compiler: Compiler,
     shapes: Shapes,
     options: Options,
-    artifacts: Mutex<HashMap<(Phase, usize), Arc<Artifact<Native>>>>,
+    artifacts: Mutex<HashMap<(Phase, usize), Made>>,
 }
 
 impl Signed for Artifact<Native> {
@@ -57,7 +60,7 @@ impl CpuKernels {
         })
     }
 
-    pub fn artifact(&self, phase: Phase, cut: &Cut) -> Result<Arc<Artifact<Native>>, Error> {
+    pub fn artifact(&self, phase: Phase, cut: &Cut) -> Result<Made, Error> {
         let key = (phase, cut.chunk());
         let mut artifacts = self
             .artifacts

@@ -239,7 +239,8 @@ macro_rules! each_row {
     };
 }
 
-/// One register block.
+/// One register block. Numbers of rows are constants, and the first is zero.
+#[allow(clippy::absurd_extreme_comparisons)]
 #[inline(always)]
 unsafe fn block<V: Vector, const MR: usize, const NV: usize, const SHAPE: u8>(
     p: &Product,

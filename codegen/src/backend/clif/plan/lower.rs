@@ -64,7 +64,7 @@ pub fn of_body(body: &[Scalar], operands: &[(TileId, Along)], zeros: &[Zero]) ->
             Scalar::Valid(a) => of(a),
             Scalar::Select(_, _, a, b) => {
                 let zero = |i: u32| match body[i as usize] {
-                    Scalar::Number(x) if x == 0.0 => Zero::Diagonal,
+                    Scalar::Number(0.0) => Zero::Diagonal,
                     _ => of(i),
                 };
                 zero(a).min(zero(b))
