@@ -21,6 +21,9 @@ pub fn unary(function: UnaryFn, x: f64) -> f64 {
         UnaryFn::Silu => chain(x, sigmoid(x)),
         UnaryFn::Tanh => x.tanh(),
         UnaryFn::Relu => binary(BinaryFn::Max, x, 0.0),
+        UnaryFn::Sin => x.sin(),
+        UnaryFn::Cos => x.cos(),
+        UnaryFn::Wrap => x - 2.0 * (0.5 * x).round_ties_even(),
     }
 }
 
@@ -62,6 +65,9 @@ pub fn slope(function: UnaryFn, x: f64, y: f64) -> f64 {
         }
         UnaryFn::Tanh => 1.0 - y * y,
         UnaryFn::Relu => select(x, 0.0, 1.0, 0.0),
+        UnaryFn::Sin => x.cos(),
+        UnaryFn::Cos => -x.sin(),
+        UnaryFn::Wrap => 1.0,
     }
 }
 

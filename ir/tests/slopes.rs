@@ -48,14 +48,21 @@ impl Function {
     /// disagree there is a kink between, and no derivative to be seen.
     fn difference(self, x: f64) -> Option<(f64, f64)> {
         let at = |h: f64| {
-            let (above, here, below) = (self.value(x + h), self.value(x), self.value(x - h));
+            let (right, left) = (x + h, x - h);
+            let (above, here, below) = (self.value(right), self.value(x), self.value(left));
             let rounding = 4.0 * f64::EPSILON * (above.abs() + below.abs()) / h;
-            let (up, down) = ((above - here) / h, (here - below) / h);
+            let (up, down) = ((above - here) / (right - x), (here - below) / (x - left));
             let smooth = (up - down).abs() <= 0.01 * up.abs().max(down.abs()) + 2.0 * rounding;
-            smooth.then_some(((above - below) / (2.0 * h), rounding))
+            smooth.then_some(((above - below) / (right - left), rounding))
         };
         let widths = [x.abs() * 1e-5, x.abs() * 1e-3, 1e-9, 1e-5, 1e-3];
-        let found = widths.into_iter().filter(|h| *h > 0.0).filter_map(|h| {
+        // Over more than a part of its period a function that repeats says nothing of its slope.
+        let widest = match self {
+            Function::Unary(UnaryFn::Sin | UnaryFn::Cos | UnaryFn::Wrap) => 0.1,
+            _ => f64::INFINITY,
+        };
+        let widths = widths.into_iter().filter(|h| 0.0 < *h && *h <= widest);
+        let found = widths.filter_map(|h| {
             let ((wide, rounding), (narrow, more)) = (at(h)?, at(h / 2.0)?);
             Some((narrow, (wide - narrow).abs() + rounding + more))
         });

@@ -71,6 +71,16 @@ impl Reverse {
                 self.build.mul(adjoint, slope)
             }
             UnaryFn::Relu => self.build.select(x, zero, adjoint, zero),
+            UnaryFn::Sin => {
+                let slope = self.build.unary(UnaryFn::Cos, x);
+                self.build.mul(adjoint, slope)
+            }
+            UnaryFn::Cos => {
+                let sine = self.build.unary(UnaryFn::Sin, x);
+                let part = self.build.mul(adjoint, sine);
+                self.build.unary(UnaryFn::Neg, part)
+            }
+            UnaryFn::Wrap => adjoint,
         };
         self.give(x, part);
     }

@@ -16,7 +16,11 @@ impl Range {
             let may = match op {
                 Op::Unary(UnaryFn::Exp | UnaryFn::Log | UnaryFn::Rsqrt, _) => true,
                 Op::Binary(BinaryFn::Div, ..) => true,
-                Op::Unary(UnaryFn::Sigmoid | UnaryFn::Tanh, _) | Op::Decay(..) => false,
+                Op::Unary(
+                    UnaryFn::Sigmoid | UnaryFn::Tanh | UnaryFn::Sin | UnaryFn::Cos | UnaryFn::Wrap,
+                    _,
+                )
+                | Op::Decay(..) => false,
                 _ => any(&self.overflows),
             };
             self.overflows.push(may);

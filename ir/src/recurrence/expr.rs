@@ -108,6 +108,12 @@ functions!(
         Tanh = "tanh",
         /// `max(x, 0)`
         Relu = "relu",
+        /// Sine.
+        Sin = "sin",
+        /// Cosine.
+        Cos = "cos",
+        /// The same angle in half turns, between -1 and 1: `x` less the nearest multiple of 2.
+        Wrap = "wrap",
     }
 );
 

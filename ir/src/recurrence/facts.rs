@@ -138,6 +138,8 @@ pub enum Obstacle {
     /// The old state goes through both `max` and `min`, stands between what it is compared with, or is shifted
     /// between two comparisons.
     Extreme,
+    /// The old state goes through `wrap`.
+    Angle,
 }
 
 impl Obstacle {
@@ -161,6 +163,7 @@ impl Obstacle {
                 "with what comes back to it over other states its decay may be negative".into()
             }
             Obstacle::Extreme => "it goes through more than one comparison".into(),
+            Obstacle::Angle => "it is an angle, which `wrap` keeps small at every step".into(),
         }
     }
 }
@@ -222,6 +225,8 @@ pub enum Class {
     Latch,
     /// `max(S + a, b)`, `min(S + a, b)`
     Extreme,
+    /// `wrap(S + a)`
+    Angle,
     /// Another state enters the update.
     Coupled,
 }
@@ -237,6 +242,7 @@ impl Class {
             Class::DiagonalPlusLowRank => "diagonal plus low rank",
             Class::Latch => "latch",
             Class::Extreme => "running extreme",
+            Class::Angle => "angle",
             Class::Coupled => "coupled",
         }
     }

@@ -39,9 +39,11 @@ pub struct Emitter<'a, 'b> {
     /// What is checked.
     pub checks: Checks,
     abi: Abi,
-    call_conv: CallConv,
+    /// How C functions are called.
+    pub call_conv: CallConv,
     signatures: BTreeMap<usize, SigRef>,
-    arguments: StackSlot,
+    /// Memory for what is given to them by address.
+    pub arguments: StackSlot,
     words: Value,
     /// The scratch.
     pub scratch: Value,

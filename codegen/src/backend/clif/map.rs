@@ -430,6 +430,8 @@ struct RowState<'a> {
 fn lanes<'a, 'b>(e: &'a mut Emitter<'_, 'b>) -> Lanes<'a, 'b> {
     Lanes {
         fma: e.fma,
+        call_conv: e.call_conv,
+        memory: e.arguments,
         builder: e.builder,
     }
 }

@@ -1,14 +1,16 @@
 //! Pointwise functions on four numbers at a time, as instructions.
 //!
-//! Range reduction and polynomials; every function has a relative error of about 2e-7 or less on
-//! its whole range, gives 0, infinity and NaN where the true function does, and rounds the same
-//! way on every run. What is chosen between is computed both ways and selected by mask.
+//! Range reduction and polynomials, and calls for what has none (`called`); every function has a
+//! relative error of about 2e-7 or less on its whole range, gives 0, infinity and NaN where the true
+//! function does, and rounds the same way on every run. What is chosen between is computed both ways
+//! and selected by mask.
 
 use super::micro::vector::{EXP, LN2_HIGH, LN2_LOW, MAGIC};
 use baton_ir::recurrence::{BinaryFn, UnaryFn};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F32X4, I32X4};
-use cranelift_codegen::ir::{ConstantData, InstBuilder, MemFlagsData, Type, Value};
+use cranelift_codegen::ir::{ConstantData, InstBuilder, MemFlagsData, StackSlot, Type, Value};
+use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 
 /// Emits functions of `F32X4` values.
@@ -17,6 +19,10 @@ pub struct Lanes<'a, 'b> {
     pub builder: &'a mut FunctionBuilder<'b>,
     /// Whether `fma` is one instruction.
     pub fma: bool,
+    /// How C functions are called.
+    pub call_conv: CallConv,
+    /// Room for four numbers that a call replaces.
+    pub memory: StackSlot,
 }
 
 /// Coefficients of `(log(1 + f) - f + f^2 / 2) / f^3` on `sqrt(1/2) <= 1 + f < sqrt(2)`, highest
@@ -157,6 +163,15 @@ impl Lanes<'_, '_> {
             UnaryFn::Silu => self.silu(x),
             UnaryFn::Softplus => self.softplus(x),
             UnaryFn::Tanh => self.tanh(x),
+            UnaryFn::Sin | UnaryFn::Cos => self.called(function, x),
+            // Every step is exact.
+            UnaryFn::Wrap => {
+                let half = self.number(0.5);
+                let half = self.mul(x, half);
+                let near = self.builder.ins().nearest(half);
+                let near = self.add(near, near);
+                self.sub(x, near)
+            }
         }
     }
 

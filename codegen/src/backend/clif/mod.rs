@@ -14,6 +14,7 @@
 //! out means not read or selected, never multiplied by zero, as zero times a NaN is a NaN.
 
 mod abi;
+mod called;
 mod checks;
 mod emit;
 mod map;

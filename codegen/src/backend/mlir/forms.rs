@@ -7,7 +7,7 @@ use super::layout::{Form, Grid, Side};
 use super::levels::Trilinear;
 use super::{Error, Gpu};
 use baton_ir::chunked::Interval;
-use baton_ir::tile::{Along, Effect, Node, Op, PortId, Reduce, TileId, TileProgram};
+use baton_ir::tile::{Along, Effect, Node, Op, PortId, Reduce, Scalar, TileId, TileProgram};
 
 /// A tile in a form.
 pub type Key = (TileId, Form);
@@ -46,8 +46,20 @@ pub fn wants(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Vec<K
     Ok(match &node.op {
         Op::Load(..) | Op::Carry(_) => vec![],
         Op::Map {
-            shape, operands, ..
+            shape,
+            operands,
+            body,
+            ..
         } => {
+            let missing = body.iter().find_map(|scalar| match *scalar {
+                Scalar::Unary(function, _) if !options.has(function) => Some(function.name()),
+                _ => None,
+            });
+            if let Some(name) = missing {
+                return refuse(&format!(
+                    "`{name}` has no kernel on a GPU, expected a function that has: run it on the CPU"
+                ));
+            }
             let columns = grid(shape, options).cols();
             let form = |along: Along| match along {
                 Along::None => Form::Scalar,

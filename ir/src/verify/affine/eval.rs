@@ -25,10 +25,10 @@ impl Analysis<'_> {
         value
     }
 
-    /// The value of an operand; what is the largest of several is a function like any other.
+    /// The value of an operand; what a state may be kept through is a function like any other.
     pub(super) fn value(&self, id: ExprId) -> Value {
         match self.found(id) {
-            Value::Extreme(extreme) => Value::Pure(extreme.pure),
+            Value::Kept(kept) => Value::Pure(kept.pure),
             value => value,
         }
     }
@@ -256,7 +256,7 @@ impl Analysis<'_> {
     pub(super) fn pure_value(&mut self, value: Value, place: ExprId) -> PureId {
         match value {
             Value::Pure(pure) => pure,
-            Value::Extreme(extreme) => extreme.pure,
+            Value::Kept(kept) => kept.pure,
             Value::Vector(vector) => self.pure_vector(vector, place),
             value => {
                 self.nonlinear_matrix(&value, place);

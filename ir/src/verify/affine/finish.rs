@@ -102,6 +102,7 @@ impl Analysis<'_> {
         match draft.obstacle {
             Some(Obstacle::Whole(_) | Obstacle::Unheld(_)) => class = Class::Coupled,
             Some(Obstacle::Extreme) => class = class.max(Class::Extreme),
+            Some(Obstacle::Angle) => class = class.max(Class::Angle),
             Some(Obstacle::FullDecay | Obstacle::FullAddition) => {
                 class = class.max(Class::Elementwise);
             }

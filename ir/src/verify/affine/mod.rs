@@ -29,7 +29,7 @@ use crate::span::Span;
 use pool::Pool;
 use running::Running;
 use strata::Entering;
-use value::{Extreme, MAX_TERMS, Matrix, Value, Vector, Version};
+use value::{Kept, MAX_TERMS, Matrix, Value, Vector, Version};
 
 /// A value of a state in terms of what entered the step.
 #[derive(Clone, Debug)]
@@ -116,8 +116,8 @@ impl Analysis<'_> {
             (Value::Matrix(found), true) => Value::Matrix(found),
             (_, true) => Value::Matrix(Matrix::unknown(Obstacle::FullAddition)),
             (Value::Vector(found), false) => Value::Vector(found),
-            (Value::Extreme(found), false) if found.keeps(state) => {
-                return self.extreme_update(state, found, value);
+            (Value::Kept(found), false) if found.keeps(state) => {
+                return self.kept_update(state, found, value);
             }
             (found, false) => Value::Vector(Vector {
                 reads: vec![],
@@ -147,9 +147,9 @@ impl Analysis<'_> {
         self.broken[state.index()] |= self.diagnostics.len() > before;
     }
 
-    /// The state stands as it is in what it is the largest of; all else may be any function.
-    fn extreme_update(&mut self, state: StateId, extreme: Extreme, place: ExprId) {
-        for vector in &extreme.of {
+    /// The state stands as it is in what it is kept through; all else may be any function.
+    fn kept_update(&mut self, state: StateId, kept: Kept, place: ExprId) {
+        for vector in &kept.of {
             for read in &vector.reads {
                 match read.version.0 == state {
                     true => self.enters(state, state),
@@ -160,9 +160,10 @@ impl Analysis<'_> {
                 self.enters_bent(state, pure);
             }
         }
-        let expanded = match self.running(state, extreme, place) {
+        let obstacle = kept.obstacle;
+        let expanded = match self.running(state, kept, place) {
             Some(running) => Expanded::Running(running),
-            None => Expanded::Vector(Vector::default(), Some(Obstacle::Extreme)),
+            None => Expanded::Vector(Vector::default(), Some(obstacle)),
         };
         self.versions[state.index()].push(expanded);
     }

@@ -1,11 +1,15 @@
 //! Pointwise functions of values: sums and products stay affine where they are.
 
 use super::Analysis;
-use super::value::{Extreme, Factor, LowRank, MAX_TERMS, Matrix, Read, Value, Vector};
+use super::pool::Pool;
+use super::value::{Factor, Kept, LowRank, MAX_TERMS, Matrix, Read, Value, Vector};
 use crate::recurrence::{BinaryFn, ExprId, Obstacle, PureId, Side, UnaryFn};
 
 impl Analysis<'_> {
     pub(super) fn eval_unary(&mut self, function: UnaryFn, a: ExprId, id: ExprId) -> Value {
+        if function == UnaryFn::Wrap {
+            return self.kept(&[a], id, None, |pool, of| pool.unary(function, of[0]));
+        }
         let minus = self.pool.number(-1.0);
         match (self.value(a), function) {
             (Value::Matrix(matrix), UnaryFn::Neg) => {
@@ -36,7 +40,9 @@ impl Analysis<'_> {
         id: ExprId,
     ) -> Value {
         if matches!(function, BinaryFn::Max | BinaryFn::Min) {
-            return self.extreme(function, a, b, id);
+            return self.kept(&[a, b], id, Some(function), |pool, of| {
+                pool.binary(function, of[0], of[1])
+            });
         }
         self.binary_values(function, self.value(a), self.value(b), id)
     }
@@ -148,19 +154,23 @@ impl Analysis<'_> {
         }
     }
 
-    /// The larger or smaller of two values; a state may be kept through it.
-    fn extreme(&mut self, function: BinaryFn, a: ExprId, b: ExprId, id: ExprId) -> Value {
-        let (mut of, mut same) = (vec![], Some(function));
-        let sides = [a, b].map(|side| {
-            let found = self.found(side);
-            let pure = match &found {
-                Value::Extreme(extreme) => extreme.pure,
-                found => self.pure_value(found.clone(), id),
-            };
+    /// A function of operands through which a state may be kept.
+    fn kept(
+        &mut self,
+        operands: &[ExprId],
+        id: ExprId,
+        by: Option<BinaryFn>,
+        function: impl FnOnce(&mut Pool, &[PureId]) -> PureId,
+    ) -> Value {
+        let (mut of, mut same) = (vec![], by);
+        let mut pures = vec![];
+        for &operand in operands {
+            let found = self.found(operand);
+            let pure = self.pure_value(found.clone(), id);
             match found {
-                Value::Extreme(extreme) => {
-                    same = same.filter(|_| extreme.function == Some(function));
-                    of.extend(extreme.of);
+                Value::Kept(kept) => {
+                    same = same.filter(|_| kept.function == by);
+                    of.extend(kept.of);
                 }
                 Value::Vector(vector) => of.push(vector),
                 _ => of.push(Vector {
@@ -168,14 +178,15 @@ impl Analysis<'_> {
                     pure: Some(pure),
                 }),
             }
-            pure
-        });
-        let pure = self.pool.binary(function, sides[0], sides[1]);
+            pures.push(pure);
+        }
+        let pure = function(&mut self.pool, &pures);
         match of.len() <= MAX_TERMS && of.iter().any(|vector| !vector.reads.is_empty()) {
-            true => Value::Extreme(Extreme {
+            true => Value::Kept(Kept {
                 of,
                 function: same,
                 pure,
+                obstacle: by.map_or(Obstacle::Angle, |_| Obstacle::Extreme),
             }),
             false => Value::Pure(pure),
         }

@@ -3,7 +3,7 @@
 //! The form is closed under further updates by the same function, as is `max(max(m + a, b), c)`. Not under a shift
 //! in between: `max(max(m, b) + c, d)` compares m with b, and `m + c` with `b + c` rounds the difference away.
 
-use super::value::{Extreme, Read, Vector};
+use super::value::{Kept, Read, Vector};
 use super::{Analysis, Expanded};
 use crate::recurrence::{BinaryFn, ExprId, PureId, StateId};
 
@@ -22,24 +22,19 @@ pub(super) struct Running {
 impl Analysis<'_> {
     /// An update in terms of what entered the step; `None` where it mixes `max` and `min`, has no rest, or has
     /// the rest on both sides of the state: of equals the first is taken.
-    pub(super) fn running(
-        &mut self,
-        state: StateId,
-        extreme: Extreme,
-        place: ExprId,
-    ) -> Option<Running> {
-        let function = extreme.function?;
+    pub(super) fn running(&mut self, state: StateId, kept: Kept, place: ExprId) -> Option<Running> {
+        let function = kept.function?;
         let (mut shift, mut floor) = (None, None);
         let mut is_kept = false;
         let own = |read: &Read| read.version.0 == state;
-        let stands: Vec<bool> = (extreme.of.iter())
+        let stands: Vec<bool> = (kept.of.iter())
             .map(|vector| vector.reads.iter().any(own))
             .collect();
         let first = stands[0];
         if !stands.is_sorted_by_key(|stands| stands != &first) {
             return None;
         }
-        for mut vector in extreme.of {
+        for mut vector in kept.of {
             let Some(at) = vector.reads.iter().position(own) else {
                 let other = self.pure_vector(vector, place);
                 floor = Some(self.either(function, floor, other));

@@ -117,7 +117,7 @@ impl Analysis<'_> {
                     "state {first} enters {function} on the way into its own update: it is not linear in itself"
                 ),
                 "apply the function to inputs and params, to another state, or to a readout in an output; \
-                 a running maximum is `m = max(m + a, b)`",
+                 a running maximum is `m = max(m + a, b)`, an angle `t = wrap(t + a)`",
             ),
             circle => (
                 format!(

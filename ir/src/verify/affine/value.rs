@@ -110,17 +110,20 @@ pub(super) struct Vector {
     pub pure: Option<PureId>,
 }
 
-/// The largest or smallest of several vectors that are affine in the states.
+/// A function of vectors that are affine in the states, through which a state may be kept: the largest or
+/// smallest of several, or one as an angle.
 #[derive(Clone, Debug)]
-pub(super) struct Extreme {
+pub(super) struct Kept {
     pub of: Vec<Vector>,
     /// `max` or `min`, where it is the same at every place.
     pub function: Option<BinaryFn>,
     /// The same as a function of readouts.
     pub pure: PureId,
+    /// What the function is to the state.
+    pub obstacle: Obstacle,
 }
 
-impl Extreme {
+impl Kept {
     /// Whether a state stands here, and nowhere but as it is.
     pub fn keeps(&self, state: StateId) -> bool {
         let enters = |vector: &&Vector| vector.reads.iter().any(|read| read.version.0 == state);
@@ -133,7 +136,7 @@ impl Extreme {
 pub(super) enum Value {
     Pure(PureId),
     /// Pure in every place but an update.
-    Extreme(Extreme),
+    Kept(Kept),
     Factor(Factor),
     /// A matrix that is neither a factor nor affine in a state.
     Full,
@@ -351,7 +354,7 @@ impl Value {
         let factor = |f: &Factor| [f.scalar, f.row, f.col];
         let read = |r: &Read| [r.scale, r.weight.map(|(_, w)| w), r.across];
         match self {
-            Value::Pure(pure) | Value::Extreme(Extreme { pure, .. }) => vec![*pure],
+            Value::Pure(pure) | Value::Kept(Kept { pure, .. }) => vec![*pure],
             Value::Factor(f) => factor(f).into_iter().flatten().collect(),
             Value::Full => vec![],
             Value::Matrix(m) => {

@@ -104,6 +104,12 @@ impl Term {
             UnaryFn::Log | UnaryFn::Sqrt | UnaryFn::Rsqrt if x - away <= 0.0 => {
                 return Term::new(value, f64::INFINITY, 0.0);
             }
+            // On which side of the cut it lies.
+            UnaryFn::Wrap if turns(x - away) != turns(x + away) => {
+                return Term::new(value, f64::INFINITY, 0.0);
+            }
+            UnaryFn::Wrap => return Term { value, ..self },
+            UnaryFn::Sin | UnaryFn::Cos => 1.0,
             _ => {
                 let slope = |x: f64| slopes(function, x)[0].abs();
                 slope(x).max(slope(x - away)).max(slope(x + away))
@@ -132,7 +138,11 @@ impl Term {
         if domain && x - away <= 0.0 {
             return Term::new(value, f64::INFINITY, 0.0);
         }
-        let bent = |x: f64| slopes(function, x)[1].abs();
+        // That of a sine may be steepest between.
+        let bent = |x: f64| match function {
+            UnaryFn::Sin | UnaryFn::Cos => 1.0,
+            _ => slopes(function, x)[1].abs(),
+        };
         let bend = bend.abs().max(bent(x - away)).max(bent(x + away));
         let size = value.abs() + own + bend * self.size + UNDERFLOW;
         Term::new(value, size, bend * self.carried)
@@ -200,6 +210,11 @@ fn exactly_zero(term: Term) -> bool {
     term.value == 0.0 && term.size <= 1e6 * UNDERFLOW
 }
 
+/// The multiple of 2 that `wrap` takes away.
+fn turns(x: f64) -> f64 {
+    (0.5 * x).round_ties_even()
+}
+
 /// First and second derivative, and the terms of the first where it is a difference.
 fn slopes(function: UnaryFn, x: f64) -> [f64; 3] {
     let f = |function| pointwise::unary(function, x);
@@ -232,5 +247,8 @@ fn slopes(function: UnaryFn, x: f64) -> [f64; 3] {
             let slope = 1.0 / x.cosh().powi(2);
             [slope, 2.0 * y.abs() * slope, 1.0 + y * y]
         }
+        UnaryFn::Sin => [x.cos(), -x.sin(), 0.0],
+        UnaryFn::Cos => [-x.sin(), -x.cos(), 0.0],
+        UnaryFn::Wrap => [1.0, 0.0, 0.0],
     }
 }

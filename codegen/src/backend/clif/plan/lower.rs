@@ -75,7 +75,9 @@ pub fn of_body(body: &[Scalar], operands: &[(TileId, Along)], zeros: &[Zero]) ->
                 | UnaryFn::Sqrt
                 | UnaryFn::Silu
                 | UnaryFn::Tanh
-                | UnaryFn::Relu => of(a),
+                | UnaryFn::Relu
+                | UnaryFn::Sin
+                | UnaryFn::Wrap => of(a),
                 _ => Zero::Nowhere,
             },
             Scalar::Binary(BinaryFn::Mul, a, b) => of(a).max(of(b)),

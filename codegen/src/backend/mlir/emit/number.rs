@@ -167,6 +167,9 @@ impl Machine<'_> {
                 self.text.fmul(x, gate)
             }
             UnaryFn::Tanh => self.tanh(x),
+            UnaryFn::Sin | UnaryFn::Cos | UnaryFn::Wrap => {
+                unreachable!("`forms` refuses what `Gpu::has` has not")
+            }
             UnaryFn::Relu => {
                 let zero = self.text.float(0.0);
                 self.extreme("maximum", x, zero)
