@@ -287,7 +287,7 @@ fn kernels(show: &impl Fn(&str) -> bool) {
                 continue;
             }
             let start = Instant::now();
-            let compiler = Compiler::new(&parsed, &sizes).expect("it is valid");
+            let compiler = Compiler::of_any(&parsed, &sizes).expect("it is valid");
             let derived = start.elapsed();
             let artifact = compiler
                 .compile(&Native, phase, chunk)

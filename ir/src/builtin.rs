@@ -35,4 +35,9 @@ builtin! {
     "mamba1",
     "rg_lru",
     "min_gru",
+    "longhorn",
+    "efla",
+    "kaczmarz",
+    "mlstm",
+    "mamba3",
 }

@@ -3,8 +3,11 @@
 
 use baton_ir::interp::problem::Problem;
 use baton_ir::interp::recurrence::{forward, gradient};
+use baton_ir::pointwise::unary;
+use baton_ir::recurrence::UnaryFn;
 use baton_ir::{builtin, text, verify};
 use safetensors::{Dtype, SafeTensors};
+use std::f64::consts::PI;
 
 const BOUND: f64 = 1e-11;
 
@@ -34,6 +37,32 @@ const CHANNELS: Member = Member {
     states: &[("h0", "")],
 };
 
+/// What a port of this name takes of a stored tensor, where it takes it: `.x` and `.y` are the first and second
+/// of each pair (of entries, for matrices of rows of eight), and there are four pairs, of which two are turned.
+fn part(name: &str, stored: Vec<f64>) -> Vec<Option<f64>> {
+    let half = |second: usize| {
+        let row = if name.starts_with('S') { 8 } else { 1 };
+        let rows = stored.chunks_exact(row).skip(second).step_by(2);
+        rows.flatten().copied().map(Some).collect()
+    };
+    match name {
+        "angles" | "theta0" => {
+            let turned = stored.chunks_exact(2);
+            let pairs = turned.map(|two| [Some(two[0]), Some(two[1]), None, None]);
+            pairs.flatten().collect()
+        }
+        name if name.ends_with(".x") => half(0),
+        name if name.ends_with(".y") => half(1),
+        _ => stored.into_iter().map(Some).collect(),
+    }
+}
+
+/// The name of the stored tensor that a port takes part of.
+fn whole(name: &str) -> &str {
+    let base = name.strip_suffix(".x").or(name.strip_suffix(".y"));
+    base.unwrap_or(name)
+}
+
 /// A stored tensor's numbers.
 fn get(file: &SafeTensors, name: &str) -> Vec<f64> {
     let view = file.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -45,11 +74,12 @@ fn get(file: &SafeTensors, name: &str) -> Vec<f64> {
     }
 }
 
-fn near(what: &str, given: &[f64], wanted: &[f64]) {
+fn near(what: &str, given: &[f64], wanted: &[Option<f64>]) {
     assert_eq!(given.len(), wanted.len(), "{what}");
     let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
-    let size = norm(&mut wanted.iter().copied());
-    let error = norm(&mut given.iter().zip(wanted).map(|(a, b)| a - b));
+    let size = norm(&mut wanted.iter().copied().flatten());
+    let pairs = given.iter().zip(wanted);
+    let error = norm(&mut pairs.filter_map(|(a, b)| Some(a - (*b)?)));
     assert!(
         error <= BOUND * size,
         "{what}: error {error:e} beside {size:e}"
@@ -66,12 +96,19 @@ fn agrees(
     let bytes = std::fs::read("../tests/golden/family_golden.safetensors").unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let name = |part: &str| format!("{}.{part}", member.case);
-    let source = builtin::text(member.recurrence).unwrap_or(include_str!("mlstm.rec"));
+    let taken = |kind: &str, own: &str| {
+        let stored = get(&file, &name(&format!("{kind}{}", whole(own))));
+        part(own, stored)
+    };
+    let source = builtin::text(member.recurrence).unwrap();
     let recurrence = text::parse(source).unwrap();
     assert_eq!(recurrence.name, member.recurrence);
     verify::verify(&recurrence).expect("it verifies");
     let stored = |names: &[&str]| -> Vec<Vec<f64>> {
-        let one = |n: &&str| given(n, get(&file, &name(&format!("in.{n}"))));
+        let one = |n: &&str| {
+            let values = taken("in.", n).into_iter().map(Option::unwrap_or_default);
+            given(n, values.collect())
+        };
         names.iter().map(one).collect()
     };
     let (inputs, params) = (stored(member.inputs), stored(member.params));
@@ -90,12 +127,20 @@ fn agrees(
         states: states.iter().map(|state| Some(state.as_slice())).collect(),
     };
     let outcome = forward(&problem).unwrap();
-    near("o", &outcome.outputs[0], &get(&file, &name("o")));
+    near("o", &outcome.outputs[0], &taken("", "o"));
     let d_o = get(&file, &name("do"));
     let mut d_states = vec![];
-    for ((_, end), found) in member.states.iter().zip(&outcome.states) {
-        near("hT", found, &get(&file, &name(&format!("hT{end}"))));
-        d_states.push(get(&file, &name(&format!("dhT{end}"))));
+    for ((enter, end), found) in member.states.iter().zip(&outcome.states) {
+        let stored = |kind: &str| part(enter, get(&file, &name(&format!("{kind}{end}"))));
+        let (mut left, mut arriving) = (stored("hT"), stored("dhT"));
+        if *enter == "theta0" {
+            let angles = left.iter_mut().flatten();
+            angles.for_each(|x| *x = unary(UnaryFn::Wrap, *x / PI));
+            arriving.iter_mut().flatten().for_each(|d| *d *= PI);
+        }
+        near("hT", found, &left);
+        let arriving = arriving.into_iter().map(Option::unwrap_or_default);
+        d_states.push(arriving.collect::<Vec<_>>());
     }
     let d_states: Vec<_> = d_states.iter().map(|d| Some(d.as_slice())).collect();
     let gradient = gradient(&problem, &[Some(&d_o)], &d_states).unwrap();
@@ -109,10 +154,12 @@ fn agrees(
             if *own == "pos" {
                 continue;
             }
-            let values = get(&file, &name(&format!("in.{own}")));
+            let values = taken("in.", own);
             let scaled = found.iter().zip(&values);
-            let scaled: Vec<f64> = scaled.map(|(d, &x)| d * slope(own, &[x])).collect();
-            near(own, &scaled, &get(&file, &name(&format!("grad.{own}"))));
+            let scaled: Vec<f64> = scaled
+                .map(|(d, x)| d * slope(own, &[x.unwrap_or_default()]))
+                .collect();
+            near(own, &scaled, &taken("grad.", own));
         }
     }
 }
@@ -160,6 +207,38 @@ fn mlstm() {
         states: &[("C0", ".C"), ("n0", ".n"), ("m0", ".m")],
     };
     agrees(&member, as_stored, one);
+}
+
+#[test]
+fn mamba3() {
+    let member = Member {
+        case: "mamba3",
+        recurrence: "mamba3",
+        sizes: &[4, 8],
+        heads: 2,
+        groups: 1,
+        inputs: &[
+            "q.x", "q.y", "k.x", "k.y", "v", "adt", "dt", "trap", "angles",
+        ],
+        params: &["q_bias.x", "q_bias.y", "k_bias.x", "k_bias.y", "D"],
+        states: &[
+            ("theta0", ".theta"),
+            ("S0.x", ".S"),
+            ("S0.y", ".S"),
+            ("k0.x", ".k"),
+            ("k0.y", ".k"),
+            ("v0", ".v"),
+        ],
+    };
+    // Angles are stored in radians.
+    agrees(
+        &member,
+        |name, values| match name {
+            "theta0" => values.iter().map(|x| x / PI).collect(),
+            _ => values,
+        },
+        |name, _| if name == "theta0" { 1.0 / PI } else { 1.0 },
+    );
 }
 
 #[test]

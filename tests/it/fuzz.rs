@@ -3,7 +3,7 @@
 //! A small share of it runs with the suite; `make fuzz BYTES=.. SEED=..` runs as much as is wanted (docs/fuzzing.md).
 
 use baton_codegen::schedule::lower;
-use baton_codegen::{derive, derive_any, grad};
+use baton_codegen::{derive_any, grad};
 use baton_ir::{builtin, text, verify};
 use baton_kernels::manifest::Manifest;
 use baton_tests::EXTRAS;
@@ -112,7 +112,7 @@ fn programs() -> Vec<(baton_ir::chunked::Chunked, Vec<usize>)> {
     let derived = all.flat_map(|source| {
         let recurrence = text::parse(source).expect("a built-in");
         let facts = verify::verify(&recurrence).expect("a built-in");
-        let forward = derive(&recurrence, &facts).expect("it is derived");
+        let (forward, _) = derive_any(&recurrence, &facts).expect("it is derived");
         let sizes = vec![16; recurrence.dims.len()];
         [grad(&forward), forward].map(|program| (program, sizes.clone()))
     });

@@ -53,6 +53,9 @@ pub fn cases() -> Vec<Case> {
 fn chunked_agrees_with_the_step() {
     for case in cases() {
         let facts = verify(&case.recurrence).expect("it verifies");
+        if facts.transitions.iter().any(|t| t.obstacle.is_some()) {
+            continue;
+        }
         let program = derive(&case.recurrence, &facts).expect("it derives");
         agrees(&case, &program, &[1, 16, 64]);
     }

@@ -5,12 +5,14 @@ mod cost;
 mod decays;
 mod devices;
 mod docs;
+mod errors;
 mod fuzz;
 #[cfg(feature = "mlir")]
 mod gpu;
 #[cfg(feature = "mlir")]
 mod gpu_plans;
 mod levels;
+mod long;
 mod macros;
 mod nonfinite;
 mod random;

@@ -5,6 +5,7 @@
 //! by a zero where a step sees nothing, and zero times a NaN is a NaN: so this fails wherever a
 //! causal zero is multiplied instead of selected, in padding, or past the end of a sequence.
 
+use baton_codegen::Compiler;
 use baton_ir::recurrence::{BinaryFn, Expr, Recurrence, UnaryFn};
 use baton_ir::verify::verify;
 use baton_ir::{builtin, text};
@@ -59,12 +60,14 @@ fn case(random: &mut Random, texts: &[&'static str]) -> (Case, Options) {
         groups: draw(random, 1..3),
         cu_seqlens: packed.then(|| vec![0, first.min(second), first.max(second), time]),
     };
+    let chunk = [None, Some(16), Some(32), Some(64)][draw(random, 0..4)];
+    let decay = [Decay::None, Decay::Weak][draw(random, 0..2)];
+    let case = Case::new(text, extents, decay, random.bits());
     let options = Options {
-        chunk: [None, Some(16), Some(32), Some(64)][draw(random, 0..4)],
+        chunk: chunk.filter(|_| Compiler::new(&case.recurrence, &case.extents.sizes).is_ok()),
         ..Options::default()
     };
-    let decay = [Decay::None, Decay::Weak][draw(random, 0..2)];
-    (Case::new(text, extents, decay, random.bits()), options)
+    (case, options)
 }
 
 /// The tensors that a run is given, with their names.

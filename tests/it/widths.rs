@@ -58,7 +58,7 @@ fn every_width_of_every_recurrence() {
             // With keys of one entry a quotient of readouts depends on the query by its epsilon alone, and
             // all keys are parallel, for which `reads` has the bounds where there are two factors a step.
             if width == 1
-                && ["dot(query, z)", "dot(k1, S)"]
+                && ["dot(query, z)", "dot(query, n)", "dot(k1, S)"]
                     .iter()
                     .any(|part| text.contains(part))
             {
