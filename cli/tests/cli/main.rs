@@ -6,6 +6,7 @@ mod bench;
 mod eval;
 mod gpu;
 mod logits;
+mod pages;
 mod program;
 mod run;
 mod tasks;
