@@ -15,10 +15,10 @@ use crate::failure::Failure;
 use crate::shape::Shape;
 use crate::source::Source;
 use baton_codegen::schedule::cost::{Cost, RunShape};
-use baton_codegen::schedule::{Load, Plan, Traits};
+use baton_codegen::schedule::{Load, Plan};
 use baton_codegen::target::Native;
 use baton_codegen::{Compiler, Phase};
-use baton_ir::recurrence::{Facts, Recurrence};
+use baton_ir::recurrence::Recurrence;
 use baton_runtime::{Call, Kernel, Options, Tensor, View};
 use inputs::Inputs;
 use sample::{Sample, timed};
@@ -87,10 +87,10 @@ impl Bench {
         let cold_start_ms = context.started.elapsed().as_secs_f64() * 1e3;
 
         let times = subject.measure(self.repetitions as usize)?;
-        let plan = self.plan(&recurrence, &facts, &sizes, run);
-        let new = || Compiler::new(&recurrence, &sizes).map_err(|list| source.failure(list));
+        let new = || Compiler::of_any(&recurrence, &sizes).map_err(|list| source.failure(list));
         let compiler = new()?;
-        let compile = self.compile(new, plan.chunk)?;
+        let plan = self.plan(&compiler, &sizes, run);
+        let compile = self.compile(new, &plan)?;
         let peak = peak::measure(threads);
 
         let f32s = |_: &_| size_of::<f32>() as u64;
@@ -221,8 +221,8 @@ impl Bench {
     }
 
     /// How the device cuts the run.
-    fn plan(&self, recurrence: &Recurrence, facts: &Facts, sizes: &[usize], run: RunShape) -> Plan {
-        let states = recurrence.states.iter().map(|port| {
+    fn plan(&self, compiler: &Compiler, sizes: &[usize], run: RunShape) -> Plan {
+        let states = compiler.recurrence().states.iter().map(|port| {
             let entries: usize = port.shape.iter().map(|dim| sizes[dim.index()]).product();
             entries * size_of::<f32>()
         });
@@ -234,19 +234,19 @@ impl Bench {
             groups: run.groups,
             state_bytes: states.sum(),
         };
-        Plan::of_tasks(Traits::of(facts), load, self.chunk, None)
+        compiler.plan(load, self.chunk, None)
     }
 
     /// Times from the recurrence to the machine code of a forward and a backward run.
     fn compile(
         &self,
         new: impl Fn() -> Result<Compiler, Failure>,
-        chunk: usize,
+        plan: &Plan,
     ) -> Result<Vec<f64>, Failure> {
         let once = || -> Result<(), Failure> {
             let compiler = new()?;
             for phase in [Phase::ForwardKeep, Phase::Backward] {
-                (compiler.compile(&Native, phase, chunk))
+                (compiler.emit(&Native, compiler.planned(phase, plan)))
                     .map_err(|why| Failure::new(why.to_string()))?;
             }
             Ok(())

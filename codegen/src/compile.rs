@@ -4,15 +4,15 @@
 //! program of a [`Phase`], [`Compiler::compile`] its kernel for a [`Target`]. Everything a kernel needs to
 //! be launched stands in the [`Artifact`]: a runtime sees nothing else.
 
-use crate::schedule::{Load, Plan, Traits, lower};
-use crate::step::derive_any;
+use crate::schedule::{Load, Plan, Traits, across, lower};
+use crate::step::{derive_any, step};
 use crate::target::{Artifact, Native, Target};
 use crate::{derive, grad};
 use baton_ir::chunked::{self, Chunked};
 use baton_ir::diag::Diagnostic;
 use baton_ir::recurrence::{Class, Facts, Port, Recurrence};
 use baton_ir::tile::TileProgram;
-use baton_ir::verify::verify;
+use baton_ir::verify::{typing, verify};
 
 /// What a kernel is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,8 +89,32 @@ pub struct Compiler {
     traits: Traits,
     sizes: Vec<usize>,
     steps: bool,
+    chunks: Pair,
+    /// Those of a step whose heads can be the rows of tiles.
+    rows: Option<Pair>,
+}
+
+/// The programs of both directions.
+#[derive(Clone)]
+struct Pair {
     forward: Chunked,
     reverse: Chunked,
+}
+
+impl Pair {
+    fn of(forward: Chunked) -> Pair {
+        Pair {
+            reverse: grad(&forward),
+            forward,
+        }
+    }
+
+    fn phase(&self, phase: Phase) -> &Chunked {
+        match phase {
+            Phase::Backward | Phase::BackwardState => &self.reverse,
+            _ => &self.forward,
+        }
+    }
 }
 
 impl Compiler {
@@ -102,12 +126,25 @@ impl Compiler {
     }
 
     /// The same for everything that verifies: what has no chunked form is compiled step by step. Refuses inputs
-    /// that are matrices.
+    /// that are matrices. Where no state is a matrix it has the programs of a step too, for heads as rows.
     pub fn of_any(recurrence: &Recurrence, sizes: &[usize]) -> Result<Self, Vec<Diagnostic>> {
         let facts = verify(recurrence)?;
         let (forward, steps) =
             derive_any(recurrence, &facts).map_err(|diagnostic| vec![diagnostic])?;
-        Ok(Self::of(recurrence, sizes, &facts, forward, steps))
+        let mut compiler = Self::of(recurrence, sizes, &facts, forward, steps);
+        let mut ports = recurrence.states.iter().chain(&recurrence.inputs);
+        if ports.all(|port| port.shape.len() < 2) {
+            let pair = match steps {
+                true => compiler.chunks.clone(),
+                false => Pair::of(step(recurrence, &typing::check(recurrence)?)),
+            };
+            compiler.rows = Some(pair);
+            let fits = |phase| compiler.across(phase, 2).is_some();
+            if ![Phase::ForwardKeep, Phase::Backward].into_iter().all(fits) {
+                compiler.rows = None;
+            }
+        }
+        Ok(compiler)
     }
 
     fn of(
@@ -123,8 +160,8 @@ impl Compiler {
             traits: Traits::of(facts),
             sizes: sizes.to_vec(),
             steps,
-            reverse: grad(&forward),
-            forward,
+            chunks: Pair::of(forward),
+            rows: None,
         }
     }
 
@@ -133,8 +170,21 @@ impl Compiler {
         self.steps
     }
 
-    /// How its kernels for the CPU cut a run; `chunk` and `keep_bytes` are the caller's choices, if any.
+    /// How its kernels for the CPU cut a run; `chunk` and `keep_bytes` are the caller's choices, if any. Heads are
+    /// rows where they can be, unless a chunk of several steps is asked for.
     pub fn plan(&self, load: Load, chunk: Option<usize>, keep_bytes: Option<usize>) -> Plan {
+        if self.rows.is_some() && chunk.is_none_or(|steps| steps == 1) {
+            let entries = self
+                .recurrence
+                .states
+                .iter()
+                .map(|state| self.entries(state));
+            let share = self.recurrence.inputs.iter().any(|input| input.per_group);
+            let plan = Plan::of_rows(load, entries.max().unwrap_or(1), share);
+            if let Some(plan) = plan {
+                return plan;
+            }
+        }
         match self.steps {
             true => Plan::of_steps(load, keep_bytes),
             false => Plan::of_tasks(self.traits, load, chunk, keep_bytes),
@@ -175,15 +225,13 @@ impl Compiler {
 
     /// Whether a phase leaves anything.
     pub fn leaves(&self, phase: Phase) -> bool {
-        let mut results = self.chunked(phase).results.iter();
+        let mut results = self.chunks.phase(phase).results.iter();
         results.any(|&(target, _)| phase.wants(target))
     }
 
-    fn chunked(&self, phase: Phase) -> &Chunked {
-        match phase {
-            Phase::Backward | Phase::BackwardState => &self.reverse,
-            _ => &self.forward,
-        }
+    fn entries(&self, state: &Port) -> usize {
+        let sizes = state.shape.iter().map(|dim| self.sizes[dim.index()]);
+        sizes.product()
     }
 
     /// The tile program of a phase for chunks of `chunk` steps, under its name for the CPU.
@@ -197,10 +245,29 @@ impl Compiler {
     }
 
     fn named(&self, phase: Phase, chunk: usize, suffix: &str) -> TileProgram {
-        let program = self.chunked(phase).keep(|target| phase.wants(target));
-        let name = format!("{}_{}_{suffix}", self.recurrence.name, phase.label());
         let chunk = if self.steps { 1 } else { chunk };
+        self.lowered(&self.chunks, phase, chunk, suffix)
+    }
+
+    fn lowered(&self, of: &Pair, phase: Phase, chunk: usize, suffix: &str) -> TileProgram {
+        let program = of.phase(phase).keep(|target| phase.wants(target));
+        let name = format!("{}_{}_{suffix}", self.recurrence.name, phase.label());
         lower(&program, &self.sizes, chunk, phase.keeps(), name)
+    }
+
+    /// The tile program of a phase whose rows are `rows` heads, where there is one.
+    pub fn across(&self, phase: Phase, rows: usize) -> Option<TileProgram> {
+        let one = self.lowered(self.rows.as_ref()?, phase, 1, Native::SUFFIX);
+        across(&one, rows as u32)
+    }
+
+    /// The tile program of a phase for runs of a plan on the CPU.
+    pub fn planned(&self, phase: Phase, plan: &Plan) -> TileProgram {
+        let across = plan
+            .across
+            .then(|| self.across(phase, plan.heads))
+            .flatten();
+        across.unwrap_or_else(|| self.program(phase, plan.chunk))
     }
 
     /// The kernel of a phase for chunks of `chunk` steps.
@@ -210,18 +277,27 @@ impl Compiler {
         phase: Phase,
         chunk: usize,
     ) -> Result<Artifact<T>, T::Error> {
-        let program = self.program_for(target, phase, chunk);
+        self.emit(target, self.program_for(target, phase, chunk))
+    }
+
+    /// The kernel of a tile program of this recurrence.
+    pub fn emit<T: Target>(
+        &self,
+        target: &T,
+        program: TileProgram,
+    ) -> Result<Artifact<T>, T::Error> {
         let code = self.settled(target).emit(&program)?;
         Ok(Artifact { program, code })
     }
 
     /// `target` with its open choices made for this recurrence's states.
     pub fn settled<T: Target>(&self, target: &T) -> T {
-        let entries = |state: &Port| -> usize {
-            let sizes = state.shape.iter().map(|dim| self.sizes[dim.index()]);
-            sizes.product()
-        };
-        target.settled(self.recurrence.states.iter().map(entries).sum())
+        let entries = self
+            .recurrence
+            .states
+            .iter()
+            .map(|state| self.entries(state));
+        target.settled(entries.sum())
     }
 
     /// The first of the target's chunk lengths at which every kernel fits with one head a block, for runs

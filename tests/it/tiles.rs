@@ -3,15 +3,16 @@
 //! Each task runs one sequence and one group; memory outside is as a device lays it out.
 
 use baton_codegen::schedule::{SideBySide, lower, side_by_side};
-use baton_codegen::{derive_any, grad};
+use baton_codegen::{Compiler, Phase, derive_any, grad};
+use baton_ir::builtin;
 use baton_ir::chunked::{Chunked, Target};
 use baton_ir::interp::recurrence::{Gradient, Outcome};
 use baton_ir::interp::tile::{CarryPlace, Memory, PortPlace, run_task};
 use baton_ir::recurrence::Port;
-use baton_ir::tile::{CarryRole, Pace, Role, TileProgram};
+use baton_ir::tile::{CarryId, CarryRole, Pace, PortId, Role, TileProgram};
 use baton_ir::verify;
 use baton_tests::tolerance::Arithmetic;
-use baton_tests::{Case, relative_error};
+use baton_tests::{Case, Decay, EXTRAS, Extents, Random, STEPPED, relative_error};
 
 use crate::levels::cases;
 
@@ -48,7 +49,8 @@ impl Tensors {
             .1
     }
 
-    /// Runs `program` on one group of one sequence, with as many heads side by side as it has.
+    /// Runs `program` on one group of one sequence, with as many heads side by side as it has; where its loops
+    /// are exchanged, so are steps and heads.
     fn run(&mut self, case: &Case, wide: &SideBySide, sequence: usize, group: usize) {
         let program = &wide.program;
         let beside = wide.heads as usize;
@@ -57,12 +59,17 @@ impl Tensors {
         let place = sequences[sequence];
         let group_heads = extents.heads / extents.groups;
         let head = group * group_heads;
+        let exchanged = |[steps, heads]: [usize; 2]| match program.across {
+            true => [heads, steps],
+            false => [steps, heads],
+        };
+        let [len, heads] = exchanged([place.len, group_heads / beside]);
         let mut memory = Memory {
             buffers: vec![],
             ports: vec![],
             carries: vec![],
-            len: place.len,
-            heads: group_heads / beside,
+            len,
+            heads,
         };
         let step = place.row * extents.time + place.start;
         let mut ports: Vec<_> = self
@@ -77,24 +84,29 @@ impl Tensors {
             .collect();
         for (port, &(_, copy)) in program.ports.iter().zip(&wide.ports) {
             let entries = port.dims.iter().map(|&n| n as usize).product::<usize>();
-            let lanes = if port.per_head {
+            let (per_head, moves) = match program.across {
+                true => (port.pace == Pace::Step, port.per_head),
+                false => (port.per_head, port.pace == Pace::Step),
+            };
+            let lanes = if per_head {
                 extents.heads
             } else {
                 extents.groups
             };
-            let lane = if port.per_head { head } else { group };
-            let base = match port.pace {
-                Pace::Step => (step * lanes + lane) * entries,
-                Pace::Chunk | Pace::Task => lane * entries,
+            let lane = if per_head { head } else { group };
+            let base = match (port.role, moves) {
+                (Role::Entering(_), _) | (_, false) => lane * entries,
+                (_, true) => (step * lanes + lane) * entries,
             };
+            let [time, head] = exchanged([lanes * entries, beside * entries]);
             if copy == 0 {
                 memory.buffers.push(take(&mut ports, port.role));
             }
             memory.ports.push(PortPlace {
                 buffer: memory.buffers.len() - 1,
                 base: base + copy as usize * entries,
-                time: lanes * entries,
-                head: beside * entries,
+                time,
+                head,
             });
         }
         for (carry, &(_, copy)) in program.carries.iter().zip(&wide.carries) {
@@ -165,7 +177,12 @@ pub fn lowered_pair(
 
 /// Outputs, states, then the gradients of inputs, params and states.
 pub fn results(case: &Case, forward: &SideBySide, backward: &SideBySide) -> Vec<Vec<f64>> {
-    let chunks = case.extents.time.div_ceil(forward.program.chunk as usize);
+    let chunk = if forward.program.across {
+        1
+    } else {
+        forward.program.chunk
+    };
+    let chunks = case.extents.time.div_ceil(chunk as usize);
     let heads = case.extents.heads;
     let r = &case.recurrence;
     let number = |i: usize| i as u32;
@@ -217,6 +234,61 @@ pub fn results(case: &Case, forward: &SideBySide, backward: &SideBySide) -> Vec<
     let d_states = count(&r.states).map(|i| carry(CarryRole::DState(i)));
     let all = outputs.chain(states).chain(d_inputs).chain(d_params);
     all.chain(d_states).collect()
+}
+
+/// Heads as rows, in blocks of any number, of every recurrence whose states are numbers and vectors.
+#[test]
+fn rows_of_heads_agree_with_the_step() {
+    let mut random = Random(13);
+    let mut draw = |from: u64, to: u64| (from + random.bits() % (to - from + 1)) as usize;
+    let names = builtin::NAMES.iter();
+    let sources = names.map(|name| builtin::text(name).expect("a built-in name"));
+    let mut found = vec![];
+    for source in sources
+        .chain(EXTRAS.iter().copied())
+        .chain(STEPPED.iter().copied())
+    {
+        for seed in 0..3 {
+            let groups = draw(1, 2);
+            let time = draw(1, 20);
+            let extents = Extents {
+                sizes: vec![draw(1, 5), draw(1, 5)],
+                batch: 1,
+                time,
+                heads: groups * draw(1, 7),
+                groups,
+                cu_seqlens: (draw(0, 1) == 1).then(|| vec![0, time / 3, time / 3, time]),
+            };
+            let case = Case::new(source, extents, Decay::Weak, seed);
+            let sizes = &case.extents.sizes;
+            let compiler = Compiler::of_any(&case.recurrence, sizes).expect("it verifies");
+            let rows = draw(1, 8);
+            let programs = [Phase::ForwardKeep, Phase::Backward]
+                .map(|phase| compiler.across(phase, rows).map(alone));
+            if let [Some(forward), Some(backward)] = programs {
+                let (outcome, truth) = case.truth();
+                check(&case, &forward, &backward, &outcome, &truth);
+                found.push(case.recurrence.name);
+            }
+        }
+    }
+    for name in ["mamba1", "rg_lru", "min_gru"] {
+        assert!(found.iter().any(|known| known == name), "{name} has rows");
+    }
+}
+
+/// A program with one of each head, however it takes them.
+fn alone(program: TileProgram) -> SideBySide {
+    SideBySide {
+        heads: 1,
+        ports: (0..program.ports.len() as u32)
+            .map(|i| (PortId(i), 0))
+            .collect(),
+        carries: (0..program.carries.len() as u32)
+            .map(|i| (CarryId(i), 0))
+            .collect(),
+        program,
+    }
 }
 
 fn check(

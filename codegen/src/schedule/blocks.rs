@@ -41,6 +41,7 @@ impl Plan {
             segment,
             heads,
             window,
+            across: false,
         }
     }
 }

@@ -1,15 +1,18 @@
 //! Scheduling: which kernels a recurrence needs, and how their work is cut up.
 //!
 //! [`lower`] places a chunk program into a tile program ([`held`] says how its tensors are held
-//! outside), [`side_by_side`] has it run several heads at once; [`Plan`] cuts a run into tasks or
+//! outside), [`side_by_side`] has it run several heads at once, [`across`] has the rows of its tiles be heads;
+//! [`Plan`] cuts a run into tasks or
 //! thread blocks; [`cost`] says what a run comes to.
 
+mod across;
 mod blocks;
 pub mod cost;
 mod heads;
 mod lower;
 mod plan;
 
+pub use across::across;
 pub use heads::{SIDE_BY_SIDE, SideBySide, side_by_side};
 pub use lower::{held, lower};
 pub use plan::{Load, Plan, Traits};

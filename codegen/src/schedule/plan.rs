@@ -20,6 +20,12 @@ pub(super) const KEEP_BYTES: usize = 512 << 20;
 pub(super) const WINDOW_CHUNKS: usize = 8;
 /// The same where a chunk is one step.
 const WINDOW_STEPS: usize = 64;
+/// Numbers of a state in one tile where rows are heads: several such tiles fit the innermost cache.
+const ROW_ENTRIES: usize = 1024;
+/// Rows of such a tile, at most and, where there are so many heads, at least.
+const ROWS: [usize; 2] = [16, 64];
+/// Heads of a group below which they are no rows: a step of one tile is not worth its calls.
+const FEW_ROWS: usize = 4;
 
 /// What a plan needs to know of a recurrence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +101,8 @@ pub struct Plan {
     pub segment: Option<usize>,
     /// Chunks between two kept states; 1 keeps every one.
     pub window: usize,
+    /// Whether the kernels are those whose rows are heads: `heads` is their number then, and a chunk one step.
+    pub across: bool,
 }
 
 impl Plan {
@@ -128,6 +136,7 @@ impl Plan {
             heads,
             segment,
             window,
+            across: false,
         }
     }
 
@@ -142,6 +151,30 @@ impl Plan {
             heads: load.tasks().0,
             segment: None,
             window,
+            across: false,
         }
+    }
+
+    /// The plan for kernels whose rows are heads, of states of at most `entries` numbers; none for few heads.
+    /// Groups are those of the load where heads `share` an input. States are kept once a window, whatever
+    /// would fit: running a window again within the cache costs less than memory does.
+    pub fn of_rows(load: Load, entries: usize, share: bool) -> Option<Plan> {
+        let groups = if share { load.groups.max(1) } else { 1 };
+        let group_heads = load.heads / groups;
+        let [least, most] = ROWS;
+        let most = (ROW_ENTRIES / entries.max(1)).clamp(least, most);
+        let blocks = FEW_TASKS.div_ceil((load.sequences * groups).max(1));
+        let rows = group_heads.div_ceil(blocks).clamp(least, most);
+        (group_heads >= FEW_ROWS).then(|| Plan {
+            chunk: 1,
+            heads: rows.min(group_heads),
+            segment: None,
+            window: if load.longest > WINDOW_STEPS {
+                WINDOW_STEPS
+            } else {
+                1
+            },
+            across: true,
+        })
     }
 }

@@ -25,12 +25,29 @@ impl Builder {
             name,
             chunk,
             direction,
+            across: false,
             ports: vec![],
             carries: vec![],
             nodes: vec![],
             effects: vec![],
         };
         Self { program }
+    }
+
+    /// The skeleton, ports and carries of another program, with none of its nodes and effects.
+    pub fn like(program: &Draft) -> Self {
+        let program = Draft {
+            nodes: vec![],
+            effects: vec![],
+            ..program.clone()
+        };
+        Self { program }
+    }
+
+    /// The same with its loops exchanged.
+    pub fn across(mut self) -> Self {
+        self.program.across = true;
+        self
     }
 
     /// The program so far.

@@ -11,6 +11,11 @@
 //! the tensors outside with dynamic strides. A chunk may hold fewer than C steps: `len` is their
 //! number, loads fill the rows past it, stores leave them alone.
 //!
+//! The loops of a program of single steps may be *exchanged* ([`Draft::across`]): what is called a step above is
+//! then a head, a chunk a block of heads, and what is called a head is a step, in the program's direction. Ports
+//! follow by their strides; a carry is one tile `[C, dims]` for each block, and goes from step to step.
+//! So the rows of a tile are heads, `Before` is what no step changes, `After` what is summed over steps.
+//!
 //! Sums have one fixed order, decided by the back end, independent of threads and addresses.
 
 mod build;
@@ -120,7 +125,8 @@ pub enum CarryRole {
     LogCol(u32),
 }
 
-/// A tile carried from chunk to chunk, one for each head of the task.
+/// A tile carried from chunk to chunk, one for each head of the task; where loops are exchanged, from step to
+/// step, one with a row for each head of a block.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CarryDecl {
     /// Its name.
@@ -161,6 +167,30 @@ pub enum Scalar {
     Valid(u32),
     /// The value where first index >= second index (strict: >), else zero (a select).
     Causal(u32, bool),
+}
+
+impl Scalar {
+    /// The operands, in order; those of the map are none.
+    pub fn operands(&self) -> Vec<u32> {
+        match *self {
+            Scalar::Operand(_) | Scalar::Number(_) => vec![],
+            Scalar::Unary(_, a) | Scalar::Valid(a) | Scalar::Causal(a, _) => vec![a],
+            Scalar::Binary(_, a, b) => vec![a, b],
+            Scalar::Select(x, y, a, b) => vec![x, y, a, b],
+        }
+    }
+
+    /// The same on other operands.
+    pub fn map_operands(self, f: impl Fn(u32) -> u32) -> Scalar {
+        match self {
+            Scalar::Operand(_) | Scalar::Number(_) => self,
+            Scalar::Unary(function, a) => Scalar::Unary(function, f(a)),
+            Scalar::Valid(a) => Scalar::Valid(f(a)),
+            Scalar::Causal(a, strict) => Scalar::Causal(f(a), strict),
+            Scalar::Binary(function, a, b) => Scalar::Binary(function, f(a), f(b)),
+            Scalar::Select(x, y, a, b) => Scalar::Select(f(x), f(y), f(a), f(b)),
+        }
+    }
 }
 
 /// Which axes of a map are summed away.
@@ -312,8 +342,10 @@ pub struct Draft {
     pub name: String,
     /// Steps of a chunk, C.
     pub chunk: u32,
-    /// Order of the chunks.
+    /// Order of the chunks; where loops are exchanged, of the steps.
     pub direction: Direction,
+    /// Whether the loops are exchanged: rows of tiles are heads, and the loop inside goes over steps.
+    pub across: bool,
     /// Tensors outside.
     pub ports: Vec<PortDecl>,
     /// Tiles carried.
@@ -386,5 +418,20 @@ impl Draft {
     /// The node behind a value.
     pub fn node(&self, tile: TileId) -> &Node {
         &self.nodes[tile.index()]
+    }
+
+    /// Sizes of a port's tile.
+    pub fn port_shape(&self, port: &PortDecl) -> Vec<u32> {
+        self.with_rows(port.pace == Pace::Step, &port.dims)
+    }
+
+    /// Sizes of a carry's tile.
+    pub fn carry_shape(&self, carry: &CarryDecl) -> Vec<u32> {
+        self.with_rows(self.across, &carry.dims)
+    }
+
+    fn with_rows(&self, rows: bool, dims: &[u32]) -> Vec<u32> {
+        let rows = rows.then_some(self.chunk);
+        rows.into_iter().chain(dims.iter().copied()).collect()
     }
 }

@@ -3,7 +3,7 @@
 //! [`Builder::push`](super::Builder::push) is how a schedule adds a node; the verifier runs the same functions over
 //! a program that came from elsewhere.
 
-use super::{Along, Draft, Node, Op, Pace, Reduce, Region, Scalar, TileId, Triangle};
+use super::{Along, Draft, Node, Op, Reduce, Region, Scalar, TileId, Triangle};
 use crate::chunked::{Interval, Partial};
 
 /// The node of an operand; operands come before node number `before`.
@@ -24,15 +24,10 @@ pub fn shape(program: &Draft, before: usize, op: &Op) -> Result<Vec<u32>, String
                 .ports
                 .get(port.index())
                 .ok_or(format!("port {} does not exist", port.0))?;
-            let rows = (port.pace == Pace::Step).then_some(chunk);
-            let shape: Vec<u32> = rows.into_iter().chain(port.dims.iter().copied()).collect();
-            match shape.len() {
-                0..=2 => Ok(shape),
-                _ => Err(format!("port `{}` gives {shape:?}, of rank 3", port.name)),
-            }
+            ranked(program.port_shape(port), "port", &port.name)
         }
         Op::Carry(carry) => match program.carries.get(carry.index()) {
-            Some(carry) => Ok(carry.dims.clone()),
+            Some(carry) => ranked(program.carry_shape(carry), "carry", &carry.name),
             None => Err(format!("carry {} does not exist", carry.0)),
         },
         Op::Map {
@@ -200,6 +195,14 @@ pub fn shape(program: &Draft, before: usize, op: &Op) -> Result<Vec<u32>, String
 /// The shape of the steps of a row.
 fn steps(row: &[u32], chunk: u32) -> Vec<u32> {
     [chunk].iter().chain(row).copied().collect()
+}
+
+/// The sizes of a tile from outside.
+fn ranked(shape: Vec<u32>, kind: &str, name: &str) -> Result<Vec<u32>, String> {
+    match shape.len() {
+        0..=2 => Ok(shape),
+        _ => Err(format!("{kind} `{name}` gives {shape:?}, of rank 3")),
+    }
 }
 
 /// Rows and columns of an operand of a product.

@@ -155,13 +155,20 @@ impl Check<'_> {
                         self.report("T005", span, format!("there is no port {}", port.0));
                         continue;
                     };
-                    let rows = (decl.pace == Pace::Step).then_some(p.chunk);
-                    let shape: Vec<u32> = rows.into_iter().chain(decl.dims.clone()).collect();
+                    let shape = p.port_shape(decl);
                     let adds = matches!(effect, Effect::Accumulate(..));
-                    if adds != (decl.pace == Pace::Task) {
-                        let pace = decl.pace;
+                    let once = match p.across {
+                        true => !decl.per_head,
+                        false => decl.pace == Pace::Task,
+                    };
+                    if adds != once {
+                        let of = match p.across {
+                            true if once => "without steps".into(),
+                            true => "of steps".into(),
+                            false => format!("of pace {:?}", decl.pace),
+                        };
                         let verb = if adds { "added to" } else { "stored" };
-                        let message = format!("a port of pace {pace:?} is not {verb}");
+                        let message = format!("a port {of} is not {verb}");
                         self.report("T006", span, message);
                     }
                     if matches!(
@@ -174,7 +181,7 @@ impl Check<'_> {
                     (format!("port `{}`", decl.name), shape, decl.per_head)
                 }
                 Effect::Carry(carry, _) => match p.carries.get(carry.index()) {
-                    Some(decl) => (format!("carry `{}`", decl.name), decl.dims.clone(), true),
+                    Some(decl) => (format!("carry `{}`", decl.name), p.carry_shape(decl), true),
                     None => {
                         self.report("T005", span, format!("there is no carry {}", carry.0));
                         continue;

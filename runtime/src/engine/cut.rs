@@ -76,6 +76,11 @@ impl Cut {
         self.plan.heads
     }
 
+    /// What it was cut by.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// Whether time is cut into segments.
     pub fn segmented(&self) -> bool {
         self.ranges.len() > self.sequences.len()
@@ -195,6 +200,7 @@ mod tests {
             segment,
             heads: 1,
             window,
+            across: false,
         };
         let extent = Extent {
             batch: 1,

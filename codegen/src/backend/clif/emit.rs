@@ -2,6 +2,7 @@
 //!
 //! The loops of the level as they stand there: chunks in their direction, in each the work before
 //! the heads, for each head, and after them. Ops are emitted by `ops`. Loops are tested at their end, as a task has at least one step and one head.
+//! Where loops are exchanged a chunk is a block of heads, whose carries are fetched before the loop inside and left after it.
 
 use super::Checks;
 use super::abi::{Abi, HEADS, LEN, SCRATCH};
@@ -174,13 +175,8 @@ impl Emitter<'_, '_> {
         let divisor = self.word(size);
         let chunks = self.builder.ins().udiv(rounded, divisor);
         self.repeat(zero, chunks, 1, &[], |e, i, _| {
-            e.chunk = match e.program.direction {
-                Direction::Forward => i,
-                Direction::Reverse => {
-                    let last = e.builder.ins().iadd_imm_s(chunks, -1);
-                    e.builder.ins().isub(last, i)
-                }
-            };
+            let across = e.program.across;
+            e.chunk = if across { i } else { e.ordered(i, chunks) };
             let start = e.builder.ins().imul_imm_s(e.chunk, size);
             let left = e.builder.ins().isub(len, start);
             let size = e.word(size);
@@ -189,20 +185,57 @@ impl Emitter<'_, '_> {
             if e.checks.poison {
                 e.poison_scratch();
             }
+            e.hold(true);
             e.region(Region::Before);
             e.clear_sums();
             if e.plan.steps.iter().any(|s| s.region == Region::Heads) {
                 let zero = e.word(0);
-                e.repeat(zero, heads, 1, &[], |e, head, _| {
-                    e.head = head;
+                e.repeat(zero, heads, 1, &[], |e, i, _| {
+                    e.head = if across { e.ordered(i, heads) } else { i };
                     e.region(Region::Heads);
                     vec![]
                 });
             }
             e.head = e.word(0);
+            e.hold(false);
             e.after(heads);
             vec![]
         });
+    }
+
+    /// The number of turn `i` of `count` in the program's direction.
+    fn ordered(&mut self, i: Value, count: Value) -> Value {
+        match self.program.direction {
+            Direction::Forward => i,
+            Direction::Reverse => {
+                let last = self.builder.ins().iadd_imm_s(count, -1);
+                self.builder.ins().isub(last, i)
+            }
+        }
+    }
+
+    /// Fetches the carries of a block of heads, or leaves them where they came from. Rows past the last head
+    /// are zero.
+    fn hold(&mut self, fetch: bool) {
+        for (i, &held) in self.plan.held.iter().enumerate() {
+            let tile = self.plan.tiles[held];
+            let at = self.abi.carry(CarryId(i as u32));
+            let (base, outside) = (self.argument(at), self.argument(at + 1));
+            let size = i64::from(self.program.chunk);
+            let first = self.builder.ins().imul_imm_s(self.chunk, size);
+            let offset = self.builder.ins().imul(first, outside);
+            let there = self.builder.ins().iadd(base, offset);
+            let here = self.place(held);
+            let (stride, cols) = step_rows(&self.program.carries[i].dims, tile);
+            let [stride, cols] = [stride, cols].map(|x| self.word(x));
+            let copy = self.kernels.copy as usize;
+            if fetch {
+                self.call(copy, &[here, stride, there, outside, self.valid, cols]);
+                self.past_the_end(here, stride, cols, Fill::Zero);
+            } else {
+                self.call(copy, &[there, outside, here, stride, self.valid, cols]);
+            }
+        }
     }
 
     fn region(&mut self, region: Region) {
@@ -303,8 +336,11 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// The address of a carry of this head.
+    /// The address of a carry of this head, or of this block of heads.
     pub fn carry(&mut self, carry: CarryId) -> Value {
+        if let Some(&held) = self.plan.held.get(carry.index()) {
+            return self.place(held);
+        }
         let at = self.abi.carry(carry);
         let (base, stride) = (self.argument(at), self.argument(at + 1));
         let offset = self.builder.ins().imul(self.head, stride);
@@ -371,6 +407,14 @@ impl Emitter<'_, '_> {
         self.call(kernel, &[d, ds, s, ss, rows, cols]);
     }
 
+    /// A carry as it lies where the loops are.
+    pub fn carried(&self, carry: CarryId) -> Tile {
+        match self.plan.held.get(carry.index()) {
+            Some(&held) => self.plan.tiles[held],
+            None => Self::dense(&self.program.carries[carry.index()].dims),
+        }
+    }
+
     /// A tile outside, whose rows stand one after the other.
     pub fn dense(dims: &[u32]) -> Tile {
         let (rows, cols) = extents(dims);
@@ -390,7 +434,7 @@ impl Emitter<'_, '_> {
                 if from.place == Place::Carry(carry) {
                     return;
                 }
-                let to = Self::dense(&self.program.carries[carry.index()].dims);
+                let to = self.carried(carry);
                 let (d, s) = (self.carry(carry), self.place(tile));
                 self.rows(self.kernels.copy as usize, d, to, s, from);
             }

@@ -43,7 +43,7 @@ struct Known {
 
 /// How often a scalar is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
+pub enum Level {
     /// Once.
     Once,
     /// For each row.
@@ -71,6 +71,27 @@ const TURN: usize = 4;
 /// Columns of a turn.
 const COLUMNS: usize = 4 * TURN;
 
+/// How often each scalar of a body is computed.
+pub fn levels(rank: usize, operands: &[(TileId, Along)], body: &[Scalar]) -> Vec<Level> {
+    let vector = rank == 1;
+    let mut levels: Vec<Level> = Vec::with_capacity(body.len());
+    for scalar in body {
+        let own = match *scalar {
+            Scalar::Operand(i) => match operands[i as usize].1 {
+                Along::None => Level::Once,
+                Along::First if !vector => Level::Row,
+                _ => Level::Column,
+            },
+            Scalar::Valid(_) if !vector => Level::Row,
+            Scalar::Valid(_) | Scalar::Causal(..) => Level::Column,
+            _ => Level::Once,
+        };
+        let of = scalar.operands().into_iter().map(|of| levels[of as usize]);
+        levels.push(of.fold(own, Level::max));
+    }
+    levels
+}
+
 impl Map<'_> {
     /// Emits the loops.
     pub fn emit(&self, e: &mut Emitter) {
@@ -82,7 +103,7 @@ impl Map<'_> {
             (false, reduce) => reduce,
         };
         let known = Known {
-            levels: self.levels(),
+            levels: levels(self.shape.len(), self.operands, self.body),
             zeros: of_body(self.body, self.operands, &e.plan.zeros),
             steps: of_map(self.operands, self.body, &e.plan.steps_of),
         };
@@ -165,8 +186,7 @@ impl Map<'_> {
         let sums = match rows {
             1 => each_row(e, zero, &sums),
             _ => {
-                let summed = !vector && matches!(reduce, Reduce::First | Reduce::All);
-                let to = match summed && known.steps[0] {
+                let to = match self.ends_at_valid(&known) {
                     true => e.valid,
                     false => e.word(rows as i64),
                 };
@@ -179,28 +199,10 @@ impl Map<'_> {
         }
     }
 
-    /// How often each scalar of the body is computed.
-    fn levels(&self) -> Vec<Level> {
-        let vector = self.shape.len() == 1;
-        let mut levels: Vec<Level> = Vec::with_capacity(self.body.len());
-        for scalar in self.body {
-            let of = |i: u32| levels[i as usize];
-            levels.push(match *scalar {
-                Scalar::Operand(i) => match self.operands[i as usize].1 {
-                    Along::None => Level::Once,
-                    Along::First if !vector => Level::Row,
-                    _ => Level::Column,
-                },
-                Scalar::Number(_) => Level::Once,
-                Scalar::Unary(_, a) => of(a),
-                Scalar::Binary(_, a, b) => of(a).max(of(b)),
-                Scalar::Select(x, y, a, b) => of(x).max(of(y)).max(of(a)).max(of(b)),
-                Scalar::Valid(_) if vector => Level::Column,
-                Scalar::Valid(a) => of(a).max(Level::Row),
-                Scalar::Causal(..) => Level::Column,
-            });
-        }
-        levels
+    /// Whether the loop over rows, which are steps that are summed, ends at the last valid one.
+    fn ends_at_valid(&self, known: &Known) -> bool {
+        let summed = matches!(self.reduce, Reduce::First | Reduce::All);
+        self.shape.len() == 2 && summed && known.steps[0]
     }
 
     /// Computes the scalars of one level.
@@ -230,6 +232,7 @@ impl Map<'_> {
                     }
                 }
                 Scalar::Select(x, y, a, b) => lanes(e).choose([of(x), of(y)], of(a), of(b)),
+                Scalar::Valid(a) if self.ends_at_valid(known) => of(a),
                 Scalar::Valid(a) => {
                     let valid = e.builder.ins().ireduce(I32, e.valid);
                     let valid = e.builder.ins().splat(I32X4, valid);

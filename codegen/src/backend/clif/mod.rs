@@ -1,6 +1,6 @@
 //! The CPU back end: a tile program becomes native code by way of Cranelift.
 //!
-//! [`compile`] plans ([`plan`]: order of the work, place of every tile), emits ([`emit`]: loops
+//! [`compile`] cuts maps at costly functions ([`functions`]), plans ([`plan`]: order of the work, place of every tile), emits ([`emit`]: loops
 //! and effects, [`ops`]: calls, [`map`]: fused maps as instructions, [`math`]: the functions in
 //! them) and links.
 //! Cranelift has vectors of 128 bits; what that would hold back (products, decays, copies) are
@@ -17,6 +17,7 @@ mod abi;
 mod called;
 mod checks;
 mod emit;
+mod functions;
 mod map;
 mod math;
 mod micro;
@@ -166,6 +167,7 @@ fn compile_with(program: &TileProgram, kernels: &Kernels, checks: Checks) -> Res
     let fma = has_fma(&*isa);
     let call_conv = isa.default_call_conv();
     let frontend = isa.frontend_config();
+    let program = &functions::alone(program);
     let plan = plan::plan(program);
     let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
     let mut signature = module.make_signature();

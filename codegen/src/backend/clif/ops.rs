@@ -1,11 +1,11 @@
 //! Each op as a call of its micro-kernel; maps go to `map`.
 
 use super::emit::{Emitter, NUMBER};
-use super::map;
 use super::micro::{Shape, scan_flags};
 use super::plan::lower::Zero;
 use super::plan::steps::sums_steps;
 use super::plan::{Buffer, Form, Place, form};
+use super::{functions, map};
 use baton_ir::chunked::{Interval, Partial};
 use baton_ir::recurrence::BinaryFn;
 use baton_ir::tile::{Fill, Op, TileId, Triangle};
@@ -22,12 +22,15 @@ impl Emitter<'_, '_> {
             Op::Carry(carry) => {
                 let to = self.plan.tiles[out];
                 if !matches!(to.place, Place::Carry(_)) {
-                    let from = Self::dense(&program.carries[carry.index()].dims);
+                    let from = self.carried(*carry);
                     let (d, s) = (self.place(out), self.carry(*carry));
                     self.rows(self.kernels.copy as usize, d, to, s, from);
                 }
             }
             Op::HeadSum(_) => (),
+            op if let Some((function, of)) = functions::bare(op) => {
+                self.function(out, function, of);
+            }
             Op::Map {
                 shape,
                 operands,

@@ -7,7 +7,8 @@
 //!
 //! The loop is the skeleton of the level: for each chunk `Before`, `Heads` for each head in order,
 //! `After`; the effects of a region run after its nodes, so old carries are read before they are
-//! replaced.
+//! replaced. Where loops are exchanged, the loop inside goes in the program's direction and a carry is the
+//! block's: what enters stands in its rows, and zero past the last head.
 
 mod ops;
 
@@ -17,6 +18,7 @@ mod tests;
 use crate::chunked::Direction;
 use crate::tile::{CarryId, Effect, Fill, Op, Pace, PortId, Region, TileId, TileProgram};
 pub use ops::JUNK;
+use std::ops::Range;
 
 /// Where a port lies, in elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +33,8 @@ pub struct PortPlace {
     pub head: usize,
 }
 
-/// Where a carry lies, in elements; it is read before the first chunk and written after the last.
+/// Where a carry lies, in elements; it is read before the first chunk (where loops are exchanged, before each)
+/// and written after the last (after each).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CarryPlace {
     /// Number of the buffer.
@@ -74,22 +77,35 @@ pub fn run_task(program: &TileProgram, memory: &mut Memory) -> Result<(), String
         tiles: vec![Vec::new(); program.nodes.len()],
         sums: vec![Vec::new(); program.nodes.len()],
     };
-    task.enter()?;
     let chunk = program.chunk.max(1) as usize;
-    let chunks = task.memory.len.div_ceil(chunk);
+    let (len, heads) = (task.memory.len, task.memory.heads);
+    let chunks = len.div_ceil(chunk);
+    if !program.across {
+        task.enter(0..heads)?;
+    }
     for i in 0..chunks {
         let number = match program.direction {
-            Direction::Forward => i,
-            Direction::Reverse => chunks - 1 - i,
+            Direction::Reverse if !program.across => chunks - 1 - i,
+            _ => i,
         };
-        let len = chunk.min(task.memory.len - number * chunk);
-        task.chunk(Place {
+        let rows = number * chunk..len.min((number + 1) * chunk);
+        let place = Place {
             number,
-            len,
+            len: rows.len(),
             head: 0,
-        })?;
+        };
+        if program.across {
+            task.enter(rows.clone())?;
+        }
+        task.chunk(place)?;
+        if program.across {
+            task.leave(rows)?;
+        }
     }
-    task.leave()
+    match program.across {
+        true => Ok(()),
+        false => task.leave(0..heads),
+    }
 }
 
 /// Where in the loops the task is.
@@ -105,7 +121,7 @@ struct Place {
 struct Task<'a, 'b> {
     program: &'a TileProgram,
     memory: &'a mut Memory<'b>,
-    /// `[carry][head]`
+    /// `[carry][head]`, of the heads that are under way
     carries: Vec<Vec<Vec<f64>>>,
     /// Values of the nodes, those of `Heads` for the current head.
     tiles: Vec<Vec<f64>>,
@@ -118,25 +134,26 @@ fn entries(shape: &[u32]) -> usize {
 }
 
 impl Task<'_, '_> {
-    fn enter(&mut self) -> Result<(), String> {
+    fn enter(&mut self, heads: Range<usize>) -> Result<(), String> {
+        self.carries.clear();
         for (i, carry) in self.program.carries.iter().enumerate() {
             let CarryPlace { buffer, base, head } = self.memory.carries[i];
-            let mut heads = Vec::new();
-            for h in 0..self.memory.heads {
+            let mut tiles = Vec::new();
+            for h in heads.clone() {
                 let what = || format!("carry `{}` of head {h}", carry.name);
                 let at = h.saturating_mul(head).saturating_add(base);
-                heads.push(self.slice(buffer, at, entries(&carry.dims), what)?.to_vec());
+                tiles.push(self.slice(buffer, at, entries(&carry.dims), what)?.to_vec());
             }
-            self.carries.push(heads);
+            self.carries.push(tiles);
         }
         Ok(())
     }
 
-    fn leave(&mut self) -> Result<(), String> {
+    fn leave(&mut self, heads: Range<usize>) -> Result<(), String> {
         for (i, carry) in self.program.carries.iter().enumerate() {
             let CarryPlace { buffer, base, head } = self.memory.carries[i];
-            for h in 0..self.memory.heads {
-                let value = std::mem::take(&mut self.carries[i][h]);
+            for (row, h) in heads.clone().enumerate() {
+                let value = std::mem::take(&mut self.carries[i][row]);
                 let what = || format!("carry `{}` of head {h}", carry.name);
                 let at = h.saturating_mul(head).saturating_add(base);
                 self.slice(buffer, at, value.len(), what)?
@@ -171,8 +188,12 @@ impl Task<'_, '_> {
         }
         self.sums.iter_mut().for_each(Vec::clear);
         self.region(Region::Before, place)?;
-        for head in 0..self.memory.heads {
-            place.head = head;
+        let heads = self.memory.heads;
+        for i in 0..heads {
+            place.head = match self.program.direction {
+                Direction::Reverse if self.program.across => heads - 1 - i,
+                _ => i,
+            };
             self.region(Region::Heads, place)?;
             for (sum, tile) in self.sums.iter_mut().zip(&self.tiles) {
                 sum.resize(tile.len(), 0.0);
@@ -191,7 +212,7 @@ impl Task<'_, '_> {
             }
             self.tiles[i] = match &node.op {
                 Op::Load(port, fill) => self.load(*port, *fill, place)?,
-                Op::Carry(carry) => self.carries[carry.index()][place.head].clone(),
+                Op::Carry(carry) => self.carry(*carry, place, entries(&node.shape)),
                 Op::HeadSum(tile) => match self.memory.heads {
                     0 => vec![0.0; entries(&node.shape)],
                     _ => self.sums[tile.index()].clone(),
@@ -207,14 +228,31 @@ impl Task<'_, '_> {
         for effect in effects.filter(|effect| program.node(effect.tile()).region == region) {
             let tile = self.tiles[effect.tile().index()].clone();
             match effect {
-                Effect::Carry(CarryId(carry), _) => {
-                    self.carries[carry as usize][place.head] = tile;
+                Effect::Carry(carry, _) if program.across => {
+                    let heads = &mut self.carries[carry.index()];
+                    let rows = tile.chunks(tile.len() / program.chunk as usize);
+                    heads
+                        .iter_mut()
+                        .zip(rows)
+                        .for_each(|(head, row)| *head = row.to_vec());
                 }
+                Effect::Carry(carry, _) => self.carries[carry.index()][place.head] = tile,
                 Effect::Store(port, _) => self.store(port, tile, place, false)?,
                 Effect::Accumulate(port, _) => self.store(port, tile, place, true)?,
             }
         }
         Ok(())
+    }
+
+    /// A carry's tile of `count` entries.
+    fn carry(&self, carry: CarryId, place: Place, count: usize) -> Vec<f64> {
+        let heads = &self.carries[carry.index()];
+        if !self.program.across {
+            return heads[place.head].clone();
+        }
+        let mut tile = heads.concat();
+        tile.resize(count, 0.0);
+        tile
     }
 
     /// Where the row or tile of a port at this place begins, and the steps between its rows.

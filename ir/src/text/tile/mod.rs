@@ -1,7 +1,7 @@
 //! The text form of level 3, both ways.
 //!
 //! ```text
-//! tile name (forward | reverse) 64 {
+//! tile name (forward | reverse) 64 {             // across 64: loops exchanged
 //!     port q: [128] step per head = input 0       // step, chunk or task; then f32 or parts, if held so
 //!     carry S: [128, 64] = state 0
 //!
@@ -63,6 +63,9 @@ const CARRIES: Words<fn(u32) -> CarryRole> = &[
     ("log_col", CarryRole::LogCol),
 ];
 
+/// Not written where loops are not exchanged.
+const ACROSS: &str = "across";
+
 const REGIONS: Words<Region> = &[
     ("before", Region::Before),
     ("heads", Region::Heads),
@@ -99,6 +102,7 @@ pub fn parse(source: &str) -> Result<(Draft, Spans), Vec<Diagnostic>> {
             name: String::new(),
             chunk: 0,
             direction: Direction::Forward,
+            across: false,
             ports: vec![],
             carries: vec![],
             nodes: vec![],
@@ -130,6 +134,7 @@ impl Parser<'_> {
         }
         self.program.name = self.cursor.word("the program's name")?.into();
         self.program.direction = self.cursor.choice(DIRECTIONS)?;
+        self.program.across = self.cursor.keyword(ACROSS);
         self.program.chunk = self.cursor.integer("the steps of a chunk")?;
         self.cursor.expect('{')?;
         while !self.cursor.closes() {

@@ -1,14 +1,20 @@
 //! Level 3 to its canonical text.
 
 use super::super::ops::{DIRECTIONS, along, over, running, solve, trilinear, word};
-use super::{ALONG, CARRIES, FILLS, HELD, PACES, REDUCES, REGIONS, ROLES, TRIANGLES, scalar};
+use super::{
+    ACROSS, ALONG, CARRIES, FILLS, HELD, PACES, REDUCES, REGIONS, ROLES, TRIANGLES, scalar,
+};
 use crate::tile::{CarryId, CarryRole, Draft, Effect, Held, Op, PortId, Role};
 use std::fmt::Write;
 
 /// The canonical text.
 pub fn print(program: &Draft) -> String {
     let direction = word(DIRECTIONS, program.direction);
-    let mut out = format!("tile {} {direction} {} {{\n", program.name, program.chunk);
+    let mut out = format!("tile {} {direction} ", program.name);
+    if program.across {
+        let _ = write!(out, "{ACROSS} ");
+    }
+    let _ = writeln!(out, "{} {{", program.chunk);
     for port in &program.ports {
         let (role, number) = role(port.role);
         let pace = word(PACES, port.pace);

@@ -23,22 +23,11 @@ pub(super) fn operand(i: usize) -> String {
     }
 }
 
-fn operands(scalar: &Scalar) -> Vec<usize> {
-    match *scalar {
-        Scalar::Operand(_) | Scalar::Number(_) => vec![],
-        Scalar::Unary(_, a) | Scalar::Valid(a) | Scalar::Causal(a, _) => {
-            vec![a as usize]
-        }
-        Scalar::Binary(_, a, b) => vec![a as usize, b as usize],
-        Scalar::Select(x, y, a, b) => [x, y, a, b].map(|of| of as usize).to_vec(),
-    }
-}
-
 /// Which entries need a name.
 fn named(body: &[Scalar]) -> Vec<bool> {
     let mut uses = vec![0; body.len()];
-    for operand in body.iter().flat_map(operands) {
-        if let Some(uses) = uses.get_mut(operand) {
+    for operand in body.iter().flat_map(Scalar::operands) {
+        if let Some(uses) = uses.get_mut(operand as usize) {
             *uses += 1;
         }
     }
@@ -55,7 +44,7 @@ fn read(body: &[Scalar], named: &[bool]) -> Result<(), Vec<usize>> {
     let mut stack: Vec<usize> = Vec::new();
     let mut heights = vec![0; body.len()];
     for (i, scalar) in body.iter().enumerate() {
-        let inline: Vec<usize> = operands(scalar)
+        let inline: Vec<usize> = (scalar.operands().into_iter().map(|of| of as usize))
             .into_iter()
             .filter(|&of| !named.get(of).copied().unwrap_or(true))
             .collect();

@@ -27,12 +27,15 @@ pub(super) fn failed(reason: String) -> Error {
 /// A kernel, made once.
 type Made = Arc<Artifact<Native>>;
 
+/// What a kernel is made for: the phase, the steps of a chunk, and the heads that are rows, if they are.
+type Key = (Phase, usize, Option<usize>);
+
 /// A recurrence compiled for the CPU.
 pub(super) struct CpuKernels {
     compiler: Compiler,
     shapes: Shapes,
     options: Options,
-    artifacts: Mutex<HashMap<(Phase, usize), Made>>,
+    artifacts: Mutex<HashMap<Key, Made>>,
 }
 
 impl Signed for Artifact<Native> {
@@ -61,7 +64,8 @@ impl CpuKernels {
     }
 
     pub fn artifact(&self, phase: Phase, cut: &Cut) -> Result<Made, Error> {
-        let key = (phase, cut.chunk());
+        let plan = cut.plan();
+        let key = (phase, plan.chunk, plan.across.then_some(plan.heads));
         let mut artifacts = self
             .artifacts
             .lock()
@@ -69,17 +73,27 @@ impl CpuKernels {
         if let Some(artifact) = artifacts.get(&key) {
             return Ok(artifact.clone());
         }
-        let artifact = self.compiler.compile(&Native, phase, cut.chunk());
+        let program = self.compiler.planned(phase, plan);
+        let artifact = self.compiler.emit(&Native, program);
         let artifact = Arc::new(artifact.map_err(|why| failed(why.to_string()))?);
         artifacts.insert(key, artifact.clone());
         Ok(artifact)
     }
-}
 
-/// Tasks of one group.
-pub(super) fn blocks(cut: &Cut) -> usize {
-    let group_heads = cut.extent.heads / cut.extent.groups.max(1);
-    group_heads.div_ceil(cut.heads()).max(1)
+    /// Groups whose heads tasks may run together: where heads share no input and are rows, all are one.
+    pub fn groups(&self, cut: &Cut) -> usize {
+        let mut inputs = self.shapes.recurrence.inputs.iter();
+        match cut.plan().across && !inputs.any(|input| input.per_group) {
+            true => 1,
+            false => cut.extent.groups.max(1),
+        }
+    }
+
+    /// Tasks of one group.
+    pub fn blocks(&self, cut: &Cut) -> usize {
+        let group_heads = cut.extent.heads / self.groups(cut);
+        group_heads.div_ceil(cut.heads()).max(1)
+    }
 }
 
 impl Kernels for CpuKernels {
@@ -105,7 +119,7 @@ impl Kernels for CpuKernels {
     }
 
     fn parts(&self, cut: &Cut) -> Option<usize> {
-        match blocks(cut) {
+        match self.blocks(cut) {
             1 => None,
             parts => Some(parts),
         }

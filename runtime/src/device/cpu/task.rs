@@ -49,8 +49,17 @@ impl Scratch {
     }
 }
 
+/// What belongs to steps and to heads, as a program names them.
+fn exchanged<T>(across: bool, [steps, heads]: [T; 2]) -> [T; 2] {
+    match across {
+        true => [heads, steps],
+        false => [steps, heads],
+    }
+}
+
 /// Runs the code of `artifact` on one task of a run with `heads` heads; ports and carries in the program's
-/// order. What enters a carry moves to where it leaves first, and is updated there.
+/// order. What enters a carry moves to where it leaves first, and is updated there. Where the loops of the
+/// program are exchanged, so are the steps and heads that it is given.
 pub(super) fn call(
     artifact: &Artifact<Native>,
     task: &Task,
@@ -61,21 +70,29 @@ pub(super) fn call(
 ) {
     let program = &artifact.program;
     let bytes = artifact.code.scratch_bytes();
-    let mut words = vec![task.len, task.heads as i64, scratch.at_least(bytes)];
+    let mut words = vec![];
+    let extents = [task.len, task.heads as i64];
+    words.extend(exchanged(program.across, extents));
+    words.push(scratch.at_least(bytes));
     for (port, at) in program.ports.iter().zip(ports) {
         let [row, step, head] = at.strides;
-        let lane = match (port.per_head, port.role) {
+        let [moves, per_head] = exchanged(program.across, [port.pace != Pace::Task, port.per_head]);
+        let lane = match (per_head, port.role) {
             (true, _) => task.head,
             (false, Role::DInput(_)) => task.lane,
             (false, _) => task.group,
         };
-        let first = match port.pace {
-            Pace::Step => row * task.row + step * task.start,
-            Pace::Chunk => step * task.chunk,
-            Pace::Task => row * task.slot,
+        let first = match (moves, port.role) {
+            (true, Role::Entering(_)) => step * task.chunk,
+            (true, _) => row * task.row + step * task.start,
+            (false, _) => row * task.slot,
         };
         let address = at.address.wrapping_add_signed(first + head * lane);
-        words.extend([address as i64, step, if port.per_head { head } else { 0 }]);
+        words.push(address as i64);
+        words.extend(exchanged(
+            program.across,
+            [step, if per_head { head } else { 0 }],
+        ));
     }
     for (carry, &[from, to]) in program.carries.iter().zip(carries) {
         let entries: usize = carry.dims.iter().map(|&n| n as usize).product();

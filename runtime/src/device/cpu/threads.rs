@@ -4,7 +4,7 @@
 //! and tasks that run at the same time write disjoint parts of it; so results do not depend on the number
 //! of threads. Here and in [`task`](super::task) are the only places that turn tensors into addresses.
 
-use super::kernels::{CpuKernels, blocks, failed};
+use super::kernels::{CpuKernels, failed};
 use super::task::{Scratch, Task, call};
 use crate::engine::call::Strided;
 use crate::engine::machine::{Chain, HostMachine, Launch, Machine, Sum, Summary};
@@ -59,13 +59,13 @@ impl Threads {
     }
 
     /// The tasks of a launch.
-    fn tasks(launch: &Launch<'_>) -> Vec<Task> {
-        let (extent, cut) = (launch.cut.extent, launch.cut);
-        let group_heads = extent.heads / extent.groups.max(1);
-        let blocks = blocks(cut);
-        let mut tasks = Vec::with_capacity(launch.table.len() * extent.groups * blocks);
+    fn tasks(&self, launch: &Launch<'_>) -> Vec<Task> {
+        let cut = launch.cut;
+        let (groups, blocks) = (self.kernels.groups(cut), self.kernels.blocks(cut));
+        let group_heads = cut.extent.heads / groups;
+        let mut tasks = Vec::with_capacity(launch.table.len() * groups * blocks);
         for (slot, &[row, start, len, chunk]) in launch.table.iter().enumerate() {
-            for group in 0..extent.groups {
+            for group in 0..groups {
                 for block in 0..blocks {
                     let first = block * cut.heads();
                     tasks.push(Task {
@@ -116,7 +116,7 @@ impl Machine for Threads {
             .collect();
         let carries = artifact.program.carries.iter();
         let carries: Vec<[u64; 2]> = carries.map(|c| launch.carries[&c.role]).collect();
-        let tasks = Self::tasks(launch);
+        let tasks = self.tasks(launch);
         let run = |scratch: &mut Scratch, task: &Task| {
             call(&artifact, task, heads, &ports, &carries, scratch);
         };

@@ -8,7 +8,7 @@ use super::running::Running;
 use super::solve::System;
 use super::trilinear::Form;
 use super::vector::Portable;
-use super::{decay, matmul, rows, running, solve, transpose, trilinear};
+use super::{decay, functions, matmul, rows, running, solve, transpose, trilinear};
 use std::sync::OnceLock;
 
 type Copy = unsafe extern "C" fn(*mut f32, i64, *const f32, i64, i64, i64);
@@ -38,6 +38,8 @@ pub struct Kernels {
     pub scan: Tile,
     /// `(out, _, x, row, c, work, strict)`
     pub spread_between: Tile,
+    /// `(dst, src, count, function)`: a [`Function`](functions::Function) of every number.
+    pub function: unsafe extern "C" fn(*mut f32, *const f32, i64, i64),
     /// `(system, transposed)`
     pub solve: unsafe extern "C" fn(*const System, i64),
     /// `(operands, max)`
@@ -67,7 +69,7 @@ macro_rules! kernels {
 
             pub const KERNELS: Kernels = Kernels {
                 name: $name, copy, add, fill, matmul, dot_rows, transpose, decay_between, scan,
-                spread_between, solve, running, weights, query, key, log_decay,
+                spread_between, function, solve, running, weights, query, key, log_decay,
             };
 
             // SAFETY, here and below: generated code passes what each kernel asks for, and this
@@ -144,6 +146,10 @@ macro_rules! kernels {
                         out, x, row as usize, c as usize, strict != 0, work,
                     )
                 }
+            }
+            $(#[$feature])?
+            unsafe extern "C" fn function(d: *mut f32, s: *const f32, count: i64, which: i64) {
+                unsafe { functions::function::<$vector>(d, s, count as usize, which) }
             }
             $(#[$feature])?
             unsafe extern "C" fn solve(system: *const System, transposed: i64) {

@@ -6,6 +6,7 @@
 
 mod decay;
 mod entries;
+mod functions;
 mod matmul;
 mod rows;
 mod running;
@@ -15,6 +16,7 @@ mod trilinear;
 pub(super) mod vector;
 
 pub use entries::{Kernels, scan_flags};
+pub use functions::Function;
 pub use matmul::Shape;
 #[cfg(test)]
 pub use trilinear::Form;

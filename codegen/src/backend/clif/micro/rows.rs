@@ -39,6 +39,15 @@ unsafe fn row<V: Vector>(dst: *mut f32, src: *const f32, cols: usize, change: Ch
     }
 }
 
+/// Rows and columns, where rows without gaps are one.
+#[inline(always)]
+fn joined(strides: [i64; 2], rows: i64, cols: i64) -> [i64; 2] {
+    match strides == [4 * cols; 2] {
+        true => [1.min(rows), rows * cols],
+        false => [rows, cols],
+    }
+}
+
 /// Copies `rows` rows of `cols` numbers; strides in bytes.
 ///
 /// # Safety
@@ -53,6 +62,7 @@ pub unsafe fn copy<V: Vector>(
     rows: i64,
     cols: i64,
 ) {
+    let [rows, cols] = joined([dst_stride, src_stride], rows, cols);
     for r in 0..rows as isize {
         // SAFETY: the caller vouches for every row; `row` stays within `cols`.
         unsafe {
@@ -80,6 +90,7 @@ pub unsafe fn add<V: Vector>(
     rows: i64,
     cols: i64,
 ) {
+    let [rows, cols] = joined([dst_stride, src_stride], rows, cols);
     for r in 0..rows as isize {
         // SAFETY: the caller vouches for every row; `row` stays within `cols`.
         unsafe {

@@ -28,8 +28,12 @@ pub unsafe trait Vector: Copy {
     unsafe fn sub(self, b: Self) -> Self;
     /// `self * b`
     unsafe fn mul(self, b: Self) -> Self;
+    /// `self / b`
+    unsafe fn div(self, b: Self) -> Self;
     /// `self * b + c`, rounded once.
     unsafe fn fma(self, b: Self, c: Self) -> Self;
+    /// `then` where it is less than `b`, else `other`.
+    unsafe fn less(self, b: Self, then: Self, other: Self) -> Self;
     /// The larger; `self` when it is NaN.
     unsafe fn at_least(self, bound: Self) -> Self;
     /// The smaller; `self` when it is NaN.
@@ -93,6 +97,17 @@ unsafe impl Vector for Portable {
     #[inline(always)]
     unsafe fn mul(self, b: Self) -> Self {
         self.zip(b, |a, b| a * b)
+    }
+    #[inline(always)]
+    unsafe fn div(self, b: Self) -> Self {
+        self.zip(b, |a, b| a / b)
+    }
+    #[inline(always)]
+    unsafe fn less(self, b: Self, then: Self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| match self.0[i] < b.0[i] {
+            true => then.0[i],
+            false => other.0[i],
+        }))
     }
     #[inline(always)]
     unsafe fn fma(self, b: Self, c: Self) -> Self {
@@ -167,8 +182,16 @@ mod x86 {
             unsafe { _mm256_mul_ps(self, b) }
         }
         #[inline(always)]
+        unsafe fn div(self, b: Self) -> Self {
+            unsafe { _mm256_div_ps(self, b) }
+        }
+        #[inline(always)]
         unsafe fn fma(self, b: Self, c: Self) -> Self {
             unsafe { _mm256_fmadd_ps(self, b, c) }
+        }
+        #[inline(always)]
+        unsafe fn less(self, b: Self, then: Self, other: Self) -> Self {
+            unsafe { _mm256_blendv_ps(other, then, _mm256_cmp_ps::<_CMP_LT_OQ>(self, b)) }
         }
         #[inline(always)]
         unsafe fn at_least(self, bound: Self) -> Self {
@@ -244,8 +267,16 @@ mod x86 {
             unsafe { _mm512_mul_ps(self, b) }
         }
         #[inline(always)]
+        unsafe fn div(self, b: Self) -> Self {
+            unsafe { _mm512_div_ps(self, b) }
+        }
+        #[inline(always)]
         unsafe fn fma(self, b: Self, c: Self) -> Self {
             unsafe { _mm512_fmadd_ps(self, b, c) }
+        }
+        #[inline(always)]
+        unsafe fn less(self, b: Self, then: Self, other: Self) -> Self {
+            unsafe { _mm512_mask_mov_ps(other, _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self, b), then) }
         }
         #[inline(always)]
         unsafe fn at_least(self, bound: Self) -> Self {

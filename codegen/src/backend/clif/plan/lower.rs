@@ -97,12 +97,8 @@ pub fn selects(body: &[Scalar], known: &[Zero], at: usize) -> bool {
         Scalar::Binary(BinaryFn::Div, a, _) => of(a) != Zero::Nowhere,
         _ => false,
     };
-    let mut users = body.iter().skip(at + 1).filter(|scalar| match **scalar {
-        Scalar::Unary(_, a) | Scalar::Valid(a) | Scalar::Causal(a, _) => a as usize == at,
-        Scalar::Select(x, y, a, b) => [x, y, a, b].contains(&(at as u32)),
-        Scalar::Binary(_, a, b) => a as usize == at || b as usize == at,
-        Scalar::Operand(_) | Scalar::Number(_) => false,
-    });
+    let reads = |scalar: &&Scalar| scalar.operands().contains(&(at as u32));
+    let mut users = body.iter().skip(at + 1).filter(reads);
     let masked = |scalar: &Scalar| match *scalar {
         Scalar::Causal(_, strict) => Zero::of(strict) >= known[at],
         _ => false,

@@ -2,7 +2,8 @@
 //!
 //! A tile in the scratch has rows padded to 16 numbers; padding holds whatever was there and no
 //! sum reads it, which `poison` is there to show. A carry, or a tile outside that comes whole, is used where it lies when its rows
-//! are multiples of 16, so that vectors need no care at their ends.
+//! are multiples of 16, so that vectors need no care at their ends. Where loops are exchanged a carry lies in the scratch as long
+//! as its heads are under way.
 //!
 //! Work that only leads to new carries is moved behind all other work of the heads: then the old
 //! carry has been read when the new one is made, and the new one is made in its place. An
@@ -123,6 +124,8 @@ pub struct Plan {
     pub zeros: Vec<Zero>,
     /// Which axes of a node's tile are steps.
     pub steps_of: Vec<Steps>,
+    /// Where loops are exchanged, the buffer of each carry.
+    pub held: Vec<Buffer>,
     /// Numbers of scratch.
     pub scratch: usize,
 }
@@ -168,11 +171,16 @@ const UNUSED: usize = usize::MAX;
 
 impl<'a> Planner<'a> {
     fn new(program: &'a TileProgram) -> Self {
+        let nodes = program.nodes.len();
         let mut tiles: Vec<Tile> = program
             .nodes
             .iter()
             .map(|node| Tile::padded(&node.shape))
             .collect();
+        if program.across {
+            let carries = program.carries.iter();
+            tiles.extend(carries.map(|carry| Tile::padded(&program.carry_shape(carry))));
+        }
         let replaced = |port: PortId| {
             program.effects.iter().any(|effect| match *effect {
                 Effect::Store(p, _) | Effect::Accumulate(p, _) => p == port,
@@ -187,6 +195,7 @@ impl<'a> Planner<'a> {
         };
         for (i, (node, tile)) in program.nodes.iter().zip(&mut tiles).enumerate() {
             let whole = node.shape.is_empty() || tile.cols == tile.row;
+            let held = whole || program.across;
             match node.op {
                 Op::Load(port, _)
                     if whole
@@ -196,18 +205,18 @@ impl<'a> Planner<'a> {
                     tile.place = Place::Port(port);
                 }
                 Op::Carry(carry)
-                    if whole && node.region == Region::Heads && !moved(TileId(i as u32), carry) =>
+                    if held && node.region == Region::Heads && !moved(TileId(i as u32), carry) =>
                 {
                     tile.place = Place::Carry(carry);
                 }
                 _ => (),
             }
         }
-        let nodes = program.nodes.len();
         Self {
             program,
             plan: Plan {
                 steps: vec![],
+                held: (nodes..tiles.len()).collect(),
                 tiles,
                 turned: vec![None; nodes],
                 summed: vec![None; nodes],

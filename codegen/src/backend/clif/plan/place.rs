@@ -64,6 +64,9 @@ impl Planner<'_> {
                 }
             }
         }
+        for &held in &self.plan.held {
+            self.span[held] = (0, steps.len());
+        }
         // A sum over heads is alive through all of them.
         for (i, node) in self.program.nodes.iter().enumerate() {
             if matches!(node.op, Op::HeadSum(_)) && self.span[i].0 != UNUSED {
@@ -148,7 +151,7 @@ impl Planner<'_> {
             && !matches!(node.op, Op::Carry(_) | Op::Load(..) | Op::HeadSum(_))
             && self.plan.summed[tile.index()].is_none()
             && place.place == Place::Scratch(0)
-            && place.cols == place.row
+            && (place.cols == place.row || self.program.across)
             && !node.shape.is_empty()
             && old_is_read
             && free

@@ -1,4 +1,4 @@
-//! Which axes of a tile are steps of the chunk.
+//! Which axes of a tile are steps of the chunk (where loops are exchanged, heads of the block).
 //!
 //! Rows past the end of a sequence hold copies of its last step, and a program makes them zero in one
 //! factor of whatever it sums over steps. Zero times a copy of a NaN is a NaN, though, and a strict
@@ -20,7 +20,7 @@ pub fn steps(program: &TileProgram) -> Vec<Steps> {
         let of = |tile: &TileId| known[tile.index()];
         known.push(match &node.op {
             Op::Load(port, _) => [program.ports[port.index()].pace == Pace::Step, false],
-            Op::Carry(_) => [false; 2],
+            Op::Carry(_) => [program.across, false],
             Op::Map {
                 operands,
                 body,
