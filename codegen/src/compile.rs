@@ -186,7 +186,7 @@ impl Compiler {
             }
         }
         match self.steps {
-            true => Plan::of_steps(load, keep_bytes),
+            true => Plan::of_steps(load),
             false => Plan::of_tasks(self.traits, load, chunk, keep_bytes),
         }
     }

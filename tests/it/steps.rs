@@ -4,6 +4,8 @@
 //! right chunk; sizes are drawn, among them those whose last vector is not full.
 
 use crate::devices::check;
+use baton_codegen::{Compiler, Phase};
+use baton_ir::builtin;
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::{Device, Options};
 use baton_tests::harness::Prepared;
@@ -56,6 +58,59 @@ fn steps_have_the_same_bits_for_every_number_of_threads() {
                 .bits()
         });
         more.iter().for_each(|found| assert!(*found == one));
+    }
+}
+
+/// Recurrences whose heads are rows: states are numbers and vectors, one reads the other, one is not linear.
+const ROWS: &[&str] = &[
+    "recurrence cascade {
+        dims { N }
+        inputs { x: [], g: [N], b: [N] per group }
+        params { w: [N], tau: [] }
+        state { h: [N], m: [] }
+        output before: [] = m + sum(h);
+        h = sigmoid(g) * h + softplus(x) * b;
+        m = exp(-softplus(tau)) * m + tanh(dot(w, h));
+        output y: [N] = silu(h) * m;
+    }",
+    "recurrence logistic {
+        inputs { x: [], r: [] per group }
+        state { h: [] }
+        h = sigmoid(r) * h * (1 - h) + 0.1 * x;
+        output y: [] = h;
+    }",
+];
+
+/// Every residue of heads, steps and dims, steps past a window, blocks of heads that are not full.
+#[test]
+fn heads_are_rows_where_no_state_is_a_matrix() {
+    let cpu = Cpu::new(Some(2)).expect("threads start");
+    let mut random = Random(10);
+    let names = ["mamba1", "rg_lru", "min_gru"];
+    let builtins = names
+        .iter()
+        .map(|name| builtin::text(name).expect("a built-in name"));
+    for source in builtins.chain(ROWS.iter().copied()) {
+        for _ in 0..8 {
+            let mut draw = |from: u64, to: u64| (from + random.bits() % (to - from + 1)) as usize;
+            let (groups, time) = (draw(1, 2), draw(0, 150));
+            let extents = Extents {
+                sizes: vec![draw(1, 40)],
+                batch: 1,
+                time,
+                heads: groups * draw(2, 90),
+                groups,
+                cu_seqlens: (draw(0, 1) == 1).then(|| vec![0, time / 3, time / 3, time]),
+            };
+            let decay = [Decay::Weak, Decay::Strong][draw(0, 1)];
+            let case = Case::new(source, extents, decay, random.bits());
+            let compiler = Compiler::of_any(&case.recurrence, &case.extents.sizes);
+            let compiler = compiler.unwrap_or_else(|why| panic!("{}", why[0]));
+            assert!(compiler.across(Phase::Backward, 2).is_some(), "{source}");
+            for keep in [true, false] {
+                check(&case, &Options::default(), keep, &cpu);
+            }
+        }
     }
 }
 

@@ -6,9 +6,11 @@
 //! what no step changes is computed once, what steps add up is stored once, and nothing is transposed: rows
 //! lie as the tensors outside have them.
 //!
+//! What of a map no step changes becomes a map before the steps, also where it was fused with what one does.
 //! Axes of one entry are dropped first, those of the one step among them, so what is left of a tile of a head
 //! has rank 0 or 1; what has more, or holds another op than maps, stays as it is.
 
+use super::body::{depends, take_out, whole};
 use baton_ir::tile::{
     Along, Builder, Effect, Fill, Op, Pace, PortDecl, Reduce, Region, Scalar, TileId, TileProgram,
 };
@@ -70,7 +72,7 @@ impl Exchange<'_> {
         if squeezed(&node.shape).len() > if heads { 1 } else { 2 } {
             return None;
         }
-        let op = match &node.op {
+        let mut op = match &node.op {
             // Rows past the last head are those of the last: what is computed of them is finite.
             Op::Load(port, _) => Op::Load(*port, Fill::Repeat),
             Op::Carry(carry) => Op::Carry(*carry),
@@ -83,7 +85,7 @@ impl Exchange<'_> {
             Op::HeadSum(of) => self.sum(*of),
             _ => return None,
         };
-        // What no step changes is computed before them.
+        self.hoist(&mut op);
         let changes = |tile: &TileId| self.build.program().node(*tile).region == Region::Heads;
         let region = match &op {
             Op::Load(port, _) if !self.build.program().ports[port.index()].per_head => {
@@ -145,6 +147,38 @@ impl Exchange<'_> {
                 _ => Reduce::None,
             },
         })
+    }
+
+    /// Takes what no step changes out of a map, to be computed before them.
+    fn hoist(&mut self, op: &mut Op) {
+        while let Op::Map {
+            shape,
+            operands,
+            body,
+            ..
+        } = op
+        {
+            let program = self.build.program();
+            let changes = depends(body, |i| {
+                program.node(operands[i].0).region == Region::Heads
+            });
+            let wide = depends(body, |i| {
+                matches!(operands[i].1, Along::Second) || operands[i].1 == whole(shape)
+            });
+            let kept = |at: usize| {
+                let leaf = matches!(body[at], Scalar::Operand(_) | Scalar::Number(_));
+                !leaf && wide[at] && !changes[at]
+            };
+            let mut scalars = body.iter().zip(&changes);
+            let found = scalars.find_map(|(scalar, &changes)| {
+                let mut operands = scalar.operands().into_iter().map(|of| of as usize);
+                operands.find(|&of| changes && kept(of))
+            });
+            match found {
+                Some(at) => take_out(&mut self.build, op, at, Region::Before),
+                None => return,
+            }
+        }
     }
 
     /// A sum over heads: over the rows that are heads.

@@ -22,10 +22,8 @@ pub(super) const WINDOW_CHUNKS: usize = 8;
 const WINDOW_STEPS: usize = 64;
 /// Numbers of a state in one tile where rows are heads: several such tiles fit the innermost cache.
 const ROW_ENTRIES: usize = 1024;
-/// Rows of such a tile, at most and, where there are so many heads, at least.
-const ROWS: [usize; 2] = [16, 64];
-/// Heads of a group below which they are no rows: a step of one tile is not worth its calls.
-const FEW_ROWS: usize = 4;
+/// Rows of such a tile: where there are so many heads at least the first, at most the second.
+const ROWS: [usize; 2] = [16, 256];
 
 /// What a plan needs to know of a recurrence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,24 +138,24 @@ impl Plan {
         }
     }
 
-    /// The plan for kernels of single steps, which have no summary that a segment could be cut by.
-    pub fn of_steps(load: Load, keep_bytes: Option<usize>) -> Plan {
-        let window = match load.keeps_too_much(1, keep_bytes) {
-            true => WINDOW_STEPS,
-            false => 1,
-        };
+    /// The plan for kernels of single steps, which have no summary that a segment could be cut by. A task is one
+    /// head, whose state stays in the innermost cache from step to step. States are kept once a window, whatever
+    /// would fit: to run a window again within the caches costs less than memory does.
+    pub fn of_steps(load: Load) -> Plan {
         Plan {
             chunk: 1,
-            heads: load.tasks().0,
+            heads: 1,
             segment: None,
-            window,
+            window: match load.longest > WINDOW_STEPS {
+                true => WINDOW_STEPS,
+                false => 1,
+            },
             across: false,
         }
     }
 
-    /// The plan for kernels whose rows are heads, of states of at most `entries` numbers; none for few heads.
-    /// Groups are those of the load where heads `share` an input. States are kept once a window, whatever
-    /// would fit: running a window again within the cache costs less than memory does.
+    /// The plan for such kernels whose rows are heads, of states of at most `entries` numbers; none for a head
+    /// alone. Groups are those of the load where heads `share` an input.
     pub fn of_rows(load: Load, entries: usize, share: bool) -> Option<Plan> {
         let groups = if share { load.groups.max(1) } else { 1 };
         let group_heads = load.heads / groups;
@@ -165,16 +163,10 @@ impl Plan {
         let most = (ROW_ENTRIES / entries.max(1)).clamp(least, most);
         let blocks = FEW_TASKS.div_ceil((load.sequences * groups).max(1));
         let rows = group_heads.div_ceil(blocks).clamp(least, most);
-        (group_heads >= FEW_ROWS).then(|| Plan {
-            chunk: 1,
+        (group_heads > 1).then(|| Plan {
             heads: rows.min(group_heads),
-            segment: None,
-            window: if load.longest > WINDOW_STEPS {
-                WINDOW_STEPS
-            } else {
-                1
-            },
             across: true,
+            ..Plan::of_steps(load)
         })
     }
 }

@@ -1,7 +1,7 @@
 //! A run forward and a run backward, as launches over ranges.
 //!
 //! Forward is one launch over heads and sequences, backward another from the states that entered each
-//! chunk. Where time is cut into segments, a first sweep finds what enters each ([`segment`](super::segment));
+//! chunk. Where heads are rows both go window by window, as all heads of a step lie side by side. Where time is cut into segments, a first sweep finds what enters each ([`segment`](super::segment));
 //! where too much would be kept, both go window by window ([`window`](super::window)). Gradients that heads
 //! or sequences share come as f32 parts, which are added in order ([`gradient`](super::gradient)).
 
@@ -62,6 +62,10 @@ impl<'a> Engine<'a> {
         self.bind(Role::Output, outputs.iter().copied());
         let entering = self.entering()?;
         match kept {
+            None if self.cut.plan().across && !self.cut.keeps_all() => {
+                let borders = self.rooms(kept_bytes(self.kernels, self.cut))?;
+                self.forward_windows(Phase::Forward, &entering, states, &borders)
+            }
             None => self.sweep(Phase::Forward, &entering, states),
             Some(kept) if self.cut.keeps_all() => {
                 self.bind_entering(kept);

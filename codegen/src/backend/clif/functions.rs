@@ -7,7 +7,8 @@
 use super::emit::Emitter;
 use super::map::{Level, levels};
 use super::micro::Function;
-use baton_ir::tile::{Along, Builder, Op, Reduce, Region, Scalar, TileId, TileProgram};
+use crate::schedule::{take_out, whole};
+use baton_ir::tile::{Builder, Op, Reduce, Region, Scalar, TileId, TileProgram};
 
 /// Entries below which a call is not worth it.
 const FEW: u32 = 64;
@@ -52,15 +53,7 @@ pub fn bare(op: &Op) -> Option<(Function, TileId)> {
     }
 }
 
-/// How a tile of the map's own shape is indexed.
-fn whole(shape: &[u32]) -> Along {
-    match shape.len() {
-        1 => Along::First,
-        _ => Along::Both,
-    }
-}
-
-/// Takes the first costly function out of a map; whether there was one to take out.
+/// Takes the first costly function out of a map, or what it is a function of; whether there was one.
 fn cut(build: &mut Builder, op: &mut Op, region: Region) -> bool {
     if bare(op).is_some() {
         return false;
@@ -69,8 +62,8 @@ fn cut(build: &mut Builder, op: &mut Op, region: Region) -> bool {
         shape,
         operands,
         body,
-        reduce,
-    } = op
+        ..
+    } = &*op
     else {
         return false;
     };
@@ -78,73 +71,22 @@ fn cut(build: &mut Builder, op: &mut Op, region: Region) -> bool {
         return false;
     }
     let levels = levels(shape.len(), operands, body);
-    let costly = |&(at, scalar): &(usize, &Scalar)| match *scalar {
-        Scalar::Unary(function, _) => {
-            levels[at] == Level::Column && Function::of(function).is_some()
+    let mut scalars = body.iter().enumerate();
+    let costly = scalars.find_map(|(at, scalar)| match *scalar {
+        Scalar::Unary(function, of) if levels[at] == Level::Column => {
+            Function::of(function).map(|_| (at, of as usize))
         }
-        _ => false,
-    };
-    let Some((at, &Scalar::Unary(function, of))) = body.iter().enumerate().find(costly) else {
+        _ => None,
+    });
+    let Some((at, of)) = costly else {
         return false;
     };
-    let along = whole(shape);
-    let map = |operands: Vec<(TileId, Along)>, body: Vec<Scalar>| Op::Map {
-        shape: shape.clone(),
-        operands,
-        body,
-        reduce: Reduce::None,
+    let at = match body[of] {
+        Scalar::Operand(i) if operands[i as usize].1 == whole(shape) => at,
+        _ => of,
     };
-    let argument = match body[of as usize] {
-        Scalar::Operand(i) if operands[i as usize].1 == along => operands[i as usize].0,
-        _ => {
-            let (operands, body) = needed(operands, &body[..=of as usize]);
-            build.add(map(operands, body), region)
-        }
-    };
-    let only = map(
-        vec![(argument, along)],
-        vec![Scalar::Operand(0), Scalar::Unary(function, 0)],
-    );
-    if at + 1 == body.len() && *reduce == Reduce::None {
-        *op = only;
-        return false;
-    }
-    let result = build.add(only, region);
-    let mut next = body.clone();
-    next[at] = Scalar::Operand(operands.len() as u32);
-    operands.push((result, along));
-    (*operands, *body) = needed(operands, &next);
+    take_out(build, op, at, region);
     true
-}
-
-/// What the last scalar of a body needs, renumbered.
-fn needed(operands: &[(TileId, Along)], body: &[Scalar]) -> (Vec<(TileId, Along)>, Vec<Scalar>) {
-    let mut used = vec![false; body.len()];
-    used[body.len() - 1] = true;
-    for (at, scalar) in body.iter().enumerate().rev() {
-        if used[at] {
-            let operands = scalar.operands().into_iter();
-            operands.for_each(|of| used[of as usize] = true);
-        }
-    }
-    let (mut kept, mut next): (Vec<(TileId, Along)>, Vec<Scalar>) = (vec![], vec![]);
-    let mut renamed = vec![0; body.len()];
-    for (at, scalar) in body.iter().enumerate().filter(|&(at, _)| used[at]) {
-        renamed[at] = next.len() as u32;
-        next.push(match *scalar {
-            Scalar::Operand(i) => {
-                let operand = operands[i as usize];
-                let known = kept.iter().position(|&other| other == operand);
-                let number = known.unwrap_or(kept.len());
-                if known.is_none() {
-                    kept.push(operand);
-                }
-                Scalar::Operand(number as u32)
-            }
-            other => other.map_operands(|of| renamed[of as usize]),
-        });
-    }
-    (kept, next)
 }
 
 impl Emitter<'_, '_> {

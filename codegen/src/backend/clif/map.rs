@@ -12,6 +12,7 @@ use super::plan::lower::{Zero, of_body, selects};
 use super::plan::steps::{Steps, of_map};
 use super::plan::{Buffer, extents};
 use baton_ir::pointwise::narrow;
+use baton_ir::recurrence::BinaryFn;
 use baton_ir::tile::{Along, Reduce, Scalar, TileId};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I32, I32X4, I64};
@@ -39,6 +40,8 @@ struct Known {
     zeros: Vec<Zero>,
     /// Which axes are steps.
     steps: Steps,
+    /// How many scalars read each.
+    uses: Vec<u32>,
 }
 
 /// How often a scalar is computed.
@@ -106,6 +109,7 @@ impl Map<'_> {
             levels: levels(self.shape.len(), self.operands, self.body),
             zeros: of_body(self.body, self.operands, &e.plan.zeros),
             steps: of_map(self.operands, self.body, &e.plan.steps_of),
+            uses: self.uses(),
         };
         let bases: Vec<Address> = self
             .operands
@@ -199,6 +203,31 @@ impl Map<'_> {
         }
     }
 
+    fn uses(&self) -> Vec<u32> {
+        let mut uses = vec![0; self.body.len()];
+        let operands = self.body.iter().flat_map(Scalar::operands);
+        operands.for_each(|of| uses[of as usize] += 1);
+        uses
+    }
+
+    /// Factors and addend of a sum that adds a product as often computed and read by nothing else.
+    fn product_and_sum(&self, known: &Known, at: usize) -> Option<[u32; 3]> {
+        let Scalar::Binary(BinaryFn::Add, a, b) = self.body[at] else {
+            return None;
+        };
+        let product = |of: u32, add: u32| match self.body[of as usize] {
+            Scalar::Binary(BinaryFn::Mul, x, y)
+                if known.uses[of as usize] == 1
+                    && known.levels[of as usize] == known.levels[at]
+                    && !selects(self.body, &known.zeros, of as usize) =>
+            {
+                Some([x, y, add])
+            }
+            _ => None,
+        };
+        product(a, b).or_else(|| product(b, a))
+    }
+
     /// Whether the loop over rows, which are steps that are summed, ends at the last valid one.
     fn ends_at_valid(&self, known: &Known) -> bool {
         let summed = matches!(self.reduce, Reduce::First | Reduce::All);
@@ -225,7 +254,10 @@ impl Map<'_> {
                 Scalar::Number(x) => number(e, narrow(x)),
                 Scalar::Unary(function, a) => lanes(e).unary(function, of(a)),
                 Scalar::Binary(function, a, b) => {
-                    let value = lanes(e).binary(function, of(a), of(b));
+                    let value = match self.product_and_sum(known, i) {
+                        Some([x, y, z]) if e.fma => e.builder.ins().fma(of(x), of(y), of(z)),
+                        _ => lanes(e).binary(function, of(a), of(b)),
+                    };
                     match selects(self.body, &known.zeros, i) {
                         true => self.causal(e, place, value, known.zeros[i] == Zero::Diagonal),
                         false => value,
