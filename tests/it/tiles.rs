@@ -4,13 +4,12 @@
 
 use baton_codegen::schedule::{SideBySide, lower, side_by_side};
 use baton_codegen::{Compiler, Phase, derive_any, grad};
-use baton_ir::builtin;
 use baton_ir::chunked::{Chunked, Target};
 use baton_ir::interp::recurrence::{Gradient, Outcome};
 use baton_ir::interp::tile::{CarryPlace, Memory, PortPlace, run_task};
 use baton_ir::recurrence::Port;
 use baton_ir::tile::{CarryId, CarryRole, Pace, PortId, Role, TileProgram};
-use baton_ir::verify;
+use baton_ir::{builtin, text, verify};
 use baton_tests::tolerance::Arithmetic;
 use baton_tests::{Case, Decay, EXTRAS, Extents, Random, STEPPED, relative_error};
 
@@ -266,6 +265,11 @@ fn rows_of_heads_agree_with_the_step() {
             let programs = [Phase::ForwardKeep, Phase::Backward]
                 .map(|phase| compiler.across(phase, rows).map(alone));
             if let [Some(forward), Some(backward)] = programs {
+                for SideBySide { program, .. } in [&forward, &backward] {
+                    let source = text::tile::print(program);
+                    let (draft, spans) = text::tile::parse(&source).expect("it is printed");
+                    assert_eq!(verify::tile::verify(draft, &spans).as_ref(), Ok(program));
+                }
                 let (outcome, truth) = case.truth();
                 check(&case, &forward, &backward, &outcome, &truth);
                 found.push(case.recurrence.name);

@@ -14,7 +14,7 @@ mod lower;
 mod plan;
 
 pub use across::across;
-pub(crate) use body::{take_out, whole};
+pub(crate) use body::{Operands, take_out, whole};
 pub use heads::{SIDE_BY_SIDE, SideBySide, side_by_side};
 pub use lower::{held, lower};
 pub use plan::{Load, Plan, Traits};

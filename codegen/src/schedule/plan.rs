@@ -19,7 +19,7 @@ pub(super) const KEEP_BYTES: usize = 512 << 20;
 /// Chunks between two checkpoints.
 pub(super) const WINDOW_CHUNKS: usize = 8;
 /// The same where a chunk is one step.
-const WINDOW_STEPS: usize = 64;
+const WINDOW_STEPS: usize = 32;
 /// Numbers of a state in one tile where rows are heads: several such tiles fit the innermost cache.
 const ROW_ENTRIES: usize = 1024;
 /// Rows of such a tile: where there are so many heads at least the first, at most the second.

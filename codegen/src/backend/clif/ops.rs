@@ -28,9 +28,7 @@ impl Emitter<'_, '_> {
                 }
             }
             Op::HeadSum(_) => (),
-            op if let Some((function, of)) = functions::bare(op) => {
-                self.function(out, function, of);
-            }
+            op if let Some(alone) = functions::alone_in(op) => self.function(out, &alone),
             Op::Map {
                 shape,
                 operands,

@@ -38,8 +38,8 @@ pub struct Kernels {
     pub scan: Tile,
     /// `(out, _, x, row, c, work, strict)`
     pub spread_between: Tile,
-    /// `(dst, src, count, function)`: a [`Function`](functions::Function) of every number.
-    pub function: unsafe extern "C" fn(*mut f32, *const f32, i64, i64),
+    /// `(dst, src, factors, rows, columns, function)`: a [`Function`](functions::Function) of every number.
+    pub function: unsafe extern "C" fn(*mut f32, *const f32, *const f32, i64, i64, i64),
     /// `(system, transposed)`
     pub solve: unsafe extern "C" fn(*const System, i64),
     /// `(operands, max)`
@@ -148,8 +148,12 @@ macro_rules! kernels {
                 }
             }
             $(#[$feature])?
-            unsafe extern "C" fn function(d: *mut f32, s: *const f32, count: i64, which: i64) {
-                unsafe { functions::function::<$vector>(d, s, count as usize, which) }
+            unsafe extern "C" fn function(
+                dst: *mut f32, src: *const f32, factors: *const f32, rows: i64, columns: i64, which: i64,
+            ) {
+                let (rows, columns) = (rows as usize, columns as usize);
+                let rows = functions::Rows { dst, src, factors, rows, columns };
+                unsafe { functions::function::<$vector>(&rows, which) }
             }
             $(#[$feature])?
             unsafe extern "C" fn solve(system: *const System, transposed: i64) {

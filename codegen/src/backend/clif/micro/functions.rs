@@ -27,28 +27,59 @@ impl Function {
     }
 }
 
-/// Puts the function of `count` numbers at `src` to `dst`, which may be `src`.
+/// Rows of numbers, and a factor for each row unless null.
+#[derive(Clone, Copy)]
+pub struct Rows {
+    /// Results; may be `src`.
+    pub dst: *mut f32,
+    /// What the function is of.
+    pub src: *const f32,
+    /// Multiplies each row first.
+    pub factors: *const f32,
+    /// Rows, side by side.
+    pub rows: usize,
+    /// Numbers of a row, a multiple of 16.
+    pub columns: usize,
+}
+
+/// The function number `which` of rows.
 ///
 /// # Safety
 ///
-/// `count` is a multiple of 16, both hold as many numbers; the CPU has `V`'s instruction set.
+/// The pointers name so many numbers; the CPU has `V`'s instruction set.
 #[inline(always)]
-pub unsafe fn function<V: Vector>(dst: *mut f32, src: *const f32, count: usize, which: i64) {
+pub unsafe fn function<V: Vector>(rows: &Rows, which: i64) {
     // SAFETY: as the caller's.
     unsafe {
         match which {
-            0 => each::<V>(dst, src, count, |x| exp(x)),
-            1 => each::<V>(dst, src, count, |x| sigmoid(x)),
-            _ => each::<V>(dst, src, count, |x| softplus(x)),
+            0 => each::<V>(rows, |x| exp(x)),
+            1 => each::<V>(rows, |x| sigmoid(x)),
+            _ => each::<V>(rows, |x| softplus(x)),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn each<V: Vector>(dst: *mut f32, src: *const f32, count: usize, f: impl Fn(V) -> V) {
-    for i in (0..count).step_by(V::WIDTH) {
-        // SAFETY: vectors end at `count`.
-        unsafe { f(V::load(src.add(i))).store(dst.add(i)) }
+unsafe fn each<V: Vector>(rows: &Rows, f: impl Fn(V) -> V) {
+    let Rows {
+        dst,
+        src,
+        factors,
+        rows,
+        columns,
+    } = *rows;
+    for r in 0..rows {
+        for i in (r * columns..(r + 1) * columns).step_by(V::WIDTH) {
+            // SAFETY: vectors end with the row, which has a factor where any has.
+            unsafe {
+                let x = V::load(src.add(i));
+                let x = match factors.is_null() {
+                    true => x,
+                    false => x.mul(V::splat(*factors.add(r))),
+                };
+                f(x).store(dst.add(i));
+            }
+        }
     }
 }
 
@@ -77,11 +108,12 @@ unsafe fn softplus<V: Vector>(x: V) -> V {
     unsafe {
         let y = exp_minus_abs(x);
         let z = y.div(y.add(V::splat(2.0)));
-        let square = z.mul(z);
-        let mut sum = V::splat(2.0 / 15.0);
-        for odd in [13, 11, 9, 7, 5, 3, 1] {
-            sum = sum.fma(square, V::splat(2.0 / odd as f32));
+        let (square, twice) = (z.mul(z), z.add(z));
+        let mut sum = V::splat(1.0 / 15.0);
+        for odd in [13, 11, 9, 7, 5, 3] {
+            sum = sum.fma(square, V::splat(1.0 / odd as f32));
         }
-        sum.fma(z, x.at_least(V::zero()))
+        let log = twice.fma(sum.mul(square), twice);
+        log.add(x.at_least(V::zero()))
     }
 }

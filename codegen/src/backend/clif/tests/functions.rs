@@ -12,7 +12,7 @@ use baton_ir::tile::{Along, Effect, Op, Pace, Reduce, Role, Scalar};
 const COLUMNS: usize = 64;
 
 /// `body` of two operands on pairs of numbers, as compiled.
-fn run(body: Vec<Scalar>, a: &[f32], b: &[f32]) -> Vec<f32> {
+fn run(kernels: &Kernels, body: Vec<Scalar>, a: &[f32], b: &[f32]) -> Vec<f32> {
     let rows = a.len() / COLUMNS;
     let mut draft = Draft::new(rows, Direction::Forward);
     let operands = vec![
@@ -28,7 +28,7 @@ fn run(body: Vec<Scalar>, a: &[f32], b: &[f32]) -> Vec<f32> {
     let out = draft.node(op, &[rows, COLUMNS]);
     let port = draft.port(Role::Output, Pace::Chunk, true, &[rows, COLUMNS]);
     draft.build.effect(Effect::Store(port, out));
-    let code = compile_with(&draft.program(), Kernels::best(), Checks::new()).expect("it compiles");
+    let code = compile_with(&draft.program(), kernels, Checks::new()).expect("it compiles");
     let mut result = vec![f32::NAN; a.len()];
     let mut scratch = vec![f32::NAN; code.scratch_bytes() / 4 + 16];
     let skip = scratch.as_ptr().align_offset(64);
@@ -108,9 +108,10 @@ fn compare(what: &str, inputs: &[f32], got: &[f32], exact: impl Fn(usize) -> f64
 #[test]
 fn unary() {
     let inputs = samples();
-    for &function in UnaryFn::ALL {
+    let tables = Kernels::available().iter();
+    for (kernels, &function) in tables.flat_map(|k| UnaryFn::ALL.iter().map(move |f| (k, f))) {
         let body = vec![Scalar::Operand(0), Scalar::Unary(function, 0)];
-        let got = run(body, &inputs, &inputs);
+        let got = run(kernels, body, &inputs, &inputs);
         let exact = |i: usize| match (function, inputs[i]) {
             // The limit, where f64 multiplies infinity by zero.
             (UnaryFn::Silu, f32::NEG_INFINITY) => 0.0,
@@ -131,7 +132,7 @@ fn binary() {
             Scalar::Operand(1),
             Scalar::Binary(function, 0, 1),
         ];
-        let got = run(body, &a, &b);
+        let got = run(Kernels::best(), body, &a, &b);
         let exact = |i: usize| pointwise::binary(function, f64::from(a[i]), f64::from(b[i]));
         let error = compare(function.name(), &a, &got, exact);
         assert!(error < 6.1e-8, "{}: {error:e}", function.name());

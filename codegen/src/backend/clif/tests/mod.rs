@@ -4,6 +4,7 @@
 //! Memory is hostile: every tensor has gaps between rows, heads and chunks filled with NaN, what
 //! is stored to is NaN before, the scratch is full of NaN. Gaps must still be NaN afterwards.
 
+mod across;
 mod decay;
 mod functions;
 mod loops;
@@ -54,6 +55,24 @@ impl Draft {
         Self {
             build: Builder::new("test".into(), chunk as u32, direction),
             ranges: vec![],
+            planted: vec![],
+            region: Region::Heads,
+        }
+    }
+
+    /// A whole program.
+    pub fn of(program: &TileProgram) -> Self {
+        let mut build = Builder::like(program);
+        for node in &program.nodes {
+            build.add(node.op.clone(), node.region);
+        }
+        program
+            .effects
+            .iter()
+            .for_each(|&effect| build.effect(effect));
+        Self {
+            build,
+            ranges: vec![(-1.0, 1.0); program.ports.len()],
             planted: vec![],
             region: Region::Heads,
         }
@@ -227,6 +246,7 @@ fn check_on(
     }
     for carry in &program.carries {
         let entries = carry.dims.iter().product::<u32>() as usize;
+        let heads = if program.across { len } else { heads };
         let mut tensor = Tensor::new(1, heads, entries);
         for &at in &tensor.inside {
             tensor.data[at] = numbers.next(-1.0, 1.0);
