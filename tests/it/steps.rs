@@ -61,7 +61,7 @@ fn steps_have_the_same_bits_for_every_number_of_threads() {
     }
 }
 
-/// Recurrences whose heads are rows: states are numbers and vectors, one reads the other, one is not linear.
+/// Recurrences whose heads are rows: states are numbers and vectors, one reads the other, one is no sum.
 const ROWS: &[&str] = &[
     "recurrence cascade {
         dims { N }
@@ -73,11 +73,12 @@ const ROWS: &[&str] = &[
         m = exp(-softplus(tau)) * m + tanh(dot(w, h));
         output y: [N] = silu(h) * m;
     }",
-    "recurrence logistic {
-        inputs { x: [], r: [] per group }
-        state { h: [] }
-        h = sigmoid(r) * h * (1 - h) + 0.1 * x;
-        output y: [] = h;
+    "recurrence extreme {
+        inputs { a: [], b: [] per group, x: [] }
+        state { m: [], last: [] }
+        m = max(m - softplus(a), b);
+        output y: [] = m * last;
+        last = tanh(x) + 0.1 * m;
     }",
 ];
 
