@@ -16,7 +16,7 @@ const EXACT: f64 = Arithmetic::F64.tolerance().outputs;
 /// What the CPU is held to.
 pub const F32: Tolerance = Arithmetic::F32.tolerance();
 /// Unit roundoff of f32.
-const UNIT: f64 = f32::EPSILON as f64 / 2.0;
+pub const UNIT: f64 = f32::EPSILON as f64 / 2.0;
 
 /// What a check found to be so.
 #[derive(Clone, Copy, Debug, Default)]

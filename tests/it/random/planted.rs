@@ -1,9 +1,10 @@
 //! What would be wrong is reported as wrong: breaches planted into random cases.
 
-use super::check::{self, F32, Known, accepted};
+use super::check::{self, F32, Known, UNIT, accepted};
 use super::guard::{Failure, guarded};
 use baton_runtime::device::cpu::Cpu;
 use baton_tests::Random;
+use baton_tests::random::terms::Term;
 use baton_tests::random::{Drawn, Expr, Verb};
 
 const CASES: u64 = 60;
@@ -27,9 +28,10 @@ fn breach(known: &mut Known, random: &mut Random) -> bool {
     let truth = known.truth.outcome.outputs.last_mut();
     let (terms, truth) = terms.zip(truth).expect("every program has an output");
     let largest = truth.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
-    let sharp = |&i: &usize| F32.gradients * terms[i].size <= 1e-4 * largest;
+    let known = |term: &Term| (F32.gradients * term.size).max(UNIT * term.carried);
+    let sharp = |&i: &usize| known(&terms[i]) <= 1e-4 * largest;
     let sharp: Vec<usize> = (0..truth.len()).filter(sharp).collect();
-    if sharp.is_empty() {
+    if sharp.is_empty() || largest == 0.0 {
         return false;
     }
     truth[*random.pick(&sharp)] += 3e-4 * largest;
@@ -38,8 +40,9 @@ fn breach(known: &mut Known, random: &mut Random) -> bool {
 
 #[test]
 fn one_number_of_the_truth_off_by_a_hair_is_found() {
-    let (mut planted, mut found) = (0, 0);
+    let (mut planted, mut lost) = (0, vec![]);
     for drawn in cases() {
+        let seed = drawn.setting.seed;
         let result = guarded(move || {
             let mut random = Random::named(drawn.setting.seed, "breach");
             let mut made = false;
@@ -48,12 +51,12 @@ fn one_number_of_the_truth_off_by_a_hair_is_found() {
         });
         let (made, wrong) = result.expect("nothing panics");
         planted += u64::from(made);
-        found += u64::from(made && wrong);
+        lost.extend((made && !wrong).then_some(seed));
     }
     // The rest of the outputs are near-cancelling sums or at an edge in every element.
-    println!("{planted} planted, {found} found");
+    println!("{planted} planted, all but {lost:?} found");
     assert!(planted * 4 >= CASES * 3, "{planted} of {CASES} planted");
-    assert_eq!(found, planted);
+    assert_eq!(lost, [0; 0]);
 }
 
 #[test]

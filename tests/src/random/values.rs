@@ -93,6 +93,10 @@ impl Grammar<'_> {
         let function = *self.random.pick(UnaryFn::ALL);
         let argument = match function {
             UnaryFn::Exp => self.value(dim, Class::Bounded, depth),
+            // Of a large angle no digit is known.
+            UnaryFn::Sin | UnaryFn::Cos | UnaryFn::Wrap if self.random.chance(0.8) => {
+                self.value(dim, Class::Bounded, depth)
+            }
             UnaryFn::Log | UnaryFn::Sqrt | UnaryFn::Rsqrt if class == Class::Read => {
                 let read = self.value(dim, class, depth);
                 let away = Expr::one("abs", read);

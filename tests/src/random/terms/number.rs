@@ -9,7 +9,7 @@ const SMALLEST: f64 = 1e-32;
 
 /// Above this size of a term f32 may overflow on the way: two of them have a product that it cannot hold, and the
 /// gradient of a decay, which is kept as a logarithm, is multiplied by it before it is divided by it.
-const LARGEST: f64 = 1e19;
+const LARGEST: f64 = 1e24;
 
 /// A value and the size of the terms that it is a sum of; an infinite size says that nothing is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
