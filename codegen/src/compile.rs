@@ -191,6 +191,13 @@ impl Compiler {
         }
     }
 
+    /// Whether a target's kernels of it are shipped, at sizes at which it has them: a state is a matrix, and none is a
+    /// running extreme, whose comparisons come out otherwise in 16 bits, and then gradients are others.
+    pub fn ships<T: Target>(&self, target: &T) -> bool {
+        let matrix = { self.recurrence.states.iter() }.any(|state| state.shape.len() == 2);
+        matrix && !self.traits.extreme && self.chunk(target).is_ok()
+    }
+
     /// What plans need to know of it.
     pub fn traits(&self) -> Traits {
         self.traits

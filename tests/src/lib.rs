@@ -537,17 +537,16 @@ fn unit(values: &mut [f64], width: usize, length: f64) {
     }
 }
 
-/// The built-in recurrences with a matrix state that a GPU has kernels for: what is asked is the target, at a
-/// size that every kernel has.
+/// The built-in recurrences that a GPU has shipped kernels for: what is asked is the target, at a size that
+/// every kernel has.
 pub fn on_gpu() -> &'static [&'static str] {
     static NAMES: OnceLock<Vec<&'static str>> = OnceLock::new();
     let target = Gpu::sm_80(Storage::F32);
     let has = |name: &&str| {
         let recurrence = text::parse(builtin::text(name).expect("a built-in name"));
         let recurrence = recurrence.expect("a well-formed recurrence");
-        let matrix = recurrence.states.iter().any(|state| state.shape.len() == 2);
         let compiler = Compiler::new(&recurrence, &vec![16; recurrence.dims.len()]);
-        matrix && compiler.is_ok_and(|compiler| compiler.chunk(&target).is_ok())
+        compiler.is_ok_and(|compiler| compiler.ships(&target))
     };
     NAMES.get_or_init(|| builtin::NAMES.iter().copied().filter(has).collect())
 }

@@ -69,9 +69,8 @@ fn groups() -> Result<Vec<Group>, Failure> {
 /// Whether the target has kernels for a recurrence at all: at its smallest sizes, in chunks of any length.
 fn has_kernels(recurrence: &Recurrence) -> bool {
     let sizes = vec![STATE[0]; recurrence.dims.len()];
-    let matrix = recurrence.states.iter().any(|state| state.shape.len() == 2);
     let compiler = Compiler::new(recurrence, &sizes);
-    matrix && compiler.is_ok_and(|compiler| compiler.chunk(&Gpu::sm_80(Storage::F32)).is_ok())
+    compiler.is_ok_and(|compiler| compiler.ships(&Gpu::sm_80(Storage::F32)))
 }
 
 /// Writes every kernel into `folder`, or every one of the recurrence of this name.

@@ -69,7 +69,8 @@ fn check(folder: &Folder, checkpoint: &str) {
     let ids = ids(folder, &values);
     let got = run(folder, checkpoint, &ids, &["--states"]);
     assert_eq!(got.len(), 1 + 2 * LAYERS);
-    assert!(apart(&got, "logits", &values, "logits_f64") < LOGITS);
+    let error = apart(&got, "logits", &values, "logits_f64");
+    assert!(error < LOGITS, "{error:e}");
     for i in 0..LAYERS {
         for kind in ["ssm", "conv"] {
             let error = relative(

@@ -167,7 +167,7 @@ fn what_is_no_recurrence_is_one_message() {
     let (absent, bytes) = (folder.path("absent.rec"), folder.path("bytes.rec"));
     std::fs::write(&bytes, [0xff, 0xfe]).unwrap();
     for (place, part) in [
-        ("mamba3", "built-in"),
+        ("mamba9", "built-in"),
         (absent.as_str(), "absent.rec"),
         (bytes.as_str(), "bytes.rec"),
     ] {

@@ -211,7 +211,7 @@ mod tests {
         for drawn in seeds {
             let small = shrink(drawn, 2000, guilty);
             let text = small.program.to_string();
-            assert!(text.len() <= 260, "{text}");
+            assert!(text.len() <= 320, "{text}");
             assert_eq!(small.setting.time, 3, "{text}");
             let sizes = small.setting.sizes.iter().map(|(_, size)| *size);
             assert_eq!(sizes.max(), Some(13), "{text}");

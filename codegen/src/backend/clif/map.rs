@@ -255,7 +255,9 @@ impl Map<'_> {
                 Scalar::Unary(function, a) => lanes(e).unary(function, of(a)),
                 Scalar::Binary(function, a, b) => {
                     let value = match self.product_and_sum(known, i) {
-                        Some([x, y, z]) if e.fma => e.builder.ins().fma(of(x), of(y), of(z)),
+                        Some([x, y, z]) if e.fma && e.program.across => {
+                            e.builder.ins().fma(of(x), of(y), of(z))
+                        }
                         _ => lanes(e).binary(function, of(a), of(b)),
                     };
                     match selects(self.body, &known.zeros, i) {
