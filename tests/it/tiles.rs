@@ -271,6 +271,7 @@ fn rows_of_heads_agree_with_the_step() {
                     assert_eq!(verify::tile::verify(draft, &spans).as_ref(), Ok(program));
                 }
                 let (outcome, truth) = case.truth();
+                println!("{} {:?} in {rows} rows", case.recurrence.name, case.extents);
                 check(&case, &forward, &backward, &outcome, &truth);
                 found.push(case.recurrence.name);
             }

@@ -15,9 +15,16 @@ use baton_ir::tile::{
     Along, Builder, Effect, Fill, Op, Pace, PortDecl, Reduce, Region, Scalar, TileId, TileProgram,
 };
 
-/// `program`, of chunks of one step, with `rows` heads to a tile; none where a head's tiles are matrices.
+/// `program`, of chunks of one step, with `rows` heads to a tile; none where a head's tiles are matrices, or
+/// where what a group sums over its heads meets more before it leaves.
 pub fn across(program: &TileProgram, rows: u32) -> Option<TileProgram> {
     assert_eq!(program.chunk, 1, "steps stand by themselves");
+    let summed = |tile: TileId| program.node(tile).region == Region::After;
+    let mut after = { program.nodes.iter() }.filter(|node| node.region == Region::After);
+    let beside = |op: &Op| !matches!(op, Op::HeadSum(_)) && !op.operands().into_iter().all(summed);
+    if after.any(|node| beside(&node.op)) {
+        return None;
+    }
     let name = program.name.clone();
     let mut exchange = Exchange {
         program,
