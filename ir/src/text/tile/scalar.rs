@@ -44,8 +44,8 @@ fn read(body: &[Scalar], named: &[bool]) -> Result<(), Vec<usize>> {
     let mut stack: Vec<usize> = Vec::new();
     let mut heights = vec![0; body.len()];
     for (i, scalar) in body.iter().enumerate() {
-        let inline: Vec<usize> = (scalar.operands().into_iter().map(|of| of as usize))
-            .into_iter()
+        let inline: Vec<usize> = { scalar.operands().into_iter() }
+            .map(|of| of as usize)
             .filter(|&of| !named.get(of).copied().unwrap_or(true))
             .collect();
         match stack.len().checked_sub(inline.len()) {
