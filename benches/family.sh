@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Times a member of every class on this machine's CPU, one thread: a line of JSON each (`baton bench`), with the
+# machine's own peak measured beside it. Build first: cargo build --release --package baton
+set -euo pipefail
+cd "$(dirname "$0")/.."
+baton=${BATON:-target/release/baton}
+out=${1:-benches/results/cpu-family.jsonl}
+: > "$out.new"
+while read -r name shape; do
+    echo "$name $shape" >&2
+    "$baton" bench "$name" --shape "B=1,$shape" --threads 1 --json >> "$out.new"
+done <<'RUNS'
+mamba2 T=2048,H=16,P=64,N=128
+gla T=2048,H=16,K=128,V=128
+delta_net T=2048,H=16,K=128,V=128
+gated_delta_net T=2048,H=16,K=128,V=128
+kda T=2048,H=16,K=128,V=128
+rwkv7 T=2048,H=16,K=64,V=64
+mlstm T=2048,H=8,K=64,V=64
+mamba1 T=2048,H=1536,N=16
+longhorn T=2048,H=1536,N=16
+rg_lru T=2048,H=2560
+min_gru T=2048,H=1536
+RUNS
+mv "$out.new" "$out"
