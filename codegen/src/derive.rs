@@ -22,11 +22,12 @@
 //! last chunk is no special case anywhere below.
 
 mod carried;
+mod held;
 mod readouts;
 mod reads;
 mod strata;
 
-pub(crate) use strata::{is_plain, stateful};
+pub(crate) use held::{is_plain, stateful};
 
 use baton_ir::chunked::{
     Axis, Builder, Chunked, Direction, FORGOTTEN, Interval, Op, Target, ValueId,
@@ -37,7 +38,7 @@ use baton_ir::recurrence::{BinaryFn, Facts, OutputId, Pure, PureId, Recurrence, 
 /// The forward program of a verified recurrence; refuses states whose transition holds more than
 /// decays, additions and reads that can be solved for (D001, at the first such state).
 pub fn derive(recurrence: &Recurrence, facts: &Facts) -> Result<Chunked, Diagnostic> {
-    let (order, circle) = strata::order(facts);
+    let (order, circle) = held::order(facts);
     for (index, transition) in facts.transitions.iter().enumerate() {
         let why = refusal(recurrence, facts, index).or_else(|| {
             let circle = circle.contains(&index);
@@ -85,7 +86,7 @@ pub fn derive(recurrence: &Recurrence, facts: &Facts) -> Result<Chunked, Diagnos
 fn refusal(recurrence: &Recurrence, facts: &Facts, state: usize) -> Option<String> {
     match facts.transitions[state].obstacle {
         Some(obstacle) => Some(obstacle.reason(recurrence)),
-        None => reads::refusal(recurrence, facts, state),
+        None => held::refusal(recurrence, facts, state),
     }
 }
 
@@ -141,7 +142,7 @@ impl Derivation<'_> {
         let (row, col) = (axes.get(1).copied(), axes.get(2).copied());
         let facts = self.facts;
         let transition = &facts.transitions[index];
-        let has_reads = !reads::own(facts, index).is_empty();
+        let has_reads = !held::own(facts, index).is_empty();
         let overwritten = transition.overwritten && !has_reads;
         let log = match transition.overwritten && has_reads {
             // Nothing is left of the old value but what is read of it.

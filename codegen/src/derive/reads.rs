@@ -17,146 +17,17 @@
 //! Decays of the side that is contracted, and of the whole state, sit in L and R like in any readout.
 //! On the other side a decay would give each channel an L of its own: that is refused.
 
+use super::held::{order_of_reads, own};
 use super::{Derivation, State};
 use baton_ir::chunked::{Axis, Op, ValueId};
-use baton_ir::recurrence::{
-    BinaryFn, Facts, Pure, PureId, Read, Recurrence, Side, StateId, UnaryFn,
-};
-
-/// The most reads of a step that are solved for: programs grow with the cube of their number.
-const MAX_READS: usize = 8;
-
-/// Why a state whose transition is known has no chunked form.
-pub(super) fn refusal(recurrence: &Recurrence, facts: &Facts, state: usize) -> Option<String> {
-    let transition = &facts.transitions[state];
-    let reads = own(facts, state);
-    let readouts = reads
-        .iter()
-        .map(|read| facts.readouts[read.readout.index()]);
-    let readouts: Vec<_> = readouts.collect();
-    let first = readouts.first()?;
-    if recurrence.states[state].shape.len() != 2 {
-        return Some("a vector is read in its own update".into());
-    }
-    let whole = |(side, _): (Side, PureId)| first.weight.is_some_and(|(own, _)| own == side);
-    if readouts
-        .iter()
-        .any(|readout| readout.across.is_some() || !readout.weight.is_some_and(whole))
-    {
-        return Some("it is read over both of its sides".into());
-    }
-    let (side, _) = first.weight?;
-    let (over, kept) = match side {
-        Side::Row => ("rows", "columns"),
-        Side::Col => ("columns", "rows"),
-    };
-    let decay = match side {
-        Side::Row => transition.col,
-        Side::Col => transition.row,
-    };
-    if decay.is_some() {
-        return Some(format!("it is read over its {over} while its {kept} decay"));
-    }
-    if reads.iter().any(|read| scale(read, side).is_some()) {
-        return Some(format!(
-            "what is read over its {over} is scaled along its {kept}"
-        ));
-    }
-    let count = reads.len();
-    if count > MAX_READS {
-        return Some(format!(
-            "its update reads it along {count} vectors, of which {MAX_READS} can be solved for"
-        ));
-    }
-    let ordered = order(facts, &reads).is_some();
-    (!ordered)
-        .then(|| "its update reads it along one vector twice, and along another between".into())
-}
-
-/// What an update reads of the state itself.
-pub(super) fn own(facts: &Facts, state: usize) -> Vec<Read> {
-    let reads = facts.transitions[state].reads.iter().copied();
-    let own = |read: &Read| facts.readouts[read.readout.index()].state.index() == state;
-    reads.filter(own).collect()
-}
-
-/// The factor along the side that a read keeps.
-fn scale(read: &Read, side: Side) -> Option<PureId> {
-    match side {
-        Side::Row => read.col,
-        Side::Col => read.row,
-    }
-}
-
-/// The order of the updates that reads come from. A read that was brought back through an update has met what
-/// that update added, in a dot product of its weight. `None` where two reads have met each other: a vector
-/// that is used twice, with another between.
-fn order(facts: &Facts, reads: &[Read]) -> Option<Vec<usize>> {
-    let after = |i: usize, j: usize| {
-        let weight = facts.readouts[reads[i].readout.index()].weight;
-        let met = weight.map(|(_, weight)| summed(facts, weight));
-        let factors = reads[j].left().map(|left| factors(facts, left));
-        match (met, factors) {
-            (Some(met), Some(factors)) => factors.iter().any(|factor| met[factor.index()]),
-            _ => false,
-        }
-    };
-    let mut order: Vec<usize> = vec![];
-    while order.len() < reads.len() {
-        let known = |i: &usize| order.contains(i);
-        let ready = |i: &usize| {
-            !known(i) && (0..reads.len()).all(|j| j == *i || known(&j) || !after(*i, j))
-        };
-        let next = (0..reads.len()).find(ready)?;
-        order.push(next);
-    }
-    Some(order)
-}
-
-/// Which expressions stand in a sum that `root` is made of.
-fn summed(facts: &Facts, root: PureId) -> Vec<bool> {
-    let mut known = vec![[false; 2]; facts.pure.len()];
-    let mut open = vec![(root, false)];
-    while let Some((id, inside)) = open.pop() {
-        if std::mem::replace(&mut known[id.index()][usize::from(inside)], true) {
-            continue;
-        }
-        match facts.pure(id) {
-            Pure::Sum(a) => open.push((a, true)),
-            Pure::Unary(_, a) => open.push((a, inside)),
-            Pure::Binary(_, a, b) => open.extend([(a, inside), (b, inside)]),
-            Pure::Number(_)
-            | Pure::Size(_)
-            | Pure::Input(_)
-            | Pure::Param(_)
-            | Pure::Readout(_) => {}
-        }
-    }
-    known.into_iter().map(|[_, inside]| inside).collect()
-}
-
-/// The vectors that a vector is a product of.
-fn factors(facts: &Facts, root: PureId) -> Vec<PureId> {
-    let mut found = vec![];
-    let mut open = vec![root];
-    while let Some(id) = open.pop() {
-        match facts.pure(id) {
-            _ if facts.dim(id).is_none() => {}
-            Pure::Unary(UnaryFn::Neg, a) => open.push(a),
-            Pure::Binary(BinaryFn::Mul, a, b) => open.extend([a, b]),
-            Pure::Binary(BinaryFn::Div, a, b) if facts.dim(b).is_none() => open.push(a),
-            _ => found.push(id),
-        }
-    }
-    found
-}
+use baton_ir::recurrence::{PureId, Side, StateId};
 
 impl Derivation<'_> {
     /// The state with what its reads add among its additions.
     pub(super) fn with_reads(&mut self, id: StateId, state: State) -> State {
         let facts = self.facts;
         let reads = own(facts, id.index());
-        let order = order(facts, &reads).unwrap_or_default();
+        let order = order_of_reads(facts, &reads).unwrap_or_default();
         let reads: Vec<(Side, PureId, Option<PureId>)> = { order.into_iter() }
             .filter_map(|i| {
                 let (side, weight) = facts.readouts[reads[i].readout.index()].weight?;
