@@ -44,7 +44,7 @@ const ACCEPTED: &[(&str, f64, &[&str])] = &[
 const CASES: usize = 6;
 
 fn case(name: &str, random: &mut Random, decay: Decay) -> Case {
-    let mut draw = |from: u64, to: u64| (from + random.bits() % (to - from + 1)) as usize;
+    let mut draw = |from, to| random.between(from, to);
     let groups = draw(1, 2);
     let extents = Extents {
         sizes: vec![draw(2, 40), draw(2, 40)],

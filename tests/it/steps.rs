@@ -12,7 +12,7 @@ use baton_tests::harness::Prepared;
 use baton_tests::{Case, Decay, Extents, Random, STEPPED};
 
 fn case(source: &str, random: &mut Random) -> Case {
-    let mut draw = |from: u64, to: u64| (from + random.bits() % (to - from + 1)) as usize;
+    let mut draw = |from, to| random.between(from, to);
     let groups = draw(1, 2);
     let time = draw(0, 90);
     let extents = Extents {
@@ -93,7 +93,7 @@ fn heads_are_rows_where_no_state_is_a_matrix() {
         .map(|name| builtin::text(name).expect("a built-in name"));
     for source in builtins.chain(ROWS.iter().copied()) {
         for _ in 0..8 {
-            let mut draw = |from: u64, to: u64| (from + random.bits() % (to - from + 1)) as usize;
+            let mut draw = |from, to| random.between(from, to);
             let (groups, time) = (draw(1, 2), draw(0, 150));
             let extents = Extents {
                 sizes: vec![draw(1, 40)],

@@ -239,7 +239,7 @@ pub fn results(case: &Case, forward: &SideBySide, backward: &SideBySide) -> Vec<
 #[test]
 fn rows_of_heads_agree_with_the_step() {
     let mut random = Random(13);
-    let mut draw = |from: u64, to: u64| (from + random.bits() % (to - from + 1)) as usize;
+    let mut draw = |from, to| random.between(from, to);
     let names = builtin::NAMES.iter();
     let sources = names.map(|name| builtin::text(name).expect("a built-in name"));
     let mut found = vec![];

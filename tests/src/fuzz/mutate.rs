@@ -1,6 +1,7 @@
 //! Inputs from a corpus: bits, bytes, words and whole parts changed, moved and repeated.
 
 use super::Reader;
+use crate::Random;
 
 /// Numbers at which sizes and types end, and what opens and closes in the texts that are read.
 const WORDS: &[&str] = &[
@@ -65,19 +66,6 @@ pub(super) fn mutate(reader: &Reader, seed: u64, index: u64) -> Vec<u8> {
         input[..8].copy_from_slice(&(header as u64).to_le_bytes());
     }
     input
-}
-
-/// SplitMix64: the same numbers on every machine.
-struct Random(u64);
-
-impl Random {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }
 
 fn below(random: &mut Random, n: usize) -> usize {

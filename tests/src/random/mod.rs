@@ -27,29 +27,6 @@ pub use setting::{Setting, Shift};
 
 use crate::Random;
 
-impl Random {
-    /// Uniform in `0..n`.
-    pub fn below(&mut self, n: usize) -> usize {
-        (((self.bits() >> 32) * n as u64) >> 32) as usize
-    }
-
-    /// True with this probability.
-    pub fn chance(&mut self, probability: f64) -> bool {
-        self.uniform() < probability
-    }
-
-    /// One of them.
-    pub fn pick<'a, T: Sized>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
-
-    /// A stream of its own for each name.
-    pub fn named(seed: u64, name: &str) -> Random {
-        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        Random(name.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, mix))
-    }
-}
-
 /// What a seed gives, and what is left of it after shrinking.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {
