@@ -174,13 +174,8 @@ impl Compiler {
     /// rows where they can be, unless a chunk of several steps is asked for.
     pub fn plan(&self, load: Load, chunk: Option<usize>, keep_bytes: Option<usize>) -> Plan {
         if self.rows.is_some() && chunk.is_none_or(|steps| steps == 1) {
-            let entries = self
-                .recurrence
-                .states
-                .iter()
-                .map(|state| self.entries(state));
             let share = self.recurrence.inputs.iter().any(|input| input.per_group);
-            let plan = Plan::of_rows(load, entries.max().unwrap_or(1), share);
+            let plan = Plan::of_rows(load, self.entries().max().unwrap_or(1), share);
             if let Some(plan) = plan {
                 return plan;
             }
@@ -236,9 +231,16 @@ impl Compiler {
         results.any(|&(target, _)| phase.wants(target))
     }
 
-    fn entries(&self, state: &Port) -> usize {
-        let sizes = state.shape.iter().map(|dim| self.sizes[dim.index()]);
-        sizes.product()
+    /// Numbers of each state of a head.
+    fn entries(&self) -> impl Iterator<Item = usize> {
+        let size = |state: &Port| {
+            state
+                .shape
+                .iter()
+                .map(|dim| self.sizes[dim.index()])
+                .product()
+        };
+        self.recurrence.states.iter().map(size)
     }
 
     /// The tile program of a phase for chunks of `chunk` steps, under its name for the CPU.
@@ -299,12 +301,7 @@ impl Compiler {
 
     /// `target` with its open choices made for this recurrence's states.
     pub fn settled<T: Target>(&self, target: &T) -> T {
-        let entries = self
-            .recurrence
-            .states
-            .iter()
-            .map(|state| self.entries(state));
-        target.settled(entries.sum())
+        target.settled(self.entries().sum())
     }
 
     /// The first of the target's chunk lengths at which every kernel fits with one head a block, for runs
