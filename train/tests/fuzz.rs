@@ -1,14 +1,11 @@
-//! Checkpoints of every layout, changed at random (`tests/src/fuzz`, which stands alone).
+//! Checkpoints of every layout, changed at random (`baton_tests::fuzz`).
 //!
 //! A small share of it runs with the suite; `make fuzz BYTES=.. SEED=..` runs as much as is wanted,
 //! and docs/fuzzing.md has what that found.
 
-#[path = "../../tests/src/fuzz/mod.rs"]
-mod fuzz;
-
+use baton_tests::fuzz::{HEADER, Reader, Scratch, at, check};
 use baton_train::checkpoint::Checkpoint;
 use baton_train::pretrained;
-use fuzz::{HEADER, Reader, Scratch, at, check};
 use std::fs;
 
 #[test]
