@@ -1,11 +1,19 @@
-//! Checkpoints of every layout, changed at random (`baton_tests::fuzz`).
+//! Checkpoints of every layout, changed at random (`tests/src/fuzz`, with no more than its
+//! generator beside it).
 //!
 //! A small share of it runs with the suite; `make fuzz BYTES=.. SEED=..` runs as much as is wanted,
 //! and docs/fuzzing.md has what that found.
 
-use baton_tests::fuzz::{HEADER, Reader, Scratch, at, check};
+#[path = "../../tests/src/fuzz/mod.rs"]
+mod fuzz;
+#[allow(dead_code)] // the suite's generator, of which mutations need a part
+#[path = "../../tests/src/splitmix.rs"]
+mod splitmix;
+
 use baton_train::checkpoint::Checkpoint;
 use baton_train::pretrained;
+use fuzz::{HEADER, Reader, Scratch, at, check};
+use splitmix::Random;
 use std::fs;
 
 #[test]
