@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the CPU peers of the SSD operation, measures them one after another, writes one JSON list.
+# Installs the CPU peers of a recurrence, measures them one after another, writes one JSON list.
 #
 # Everything installed goes below one cache folder (BATON_PEERS_CACHE, or `peers` in cargo's target folder):
 # a virtual environment, ggml's sources and build, temporary files (pip keeps no cache). No root is needed;
@@ -19,10 +19,13 @@ cache=${BATON_PEERS_CACHE:-${CARGO_TARGET_DIR:-$here/../../target}/peers}
 
 usage() {
     cat <<'TEXT'
-run.sh --json OUT [options]     measure the CPU peers of SSD; print a table, write OUT
+run.sh --json OUT [options]     measure the CPU peers of a recurrence; print a table, write OUT
 
   --beside 'COMMAND'   run COMMAND before, between and after the peers; it prints a JSON object or list
-  --shape B,T,H,P,N,G  repeatable; default 1,2048,80,64,128,1 and 4,1024,8,64,64,1
+  --shape SHAPE        repeatable; default 1,2048,80,64,128,1 and 4,1024,8,64,64,1
+                       B,T,H,P,N,G       SSD; with P = 1 Mamba-1's scan, which ggml alone has
+                       B,T,H,K,V,head    the gated delta rule
+                       B,T,H,K,V,key     the same with a decay for each key (KDA), which ggml alone has
   --threads N          default 2
   --seconds S          measuring time per figure, at least 7 repetitions; default 5
   --chunk Q            chunk length of the PyTorch peers; default 64
@@ -106,10 +109,13 @@ install_ggml() {
     fi
     local openmp=''
     ! grep -q '^OpenMP_C_FLAGS:STRING=.*openmp' "$build/CMakeCache.txt" || openmp=-fopenmp
-    cc -std=c11 -O2 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Werror \
-        -DPEER_SOURCE="\"llama-cpp-python $LLAMA_CPP_PYTHON\"" -I"$ggml/include" "$here/ggml_ssm_scan.c" \
-        "$build/src/libggml-cpu.a" "$build/src/libggml-base.a" $openmp -lstdc++ -lm -lpthread -ldl \
-        -o "$build/ggml_ssm_scan"
+    local program
+    for program in ssm_scan gated_delta_net; do
+        cc -std=c11 -O2 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Werror \
+            -DPEER_SOURCE="\"llama-cpp-python $LLAMA_CPP_PYTHON\"" -I"$ggml/include" "$here/ggml_$program.c" \
+            "$build/src/libggml-cpu.a" "$build/src/libggml-base.a" $openmp -lstdc++ -lm -lpthread -ldl \
+            -o "$build/ggml_$program"
+    done
 }
 
 install_torch() {
@@ -121,12 +127,19 @@ install_torch() {
 # turned off by glibc's documented variables. Both are reported: one is what an installation does, one what the
 # arithmetic costs.
 measure() { # PEER SHAPE
+    local ggml_program=ssm_scan torch_program=ssd
+    case $2 in
+        *,head) ggml_program=gated_delta_net torch_program=delta ;;
+        *,key) ggml_program=gated_delta_net torch_program='' ;;
+        *,1,*,*) torch_program='' ;;
+    esac
+    [ "$1" = ggml ] || [ -n "$torch_program" ] || { echo '[]' && return; }
     case $1 in
-        ggml) "$build/ggml_ssm_scan" "$2" "$threads" "$seconds" ;;
-        torch) "$python" "$here/torch_ssd.py" "$2" "$threads" "$seconds" "$chunk" 'memory returned' ;;
+        ggml) "$build/ggml_$ggml_program" "$2" "$threads" "$seconds" ;;
+        torch) "$python" "$here/torch_$torch_program.py" "${2%,head}" "$threads" "$seconds" "$chunk" 'memory returned' ;;
         torch-kept)
             MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=68719476736 \
-                "$python" "$here/torch_ssd.py" "$2" "$threads" "$seconds" "$chunk" 'memory kept'
+                "$python" "$here/torch_$torch_program.py" "${2%,head}" "$threads" "$seconds" "$chunk" 'memory kept'
             ;;
     esac
 }

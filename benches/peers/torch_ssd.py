@@ -24,14 +24,11 @@ for y, over a graph built outside the clock. Nothing is compiled and nothing tra
 
 import json
 import sys
-import time
 
 import torch
 
-TOLERANCE = 1e-4
-WARM_UP = 2
-LEAST_REPETITIONS = 7
-MOST_REPETITIONS = 1000
+from torch_peer import TOLERANCE, records, relative, set_threads
+
 SMALL = (2, 192, 6, 8, 16, 2)
 
 
@@ -101,12 +98,6 @@ def per_head(tensor, heads):
     return tensor.repeat_interleave(heads // tensor.shape[2], dim=2)
 
 
-def relative(got, want):
-    """Largest deviation over the largest magnitude; a NaN counts as infinite."""
-    error = (got.double() - want).abs().max() / want.abs().max()
-    return float("inf") if error.isnan() else error.item()
-
-
 def small_error(length, expand):
     """Outputs and gradients on the small shape against float64 autograd through the recurrence."""
     heads = SMALL[2]
@@ -139,22 +130,6 @@ def measured_error(inputs, bc, length):
     return max(relative(y[:, :, pick], truth[0]), relative(last[:, pick], truth[1]))
 
 
-def timed(prepare, run, seconds):
-    """Milliseconds per call of run(prepare()), with only `run` inside the clock."""
-    for _ in range(WARM_UP):
-        run(prepare())
-    times, start = [], time.perf_counter()
-    while len(times) < LEAST_REPETITIONS or (
-        len(times) < MOST_REPETITIONS and time.perf_counter() - start < seconds
-    ):
-        prepared = prepare()
-        before = time.perf_counter()
-        result = run(prepared)
-        times.append((time.perf_counter() - before) * 1e3)
-        del prepared, result
-    return torch.tensor(times, dtype=torch.float64)
-
-
 def measure(name, shape, threads, seconds, length, expand):
     inputs = data(shape, zero_state=True)
     bc = [per_head(tensor, shape[2]).contiguous() if expand else tensor for tensor in inputs[3:5]]
@@ -178,22 +153,9 @@ def measure(name, shape, threads, seconds, length, expand):
         return torch.autograd.grad(y, leaves, cotangent)
 
     phases = {"forward": (lambda: None, forward), "backward": (graph, backward)}
-    for phase, (prepare, run) in phases.items():
-        times = timed(prepare, run, seconds)
-        batch, time_steps, heads, p, n, groups = shape
-        yield {
-            "peer": name,
-            "version": f"torch {torch.__version__}, chunk {length}",
-            "shape": f"B{batch} T{time_steps} H{heads} P{p} N{n} G{groups} f32",
-            "threads": threads,
-            "phase": phase,
-            "median_ms": round(times.quantile(0.5).item(), 4),
-            "min_ms": round(times.min().item(), 4),
-            "p10_ms": round(times.quantile(0.1).item(), 4),
-            "p90_ms": round(times.quantile(0.9).item(), 4),
-            "repetitions": len(times),
-            "checked_error": float(f"{error:.3g}"),
-        }
+    batch, time_steps, heads, p, n, groups = shape
+    shape = f"B{batch} T{time_steps} H{heads} P{p} N{n} G{groups} f32"
+    return records(name, length, shape, threads, seconds, error, phases)
 
 
 def main():
@@ -210,12 +172,11 @@ def main():
             f"torch_ssd: shape {sys.argv[1]}, chunk {length}: every size must be at least 1, H a multiple of G,"
             f" and CHUNK a divisor of T and of {SMALL[1]}"
         )
-    torch.set_num_threads(threads)
-    torch.set_num_interop_threads(1)
-    records = []
+    set_threads(threads)
+    found = []
     for form, expand in (("per head", True), ("per group", False)):
-        records += measure(f"torch einsum, {form}, {memory}", shape, threads, seconds, length, expand)
-    print(json.dumps(records))
+        found += measure(f"torch einsum, {form}, {memory}", shape, threads, seconds, length, expand)
+    print(json.dumps(found))
 
 
 main()

@@ -40,4 +40,5 @@ builtin! {
     "kaczmarz",
     "mlstm",
     "mamba3",
+    "mlstm_sigmoid",
 }

@@ -57,13 +57,13 @@ pub fn slope(function: UnaryFn, x: f64, y: f64) -> f64 {
         UnaryFn::Sqrt => 0.5 / y,
         UnaryFn::Rsqrt => -0.5 * y * y * y,
         UnaryFn::Abs => select(x, 0.0, 1.0, select(0.0, x, -1.0, 0.0)),
-        UnaryFn::Sigmoid => y * (1.0 - y),
+        UnaryFn::Sigmoid => y * sigmoid(-x),
         UnaryFn::Softplus => sigmoid(x),
         UnaryFn::Silu => {
             let gate = sigmoid(x);
             gate + chain(y, 1.0 - gate)
         }
-        UnaryFn::Tanh => 1.0 - y * y,
+        UnaryFn::Tanh => 4.0 * sigmoid(2.0 * x) * sigmoid(-2.0 * x),
         UnaryFn::Relu => select(x, 0.0, 1.0, 0.0),
         UnaryFn::Sin => x.cos(),
         UnaryFn::Cos => -x.sin(),

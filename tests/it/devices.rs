@@ -77,7 +77,7 @@ macro_rules! lengths {
 lengths!(
     mamba2 linear_attention linear_attention_norm retnet simple_gla gla hgrn2 rwkv6
     delta_net gated_delta_net gated_delta_product kda comba rwkv7 mamba1 rg_lru min_gru
-    longhorn efla kaczmarz mlstm mamba3
+    longhorn efla kaczmarz mlstm mamba3 mlstm_sigmoid
 );
 
 #[test]

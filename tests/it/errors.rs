@@ -37,7 +37,7 @@ const ACCEPTED: &[(&str, f64, &[&str])] = &[
     ("mamba_ssm", 6e-4, &["mamba1"]),
     ("mamba_ssm", 1e-2, &["mamba2"]),
     ("mamba_ssm", 5e-2, &["mamba3"]),
-    ("mlstm_kernels", 0.25, &["mlstm"]),
+    ("mlstm_kernels", 0.25, &["mlstm", "mlstm_sigmoid"]),
 ];
 
 /// Cases of each member.

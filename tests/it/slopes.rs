@@ -384,6 +384,33 @@ fn every_pair_on_the_cpu() {
     assert_none(faults);
 }
 
+/// The slope of every function of one number has its digits also where the function saturates, whose value the
+/// other bounds take for the same as its neighbours': within 16 units of slopes at numbers that f32 cannot tell apart.
+#[test]
+fn slopes_keep_their_digits() {
+    let functions: Vec<Function> = UnaryFn::ALL.iter().map(|&f| Function::Unary(f)).collect();
+    let identity = Function::First(BinaryFn::Mul);
+    let pairs = Pairs::new(functions.iter().map(|&f| [identity, f]).collect());
+    let cpu = Cpu::new(Some(1)).expect("a CPU");
+    let unit = 2f64.powi(-23);
+    let mut faults = vec![];
+    for (function, (_, slopes)) in functions.iter().zip(executed(&pairs, &cpu, 1.0)) {
+        for ([x, _, c], found) in Pairs::places().into_iter().zip(slopes) {
+            let near = [1.0 - unit, 1.0, 1.0 + unit].map(|off| function.slope(x * off, c));
+            let known = [x, function.value(x, c), near[1]].into_iter().all(regular);
+            let spread = (near[0] - near[1]).abs() + (near[2] - near[1]).abs();
+            let within = 16.0 * (unit * near[1].abs() + spread);
+            if c == 1.0 && known && near[1] != 0.0 && (found - near[1]).abs() > within {
+                faults.push(format!(
+                    "{function:?} at {x:e}: {found:e}, not {:e}",
+                    near[1]
+                ));
+            }
+        }
+    }
+    assert_none(faults);
+}
+
 /// Every function of the one after it in the list, a few in each kernel; what the target has not is refused
 /// by name.
 #[cfg(feature = "mlir")]

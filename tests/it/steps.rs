@@ -5,7 +5,7 @@
 
 use crate::devices::check;
 use baton_codegen::{Compiler, Phase};
-use baton_ir::builtin;
+use baton_ir::{builtin, text};
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::{Device, Options};
 use baton_tests::harness::Prepared;
@@ -82,24 +82,32 @@ const ROWS: &[&str] = &[
     }",
 ];
 
-/// Every residue of heads, steps and dims, steps past a window, blocks of heads that are not full.
+/// Every residue of heads, steps and dims, steps past a window, blocks of heads that are not full, and more heads
+/// than a block of rows may have. The built-in ones are all those without a state that is a matrix.
 #[test]
 fn heads_are_rows_where_no_state_is_a_matrix() {
     let cpu = Cpu::new(Some(2)).expect("threads start");
     let mut random = Random(10);
-    let names = ["mamba1", "rg_lru", "min_gru"];
-    let builtins = names
-        .iter()
-        .map(|name| builtin::text(name).expect("a built-in name"));
-    for source in builtins.chain(ROWS.iter().copied()) {
-        for _ in 0..8 {
+    let builtins =
+        { builtin::NAMES.iter() }.map(|name| builtin::text(name).expect("a built-in name"));
+    let narrow = |source: &&str| {
+        let recurrence = text::parse(source).expect("a built-in text");
+        recurrence.states.iter().all(|state| state.shape.len() < 2)
+    };
+    let builtins: Vec<_> = builtins.filter(narrow).collect();
+    assert!(builtins.len() >= 4);
+    for source in builtins.into_iter().chain(ROWS.iter().copied()) {
+        for i in 0..9 {
             let mut draw = |from, to| random.between(from, to);
-            let (groups, time) = (draw(1, 2), draw(0, 150));
+            let [groups, time, heads] = match i {
+                8 => [draw(1, 2), draw(1, 9), draw(1025, 1100)],
+                _ => [draw(1, 2), draw(0, 150), draw(2, 90)],
+            };
             let extents = Extents {
                 sizes: vec![draw(1, 40)],
                 batch: 1,
                 time,
-                heads: groups * draw(2, 90),
+                heads: groups * heads,
                 groups,
                 cu_seqlens: (draw(0, 1) == 1).then(|| vec![0, time / 3, time / 3, time]),
             };

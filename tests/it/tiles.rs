@@ -278,7 +278,7 @@ fn rows_of_heads_agree_with_the_step() {
             }
         }
     }
-    for name in ["mamba1", "rg_lru", "min_gru"] {
+    for name in ["mamba1", "rg_lru", "min_gru", "longhorn"] {
         assert!(found.iter().any(|known| known == name), "{name} has rows");
     }
 }

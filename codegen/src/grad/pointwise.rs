@@ -47,8 +47,10 @@ impl Reverse {
                 let down = self.build.select(zero, x, down, zero);
                 self.build.select(x, zero, adjoint, down)
             }
+            // What is left to one keeps its digits where the function saturates: of `1 - y` few remain.
             UnaryFn::Sigmoid => {
-                let rest = self.build.binary(BinaryFn::Sub, one, y);
+                let rest = self.build.unary(UnaryFn::Neg, x);
+                let rest = self.build.unary(UnaryFn::Sigmoid, rest);
                 let slope = self.build.mul(y, rest);
                 self.build.mul(adjoint, slope)
             }
@@ -66,8 +68,13 @@ impl Reverse {
                 self.build.mul(adjoint, slope)
             }
             UnaryFn::Tanh => {
-                let square = self.build.mul(y, y);
-                let slope = self.build.binary(BinaryFn::Sub, one, square);
+                let (two, four) = (self.build.number(2.0), self.build.number(4.0));
+                let twice = self.build.mul(two, x);
+                let above = self.build.unary(UnaryFn::Sigmoid, twice);
+                let twice = self.build.unary(UnaryFn::Neg, twice);
+                let below = self.build.unary(UnaryFn::Sigmoid, twice);
+                let slope = self.build.mul(above, below);
+                let slope = self.build.mul(four, slope);
                 self.build.mul(adjoint, slope)
             }
             UnaryFn::Relu => self.build.select(x, zero, adjoint, zero),

@@ -1,0 +1,45 @@
+//! A learned vocabulary, by the library that writes its file.
+
+use crate::Error;
+use std::path::{Path, PathBuf};
+
+/// A vocabulary as its file gives it.
+#[derive(Clone, Debug)]
+pub struct Bpe {
+    inner: tokenizers::Tokenizer,
+    path: PathBuf,
+}
+
+impl Bpe {
+    pub(super) fn read(path: &Path) -> Result<Self, Error> {
+        let bytes = std::fs::read(path).map_err(|e| Error::file(path, e))?;
+        let inner = tokenizers::Tokenizer::from_bytes(bytes)
+            .map_err(|e| Error::file(path, format!("no tokenizer: {e}")))?;
+        let path = path.to_path_buf();
+        Ok(Bpe { inner, path })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn vocab_size(&self) -> usize {
+        let last = self.inner.get_vocab(true).into_values().max();
+        last.map_or(0, |last| last as usize + 1)
+    }
+
+    pub(super) fn knows(&self, token: u32) -> bool {
+        self.inner.id_to_token(token).is_some()
+    }
+
+    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let encoded = self.inner.encode_fast(text, false);
+        let encoded = encoded.map_err(|e| Error::file(&self.path, e))?;
+        Ok(encoded.get_ids().to_vec())
+    }
+
+    pub(super) fn decode(&self, tokens: &[u32]) -> Result<Vec<u8>, Error> {
+        let text = self.inner.decode(tokens, false);
+        Ok(text.map_err(|e| Error::file(&self.path, e))?.into_bytes())
+    }
+}
