@@ -10,6 +10,7 @@
 mod archive;
 mod bench;
 mod check;
+mod complete;
 mod convert;
 mod demo;
 mod derive;
@@ -33,15 +34,39 @@ mod tokenize;
 mod tools;
 mod train;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use failure::Failure;
 use output::Output;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::Instant;
+
+/// The version, what is built in beside the default, and the commit where the build names one
+/// (`BATON_COMMIT` in its environment).
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let features = [
+        (cfg!(feature = "mlir"), "mlir"),
+        (cfg!(feature = "train-cuda"), "train-cuda"),
+        (cfg!(feature = "tokenizers"), "tokenizers"),
+        (cfg!(feature = "avx512"), "avx512"),
+    ];
+    let built = features.iter().filter(|(on, _)| *on).map(|&(_, name)| name);
+    let features: Vec<_> = built.collect();
+    let commit = option_env!("BATON_COMMIT").map(|commit| format!(", commit {commit}"));
+    format!(
+        "{} ({}{})",
+        env!("CARGO_PKG_VERSION"),
+        match features.is_empty() {
+            true => "no features".into(),
+            false => format!("features {}", features.join(", ")),
+        },
+        commit.unwrap_or_default()
+    )
+});
 
 /// Baton: a compiler for linear recurrences, and a runtime that trains them to run long.
 #[derive(Parser)]
-#[command(name = "baton", version, disable_version_flag = true)]
+#[command(name = "baton", version = VERSION.as_str(), disable_version_flag = true)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -85,6 +110,8 @@ verbs! {
     Report(report::Report),
     Reproduce(reproduce::Reproduce),
     Demo(demo::Demo),
+    Completions(complete::Completions),
+    Man(complete::Man),
 }
 
 /// What every verb is given.
@@ -93,6 +120,8 @@ struct Context {
     started: Instant,
     /// Where results go.
     output: Output,
+    /// The command line itself, which shells and manuals are told of.
+    command: fn() -> clap::Command,
 }
 
 fn main() -> ExitCode {
@@ -102,7 +131,12 @@ fn main() -> ExitCode {
     let output = Output {
         json: arguments.json,
     };
-    match arguments.verb.run(&Context { started, output }) {
+    let context = Context {
+        started,
+        output,
+        command: Arguments::command,
+    };
+    match arguments.verb.run(&context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output.failure(&failure);

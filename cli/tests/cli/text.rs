@@ -257,8 +257,24 @@ fn schedule_prints_what_parses() {
     assert_eq!(baton(&["schedule", "gla", "--chunk", "48"]).code, 2);
 }
 
+/// The verbs that the help names.
+fn verbs() -> Vec<String> {
+    let help = baton(&["--help"]).stdout;
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = lines
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next());
+    let verbs: Vec<String> = names.map(String::from).filter(|v| v != "help").collect();
+    assert!(verbs.len() > 10 && verbs.contains(&"train".to_string()));
+    verbs
+}
+
 #[test]
 fn every_verb_has_an_example() {
+    for verb in verbs() {
+        let done = baton(&[verb.as_str(), "--help"]);
+        assert!(done.stdout.contains("Example"), "{verb}: {}", done.stdout);
+    }
     for verb in ["check", "print", "derive", "schedule", "run", "bench"] {
         let done = baton(&[verb, "--help"]);
         assert_eq!(done.code, 0, "{verb}");
@@ -275,7 +291,29 @@ fn every_verb_has_an_example() {
 fn the_version_is_that_of_the_package() {
     for flag in ["-v", "--version"] {
         let done = baton(&[flag]);
-        let expected = format!("baton {}\n", env!("CARGO_PKG_VERSION"));
-        assert_eq!((done.code, done.stdout), (0, expected));
+        let expected = format!("baton {} (features ", env!("CARGO_PKG_VERSION"));
+        assert_eq!(done.code, 0);
+        assert!(done.stdout.starts_with(&expected), "{}", done.stdout);
+        assert_eq!(done.stdout.contains("mlir"), cfg!(feature = "mlir"));
     }
+}
+
+#[test]
+fn shells_and_manuals_know_every_verb() {
+    let folder = Folder::new("man");
+    let done = baton(&["man", &folder.path("pages")]);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    let scripts = ["bash", "zsh", "fish"].map(|shell| baton(&["completions", shell]).stdout);
+    for verb in verbs() {
+        let page = folder.path(&format!("pages/baton-{verb}.1"));
+        let page = std::fs::read_to_string(page).expect("a page for each verb");
+        assert!(page.contains("Example"), "{verb}");
+        assert!(
+            scripts.iter().all(|script| script.contains(&verb)),
+            "{verb}"
+        );
+    }
+    let refused = baton(&["completions", "dos"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("bash"), "{}", refused.stderr);
 }

@@ -1,0 +1,54 @@
+//! `baton completions` and `baton man`: what shells and manuals know of the command line, from its own
+//! definition.
+
+use crate::Context;
+use crate::failure::Failure;
+use clap_complete::Shell;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Print the completions of a shell
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  baton completions bash > ~/.local/share/bash-completion/completions/baton"
+)]
+pub struct Completions {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+/// Write the manual, a page for each verb
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  baton man ~/.local/share/man/man1")]
+pub struct Man {
+    /// A folder, made if it is not there
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+}
+
+impl Completions {
+    pub fn run(self, context: &Context) -> Result<(), Failure> {
+        let mut script = vec![];
+        clap_complete::generate(self.shell, &mut (context.command)(), "baton", &mut script);
+        let script = String::from_utf8(script).expect("completions are text");
+        context.output.result(
+            || json!({ "shell": self.shell.to_string(), "script": script }),
+            || script.clone(),
+        );
+        Ok(())
+    }
+}
+
+impl Man {
+    pub fn run(self, context: &Context) -> Result<(), Failure> {
+        let fail = |e| Failure::Message(format!("{}: {e}", self.folder.display()));
+        std::fs::create_dir_all(&self.folder).map_err(fail)?;
+        clap_mangen::generate_to((context.command)(), &self.folder).map_err(fail)?;
+        context.output.result(
+            || json!({ "folder": self.folder }),
+            || format!("the pages are in {}\n", self.folder.display()),
+        );
+        Ok(())
+    }
+}
