@@ -33,7 +33,8 @@ use baton_ir::chunked::{
     Axis, Builder, Chunked, Direction, FORGOTTEN, Interval, Op, Target, ValueId,
 };
 use baton_ir::diag::Diagnostic;
-use baton_ir::recurrence::{BinaryFn, Facts, OutputId, Pure, PureId, Recurrence, StateId};
+use baton_ir::recurrence::{Facts, OutputId, Pure, PureId, Recurrence, StateId};
+use baton_ir::running::Bound;
 
 /// The forward program of a verified recurrence; refuses states whose transition holds more than
 /// decays, additions and reads that can be solved for (D001, at the first such state).
@@ -95,9 +96,8 @@ fn refusal(recurrence: &Recurrence, facts: &Facts, state: usize) -> Option<Strin
 struct State {
     /// What is added is all that there is.
     overwritten: bool,
-    /// In place of decays and additions: the function, whether the state is its first operand, what is added to
-    /// the state, and what it is compared with.
-    running: Option<(BinaryFn, bool, ValueId, ValueId)>,
+    /// In place of decays and additions: what bounds the state, and what is added to it.
+    running: Option<(Bound<ValueId>, ValueId)>,
     row: Option<Axis>,
     col: Option<Axis>,
     log: Option<ValueId>,
@@ -169,8 +169,7 @@ impl Derivation<'_> {
         self.unmasked = false;
         let running = transition.running.map(|running| {
             let shift = self.constant(running.shift, 0.0, row);
-            let floor = self.along(running.floor, row);
-            (running.function, running.first, shift, floor)
+            (running.bound.map(|floor| self.along(floor, row)), shift)
         });
         let state = State {
             overwritten,

@@ -153,7 +153,7 @@ impl Reverse {
                 self.pull_trilinear(partial, strict, &operands, l, adjoint);
             }
             Op::Solve(false, l, r) => self.pull_solve(l, r, value, adjoint),
-            Op::Running { .. } => self.pull_running(&op, value, adjoint),
+            Op::Running(scan) => self.pull_running(scan, value, adjoint),
             Op::Delay(false, x, border) => {
                 let first = self.build.add(Op::Edge(true, adjoint));
                 self.give(border, first);

@@ -27,6 +27,7 @@ pub mod diag;
 pub mod interp;
 pub mod pointwise;
 pub mod recurrence;
+pub mod running;
 pub mod span;
 pub mod text;
 pub mod tile;

@@ -6,7 +6,7 @@ use baton_runtime::device::cpu::Cpu;
 use baton_runtime::{Device, Options, Tensor};
 use baton_tests::harness::{self, Prepared};
 use baton_tests::tolerance::Arithmetic;
-use baton_tests::{Case, Decay, EXTRAS, Extents, chunked, relative_error};
+use baton_tests::{Case, Decay, EXTRAS, Extents, relative_error};
 
 /// Bounds on the relative error.
 const OUTPUTS: f64 = Arithmetic::F32.tolerance().outputs;
@@ -30,33 +30,17 @@ pub fn check(case: &Case, options: &Options, keep: bool, device: &dyn Device) {
     harness::check(case, device, options, keep, bounds);
 }
 
-/// Steps of a long run of what goes step by step: it has the roundings of each (docs/numerics.md, "Steps").
-const LONG_STEPS: usize = 300;
-
-/// The chunks that a recurrence takes; none where it goes step by step.
-fn chunks(name: &str) -> Vec<Option<usize>> {
-    match chunked().any(|other| other == name) {
-        true => [16, 32, 64, 128].map(Some).to_vec(),
-        false => vec![None],
-    }
-}
-
 /// Every built-in at every length and chunk, with and without decay.
 fn lengths(name: &str) {
     let cpu = Cpu::new(Some(2)).expect("threads start");
     for decay in [Decay::None, Decay::Strong, Decay::Weak] {
-        for chunk in chunks(name) {
-            let border = chunk.unwrap_or(64);
-            let [far, farther] = match chunk {
-                Some(_) => [1000, 2048],
-                None => [128, LONG_STEPS],
-            };
-            for time in [0, 1, border - 1, border, border + 1, 63, far, farther] {
+        for chunk in [16, 32, 64, 128] {
+            for time in [0, 1, chunk - 1, chunk, chunk + 1, 63, 1000, 2048] {
                 // The long ones are the same work for every chunk but cost the truth most.
-                let seed = time as u64 * 31 + border as u64;
+                let seed = (time * 31 + chunk) as u64;
                 let case = Case::builtin(name, extents(name, time), decay, seed);
                 let options = Options {
-                    chunk,
+                    chunk: Some(chunk),
                     ..Options::default()
                 };
                 check(&case, &options, true, &cpu);
@@ -107,10 +91,7 @@ fn recurrences_beyond_the_builtin_ones() {
 fn segments_and_checkpoints_change_nothing() {
     let cpu = Cpu::new(Some(2)).expect("threads start");
     for (seed, name) in builtin::NAMES.iter().enumerate() {
-        let time = match chunked().any(|other| other == *name) {
-            true => 1500,
-            false => LONG_STEPS,
-        };
+        let time = 1500;
         for decay in [Decay::Weak, Decay::Strong] {
             for ends in [None, Some(vec![0, time / 2, time / 2, time])] {
                 let one = Extents {

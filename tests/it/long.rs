@@ -73,7 +73,7 @@ fn an_angle_keeps_its_digits_for_a_million_steps() {
     let [found, steps, grown] =
         [ANGLE, &exact, &exact.replace("wrap", "")].map(|source| error(&turning(source)));
     println!("as said {found:.1e}, of exact steps {steps:.1e}, not wrapped {grown:.1e}");
-    assert!(steps <= 1e-4, "{steps:e}");
+    assert!(steps <= 1e-5, "{steps:e}");
     assert!(found <= 1e-3, "{found:e}");
     assert!(grown > 100.0 * steps, "{grown:e} beside {steps:e}");
 }

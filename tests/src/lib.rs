@@ -340,16 +340,6 @@ pub fn on_gpu() -> &'static [&'static str] {
     NAMES.get_or_init(|| builtin::NAMES.iter().copied().filter(has).collect())
 }
 
-/// The built-in recurrences whose facts hold every state, which have a chunked form.
-pub fn chunked() -> impl Iterator<Item = &'static str> {
-    let held = |name: &&str| {
-        let recurrence = text::parse(builtin::text(name).expect("a built-in name"));
-        let facts = verify(&recurrence.expect("a well-formed recurrence")).expect("it verifies");
-        facts.transitions.iter().all(|t| t.obstacle.is_none())
-    };
-    builtin::NAMES.iter().copied().filter(held)
-}
-
 /// A number for a tensor of that name: log decays are negative, the rest is normal.
 fn sample(random: &mut Random, name: &str, decay: Decay) -> f64 {
     let log_decay = |random: &mut Random| match decay {

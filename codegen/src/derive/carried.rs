@@ -1,4 +1,4 @@
-//! States that nothing sums over the steps: overwritten ones and running extremes.
+//! States that nothing sums over the steps: overwritten ones, running extremes and angles.
 //!
 //! Their value after each step is known at once: what was added, or one scan. Before a step it is that of the step
 //! before, moved along the steps (`Delay`) and not multiplied by a zero, so that what a step forgets
@@ -7,9 +7,10 @@
 use super::{Derivation, State};
 use baton_ir::chunked::{Axis, Op, ValueId};
 use baton_ir::recurrence::{Moment, Readout};
+use baton_ir::running::Scan;
 
 impl Derivation<'_> {
-    /// A readout of a state that is overwritten or a running extreme, its weight over the rows if it has one.
+    /// A readout of a state that is overwritten, a running extreme or an angle, its weight over the rows if it has one.
     pub(super) fn carried_readout(
         &mut self,
         state: &State,
@@ -54,13 +55,11 @@ impl Derivation<'_> {
     /// The number or vector that each step finds or leaves.
     fn carried(&mut self, state: &State, entering: ValueId, before: bool) -> ValueId {
         let after = match state.running {
-            Some((function, first, shift, floor)) => self.build.add(Op::Running {
-                function,
-                first,
+            Some((bound, shift)) => self.build.add(Op::Running(Scan {
+                bound,
                 shift,
-                floor,
                 entering,
-            }),
+            })),
             None => self.added(state),
         };
         match before {

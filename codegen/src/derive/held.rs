@@ -193,7 +193,7 @@ fn parts(transition: &Transition) -> Vec<PureId> {
         transition
             .running
             .iter()
-            .flat_map(|r| [r.shift, Some(r.floor)]),
+            .flat_map(|r| [r.shift, r.bound.floor()]),
     );
     parts.into_iter().flatten().collect()
 }

@@ -1,6 +1,7 @@
-//! The gradient of a running extreme, by sums over intervals.
+//! The gradients of running extremes and angles, by sums over intervals.
 //!
-//! At each step either what is kept moves on or the floor takes its place. Which of the two is
+//! An angle is a sum as far as its slope goes: the whole turns that are taken off do not move with it. Of an extreme,
+//! at each step either what is kept moves on or the floor takes its place. Which of the two is
 //! decided, so the value is linear in everything: a state whose decay is one where it was kept and
 //! nothing ([`FORGOTTEN`]) where it was replaced. What arrives for the values of the steps t goes back
 //! to the steps s over the intervals between them, as with every state.
@@ -8,18 +9,27 @@
 use super::Reverse;
 use baton_ir::chunked::{Axis, FORGOTTEN, Interval, Op, Partial, ValueId};
 use baton_ir::recurrence::BinaryFn;
+use baton_ir::running::{Bound, Scan};
 
 impl Reverse {
-    pub(super) fn pull_running(&mut self, op: &Op, value: ValueId, adjoint: ValueId) {
-        let &Op::Running {
+    pub(super) fn pull_running(&mut self, scan: Scan<ValueId>, value: ValueId, adjoint: ValueId) {
+        let zero = self.build.number(0.0);
+        let Scan {
+            bound,
+            shift,
+            entering,
+        } = scan;
+        let Bound::Extreme {
             function,
             first,
-            shift,
             floor,
-            entering,
-        } = op
+        } = bound
         else {
-            unreachable!("asked for a running extreme");
+            let mut log = self.build.add(Op::Broadcast(zero, Axis::Time));
+            log = self.build.add(Op::Valid(log));
+            self.enter(entering, log, adjoint);
+            let arriving = self.later(log, adjoint);
+            return self.give(shift, arriving);
         };
         let before = self.build.add(Op::Delay(false, value, entering));
         let kept = self.build.plus(before, shift);
@@ -34,19 +44,23 @@ impl Reverse {
             true => this.build.select(x, y, if_kept, if_replaced),
             false => this.build.select(x, y, if_replaced, if_kept),
         };
-        let [zero, forgotten] = [0.0, FORGOTTEN].map(|number| self.build.number(number));
+        let forgotten = self.build.number(FORGOTTEN);
         let log = choose(self, zero, forgotten);
         let log = self.build.add(Op::Valid(log));
 
-        let whole = self.build.add(Op::Decay(Interval::Start, false, log));
-        let arriving = self.build.mul(whole, adjoint);
-        self.give(entering, arriving);
-
+        self.enter(entering, log, adjoint);
         let at_source = self.later(log, adjoint);
         let d_kept = choose(self, at_source, zero);
         let d_floor = choose(self, zero, at_source);
         self.give(shift, d_kept);
         self.give(floor, d_floor);
+    }
+
+    /// What arrives at every step, for what entered the chunk, with what is left of it.
+    fn enter(&mut self, entering: ValueId, log: ValueId, adjoint: ValueId) {
+        let whole = self.build.add(Op::Decay(Interval::Start, false, log));
+        let arriving = self.build.mul(whole, adjoint);
+        self.give(entering, arriving);
     }
 
     /// What arrives at steps t, summed at each step s over the t behind it with what is left of it.

@@ -240,8 +240,8 @@ fn of_node(program: &TileProgram, op: &Op) -> Flops {
                 ..Flops::default()
             }
         }
-        Op::Running { shift, .. } => Flops {
-            pointwise: 2 * entries(*shift),
+        Op::Running(scan) => Flops {
+            pointwise: 2 * entries(scan.shift),
             ..Flops::default()
         },
         Op::Load(..) | Op::Carry(_) | Op::HeadSum(_) | Op::Delay { .. } | Op::Edge { .. } => {

@@ -245,12 +245,7 @@ impl Lower<'_> {
                 Needs::Tiles(operands.iter().copied().chain([l]).collect())
             }
             Op::Solve(_, l, r) => Needs::Tiles(vec![l, r]),
-            Op::Running {
-                shift,
-                floor,
-                entering,
-                ..
-            } => Needs::Tiles(vec![shift, floor, entering]),
+            Op::Running(scan) => Needs::Tiles(scan.operands()),
             Op::Delay(_, x, border) => Needs::Tiles(vec![x, border]),
             Op::Edge(_, x) => Needs::Tiles(vec![x]),
             Op::Sum(x, axis) => self.sum_needs(value, x, axis),
@@ -339,20 +334,8 @@ impl Lower<'_> {
                 let (l, r) = (self.made(l), self.made(r));
                 self.node(tile::Op::Solve { transposed, l, r }, region, &axes)
             }
-            Op::Running {
-                function,
-                first,
-                shift,
-                floor,
-                entering,
-            } => {
-                let op = tile::Op::Running {
-                    function,
-                    first,
-                    shift: self.made(shift),
-                    floor: self.made(floor),
-                    entering: self.made(entering),
-                };
+            Op::Running(scan) => {
+                let op = tile::Op::Running(scan.map(|operand| self.made(operand)));
                 self.node(op, region, &axes)
             }
             Op::Delay(reverse, x, border) => {

@@ -251,9 +251,7 @@ fn hash(op: &Op) -> u64 {
         Op::Trilinear(partial, strict, ..) => (partial, strict).hash(&mut hasher),
         Op::Solve(transposed, ..) => transposed.hash(&mut hasher),
         Op::Delay(reverse, ..) | Op::Edge(reverse, _) => reverse.hash(&mut hasher),
-        Op::Running {
-            function, first, ..
-        } => (function, first).hash(&mut hasher),
+        Op::Running(scan) => scan.bound.map(|_| ()).hash(&mut hasher),
         Op::Select(..) | Op::Valid(_) => {}
     }
     hasher.finish()

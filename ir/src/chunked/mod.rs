@@ -26,6 +26,7 @@ pub use build::Builder;
 use crate::recurrence::{
     BinaryFn, DimId, InputId, OutputId, ParamId, Port, StateId, UnaryFn, handle,
 };
+use crate::running::Scan;
 use crate::verify::Verified;
 
 handle!(
@@ -129,20 +130,9 @@ pub enum Op {
     /// axis x: `U[t] = R[t] + sum_{s<t} L[t,s] U[s]`, one step after the other. With the flag L is
     /// transposed: `U[t] = R[t] + sum_{s>t} L[s,t] U[s]`. Of L only pairs `t > s` are read.
     Solve(bool, ValueId, ValueId),
-    /// A running maximum or minimum, one step after the other: `m[t] = f(m[t-1] + shift[t], floor[t])`, shift
-    /// and floor being `[t, x]` for any one axis x or none, and what entered `[x]`. Past the end nothing moves.
-    Running {
-        /// `max` or `min`.
-        function: BinaryFn,
-        /// Whether what is kept is the first of the two: of equals the first has the slope.
-        first: bool,
-        /// What is added to the value that is kept.
-        shift: ValueId,
-        /// What it is compared with.
-        floor: ValueId,
-        /// What entered the chunk.
-        entering: ValueId,
-    },
+    /// A running extreme or an angle, one step after the other: `m[t] = bound(m[t-1] + shift[t])`, the operands of
+    /// each step being `[t, x]` for any one axis x or none, and what entered `[x]`. Past the end nothing moves.
+    Running(Scan<ValueId>),
     /// `Delay(reverse, X, B)`: the value of the step before, `X[t-1]`, and B at the first, X being `[t, ..]` and
     /// B `[..]`. In reverse that of the step after, and B at the last; zero past the end then.
     Delay(bool, ValueId, ValueId),
@@ -240,12 +230,7 @@ impl Op {
             | Op::Solve(_, a, b)
             | Op::Delay(_, a, b) => vec![*a, *b],
             Op::Select(x, y, a, b) => vec![*x, *y, *a, *b],
-            Op::Running {
-                shift,
-                floor,
-                entering,
-                ..
-            } => vec![*shift, *floor, *entering],
+            Op::Running(scan) => scan.operands(),
             Op::Trilinear(_, _, operands, l) => operands.iter().copied().chain([*l]).collect(),
         }
     }
@@ -272,19 +257,7 @@ impl Op {
             Op::Solve(transposed, l, r) => Op::Solve(transposed, f(l), f(r)),
             Op::Delay(reverse, x, border) => Op::Delay(reverse, f(x), f(border)),
             Op::Edge(reverse, x) => Op::Edge(reverse, f(x)),
-            Op::Running {
-                function,
-                first,
-                shift,
-                floor,
-                entering,
-            } => Op::Running {
-                function,
-                first,
-                shift: f(shift),
-                floor: f(floor),
-                entering: f(entering),
-            },
+            Op::Running(scan) => Op::Running(scan.map(f)),
             Op::Decay(interval, strict, a) => Op::Decay(interval, strict, f(a)),
             Op::Spread(interval, strict, a) => Op::Spread(interval, strict, f(a)),
             Op::Trilinear(partial, strict, operands, l) => Op::Trilinear(

@@ -158,21 +158,19 @@ pub(crate) fn axes(p: &Draft, before: usize, op: &Op) -> Result<Vec<Axis>, Strin
                 _ => Err(format!("a solve is for [t, x], not for {r:?}")),
             }
         }
-        Op::Running {
-            shift,
-            floor,
-            entering,
-            ..
-        } => {
-            let (shift, floor, entering) = (axes(*shift)?, axes(*floor)?, axes(*entering)?);
+        Op::Running(scan) => {
+            let entering = axes(scan.entering)?;
             let along = one(&entering)?;
-            for part in [&shift, &floor] {
-                has(part, Axis::Time)?;
-                if one(part)? != along {
+            let mut all = vec![];
+            for part in [Some(scan.shift), scan.bound.floor()].into_iter().flatten() {
+                let part = axes(part)?;
+                has(&part, Axis::Time)?;
+                if one(&part)? != along {
                     return Err(format!("{part:?} runs beside {entering:?}"));
                 }
+                all = union(all, part);
             }
-            Ok(union(union(shift, floor), entering))
+            Ok(union(all, entering))
         }
         Op::Delay(_, x, border) => {
             let (x, border) = (axes(*x)?, axes(*border)?);

@@ -219,18 +219,11 @@ impl<'a> Step<'a> {
         let size = |side: usize| shape.get(side).map_or(1, |d| self.problem.sizes[d.index()]);
         let (rows, cols) = (size(0), size(1));
         let entering = &self.entering[index];
-        if let Some(Running {
-            function,
-            shift,
-            floor,
-            ..
-        }) = transition.running
-        {
-            let shift = shift.map_or(Some(&[0.0][..]), |shift| self.known(shift))?;
-            let floor = self.known(floor)?;
-            let one = |(i, x): (usize, &f64)| {
-                pointwise::binary(function, x + at_index(shift, i), at_index(floor, i))
-            };
+        if let Some(Running { bound, shift }) = transition.running {
+            let zero = || Some(&[0.0][..]);
+            let shift = shift.map_or_else(zero, |shift| self.known(shift))?;
+            let floor = bound.floor().map_or_else(zero, |floor| self.known(floor))?;
+            let one = |(i, x): (usize, &f64)| bound.of(x + at_index(shift, i), at_index(floor, i));
             return Some(entering.iter().enumerate().map(one).collect());
         }
         let reads = transition.reads.iter();

@@ -7,13 +7,15 @@
 //! ```
 //!
 //! where every read is linear in the value of a state (this one or another) that *entered* the
-//! step: what was said as reads between updates has been rewritten; or to `S' = max(S + shift, floor)`.
+//! step: what was said as reads between updates has been rewritten; or to `S' = max(S + shift, floor)`
+//! or `S' = wrap(S + shift)`.
 //! Outputs are pointwise functions of linear readouts. All of these are [`Pure`] expressions: scalars and
 //! vectors, which other states may enter by readouts, but none its own. `let`s are inlined, equal expressions are one. Derivation starts here and
 //! never looks at the statements again; what this form cannot hold of a state is its
 //! [`Transition::obstacle`], and a state without one is held completely.
 
 use super::{BinaryFn, DimId, InputId, ParamId, Recurrence, StateId, UnaryFn, handle};
+use crate::running::Bound;
 
 handle!(
     /// An expression of [`Facts`].
@@ -107,17 +109,13 @@ impl Read {
     }
 }
 
-/// A running maximum or minimum of a number or a vector, element by element: `f(S + shift, floor)`.
+/// A running extreme or an angle, of a number or a vector, element by element: `bound(S + shift)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Running {
-    /// `max` or `min`.
-    pub function: BinaryFn,
-    /// Whether the state is the first of the two: of equals the first is taken, and has the slope.
-    pub first: bool,
+    /// What bounds it.
+    pub bound: Bound<PureId>,
     /// What is added to the old state; `None` is zero.
     pub shift: Option<PureId>,
-    /// What it is compared with.
-    pub floor: PureId,
 }
 
 /// Why a transition holds less than what was said.
@@ -138,7 +136,7 @@ pub enum Obstacle {
     /// The old state goes through both `max` and `min`, stands between what it is compared with, or is shifted
     /// between two comparisons.
     Extreme,
-    /// The old state goes through `wrap`.
+    /// The old state goes through `wrap`, and through more.
     Angle,
 }
 
@@ -163,7 +161,7 @@ impl Obstacle {
                 "with what comes back to it over other states its decay may be negative".into()
             }
             Obstacle::Extreme => "it goes through more than one comparison".into(),
-            Obstacle::Angle => "it is an angle, which `wrap` keeps small at every step".into(),
+            Obstacle::Angle => "it goes through `wrap` and through more".into(),
         }
     }
 }
@@ -186,7 +184,7 @@ pub struct Transition {
     pub reads: Vec<Read>,
     /// Whether nothing of the old value is left beside what is read of it: it has no decay then.
     pub overwritten: bool,
-    /// In place of all of these: it is the largest or smallest of two.
+    /// In place of all of these: it is the largest or smallest of two, or an angle.
     pub running: Option<Running>,
     /// Why this form cannot hold the state; all other fields but the class are empty then.
     pub obstacle: Option<Obstacle>,

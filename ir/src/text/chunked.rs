@@ -17,8 +17,8 @@
 use super::cursor::Cursor;
 use super::lex::Kind;
 use super::ops::{
-    DIRECTIONS, INTERVALS, PARTIALS, along, binary, binary_word, extreme, number, operands, over,
-    running, solve, strictly, trilinear, unary, unary_word, word,
+    DIRECTIONS, INTERVALS, PARTIALS, along, binary, binary_word, number, operands, over, running,
+    scan, solve, strictly, trilinear, unary, unary_word, word,
 };
 use crate::chunked::{Axis, Direction, Draft, Op, Target, ValueId};
 use crate::diag::Diagnostic;
@@ -124,13 +124,7 @@ fn print_op(program: &Draft, op: &Op) -> String {
             trilinear(*partial, *strict, operands.iter().map(|v| v.0), l.0)
         }
         Op::Solve(transposed, l, r) => solve(*transposed, l.0, r.0),
-        Op::Running {
-            function,
-            first,
-            shift,
-            floor,
-            entering,
-        } => running(*function, *first, [shift.0, floor.0, entering.0]),
+        Op::Running(scan) => running(scan.map(|operand| operand.0)),
         Op::Delay(reverse, x, border) => along("delay", *reverse, &[x.0, border.0]),
         Op::Edge(reverse, x) => along("edge", *reverse, &[x.0]),
     }
@@ -370,16 +364,7 @@ impl Parser<'_> {
                 let reverse = self.cursor.keyword("reverse");
                 Op::Edge(reverse, self.value()?)
             }
-            "running" => {
-                let (function, first) = extreme(&mut self.cursor)?;
-                Op::Running {
-                    function,
-                    first,
-                    shift: self.value()?,
-                    floor: self.second()?,
-                    entering: self.second()?,
-                }
-            }
+            "running" => Op::Running(scan(&mut self.cursor)?.map(ValueId)),
             _ => return self.cursor.unknown(span, "op", word),
         })
     }

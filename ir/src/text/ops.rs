@@ -3,6 +3,7 @@
 use super::cursor::Cursor;
 use crate::chunked::{Direction, Interval, Partial};
 use crate::recurrence::{BinaryFn, UnaryFn};
+use crate::running::{Bound, Scan};
 
 /// Words and what they stand for.
 pub(super) type Words<T> = &'static [(&'static str, T)];
@@ -26,7 +27,10 @@ pub(super) const PARTIALS: Words<Partial> = &[
     ("log_decay", Partial::LogDecay),
 ];
 
-pub(super) const EXTREMES: Words<BinaryFn> = &[("max", BinaryFn::Max), ("min", BinaryFn::Min)];
+/// What bounds an angle.
+const TURNS: &str = "turns";
+
+const EXTREMES: Words<BinaryFn> = &[("max", BinaryFn::Max), ("min", BinaryFn::Min)];
 
 /// The word of `value` in a table.
 pub(super) fn word<T: PartialEq>(table: &[(&'static str, T)], value: T) -> &'static str {
@@ -113,17 +117,47 @@ pub(super) fn solve(transposed: bool, l: u32, r: u32) -> String {
     format!("solve {transposed}%{l}, %{r}")
 }
 
-/// `running max first %1, %2, %3`
-pub(super) fn running(function: BinaryFn, first: bool, operands: [u32; 3]) -> String {
-    let function = word(EXTREMES, function);
-    let first = if first { "first " } else { "" };
-    let [shift, floor, entering] = operands;
-    format!("running {function} {first}%{shift}, %{floor}, %{entering}")
+/// `running max first %1, %2, %3`, `running turns %1, %2`
+pub(super) fn running(scan: Scan<u32>) -> String {
+    let bound = match scan.bound {
+        Bound::Extreme {
+            function, first, ..
+        } => {
+            let first = if first { " first" } else { "" };
+            format!("{}{first}", word(EXTREMES, function))
+        }
+        Bound::Turns => TURNS.into(),
+    };
+    let operands = scan.operands();
+    let operands: Vec<String> = operands.iter().map(|v| format!("%{v}")).collect();
+    format!("running {bound} {}", operands.join(", "))
 }
 
-/// What stands between `running` and its operands.
-pub(super) fn extreme(cursor: &mut Cursor) -> Option<(BinaryFn, bool)> {
-    Some((cursor.choice(EXTREMES)?, cursor.keyword("first")))
+/// What follows `running`.
+pub(super) fn scan(cursor: &mut Cursor) -> Option<Scan<u32>> {
+    let second = |cursor: &mut Cursor| {
+        cursor.expect(',')?;
+        cursor.value()
+    };
+    if cursor.keyword(TURNS) {
+        return Some(Scan {
+            bound: Bound::Turns,
+            shift: cursor.value()?,
+            entering: second(cursor)?,
+        });
+    }
+    let (function, first) = (cursor.choice(EXTREMES)?, cursor.keyword("first"));
+    let shift = cursor.value()?;
+    let floor = second(cursor)?;
+    Some(Scan {
+        bound: Bound::Extreme {
+            function,
+            first,
+            floor,
+        },
+        shift,
+        entering: second(cursor)?,
+    })
 }
 
 /// `delay reverse %1, %2`, `edge %1`

@@ -25,6 +25,7 @@ pub use build::Builder;
 
 use crate::chunked::{Direction, Interval, Partial};
 use crate::recurrence::{BinaryFn, UnaryFn, handle};
+use crate::running::Scan;
 use crate::verify::Verified;
 
 handle!(
@@ -276,19 +277,8 @@ pub enum Op {
         /// What is solved for.
         r: TileId,
     },
-    /// See `chunked::Op::Running`: tiles `[C]` or `[C, n]` (shift, floor) and `[]` or `[n]` (entering).
-    Running {
-        /// `max` or `min`.
-        function: BinaryFn,
-        /// Whether what is kept is the first of the two.
-        first: bool,
-        /// What is added to the value that is kept.
-        shift: TileId,
-        /// What it is compared with.
-        floor: TileId,
-        /// What entered the chunk.
-        entering: TileId,
-    },
+    /// See `chunked::Op::Running`: tiles `[C]` or `[C, n]` (of the steps) and `[]` or `[n]` (entering).
+    Running(Scan<TileId>),
     /// See `chunked::Op::Delay`: tiles `[C]` or `[C, n]`, and `[]` or `[n]`.
     Delay {
         /// Whether it is the step after.
@@ -368,12 +358,7 @@ impl Op {
             Op::Solve { l, r, .. } => vec![*l, *r],
             Op::Delay { x, border, .. } => vec![*x, *border],
             Op::Edge { x, .. } => vec![*x],
-            Op::Running {
-                shift,
-                floor,
-                entering,
-                ..
-            } => vec![*shift, *floor, *entering],
+            Op::Running(scan) => scan.operands(),
         }
     }
 
@@ -388,12 +373,7 @@ impl Op {
             Op::Solve { l, r, .. } => vec![l, r],
             Op::Delay { x, border, .. } => vec![x, border],
             Op::Edge { x, .. } => vec![x],
-            Op::Running {
-                shift,
-                floor,
-                entering,
-                ..
-            } => vec![shift, floor, entering],
+            Op::Running(scan) => scan.operands_mut(),
         }
     }
 }

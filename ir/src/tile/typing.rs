@@ -163,14 +163,11 @@ pub fn shape(program: &Draft, before: usize, op: &Op) -> Result<Vec<u32>, String
                 )),
             }
         }
-        Op::Running {
-            shift,
-            floor,
-            entering,
-            ..
-        } => {
-            let (by, to, entering) = (shape(shift)?, shape(floor)?, shape(entering)?);
-            match steps(&entering, chunk) == by && by == to && entering.len() < 2 {
+        Op::Running(scan) => {
+            let (by, entering) = (shape(&scan.shift)?, shape(&scan.entering)?);
+            let to = scan.bound.floor().map(|floor| shape(&floor)).transpose()?;
+            let same = to.as_ref().is_none_or(|to| *to == by);
+            match steps(&entering, chunk) == by && same && entering.len() < 2 {
                 true => Ok(by),
                 false => Err(format!(
                     "a running value of {entering:?} with {by:?} and {to:?}, expected steps of it, C = {chunk}"

@@ -89,11 +89,10 @@ const OTHERS: &str =
 fn built_ins() {
     for name in builtin::NAMES {
         let (parsed, found) = verified(builtin::text(name).unwrap());
-        let mut obstacles = found.transitions.iter().filter_map(|t| t.obstacle);
-        if let Some(first) = obstacles.next() {
-            assert_eq!(first, Obstacle::Angle, "{name}");
-            continue;
-        }
+        assert!(
+            found.transitions.iter().all(|t| t.obstacle.is_none()),
+            "{name}"
+        );
         let reads = found.transitions.iter().any(|t| !t.reads.is_empty());
         let more = reads || found.class() == Class::Coupled;
         assert_eq!(found.class() > Class::Diagonal, more, "{name}");
@@ -418,19 +417,24 @@ fn angles() {
              c = 0.5 * c + a; {update} output o: [K] = sin(t) * x + f + c; }}"
         )
     };
-    for update in [
-        "t = wrap(t + f);",
-        "let next = a - f + t; t = wrap(next);",
-        "t = wrap(t + sin(c) * x);",
-        "t = wrap(max(t, x));",
+    for (update, obstacle) in [
+        ("t = wrap(t + f);", None),
+        ("t = wrap(t);", None),
+        ("let next = a - f + t; t = wrap(next);", None),
+        ("t = wrap(t + sin(c) * x);", None),
+        ("t = wrap(t + f); t = wrap(a + t);", None),
+        ("t = wrap(max(t, x));", Some(Obstacle::Angle)),
+        ("t = max(t, x); t = wrap(t + f);", Some(Obstacle::Angle)),
+        ("t = wrap(t + f); t = max(t, x);", Some(Obstacle::Extreme)),
     ] {
-        let (_, found) = verified(&recurrence(update));
+        let (parsed, found) = verified(&recurrence(update));
         let t = &found.transitions[0];
-        assert_eq!(
-            (t.class, t.obstacle),
-            (Class::Angle, Some(Obstacle::Angle)),
-            "{update}"
-        );
+        assert_eq!(t.obstacle, obstacle, "{update}");
+        assert!([Class::Angle, Class::Extreme].contains(&t.class));
+        if obstacle.is_none() {
+            assert_eq!(t.class, Class::Angle, "{update}");
+            agree(&parsed, &found, 11);
+        }
     }
     for update in [
         "t = wrap(0.5 * t);",

@@ -1,13 +1,13 @@
 //! Each op as a call of its micro-kernel; maps go to `map`.
 
 use super::emit::{Emitter, NUMBER};
-use super::micro::{Shape, scan_flags};
+use super::micro::{Shape, running, scan_flags};
 use super::plan::lower::Zero;
 use super::plan::steps::sums_steps;
 use super::plan::{Buffer, Form, Place, form};
 use super::{functions, map};
 use baton_ir::chunked::{Interval, Partial};
-use baton_ir::recurrence::BinaryFn;
+use baton_ir::running::Scan;
 use baton_ir::tile::{Fill, Op, TileId, Triangle};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
@@ -62,16 +62,7 @@ impl Emitter<'_, '_> {
                 self.trilinear(out, *partial, *strict, operands, *l, room);
             }
             Op::Solve { transposed, l, r } => self.solve(out, *transposed, l.index(), r.index()),
-            Op::Running {
-                function,
-                shift,
-                floor,
-                entering,
-                ..
-            } => {
-                let operands = [shift, floor, entering].map(|tile| tile.index());
-                self.running(out, *function, operands);
-            }
+            Op::Running(scan) => self.running(out, scan),
             Op::Delay { reverse, x, border } => {
                 self.delay(out, *reverse, x.index(), border.index());
             }
@@ -265,18 +256,20 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// A running extreme over the valid steps; the rows past them are the last one.
-    fn running(&mut self, out: Buffer, function: BinaryFn, [shift, floor, entering]: [Buffer; 3]) {
+    /// A running extreme or an angle over the valid steps; the rows past them are the last one.
+    fn running(&mut self, out: Buffer, scan: &Scan<TileId>) {
+        let scan = scan.map(TileId::index);
+        let floor = scan.bound.floor().unwrap_or(scan.shift);
         let [stride, cols] = self.pace(out).map(|x| self.word(x));
-        let rows = [shift, floor, out].map(|tile| self.pace(tile)[0] / NUMBER);
+        let rows = [scan.shift, floor, out].map(|tile| self.pace(tile)[0] / NUMBER);
         let [by, to, row] = rows.map(|row| self.word(row));
         let [shift, floor, entering, result] =
-            [shift, floor, entering, out].map(|tile| self.place(tile));
+            [scan.shift, floor, scan.entering, out].map(|tile| self.place(tile));
         let words = [
             shift, by, floor, to, entering, result, row, self.valid, cols,
         ];
-        let max = self.word(i64::from(function == BinaryFn::Max));
-        self.call_with(self.kernels.running as usize, &words, &[max]);
+        let kind = self.word(running::kind(scan.bound));
+        self.call_with(self.kernels.running as usize, &words, &[kind]);
         self.past_the_end(result, stride, cols, Fill::Repeat);
     }
 

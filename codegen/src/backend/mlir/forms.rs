@@ -115,17 +115,15 @@ pub fn wants(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Vec<K
             all
         }
         Op::Solve { l, r, .. } => vec![(*l, Form::Exact), (*r, Form::Exact)],
-        Op::Running {
-            shift,
-            floor,
-            entering,
-            ..
-        } => {
+        Op::Running(scan) => {
+            let Some(floor) = scan.bound.floor() else {
+                return refuse("an angle that adds up has no kernel on a GPU");
+            };
             let (steps, row) = match node.shape.len() {
                 1 => (Form::Vector, Form::Scalar),
                 _ => (Form::Exact, Form::Vector),
             };
-            vec![(*shift, steps), (*floor, steps), (*entering, row)]
+            vec![(scan.shift, steps), (floor, steps), (scan.entering, row)]
         }
         Op::Delay { x, border, .. } => match node.shape.len() {
             1 => vec![(*x, Form::Vector), (*border, Form::Scalar)],
@@ -240,7 +238,7 @@ pub fn gives(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Form,
         },
         Op::Decay(Interval::Total, _, l) if program.node(*l).shape.len() == 2 => Form::Vector,
         Op::Solve { .. } => Form::Exact,
-        Op::Running { .. } => match plain {
+        Op::Running(_) => match plain {
             Form::Rows => Form::Vector,
             _ => Form::Exact,
         },

@@ -245,16 +245,11 @@ impl Run<'_> {
             Op::Solve(transposed, l, r) => {
                 pairs::solve(*transposed, value(*l), value(*r), &mut out);
             }
-            Op::Running {
-                function,
-                shift,
-                floor,
-                entering,
-                ..
-            } => {
-                let operands = [shift, floor, entering].map(|v| value(*v));
-                let function = |a, b| pointwise::binary(*function, a, b);
-                pairs::running(function, b.len, operands, &mut out);
+            Op::Running(scan) => {
+                let floor = scan.bound.floor().unwrap_or(scan.shift);
+                let operands = [scan.shift, floor, scan.entering].map(value);
+                let bound = |a, b| scan.bound.of(a, b);
+                pairs::running(bound, b.len, operands, &mut out);
             }
             Op::Delay(reverse, x, border) => {
                 pairs::delay(*reverse, b.len, [value(*x), value(*border)], &mut out);

@@ -106,18 +106,14 @@ pub(super) fn run<'s>(
             pairs::solve(*transposed, &l, &r, &mut out);
             Ok(out.data)
         }
-        Op::Running {
-            function,
-            shift,
-            floor,
-            entering,
-            ..
-        } => {
-            let [shift, floor] = [shift, floor].map(|&id| array(tile(id), shapes(id), Axis::Time));
-            let entering = row(tile(*entering), shapes(*entering));
+        Op::Running(scan) => {
+            let steps = |id: TileId| array(tile(id), shapes(id), Axis::Time);
+            let (shift, floor) = (steps(scan.shift), scan.bound.floor().map(steps));
+            let entering = row(tile(scan.entering), shapes(scan.entering));
             let mut out = zeros(&[Axis::Time, CHANNEL][..shape.len()], shape);
-            let function = |a, b| pointwise::binary(*function, a, b);
-            pairs::running(function, len, [&shift, &floor, &entering], &mut out);
+            let floor = floor.as_ref().unwrap_or(&shift);
+            let bound = |a, b| scan.bound.of(a, b);
+            pairs::running(bound, len, [&shift, floor, &entering], &mut out);
             Ok(out.data)
         }
         Op::Delay { reverse, x, border } => {

@@ -27,7 +27,7 @@ pub use print::print;
 
 use super::cursor::Cursor;
 use super::lex::Kind;
-use super::ops::{DIRECTIONS, INTERVALS, PARTIALS, Words, extreme, operands};
+use super::ops::{DIRECTIONS, INTERVALS, PARTIALS, Words, operands, scan};
 use crate::chunked::Direction;
 use crate::diag::Diagnostic;
 use crate::tile::{
@@ -334,20 +334,7 @@ impl Parser<'_> {
                 let x = self.tile()?;
                 Op::Edge { reverse, x }
             }
-            "running" => {
-                let (function, first) = extreme(&mut self.cursor)?;
-                let shift = self.tile()?;
-                self.cursor.expect(',')?;
-                let floor = self.tile()?;
-                self.cursor.expect(',')?;
-                Op::Running {
-                    function,
-                    first,
-                    shift,
-                    floor,
-                    entering: self.tile()?,
-                }
-            }
+            "running" => Op::Running(scan(&mut self.cursor)?.map(TileId)),
             "head_sum" => Op::HeadSum(self.tile()?),
             _ => return self.cursor.unknown(span, "op", word),
         })

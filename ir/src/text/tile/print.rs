@@ -156,13 +156,7 @@ fn print_op(program: &Draft, op: &Op) -> String {
             trilinear(*partial, *strict, operands.iter().map(|v| v.0), l.0)
         }
         Op::Solve { transposed, l, r } => solve(*transposed, l.0, r.0),
-        Op::Running {
-            function,
-            first,
-            shift,
-            floor,
-            entering,
-        } => running(*function, *first, [shift.0, floor.0, entering.0]),
+        Op::Running(scan) => running(scan.map(|operand| operand.0)),
         Op::Delay { reverse, x, border } => along("delay", *reverse, &[x.0, border.0]),
         Op::Edge { reverse, x } => along("edge", *reverse, &[x.0]),
         Op::HeadSum(tile) => format!("head_sum %{}", tile.0),

@@ -63,10 +63,8 @@ impl<'a> Copy<'a> {
             reads,
             overwritten: draft.overwritten,
             running: draft.running.map(|running| Running {
-                function: running.function,
-                first: running.first,
                 shift: running.shift.map(|shift| self.pure(shift)),
-                floor: self.pure(running.floor),
+                bound: running.bound.map(|floor| self.pure(floor)),
             }),
             obstacle: draft.obstacle,
         }

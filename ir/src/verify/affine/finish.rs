@@ -10,6 +10,7 @@ use super::value::{Factor, LowRank, Matrix, Read, Vector, split};
 use super::{Analysis, Expanded, log};
 use crate::diag::Diagnostic;
 use crate::recurrence::{Class, Facts, Moment, Obstacle, PureId, Readout, Side, StateId};
+use crate::running::Bound;
 
 /// What a readout of the evaluation means.
 pub(super) enum Meaning {
@@ -77,8 +78,12 @@ impl Analysis<'_> {
                 self.vector(state, vector, &mut factors, &mut draft);
             }
             Some(Expanded::Running(running)) => {
+                let own = match running.bound {
+                    Bound::Extreme { .. } => Class::Extreme,
+                    Bound::Turns => Class::Angle,
+                };
                 return Draft {
-                    class: Some(class.max(Class::Extreme)),
+                    class: Some(class.max(own)),
                     running: Some(running),
                     ..Draft::default()
                 };

@@ -161,7 +161,11 @@ impl Analysis<'_> {
             }
         }
         let obstacle = kept.obstacle;
-        let expanded = match self.running(state, kept, place) {
+        let running = match obstacle {
+            Obstacle::Angle => self.angle(state, kept, place),
+            _ => self.running(state, kept, place),
+        };
+        let expanded = match running {
             Some(running) => Expanded::Running(running),
             None => Expanded::Vector(Vector::default(), Some(obstacle)),
         };

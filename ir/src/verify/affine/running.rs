@@ -1,26 +1,43 @@
-//! Running maxima and minima: `f(m + shift, floor)` of the value that entered the step.
+//! Running extremes and angles: `f(m + shift, floor)` and `wrap(m + shift)` of the value that entered the step.
 //!
-//! The form is closed under further updates by the same function, as is `max(max(m + a, b), c)`. Not under a shift
+//! Of extremes the form is closed under further updates by the same function, as is `max(max(m + a, b), c)`. Not under a shift
 //! in between: `max(max(m, b) + c, d)` compares m with b, and `m + c` with `b + c` rounds the difference away.
 
 use super::value::{Kept, Read, Vector};
 use super::{Analysis, Expanded};
-use crate::recurrence::{BinaryFn, ExprId, PureId, StateId};
+use crate::recurrence::{BinaryFn, ExprId, PureId, StateId, UnaryFn};
+use crate::running::Bound;
 
-/// A state's value as the largest or smallest of two: what entered with something added, and the rest.
+/// A state's value as a bound on what entered with something added.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Running {
-    pub function: BinaryFn,
-    /// Whether the state is the first of the two.
-    pub first: bool,
+    pub bound: Bound<PureId>,
     pub shift: Option<PureId>,
-    pub floor: PureId,
     /// The update.
     pub place: ExprId,
 }
 
 impl Analysis<'_> {
-    /// An update in terms of what entered the step; `None` where it mixes `max` and `min`, has no rest, or has
+    /// An update by `wrap` in terms of what entered the step; `None` where it goes through more.
+    pub(super) fn angle(&mut self, state: StateId, kept: Kept, place: ExprId) -> Option<Running> {
+        let [mut vector] = <[Vector; 1]>::try_from(kept.of).ok()?;
+        let at = { vector.reads.iter() }.position(|read| read.version.0 == state)?;
+        let (_, version) = vector.reads.remove(at).version;
+        let before = match (version, &self.versions[state.index()][version]) {
+            (0, _) => None,
+            (_, Expanded::Running(inner)) if inner.bound == Bound::Turns => inner.shift,
+            _ => return None,
+        };
+        let bare = vector.reads.is_empty() && vector.pure.is_none();
+        let by = (!bare).then(|| self.pure_vector(vector, place));
+        Some(Running {
+            bound: Bound::Turns,
+            shift: self.pool.total(before, by),
+            place,
+        })
+    }
+
+    /// An update by comparisons in terms of what entered the step; `None` where it mixes `max` and `min`, has no rest, or has
     /// the rest on both sides of the state: of equals the first is taken.
     pub(super) fn running(&mut self, state: StateId, kept: Kept, place: ExprId) -> Option<Running> {
         let function = kept.function?;
@@ -43,11 +60,14 @@ impl Analysis<'_> {
             let (_, version) = vector.reads.remove(at).version;
             let (own_shift, own_floor) = match (version, &self.versions[state.index()][version]) {
                 (0, _) => (None, None),
-                (_, Expanded::Running(inner))
-                    if (inner.function, inner.first) == (function, first) =>
-                {
-                    (inner.shift, Some(inner.floor))
-                }
+                (_, Expanded::Running(inner)) => match inner.bound {
+                    Bound::Extreme {
+                        function: known,
+                        first: stands,
+                        floor,
+                    } if (known, stands) == (function, first) => (inner.shift, Some(floor)),
+                    _ => return None,
+                },
                 _ => return None,
             };
             let is_bare = vector.reads.is_empty() && vector.pure.is_none();
@@ -70,10 +90,12 @@ impl Analysis<'_> {
             is_kept = true;
         }
         Some(Running {
-            function,
-            first,
+            bound: Bound::Extreme {
+                function,
+                first,
+                floor: floor?,
+            },
             shift,
-            floor: floor?,
             place,
         })
     }
@@ -95,9 +117,16 @@ impl Analysis<'_> {
             pure: running.shift,
         };
         let moved = self.pure_vector(moved, running.place);
-        match running.first {
-            true => self.pool.binary(running.function, moved, running.floor),
-            false => self.pool.binary(running.function, running.floor, moved),
+        match running.bound {
+            Bound::Extreme {
+                function,
+                first: true,
+                floor,
+            } => self.pool.binary(function, moved, floor),
+            Bound::Extreme {
+                function, floor, ..
+            } => self.pool.binary(function, floor, moved),
+            Bound::Turns => self.pool.unary(UnaryFn::Wrap, moved),
         }
     }
 }

@@ -160,8 +160,8 @@ macro_rules! kernels {
                 unsafe { solve::solve::<$vector>(&*system, transposed != 0) }
             }
             $(#[$feature])?
-            unsafe extern "C" fn running(operands: *const Running, max: i64) {
-                unsafe { running::running(&*operands, max != 0) }
+            unsafe extern "C" fn running(operands: *const Running, kind: i64) {
+                unsafe { running::running(&*operands, kind) }
             }
             $(#[$feature])?
             unsafe extern "C" fn weights(form: *const Form) {

@@ -9,7 +9,7 @@ mod entries;
 mod functions;
 mod matmul;
 mod rows;
-mod running;
+pub mod running;
 mod solve;
 mod transpose;
 mod trilinear;

@@ -1,7 +1,12 @@
-//! Running maxima and minima: one step after the other, a block of columns at a time.
+//! Running extremes and angles: one step after the other, a block of columns at a time.
 //!
 //! The value of a column stands in a register through all steps. NaN is kept, as everywhere: what is
-//! compared with NaN is NaN, so neither `maxps` nor `f32::max` would do.
+//! compared with NaN is NaN, so neither `maxps` nor `f32::max` would do. An angle adds up in f64 within the
+//! chunk, so it is rounded once in a chunk and not at every step.
+
+use baton_ir::pointwise;
+use baton_ir::recurrence::{BinaryFn, UnaryFn};
+use baton_ir::running::Bound;
 
 /// Columns of a block.
 const BLOCK: usize = 16;
@@ -30,6 +35,22 @@ pub struct Running {
     pub n: usize,
 }
 
+/// What the kernel is told of a bound.
+pub fn kind<Id>(bound: Bound<Id>) -> i64 {
+    match bound {
+        Bound::Extreme {
+            function: BinaryFn::Max,
+            ..
+        } => MAX,
+        Bound::Extreme { .. } => MIN,
+        Bound::Turns => TURNS,
+    }
+}
+
+const MIN: i64 = 0;
+const MAX: i64 = 1;
+const TURNS: i64 = 2;
+
 /// Runs all columns.
 ///
 /// # Safety
@@ -37,19 +58,40 @@ pub struct Running {
 /// The pointers and strides name tiles of `steps` rows (one of entering) and `n` columns; the result overlaps
 /// nothing.
 #[inline(always)]
-pub unsafe fn running(r: &Running, max: bool) {
+pub unsafe fn running(r: &Running, kind: i64) {
     let mut from = 0;
     while from < r.n {
         let n = (r.n - from).min(BLOCK);
         // SAFETY: columns from..from + n are inside.
         unsafe {
-            match n {
-                BLOCK => columns::<BLOCK>(r, max, from, BLOCK),
-                1 => columns::<1>(r, max, from, 1),
-                _ => columns::<BLOCK>(r, max, from, n),
+            match (kind, n) {
+                (TURNS, _) => turns(r, from, n),
+                (_, BLOCK) => columns::<BLOCK>(r, kind == MAX, from, BLOCK),
+                (_, 1) => columns::<1>(r, kind == MAX, from, 1),
+                _ => columns::<BLOCK>(r, kind == MAX, from, n),
             }
         }
         from += n;
+    }
+}
+
+/// `n` columns of angles, at most a block.
+#[inline(always)]
+unsafe fn turns(r: &Running, from: usize, n: usize) {
+    let mut value = [0.0f64; BLOCK];
+    // SAFETY: as the caller's.
+    unsafe {
+        for (j, value) in value[..n].iter_mut().enumerate() {
+            *value = f64::from(*r.entering.add(from + j));
+        }
+        for t in 0..r.steps {
+            let shift = r.shift.add(t * r.shift_row + from);
+            let out = r.out.add(t * r.out_row + from);
+            for (j, value) in value[..n].iter_mut().enumerate() {
+                *value = pointwise::unary(UnaryFn::Wrap, *value + f64::from(*shift.add(j)));
+                *out.add(j) = *value as f32;
+            }
+        }
     }
 }
 

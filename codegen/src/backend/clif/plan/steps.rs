@@ -49,7 +49,7 @@ pub fn steps(program: &TileProgram) -> Vec<Steps> {
             Op::Decay(Interval::Total, ..) => [false; 2],
             Op::Decay(..) | Op::Spread(..) | Op::Trilinear(..) => [true, false],
             Op::Solve { r, .. } => [true, of(r)[1]],
-            Op::Running { .. } | Op::Delay { .. } => [true, false],
+            Op::Running(_) | Op::Delay { .. } => [true, false],
             Op::Edge { .. } => [false; 2],
             Op::HeadSum(tile) => of(tile),
         });

@@ -1,11 +1,12 @@
-//! Running extremes, delays and edges: every width around a block of 16 columns, numbers, short chunks, NaN.
+//! Running extremes, angles, delays and edges: every width around a block of 16 columns, numbers, short chunks, NaN.
 
 use super::{Draft, check};
 use baton_ir::chunked::Direction;
 use baton_ir::recurrence::BinaryFn;
+use baton_ir::running::{Bound, Scan};
 use baton_ir::tile::{Fill, Op, PortId};
 
-/// A running maximum and minimum of `n` numbers, of one where there is no `n`; each moved by a step both ways, and
+/// A running maximum, minimum and angle of `n` numbers, of one where there is no `n`; each moved by a step both ways, and
 /// its edges.
 fn extremes(c: usize, n: Option<usize>) -> Draft {
     let mut draft = Draft::new(c, Direction::Forward);
@@ -14,14 +15,17 @@ fn extremes(c: usize, n: Option<usize>) -> Draft {
     let [shift, floor] = [0, 1].map(|_| draft.steps(&dims, Fill::Repeat));
     let entering = draft.tile(&dims, -2.0, 2.0);
     draft.ranges[0] = (-0.5, 0.4);
-    for function in [BinaryFn::Max, BinaryFn::Min] {
-        let running = Op::Running {
-            function,
-            first: true,
+    let extreme = |function| Bound::Extreme {
+        function,
+        first: true,
+        floor,
+    };
+    for bound in [extreme(BinaryFn::Max), extreme(BinaryFn::Min), Bound::Turns] {
+        let running = Op::Running(Scan {
+            bound,
             shift,
-            floor,
             entering,
-        };
+        });
         let x = draft.node(running, &rows);
         draft.keep_steps(x);
         for reverse in [false, true] {

@@ -23,6 +23,7 @@ use super::text::{Text, Val};
 use super::{Error, Gpu, Storage};
 use crate::schedule::SideBySide;
 use baton_ir::chunked::Direction;
+use baton_ir::running::Bound;
 use baton_ir::tile::{Effect, Op, PortId, TileId, TileProgram};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -264,13 +265,14 @@ impl Machine<'_> {
             Op::Spread(interval, strict, x) => self.spread(*interval, *strict, tile, *x),
             Op::HeadSum(x) => self.held[&(*x, form)].clone(),
             Op::Solve { transposed, l, r } => self.solve(tile, *transposed, *l, *r),
-            Op::Running {
-                function,
-                shift,
-                floor,
-                entering,
-                ..
-            } => self.running(tile, *function, [*shift, *floor, *entering]),
+            Op::Running(scan) => match scan.bound {
+                Bound::Extreme {
+                    function, floor, ..
+                } => self.running(tile, function, [scan.shift, floor, scan.entering]),
+                Bound::Turns => {
+                    return Err(Error::Unsupported(format!("{:?} has no kernel", node.op)));
+                }
+            },
             Op::Delay { reverse, x, border } => self.delay(tile, *reverse, *x, *border),
             Op::Edge { reverse, x } => self.edge(tile, *reverse, *x),
             Op::Load(..) | Op::Carry(_) => {
