@@ -20,6 +20,7 @@
 //! Values are numbered in order, each with its sizes; a prime transposes. Printing is canonical,
 //! and `parse(print(x)) == x` for every `x` that `crate::verify::tile` accepts.
 
+mod op;
 mod print;
 mod scalar;
 
@@ -27,7 +28,7 @@ pub use print::print;
 
 use super::cursor::Cursor;
 use super::lex::Kind;
-use super::ops::{DIRECTIONS, INTERVALS, PARTIALS, Words, operands, scan};
+use super::ops::{DIRECTIONS, Words};
 use crate::chunked::Direction;
 use crate::diag::Diagnostic;
 use crate::tile::{
@@ -265,107 +266,5 @@ impl Parser<'_> {
         self.program.nodes[expected].op = self.op()?;
         self.spans.nodes[expected] = self.cursor.since(start);
         Some(())
-    }
-
-    fn tile(&mut self) -> Option<TileId> {
-        self.cursor.value().map(TileId)
-    }
-
-    fn op(&mut self) -> Option<Op> {
-        let span = self.cursor.span();
-        let word = self.cursor.word("an op")?;
-        Some(match word {
-            "load" => Op::Load(self.port()?, self.cursor.choice(FILLS)?),
-            "carry" => Op::Carry(self.carry()?),
-            "map" => return self.map(),
-            "matmul" => {
-                let (a, ta) = (self.tile()?, self.cursor.mark('\''));
-                self.cursor.expect(',')?;
-                let (b, tb) = (self.tile()?, self.cursor.mark('\''));
-                let add = match self.cursor.mark('+') {
-                    true => Some(self.tile()?),
-                    false => None,
-                };
-                let triangle = match self.cursor.keyword("lower") {
-                    true => self.cursor.choice(TRIANGLES)?,
-                    false => Triangle::None,
-                };
-                Op::Matmul {
-                    a,
-                    ta,
-                    b,
-                    tb,
-                    add,
-                    triangle,
-                }
-            }
-            "decay" | "spread" => {
-                let interval = self.cursor.choice(INTERVALS)?;
-                let strict = self.cursor.keyword("strict");
-                let tile = self.tile()?;
-                match word {
-                    "decay" => Op::Decay(interval, strict, tile),
-                    _ => Op::Spread(interval, strict, tile),
-                }
-            }
-            "trilinear" => {
-                let partial = self.cursor.choice(PARTIALS)?;
-                let strict = self.cursor.keyword("strict");
-                let (operands, l) = operands(&mut self.cursor)?;
-                let operands = operands.into_iter().map(TileId).collect();
-                Op::Trilinear(partial, strict, operands, TileId(l))
-            }
-            "solve" => {
-                let transposed = self.cursor.keyword("transposed");
-                let l = self.tile()?;
-                self.cursor.expect(',')?;
-                let r = self.tile()?;
-                Op::Solve { transposed, l, r }
-            }
-            "delay" => {
-                let reverse = self.cursor.keyword("reverse");
-                let x = self.tile()?;
-                self.cursor.expect(',')?;
-                let border = self.tile()?;
-                Op::Delay { reverse, x, border }
-            }
-            "edge" => {
-                let reverse = self.cursor.keyword("reverse");
-                let x = self.tile()?;
-                Op::Edge { reverse, x }
-            }
-            "running" => Op::Running(scan(&mut self.cursor)?.map(TileId)),
-            "head_sum" => Op::HeadSum(self.tile()?),
-            _ => return self.cursor.unknown(span, "op", word),
-        })
-    }
-
-    fn map(&mut self) -> Option<Op> {
-        let shape = self.cursor.sizes()?;
-        let mut operands = Vec::new();
-        while !self.cursor.mark('{') {
-            if !operands.is_empty() {
-                self.cursor.expect(',')?;
-            }
-            let name = scalar::operand(operands.len());
-            if !self.cursor.keyword(&name) {
-                return self
-                    .cursor
-                    .unexpected(&format!("`{name}`: operands are lettered"));
-            }
-            self.cursor.expect('=')?;
-            operands.push((self.tile()?, self.cursor.choice(ALONG)?));
-        }
-        let body = scalar::parse(&mut self.cursor, operands.len())?;
-        let reduce = match self.cursor.keyword("sum") {
-            true => self.cursor.choice(REDUCES)?,
-            false => Reduce::None,
-        };
-        Some(Op::Map {
-            shape,
-            operands,
-            body,
-            reduce,
-        })
     }
 }

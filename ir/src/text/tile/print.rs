@@ -1,10 +1,9 @@
 //! Level 3 to its canonical text.
 
-use super::super::ops::{DIRECTIONS, along, over, running, solve, trilinear, word};
-use super::{
-    ACROSS, ALONG, CARRIES, FILLS, HELD, PACES, REDUCES, REGIONS, ROLES, TRIANGLES, scalar,
-};
-use crate::tile::{CarryId, CarryRole, Draft, Effect, Held, Op, PortId, Role};
+use super::super::ops::{DIRECTIONS, word};
+use super::op::{self, carry_name, port_name};
+use super::{ACROSS, CARRIES, HELD, PACES, REGIONS, ROLES};
+use crate::tile::{CarryRole, Draft, Effect, Held, Role};
 use std::fmt::Write;
 
 /// The canonical text.
@@ -40,7 +39,7 @@ pub fn print(program: &Draft) -> String {
             region = Some(node.region);
             let _ = writeln!(out, "\n  {}", word(REGIONS, node.region));
         }
-        let op = print_op(program, &node.op);
+        let op = op::print(program, &node.op);
         let _ = writeln!(out, "    %{i}: {:?} = {op}", node.shape);
     }
     if !program.effects.is_empty() {
@@ -95,70 +94,4 @@ fn carry_role(role: CarryRole) -> (&'static str, u32) {
         CarryRole::LogCol(i) => (4, i),
     };
     (CARRIES[kind].0, number)
-}
-
-fn port_name(program: &Draft, port: PortId) -> &str {
-    let port = program.ports.get(port.index());
-    port.map_or("?", |port| port.name.as_str())
-}
-
-fn carry_name(program: &Draft, carry: CarryId) -> &str {
-    let carry = program.carries.get(carry.index());
-    carry.map_or("?", |carry| carry.name.as_str())
-}
-
-fn print_op(program: &Draft, op: &Op) -> String {
-    match op {
-        Op::Load(port, fill) => {
-            let fill = word(FILLS, *fill);
-            format!("load {} {fill}", port_name(program, *port))
-        }
-        Op::Carry(carry) => format!("carry {}", carry_name(program, *carry)),
-        Op::Map {
-            shape,
-            operands,
-            body,
-            reduce,
-        } => {
-            let mut out = format!("map {shape:?}");
-            for (i, (tile, along)) in operands.iter().enumerate() {
-                let comma = if i == 0 { "" } else { "," };
-                let (name, along) = (scalar::operand(i), word(ALONG, *along));
-                let _ = write!(out, "{comma} {name} = %{} {along}", tile.0);
-            }
-            let _ = write!(out, " {{ {} }}", scalar::print(body));
-            if let Some((word, _)) = REDUCES.iter().find(|(_, other)| other == reduce) {
-                let _ = write!(out, " sum {word}");
-            }
-            out
-        }
-        Op::Matmul {
-            a,
-            ta,
-            b,
-            tb,
-            add,
-            triangle,
-        } => {
-            let prime = |transposed: bool| if transposed { "'" } else { "" };
-            let mut out = format!("matmul %{}{}, %{}{}", a.0, prime(*ta), b.0, prime(*tb));
-            if let Some(add) = add {
-                let _ = write!(out, " + %{}", add.0);
-            }
-            if let Some((word, _)) = TRIANGLES.iter().find(|(_, other)| other == triangle) {
-                let _ = write!(out, " lower {word}");
-            }
-            out
-        }
-        Op::Decay(interval, strict, l) => over("decay", *interval, *strict, l.0),
-        Op::Spread(interval, strict, x) => over("spread", *interval, *strict, x.0),
-        Op::Trilinear(partial, strict, operands, l) => {
-            trilinear(*partial, *strict, operands.iter().map(|v| v.0), l.0)
-        }
-        Op::Solve { transposed, l, r } => solve(*transposed, l.0, r.0),
-        Op::Running(scan) => running(scan.map(|operand| operand.0)),
-        Op::Delay { reverse, x, border } => along("delay", *reverse, &[x.0, border.0]),
-        Op::Edge { reverse, x } => along("edge", *reverse, &[x.0]),
-        Op::HeadSum(tile) => format!("head_sum %{}", tile.0),
-    }
 }
