@@ -411,25 +411,13 @@ fn slopes_keep_their_digits() {
     assert_none(faults);
 }
 
-/// Every function of the one after it in the list, a few in each kernel; what the target has not is refused
-/// by name.
+/// Every function of the one after it in the list, a few in each kernel.
 #[cfg(feature = "mlir")]
 #[test]
 fn every_function_on_the_emulator() {
     let target = Gpu::sm_80(Storage::F32);
-    let device = Emulator::new(target.clone());
-    let has = |f: &Function| !matches!(f, Function::Unary(f) if !target.has(*f));
-    let (all, missing): (Vec<_>, Vec<_>) = Function::all().into_iter().partition(has);
-    for function in missing {
-        let recurrence = text::parse(&Pairs::new(vec![[function; 2]]).text).expect("it parses");
-        let refused = device.load(&recurrence, &[WIDTH; 2], &Options::default());
-        let why = refused.err().expect("it is refused").to_string();
-        let name = function.text("", "").replace("()", "");
-        assert!(
-            why.contains(&format!("`{name}` has no kernel on a GPU")),
-            "{why}"
-        );
-    }
+    let device = Emulator::new(target);
+    let all = Function::all();
     let next = all.iter().cycle().skip(1);
     let pairs = all.iter().zip(next).map(|(&f, &g)| [f, g]);
     let mut faults = vec![];
@@ -440,6 +428,27 @@ fn every_function_on_the_emulator() {
         }
     }
     assert_none(faults);
+}
+
+/// Sines and cosines of angles of every size, of which most have no digit of a turn: exact angles all the same.
+#[cfg(feature = "mlir")]
+#[test]
+fn sines_of_every_size_on_the_emulator() {
+    let identity = Function::First(BinaryFn::Mul);
+    let functions = [UnaryFn::Sin, UnaryFn::Cos, UnaryFn::Wrap].map(Function::Unary);
+    let pairs = Pairs::new(functions.map(|f| [identity, f]).to_vec());
+    let device = Emulator::new(Gpu::sm_80(Storage::F32));
+    for (function, (values, _)) in functions.iter().zip(executed(&pairs, &device, 1.0)) {
+        let places = Pairs::places().into_iter().zip(values);
+        for ([x, _, c], found) in places.filter(|([x, _, c], _)| *c == 1.0 && x.is_finite()) {
+            let truth = function.value(x, c);
+            let off = (found - truth).abs();
+            assert!(
+                off <= 4e-7 * truth.abs().max(1e-3),
+                "{function:?} of {x:e}: {found:e}, not {truth:e}"
+            );
+        }
+    }
 }
 
 /// Mamba-2 with decays whose logarithms overflow.

@@ -63,7 +63,7 @@ mod tests {
             by_channel: false,
             reads: 0,
             whole: false,
-            extreme: false,
+            scanned: false,
         };
         Plan::of_blocks(traits, load, 64, None)
     }

@@ -36,8 +36,8 @@ pub struct Traits {
     pub reads: usize,
     /// Whether sequences stay whole: what a segment does to some state is more than a decay and an addition.
     pub whole: bool,
-    /// Whether a state is a running extreme.
-    pub extreme: bool,
+    /// Whether a state is a running extreme or an angle.
+    pub scanned: bool,
 }
 
 impl Traits {
@@ -46,7 +46,7 @@ impl Traits {
         let transitions = &facts.transitions;
         let stateful = stateful(facts);
         Traits {
-            extreme: { transitions.iter() }.any(|t| t.running.is_some()),
+            scanned: { transitions.iter() }.any(|t| t.running.is_some()),
             whole: { transitions.iter() }.any(|t| !is_plain(&stateful, t)),
             by_channel: { transitions.iter() }.any(|t| t.row.is_some() || t.col.is_some()),
             reads: { transitions.iter() }

@@ -1,7 +1,5 @@
 //! A GPU by NVIDIA as a target: dtypes, limits, the choices of a schedule, and how a kernel is launched.
 
-use baton_ir::recurrence::UnaryFn;
-
 /// The dtype of matrices in global memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Storage {
@@ -75,12 +73,6 @@ impl Gpu {
             chip: "sm_80",
             features: "+ptx80",
         }
-    }
-
-    /// Whether kernels have a pointwise function. Sine and cosine of a large angle need as many digits of pi,
-    /// and an angle that adds up runs step by step, so the functions for it are not there.
-    pub fn has(&self, function: UnaryFn) -> bool {
-        !matches!(function, UnaryFn::Sin | UnaryFn::Cos | UnaryFn::Wrap)
     }
 
     /// Threads of a block.

@@ -4,30 +4,26 @@
 //! bound is that of the table, on the root of the mean square of an element's error over its terms: what
 //! is rounded on the way to 16 bits is rounded once for each product, which a norm bears and a single element
 //! may exceed. Where rounding may decide on which side of an edge a number lies (`max(abs(x), 1)` near one),
-//! terms say that nothing is known of the slope. What has no chunked form has no kernel there, nor has
-//! a sine.
+//! terms say that nothing is known of the slope. What has no chunked form has no kernel there.
 
 use super::check::{Known, accepted};
 use super::guard::{Failure, guarded};
 use super::memory::Prepared;
 use super::{first, report};
 use baton_codegen::derive;
-use baton_ir::recurrence::Expr;
 use baton_ir::verify::verify;
-use baton_runtime::device::gpu::{Emulator, Gpu, Storage, rounded};
+use baton_runtime::device::gpu::{Emulator, Gpu, rounded};
 use baton_tests::random::Drawn;
 use baton_tests::tolerance::Arithmetic;
 
 /// Programs of each arithmetic.
 const PROGRAMS: usize = 4;
 
-/// Whether a program has kernels for a GPU, by the rules of the language and the functions in it alone.
+/// Whether a program has kernels for a GPU, by the rules of the language alone.
 fn chunked(drawn: &Drawn) -> bool {
     let recurrence = accepted(drawn).expect("a well-formed program");
     let facts = verify(&recurrence).expect("a well-formed program");
-    let target = Gpu::sm_80(Storage::F32);
-    let has = |expr: &Expr| !matches!(*expr, Expr::Unary(function, _) if !target.has(function));
-    recurrence.exprs.iter().all(has) && derive(&recurrence, &facts).is_ok()
+    derive(&recurrence, &facts).is_ok()
 }
 
 fn check(drawn: &Drawn, arithmetic: Arithmetic) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use super::layout::{Form, Grid, Side};
 use super::levels::Trilinear;
 use super::{Error, Gpu};
 use baton_ir::chunked::Interval;
-use baton_ir::tile::{Along, Effect, Node, Op, PortId, Reduce, Scalar, TileId, TileProgram};
+use baton_ir::tile::{Along, Effect, Node, Op, PortId, Reduce, TileId, TileProgram};
 
 /// A tile in a form.
 pub type Key = (TileId, Form);
@@ -46,20 +46,8 @@ pub fn wants(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Vec<K
     Ok(match &node.op {
         Op::Load(..) | Op::Carry(_) => vec![],
         Op::Map {
-            shape,
-            operands,
-            body,
-            ..
+            shape, operands, ..
         } => {
-            let missing = body.iter().find_map(|scalar| match *scalar {
-                Scalar::Unary(function, _) if !options.has(function) => Some(function.name()),
-                _ => None,
-            });
-            if let Some(name) = missing {
-                return refuse(&format!(
-                    "`{name}` has no kernel on a GPU, expected a function that has: run it on the CPU"
-                ));
-            }
             let columns = grid(shape, options).cols();
             let form = |along: Along| match along {
                 Along::None => Form::Scalar,
@@ -116,14 +104,13 @@ pub fn wants(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Vec<K
         }
         Op::Solve { l, r, .. } => vec![(*l, Form::Exact), (*r, Form::Exact)],
         Op::Running(scan) => {
-            let Some(floor) = scan.bound.floor() else {
-                return refuse("an angle that adds up has no kernel on a GPU");
-            };
             let (steps, row) = match node.shape.len() {
                 1 => (Form::Vector, Form::Scalar),
                 _ => (Form::Exact, Form::Vector),
             };
-            vec![(scan.shift, steps), (floor, steps), (scan.entering, row)]
+            let floor = scan.bound.floor().map(|floor| (floor, steps));
+            let all = [(scan.shift, steps)].into_iter().chain(floor);
+            all.chain([(scan.entering, row)]).collect()
         }
         Op::Delay { x, border, .. } => match node.shape.len() {
             1 => vec![(*x, Form::Vector), (*border, Form::Scalar)],

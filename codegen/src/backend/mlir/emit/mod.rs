@@ -4,6 +4,7 @@
 //! ask for the chunk after next, and run the steps. What a step does is in the files beside this
 //! one, by kind; all of them work on [`Machine`].
 
+mod angle;
 mod begin;
 mod channel;
 mod convert;
@@ -23,7 +24,6 @@ use super::text::{Text, Val};
 use super::{Error, Gpu, Storage};
 use crate::schedule::SideBySide;
 use baton_ir::chunked::Direction;
-use baton_ir::running::Bound;
 use baton_ir::tile::{Effect, Op, PortId, TileId, TileProgram};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -265,14 +265,7 @@ impl Machine<'_> {
             Op::Spread(interval, strict, x) => self.spread(*interval, *strict, tile, *x),
             Op::HeadSum(x) => self.held[&(*x, form)].clone(),
             Op::Solve { transposed, l, r } => self.solve(tile, *transposed, *l, *r),
-            Op::Running(scan) => match scan.bound {
-                Bound::Extreme {
-                    function, floor, ..
-                } => self.running(tile, function, [scan.shift, floor, scan.entering]),
-                Bound::Turns => {
-                    return Err(Error::Unsupported(format!("{:?} has no kernel", node.op)));
-                }
-            },
+            Op::Running(scan) => self.running(tile, *scan),
             Op::Delay { reverse, x, border } => self.delay(tile, *reverse, *x, *border),
             Op::Edge { reverse, x } => self.edge(tile, *reverse, *x),
             Op::Load(..) | Op::Carry(_) => {

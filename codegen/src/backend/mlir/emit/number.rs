@@ -167,9 +167,9 @@ impl Machine<'_> {
                 self.text.fmul(x, gate)
             }
             UnaryFn::Tanh => self.tanh(x),
-            UnaryFn::Sin | UnaryFn::Cos | UnaryFn::Wrap => {
-                unreachable!("`forms` refuses what `Gpu::has` has not")
-            }
+            UnaryFn::Sin => self.sine(x, 0),
+            UnaryFn::Cos => self.sine(x, 1),
+            UnaryFn::Wrap => self.wrap(x),
             UnaryFn::Relu => {
                 let zero = self.text.float(0.0);
                 self.extreme("maximum", x, zero)

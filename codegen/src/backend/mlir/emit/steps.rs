@@ -1,11 +1,11 @@
-//! What goes along the steps one after the other: solves, running extremes, and values moved by a step.
+//! What goes along the steps one after the other: solves, running extremes and angles, and values moved by a step.
 //!
 //! Matrices lie in shared memory in f32 for this ([`Form::Exact`]), and a thread has a column to itself: it waits
 //! for no other, and all sums have the order of the steps. A solve goes by blocks of 16 steps, whose unknowns
 //! are in registers; what stands in the triangle is read by all threads at once.
 
 use super::*;
-use baton_ir::recurrence::BinaryFn;
+use baton_ir::running::{Bound, Scan};
 
 /// Steps of a block of a solve.
 const BLOCK: u32 = 16;
@@ -105,13 +105,9 @@ impl Machine<'_> {
         }
     }
 
-    /// A running extreme: a thread for each column, or one for a number.
-    pub(super) fn running(
-        &mut self,
-        tile: TileId,
-        function: BinaryFn,
-        [shift, floor, entering]: [TileId; 3],
-    ) -> Vec<Val> {
+    /// A running extreme or an angle: a thread for each column, or one for a number.
+    pub(super) fn running(&mut self, tile: TileId, scan: Scan<TileId>) -> Vec<Val> {
+        let entering = scan.entering;
         let shape = self.program.node(tile).shape.clone();
         let run = |machine: &mut Self, column: Option<Val>| {
             let begin = match column {
@@ -119,9 +115,17 @@ impl Machine<'_> {
                 None => machine.held[&(entering, Form::Scalar)].clone(),
             };
             machine.counted(shape[0], &begin, |machine, step, value| {
-                let [shift, floor] = [shift, floor].map(|tile| machine.read(tile, step, column));
-                let kept = machine.text.fadd(value[0], shift);
-                let next = machine.binary(function, kept, floor);
+                let shift = machine.read(scan.shift, step, column);
+                let moved = machine.text.fadd(value[0], shift);
+                let next = match scan.bound {
+                    Bound::Extreme {
+                        function, floor, ..
+                    } => {
+                        let floor = machine.read(floor, step, column);
+                        machine.binary(function, moved, floor)
+                    }
+                    Bound::Turns => machine.wrap(moved),
+                };
                 let inside = machine.text.icmp("slt", step, machine.valid);
                 let next = machine.text.select(inside, next, value[0], "f32");
                 machine.write(tile, step, column, next);
