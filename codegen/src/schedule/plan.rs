@@ -8,7 +8,8 @@
 use crate::derive::{Summary, summaries};
 use baton_ir::recurrence::{Facts, Recurrence};
 
-/// Tasks below which time is cut into segments, at the price of a second sweep. A third is as many tasks more.
+/// Tasks below which time is cut into segments, at the price of a second sweep. Where summaries are matrices, which take a
+/// third, a task counts as often as its sweep is made.
 const FEW_TASKS: usize = 4;
 /// Tasks aimed at when heads of a group are kept together or time is cut.
 const ENOUGH_TASKS: usize = 8;
