@@ -58,9 +58,12 @@ impl Problem {
             });
             sizes.extend(port.shape.iter().map(|dim| shape.sizes[dim.index()]));
             let count = sizes.iter().product();
+            let width = sizes.last().copied().unwrap_or(1);
             let sample = |x: f32| match port.name.as_str() {
                 "g" | "w" | "log_decay" => -0.1 * x,
                 "dt" => x - 4.0,
+                // At most of length one: a state that is read in its own update would grow with others.
+                "k" | "k0" | "k1" => (2.0 * x - 1.0) / (width as f32).sqrt(),
                 _ => x - 0.5,
             };
             Tensor {

@@ -4,6 +4,7 @@ use crate::Context;
 use crate::failure::Failure;
 use crate::source::{Source, port};
 use baton_codegen::Compiler;
+use baton_codegen::target::Native;
 use baton_ir::recurrence::{Facts, Port, Recurrence};
 use serde_json::{Value, json};
 
@@ -81,7 +82,7 @@ fn kernels(recurrence: &Recurrence) -> (Vec<String>, Option<String>) {
         Ok(compiler) => {
             let name = |phase| compiler.program(phase, 16).name.clone();
             let note = compiler.steps().then(|| STEPS.to_string());
-            (compiler.phases().map(name).collect(), note)
+            (compiler.phases(&Native).map(name).collect(), note)
         }
         Err(diagnostics) => {
             let reasons = diagnostics.iter().map(|d| d.message.as_str());

@@ -235,7 +235,7 @@ impl Work {
         write(&folder.join(text), &self.source.text)?;
         let maker = Maker::new();
         let mut kernels = vec![];
-        for phase in self.compiler.phases() {
+        for phase in self.compiler.phases(&self.target) {
             let lowered = self.lower(phase)?;
             let ptx = maker.ptx(&lowered.program.name, &lowered.code.text)?;
             let file = format!("{}.ptx", lowered.program.name);

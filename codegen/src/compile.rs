@@ -4,6 +4,7 @@
 //! program of a [`Phase`], [`Compiler::compile`] its kernel for a [`Target`]. Everything a kernel needs to
 //! be launched stands in the [`Artifact`]: a runtime sees nothing else.
 
+use crate::derive::{Summary, matrices, summaries};
 use crate::schedule::{Load, Plan, Traits, across, lower};
 use crate::step::{derive_any, step};
 use crate::target::{Artifact, Native, Target};
@@ -27,6 +28,8 @@ pub enum Phase {
     Entering,
     /// The log decay of the range alone.
     LogDecay,
+    /// What a segment does to the states that are read in their own update, from the identity: matrices.
+    Transition,
     /// Every gradient, from the states that entered each chunk.
     Backward,
     /// Only the gradient of the entering state.
@@ -35,12 +38,13 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase.
-    pub const ALL: [Phase; 7] = [
+    pub const ALL: [Phase; 8] = [
         Phase::Forward,
         Phase::ForwardKeep,
         Phase::Summary,
         Phase::Entering,
         Phase::LogDecay,
+        Phase::Transition,
         Phase::Backward,
         Phase::BackwardState,
     ];
@@ -52,6 +56,7 @@ impl Phase {
             Phase::Summary => "summary_forward",
             Phase::Entering => "entering_forward",
             Phase::LogDecay => "decay_forward",
+            Phase::Transition => "transition_forward",
             Phase::Backward => "gradient_backward",
             Phase::BackwardState => "state_backward",
         }
@@ -60,7 +65,7 @@ impl Phase {
     fn is_of_segments(self) -> bool {
         matches!(
             self,
-            Phase::Summary | Phase::LogDecay | Phase::BackwardState
+            Phase::Summary | Phase::LogDecay | Phase::Transition | Phase::BackwardState
         )
     }
 
@@ -74,7 +79,7 @@ impl Phase {
         match self {
             Phase::Forward | Phase::ForwardKeep => !log,
             Phase::Summary => log || matches!(target, State(_)),
-            Phase::Entering => matches!(target, State(_)),
+            Phase::Entering | Phase::Transition => matches!(target, State(_)),
             Phase::LogDecay => log,
             Phase::Backward => true,
             Phase::BackwardState => matches!(target, DState(_)),
@@ -90,15 +95,17 @@ pub struct Compiler {
     sizes: Vec<usize>,
     steps: bool,
     chunks: Pair,
+    summaries: Vec<Summary>,
     /// Those of a step whose heads can be the rows of tiles.
     rows: Option<Pair>,
 }
 
-/// The programs of both directions.
+/// The programs of both directions, and that of summaries which are matrices, if there are any.
 #[derive(Clone)]
 struct Pair {
     forward: Chunked,
     reverse: Chunked,
+    matrices: Option<Chunked>,
 }
 
 impl Pair {
@@ -106,13 +113,15 @@ impl Pair {
         Pair {
             reverse: grad(&forward),
             forward,
+            matrices: None,
         }
     }
 
-    fn phase(&self, phase: Phase) -> &Chunked {
+    fn phase(&self, phase: Phase) -> Option<&Chunked> {
         match phase {
-            Phase::Backward | Phase::BackwardState => &self.reverse,
-            _ => &self.forward,
+            Phase::Backward | Phase::BackwardState => Some(&self.reverse),
+            Phase::Transition => self.matrices.as_ref(),
+            _ => Some(&self.forward),
         }
     }
 }
@@ -157,10 +166,14 @@ impl Compiler {
         Self {
             recurrence: recurrence.clone(),
             class: facts.class(),
-            traits: Traits::of(facts),
+            traits: Traits::of(recurrence, facts, sizes),
             sizes: sizes.to_vec(),
             steps,
-            chunks: Pair::of(forward),
+            chunks: Pair {
+                matrices: (!steps).then(|| matrices(recurrence, facts)).flatten(),
+                ..Pair::of(forward)
+            },
+            summaries: summaries(facts),
             rows: None,
         }
     }
@@ -194,6 +207,11 @@ impl Compiler {
         matrix && !self.traits.scanned && self.chunk(target).is_ok()
     }
 
+    /// What a segment does to each state.
+    pub fn summaries(&self) -> &[Summary] {
+        &self.summaries
+    }
+
     /// What plans need to know of it.
     pub fn traits(&self) -> Traits {
         self.traits
@@ -216,10 +234,15 @@ impl Compiler {
         self.class
     }
 
-    /// The phases whose kernels devices run: those that leave anything, without those of segments where
+    /// The phases whose kernels a target's devices run: those that leave anything, without those of segments where
     /// sequences stay whole.
-    pub fn phases(&self) -> impl Iterator<Item = Phase> {
-        let run = |phase: &Phase| !(self.traits.whole && phase.is_of_segments());
+    pub fn phases<T: Target>(&self, target: &T) -> impl Iterator<Item = Phase> {
+        let cuts = !self.steps
+            && self
+                .traits
+                .summary
+                .is_some_and(|sweeps| target.chains(sweeps));
+        let run = move |phase: &Phase| cuts || !phase.is_of_segments();
         Phase::ALL
             .into_iter()
             .filter(run)
@@ -228,7 +251,8 @@ impl Compiler {
 
     /// Whether a phase leaves anything.
     pub fn leaves(&self, phase: Phase) -> bool {
-        let mut results = self.chunks.phase(phase).results.iter();
+        let program = self.chunks.phase(phase);
+        let mut results = program.into_iter().flat_map(|program| &program.results);
         results.any(|&(target, _)| phase.wants(target))
     }
 
@@ -260,7 +284,10 @@ impl Compiler {
     }
 
     fn lowered(&self, of: &Pair, phase: Phase, chunk: usize, suffix: &str) -> TileProgram {
-        let program = of.phase(phase).keep(|target| phase.wants(target));
+        let program = match of.phase(phase) {
+            Some(program) => program.keep(|target| phase.wants(target)),
+            None => of.forward.keep(|_| false),
+        };
         let name = format!("{}_{}_{suffix}", self.recurrence.name, phase.label());
         lower(&program, &self.sizes, chunk, phase.keeps(), name)
     }
@@ -328,7 +355,7 @@ impl Compiler {
             let wide = wide.filter(move |&heads| self.shares(target, phase, chunk, heads));
             [1].into_iter().chain(wide).map(move |heads| (phase, heads))
         };
-        self.phases().flat_map(heads).collect()
+        self.phases(target).flat_map(heads).collect()
     }
 
     /// Whether a block can run `heads` heads of a group side by side, and gains by it.

@@ -26,8 +26,10 @@ mod held;
 mod readouts;
 mod reads;
 mod strata;
+mod summary;
 
-pub(crate) use held::{is_plain, stateful};
+pub use summary::Summary;
+pub(crate) use summary::{matrices, summaries};
 
 use baton_ir::chunked::{
     Axis, Builder, Chunked, Direction, FORGOTTEN, Interval, Op, Target, ValueId,
@@ -63,7 +65,8 @@ pub fn derive(recurrence: &Recurrence, facts: &Facts) -> Result<Chunked, Diagnos
         recurrence,
         facts,
         build: Builder::new(recurrence, name, Direction::Forward),
-        stateful: stateful(facts),
+        stateful: held::stateful(facts),
+        summaries: summaries(facts),
         values: vec![None; facts.pure.len()],
         states: vec![None; recurrence.states.len()],
         unmasked: false,
@@ -130,6 +133,7 @@ struct Derivation<'a> {
     build: Builder,
     /// Which expressions hold readouts.
     stateful: Vec<bool>,
+    summaries: Vec<Summary>,
     values: Vec<Option<ValueId>>,
     states: Vec<Option<State>>,
     /// Whether what is added now is not summed over steps.
@@ -328,7 +332,7 @@ impl Derivation<'_> {
             next = self.build.plus(next, term);
         }
         self.build.result(Target::State(id), next);
-        if !is_plain(&self.stateful, &self.facts.transitions[index]) {
+        if self.summaries[index] != Summary::Diagonal {
             return;
         }
         let logs = [

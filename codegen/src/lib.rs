@@ -17,7 +17,7 @@ pub mod target;
 
 pub use backend::mlir::{Assembler, Service};
 pub use compile::{Compiler, Phase};
-pub use derive::derive;
+pub use derive::{Summary, derive};
 pub use grad::grad;
 pub use step::{derive_any, step};
 pub use target::{Artifact, Target};

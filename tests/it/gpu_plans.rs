@@ -64,7 +64,12 @@ fn plan(case: &Case) -> (Option<usize>, usize) {
         state_bytes: 1,
     };
     let facts = verify(&case.recurrence).expect("it verifies");
-    let plan = Plan::of_blocks(Traits::of(&facts), load, CHUNK, Some(0));
+    let plan = Plan::of_blocks(
+        Traits::of(&case.recurrence, &facts, &case.extents.sizes),
+        load,
+        CHUNK,
+        Some(0),
+    );
     (plan.segment, plan.window)
 }
 

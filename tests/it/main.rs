@@ -17,6 +17,7 @@ mod macros;
 mod nonfinite;
 mod random;
 mod reads;
+mod segments;
 mod shipped;
 mod slopes;
 mod steps;

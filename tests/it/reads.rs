@@ -22,7 +22,7 @@ fn draw(random: &mut Random, from: usize, to: usize) -> usize {
 
 /// A recurrence whose state is read one to four times a step, along vectors of its own or a shared one, with
 /// gates, additions and readouts between; over its rows, or turned.
-fn program(random: &mut Random) -> String {
+pub fn program(random: &mut Random) -> String {
     let turned = draw(random, 0, 1) == 1;
     let [state, gate, shared] = match turned {
         true => ["V, K", "cols", " per group"],

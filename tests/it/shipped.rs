@@ -108,7 +108,7 @@ fn the_set_is_complete() {
         let recurrence = text::parse(builtin::text(name).unwrap()).unwrap();
         let dims = &recurrence.dims;
         let compiler = Compiler::new(&recurrence, &vec![16; dims.len()]).expect("it verifies");
-        let phases: Vec<Phase> = compiler.phases().collect();
+        let phases: Vec<Phase> = compiler.phases(&Gpu::sm_80(Storage::F32)).collect();
         let labels: Vec<_> = (PHASES.iter())
             .filter(|(phase, _)| phases.contains(phase))
             .map(|(_, label)| *label)
@@ -250,7 +250,7 @@ fn is_smallest(kernel: &Kernel) -> bool {
 /// Runs in segments, which have kernels of their own, in the smallest size of what is cut.
 fn segments(dtype: &str) {
     each(dtype, |kernel| {
-        if is_smallest(kernel) && !compiler(kernel).traits().whole {
+        if is_smallest(kernel) && compiler(kernel).traits().summary == Some(0) {
             agrees(kernel, 12);
         }
     });

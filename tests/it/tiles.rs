@@ -283,6 +283,36 @@ fn rows_of_heads_agree_with_the_step() {
     }
 }
 
+/// What the sequences of a case do to each state that is read in its own update, `[S, H, n, n]`, by the tile program
+/// from the identity, in chunks of `chunk` steps. Nothing where there is no such state.
+pub fn matrices(case: &Case, chunk: usize) -> Vec<(usize, Vec<f64>)> {
+    let compiler = Compiler::new(&case.recurrence, &case.extents.sizes).expect("it verifies");
+    let program = alone(compiler.program(Phase::Transition, chunk));
+    let inputs = { (0..).zip(&case.inputs) }.map(|(i, data)| (Role::Input(i), data.clone()));
+    let params = { (0..).zip(&case.params) }.map(|(i, data)| (Role::Param(i), data.clone()));
+    let sequences = case.problem().sequences().len();
+    let carries = program.program.carries.iter().map(|carry| {
+        let n = carry.dims[0] as usize;
+        let entry = |at: usize| f64::from(u8::from(at / n % n == at % n));
+        let lanes = sequences * case.extents.heads;
+        (carry.role, (0..lanes * n * n).map(entry).collect())
+    });
+    let mut tensors = Tensors {
+        ports: inputs.chain(params).collect(),
+        carries: carries.collect(),
+    };
+    for sequence in 0..sequences {
+        for group in 0..case.extents.groups {
+            tensors.run(case, &program, sequence, group);
+        }
+    }
+    let state = |(role, data)| match role {
+        CarryRole::State(i) => (i as usize, data),
+        _ => unreachable!("matrices are carried as states"),
+    };
+    tensors.carries.into_iter().map(state).collect()
+}
+
 /// A program with one of each head, however it takes them.
 fn alone(program: TileProgram) -> SideBySide {
     SideBySide {

@@ -73,6 +73,8 @@ pub struct Prepared<'c> {
     d_outputs: Vec<Surrounded>,
     d_states: Vec<Surrounded>,
     cu_seqlens: Option<Vec<i64>>,
+    /// Whether states in, and arriving gradients of states, are left out.
+    absent: [bool; 2],
 }
 
 impl<'c> Prepared<'c> {
@@ -104,6 +106,15 @@ impl<'c> Prepared<'c> {
                 .cu_seqlens
                 .as_ref()
                 .map(|v| v.iter().map(|x| *x as i64).collect()),
+            absent: [false; 2],
+        }
+    }
+
+    /// With states in, or arriving gradients of states, left out: zero, as they are in the case then.
+    pub fn without(self, states: bool, d_states: bool) -> Self {
+        Prepared {
+            absent: [states, d_states],
+            ..self
         }
     }
 
@@ -112,7 +123,7 @@ impl<'c> Prepared<'c> {
         Call {
             inputs: self.inputs.iter().map(Surrounded::view).collect(),
             params: self.params.iter().map(Surrounded::view).collect(),
-            states: self.states.iter().map(|s| Some(s.view())).collect(),
+            states: views(&self.states, self.absent[0]),
             cu_seqlens: self.cu_seqlens.as_deref(),
         }
     }
@@ -125,7 +136,8 @@ impl<'c> Prepared<'c> {
             .expect("it loads");
         let call = self.call();
         let forward = kernel.forward(&call, keep).expect("it runs");
-        let (d_outputs, d_states) = (views(&self.d_outputs), views(&self.d_states));
+        let d_outputs = views(&self.d_outputs, false);
+        let d_states = views(&self.d_states, self.absent[1]);
         let gradients = kernel
             .backward(&call, forward.saved.as_ref(), &d_outputs, &d_states)
             .expect("it runs");
@@ -137,8 +149,8 @@ impl<'c> Prepared<'c> {
     }
 }
 
-fn views(all: &[Surrounded]) -> Vec<Option<View<'_>>> {
-    all.iter().map(|s| Some(s.view())).collect()
+fn views(all: &[Surrounded], absent: bool) -> Vec<Option<View<'_>>> {
+    all.iter().map(|s| (!absent).then(|| s.view())).collect()
 }
 
 /// What a run gives.
@@ -168,7 +180,19 @@ impl Results {
 
 /// Runs a case and compares everything with the truth.
 pub fn check(case: &Case, device: &dyn Device, options: &Options, keep: bool, bounds: Tolerance) {
-    let found = Prepared::new(case).run(device, options, keep);
+    check_prepared(&Prepared::new(case), device, options, keep, bounds);
+}
+
+/// The same of a case that is laid out; gives what was found.
+pub fn check_prepared(
+    prepared: &Prepared<'_>,
+    device: &dyn Device,
+    options: &Options,
+    keep: bool,
+    bounds: Tolerance,
+) -> Results {
+    let case = prepared.case;
+    let found = prepared.run(device, options, keep);
     let (outcome, gradient) = case.truth();
     let what = format!(
         "{} {} T={} {options:?} keep={keep}",
@@ -198,6 +222,7 @@ pub fn check(case: &Case, device: &dyn Device, options: &Options, keep: bool, bo
         );
     }
     compare("d_state", &found.gradients.states, &gradient.states, far);
+    found
 }
 
 /// The errors of params' gradients. Such a gradient is a sum over all steps, often of one number a

@@ -112,6 +112,7 @@ pub fn label(phase: Phase) -> &'static str {
         Phase::Backward => "backward",
         Phase::Summary => "summary",
         Phase::LogDecay => "log_decay",
+        Phase::Transition => "transition",
         Phase::BackwardState => "backward_state",
     }
 }

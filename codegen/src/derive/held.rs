@@ -180,7 +180,7 @@ fn entering(facts: &Facts, state: usize) -> BTreeSet<usize> {
 }
 
 /// The expressions of a transition, without the weights of its reads.
-fn parts(transition: &Transition) -> Vec<PureId> {
+pub(super) fn parts(transition: &Transition) -> Vec<PureId> {
     let mut parts = vec![transition.scalar, transition.row, transition.col];
     parts.extend(transition.added.iter().flat_map(|&(l, r)| [Some(l), r]));
     parts.extend(
@@ -200,7 +200,7 @@ fn parts(transition: &Transition) -> Vec<PureId> {
 
 /// Whether what a segment does to a state is a decay and an addition: none enters its update, and of what
 /// enters something is left. `stateful` says which expressions hold readouts.
-pub(crate) fn is_plain(stateful: &[bool], transition: &Transition) -> bool {
+pub(super) fn is_plain(stateful: &[bool], transition: &Transition) -> bool {
     let decays =
         transition.reads.is_empty() && transition.running.is_none() && !transition.overwritten;
     decays
@@ -210,7 +210,7 @@ pub(crate) fn is_plain(stateful: &[bool], transition: &Transition) -> bool {
 }
 
 /// Which expressions hold readouts.
-pub(crate) fn stateful(facts: &Facts) -> Vec<bool> {
+pub(super) fn stateful(facts: &Facts) -> Vec<bool> {
     let mut found = vec![];
     for expr in &facts.pure {
         let of = |id: &PureId| found[id.index()];

@@ -4,7 +4,8 @@
 //! never on the GPU at hand, so that every GPU gives the same bits. Segments come at the price of a
 //! second sweep and a chain; a block fills a multiprocessor, so below a third of them three segments
 //! or more take at most two thirds of the time. Fewer than three gain too little. Heads run side by side
-//! where that leaves as many rounds of blocks, so that what they share is gained.
+//! where that leaves as many rounds of blocks, so that what they share is gained. Only where what a segment
+//! does to a state is a decay: there are no kernels that chain matrices.
 
 use super::heads::SIDE_BY_SIDE;
 use super::plan::{KEEP_BYTES, Load, Plan, SEGMENT_CHUNKS, Traits, WINDOW_CHUNKS};
@@ -20,8 +21,8 @@ impl Plan {
         let blocks = (load.sequences * load.heads).max(1);
         let chunks = load.longest.div_ceil(chunk);
         let segments = (MULTIPROCESSORS / blocks).min(chunks / SEGMENT_CHUNKS);
-        let segment =
-            (!traits.whole && segments >= FEW_SEGMENTS).then(|| chunks.div_ceil(segments));
+        let segment = (traits.summary == Some(0) && segments >= FEW_SEGMENTS)
+            .then(|| chunks.div_ceil(segments));
         let side_by_side = SIDE_BY_SIDE as usize;
         let rounds = |blocks: usize| blocks.div_ceil(MULTIPROCESSORS);
         let divides = (load.heads / load.groups.max(1)).is_multiple_of(side_by_side);
@@ -62,7 +63,7 @@ mod tests {
         let traits = Traits {
             by_channel: false,
             reads: 0,
-            whole: false,
+            summary: Some(0),
             scanned: false,
         };
         Plan::of_blocks(traits, load, 64, None)

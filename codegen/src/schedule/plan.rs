@@ -5,10 +5,11 @@
 //! below a fixed number of tasks, and heads are grouped for a fixed number of tasks. On a GPU see
 //! `blocks`.
 
-use crate::derive::{is_plain, stateful};
-use baton_ir::recurrence::Facts;
+use crate::derive::{Summary, summaries};
+use baton_ir::recurrence::{Facts, Recurrence};
 
-/// Tasks below which time is cut into segments, at the price of a second sweep.
+/// Tasks below which time is cut into segments, at the price of a second sweep. Where summaries are matrices, which take a
+/// third, a task counts as often as its sweep is made.
 const FEW_TASKS: usize = 4;
 /// Tasks aimed at when heads of a group are kept together or time is cut.
 const ENOUGH_TASKS: usize = 8;
@@ -34,20 +35,21 @@ pub struct Traits {
     /// How often a state is read in its own update, at most. Work and roundings within a chunk grow
     /// faster than that, so chunks are shorter.
     pub reads: usize,
-    /// Whether sequences stay whole: what a segment does to some state is more than a decay and an addition.
-    pub whole: bool,
+    /// What it takes to know what a segment does to the states, in sweeps like those that find what it adds to
+    /// them: none where that is log decays, which come with these; the size of the matrices in sizes of
+    /// the states, rounded up. `None` where it depends on what enters: sequences stay whole.
+    pub summary: Option<usize>,
     /// Whether a state is a running extreme or an angle.
     pub scanned: bool,
 }
 
 impl Traits {
-    /// Those of a recurrence.
-    pub fn of(facts: &Facts) -> Traits {
+    /// Those of a recurrence with `sizes` of its dims.
+    pub fn of(recurrence: &Recurrence, facts: &Facts, sizes: &[usize]) -> Traits {
         let transitions = &facts.transitions;
-        let stateful = stateful(facts);
         Traits {
             scanned: { transitions.iter() }.any(|t| t.running.is_some()),
-            whole: { transitions.iter() }.any(|t| !is_plain(&stateful, t)),
+            summary: sweeps(recurrence, &summaries(facts), sizes),
             by_channel: { transitions.iter() }.any(|t| t.row.is_some() || t.col.is_some()),
             reads: { transitions.iter() }
                 .map(|t| t.reads.len())
@@ -55,6 +57,23 @@ impl Traits {
                 .unwrap_or(0),
         }
     }
+}
+
+/// See [`Traits::summary`].
+fn sweeps(recurrence: &Recurrence, summaries: &[Summary], sizes: &[usize]) -> Option<usize> {
+    let (mut matrices, mut states) = (0, 0);
+    for (port, summary) in recurrence.states.iter().zip(summaries) {
+        match *summary {
+            Summary::Diagonal => {}
+            Summary::Open => return None,
+            Summary::Dense(side) => {
+                let dims = port.shape.iter().map(|dim| sizes[dim.index()]);
+                matrices += sizes[port.shape[side as usize].index()].pow(2);
+                states += dims.product::<usize>();
+            }
+        }
+    }
+    Some(matrices.div_ceil(states.max(1)))
 }
 
 /// What a plan is made for.
@@ -123,7 +142,8 @@ impl Plan {
         });
         let (heads, tasks) = load.tasks();
         let long = load.longest >= 2 * SEGMENT_CHUNKS * chunk;
-        let segment = (!traits.whole && tasks < FEW_TASKS && long).then(|| {
+        let pays = |sweeps: usize| tasks * (1 + sweeps) < FEW_TASKS;
+        let segment = (traits.summary.is_some_and(pays) && long).then(|| {
             let chunks = load.longest.div_ceil(chunk);
             let segments = (ENOUGH_TASKS / tasks).min(chunks / SEGMENT_CHUNKS);
             chunks.div_ceil(segments)

@@ -30,6 +30,11 @@ pub trait Target: Clone {
         self.clone()
     }
 
+    /// Whether its devices chain segments whose summaries take `sweeps` (`Traits::summary`).
+    fn chains(&self, sweeps: usize) -> bool {
+        sweeps == 0
+    }
+
     /// Heads of a group that a block may run side by side, beside one.
     fn widths(&self) -> &'static [u32] {
         &[]

@@ -5,10 +5,10 @@ use super::cut::{Cut, Range};
 use super::shapes::Shapes;
 use crate::device::check::Extent;
 use crate::{Error, Tensor, View};
-use baton_codegen::Phase;
 use baton_codegen::schedule::{Load, Plan};
 use baton_codegen::target::Storage;
-use baton_ir::recurrence::Port;
+use baton_codegen::{self as codegen, Phase};
+use baton_ir::recurrence::{Port, Side};
 use baton_ir::tile::{CarryRole, Role, TileProgram};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,6 +37,9 @@ pub(crate) trait Kernels: Send + Sync {
 
     /// Whether a phase leaves anything; one that does not has no kernel.
     fn leaves(&self, phase: Phase) -> bool;
+
+    /// What a segment does to a state.
+    fn summary(&self, state: usize) -> codegen::Summary;
 
     /// The kernel of a phase for runs that are cut so.
     fn kernel(&self, phase: Phase, cut: &Cut) -> Result<Arc<dyn Signed>, Error>;
@@ -85,6 +88,9 @@ pub(crate) enum Summary {
     /// `M` is `exp(L)`, entry by entry: log decays by head, row and column, f32 `[ranges, H, n]`; null where there
     /// are none. Its own transpose, so gradients are chained alike.
     Diagonal([u64; 3]),
+    /// `M` is a matrix, f32 `[ranges, H, n, n]`: `M S` over the rows, n of them; over the columns `S M`. Gradients are
+    /// chained by its transpose.
+    Dense(Side, u64),
 }
 
 /// The borders of the segments of each sequence, for one state: `own` of each segment becomes what
@@ -110,6 +116,9 @@ pub(crate) trait Machine {
 
     /// Memory of `bytes` of zeros.
     fn zeros(&mut self, bytes: usize) -> Result<u64, Error>;
+
+    /// Memory of `count` identities, f32 `[n, n]`.
+    fn identities(&mut self, count: usize, n: usize) -> Result<u64, Error>;
 
     /// Whether kernels add to the gradients of params, from zero, however often a range is run; else each run of
     /// a range writes a part of its own.
@@ -143,6 +152,12 @@ pub(crate) trait HostMachine: Machine {
 
     /// What is at an address that [`room`](Machine::room) gave, after everything before.
     fn take(&mut self, address: u64, shape: Vec<usize>, storage: Storage) -> Result<Tensor, Error>;
+}
+
+/// `count` identities `[n, n]`.
+pub(crate) fn identities(count: usize, n: usize) -> Vec<f32> {
+    let entry = |at: usize| f32::from(u8::from(at / n % n == at % n));
+    (0..count * n * n).map(entry).collect()
 }
 
 /// The gradient of an output that nothing depends on: one entry of zeros, for every step and head.

@@ -3,12 +3,13 @@
 //! A state that enters a segment leaves it as `M S + own`, where `M` is the segment's [`Summary`] and
 //! `own` its final state from zero. A first sweep finds both for all segments at once, a chain walks
 //! the borders in order, and the ordinary kernel has what enters each. Gradients go the same way
-//! backwards, by the transpose of `M`.
+//! backwards, by the transpose of `M`. Log decays come with either sweep; matrices are one of their own.
 
+use super::cut::Range;
 use super::machine::{Carries, Chain, Summary};
 use super::run::Engine;
 use crate::Error;
-use baton_codegen::Phase;
+use baton_codegen::{self as codegen, Phase};
 use baton_ir::tile::{CarryRole, Role};
 
 impl Engine<'_> {
@@ -24,7 +25,8 @@ impl Engine<'_> {
         // What the last segment does arrives nowhere.
         let ranges = self.cut.all_but(&self.cut.last());
         self.launch(Phase::Summary, &ranges, &carries)?;
-        self.chain(&outer, &own, &carries, false)?;
+        let matrices = self.matrices(&ranges)?;
+        self.chain(&outer, &own, [&carries, &matrices], false)?;
         Ok(own)
     }
 
@@ -50,8 +52,27 @@ impl Engine<'_> {
             let carries = self.carries(Phase::BackwardState, &vec![0; own.len()], &own);
             self.launch(Phase::BackwardState, &ranges, &carries)?;
         }
-        self.chain(outer, &own, &logs, true)?;
+        let matrices = self.matrices(&ranges)?;
+        self.chain(outer, &own, [&logs, &matrices], true)?;
         Ok(own)
+    }
+
+    /// What ranges do to the states that are read in their own update: matrices, from the identity.
+    fn matrices(&mut self, ranges: &[Range]) -> Result<Carries, Error> {
+        let mut carries = Carries::new();
+        if !self.kernels.leaves(Phase::Transition) {
+            return Ok(carries);
+        }
+        let kernel = self.kernels.kernel(Phase::Transition, self.cut)?;
+        let lanes = ranges.len() * self.cut.extent.heads;
+        for carry in &kernel.program().carries {
+            let n = carry.dims[0] as usize;
+            let identities = self.machine.identities(lanes, n)?;
+            let to = self.machine.room(4 * lanes * n * n)?;
+            carries.insert(carry.role, [identities, to]);
+        }
+        self.launch(Phase::Transition, ranges, &carries)?;
+        Ok(carries)
     }
 
     /// Memory for the log decays that a phase carries, from zero.
@@ -68,26 +89,35 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Turns `own` into what arrives at each range, from what arrives at each sequence.
+    /// Turns `own` into what arrives at each range, from what arrives at each sequence and the summaries.
     fn chain(
         &mut self,
         outer: &[u64],
         own: &[u64],
-        logs: &Carries,
+        [logs, matrices]: [&Carries; 2],
         reverse: bool,
     ) -> Result<(), Error> {
         let shapes = self.kernels.shapes();
         let ports = shapes.recurrence.states.iter().zip(0..);
         for ((port, i), (&outer, &own)) in ports.zip(outer.iter().zip(own)) {
-            let roles = [CarryRole::LogScalar, CarryRole::LogRow, CarryRole::LogCol];
-            let logs = roles.map(|role| logs.get(&role(i)).map_or(0, |both| both[1]));
+            let left = |of: &Carries, role| of.get(&role).map_or(0, |both| both[1]);
+            let summary = match self.kernels.summary(i as usize) {
+                codegen::Summary::Dense(side) => {
+                    Summary::Dense(side, left(matrices, CarryRole::State(i)))
+                }
+                codegen::Summary::Diagonal => {
+                    let roles = [CarryRole::LogScalar, CarryRole::LogRow, CarryRole::LogCol];
+                    Summary::Diagonal(roles.map(|role| left(logs, role(i))))
+                }
+                codegen::Summary::Open => unreachable!("plans keep such sequences whole"),
+            };
             self.machine.chain(&Chain {
                 sequences: &self.cut.sequences,
                 heads: self.cut.extent.heads,
                 dims: [shapes.size(port, 0), shapes.size(port, 1)],
                 outer,
                 own,
-                summary: Summary::Diagonal(logs),
+                summary,
                 reverse,
             })?;
         }

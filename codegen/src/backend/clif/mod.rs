@@ -146,6 +146,11 @@ impl Target for Native {
         }
     }
 
+    /// Chained products are the runtime's, of every size.
+    fn chains(&self, _: usize) -> bool {
+        true
+    }
+
     /// Scratch has no limit, so there is code for every program.
     fn fits(&self, _: &TileProgram) -> Result<(), Error> {
         Ok(())

@@ -7,7 +7,7 @@ use crate::engine::machine::{Kernels, Signed};
 use crate::engine::shapes::Shapes;
 use baton_codegen::schedule::{Load, Plan};
 use baton_codegen::target::{Native, Storage};
-use baton_codegen::{Artifact, Compiler, Phase};
+use baton_codegen::{Artifact, Compiler, Phase, Summary};
 use baton_ir::recurrence::{Port, Recurrence};
 use baton_ir::tile::{Role, TileProgram};
 use std::collections::HashMap;
@@ -112,6 +112,10 @@ impl Kernels for CpuKernels {
 
     fn leaves(&self, phase: Phase) -> bool {
         self.compiler.leaves(phase)
+    }
+
+    fn summary(&self, state: usize) -> Summary {
+        self.compiler.summaries()[state]
     }
 
     fn kernel(&self, phase: Phase, cut: &Cut) -> Result<Arc<dyn Signed>, Error> {

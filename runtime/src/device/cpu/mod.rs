@@ -4,6 +4,7 @@
 //! each task writes memory of its own, and what tasks share is added up afterwards in a fixed
 //! order: the same inputs give the same bits for every number of threads.
 
+mod chain;
 mod kernels;
 mod task;
 mod threads;

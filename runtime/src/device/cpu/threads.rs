@@ -7,7 +7,7 @@
 use super::kernels::{CpuKernels, failed};
 use super::task::{Scratch, Task, call};
 use crate::engine::call::Strided;
-use crate::engine::machine::{Chain, HostMachine, Launch, Machine, Sum, Summary};
+use crate::engine::machine::{Chain, HostMachine, Launch, Machine, Sum, identities};
 use crate::tensor::contiguous;
 use crate::{Error, Tensor, View};
 use baton_codegen::target::Storage;
@@ -29,7 +29,7 @@ pub(super) struct Threads {
 ///
 /// # Safety
 /// They are of this run's memory, and nobody writes them meanwhile.
-unsafe fn numbers<'a>(address: u64, count: usize) -> &'a [f32] {
+pub(super) unsafe fn numbers<'a>(address: u64, count: usize) -> &'a [f32] {
     // SAFETY: the caller's promise.
     unsafe { std::slice::from_raw_parts(address as *const f32, count) }
 }
@@ -38,7 +38,7 @@ unsafe fn numbers<'a>(address: u64, count: usize) -> &'a [f32] {
 ///
 /// # Safety
 /// They are of this run's memory, and nobody else uses them meanwhile.
-unsafe fn numbers_mut<'a>(address: u64, count: usize) -> &'a mut [f32] {
+pub(super) unsafe fn numbers_mut<'a>(address: u64, count: usize) -> &'a mut [f32] {
     // SAFETY: the caller's promise.
     unsafe { std::slice::from_raw_parts_mut(address as *mut f32, count) }
 }
@@ -98,6 +98,10 @@ impl Machine for Threads {
 
     fn zeros(&mut self, bytes: usize) -> Result<u64, Error> {
         Ok(self.own(vec![0.0; bytes / 4]))
+    }
+
+    fn identities(&mut self, count: usize, n: usize) -> Result<u64, Error> {
+        Ok(self.own(identities(count, n)))
     }
 
     fn adds(&self) -> bool {
@@ -177,43 +181,7 @@ impl Machine for Threads {
     }
 
     fn chain(&mut self, chain: &Chain<'_>) -> Result<(), Error> {
-        let [rows, columns] = chain.dims;
-        let Summary::Diagonal(logs) = chain.summary;
-        let entries = rows * columns;
-        let row = chain.heads * entries;
-        // A log decay of entry `at` in a lane, of those by head, by row and by column.
-        let log = |lane: usize, at: usize| -> f32 {
-            let places = [(1, 0), (rows, at / columns), (columns, at % columns)];
-            let given = logs
-                .iter()
-                .zip(places)
-                .filter(|(address, _)| **address != 0);
-            // SAFETY: the launch before wrote the logs of every lane.
-            let one = |(&address, (n, i)): (&u64, (usize, usize))| unsafe {
-                numbers(address, (lane + 1) * n)[lane * n + i]
-            };
-            given.map(one).sum()
-        };
-        for (sequence, &[first, count]) in chain.sequences.iter().enumerate() {
-            let mut arriving = match chain.outer {
-                0 => vec![0.0; row],
-                // SAFETY: a state for each sequence.
-                outer => unsafe { numbers(outer + (4 * sequence * row) as u64, row) }.to_vec(),
-            };
-            for i in 0..count {
-                let slot = match chain.reverse {
-                    true => first + count - 1 - i,
-                    false => first + i,
-                } as usize;
-                // SAFETY: a state for each segment, which nothing else uses now.
-                let own = unsafe { numbers_mut(chain.own + (4 * slot * row) as u64, row) };
-                for (i, (own, arriving)) in own.iter_mut().zip(&mut arriving).enumerate() {
-                    let log = log(slot * chain.heads + i / entries, i % entries);
-                    let leaving = log.exp() * *arriving + *own;
-                    *own = std::mem::replace(arriving, leaving);
-                }
-            }
-        }
+        self.pool.install(|| super::chain::chain(chain));
         Ok(())
     }
 }

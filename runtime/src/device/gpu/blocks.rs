@@ -4,7 +4,7 @@
 use super::kernels::GpuKernels;
 use super::memory::{DeviceMemory, Parameter, ReadMemory};
 use super::storage::{bytes, values};
-use crate::engine::machine::{Chain, HostMachine, Launch, Machine, Sum, Summary};
+use crate::engine::machine::{Chain, HostMachine, Launch, Machine, Sum, Summary, identities};
 use crate::tensor::contiguous;
 use crate::{Error, Tensor, View};
 use baton_codegen::Service;
@@ -55,6 +55,11 @@ impl<M: DeviceMemory> Machine for Blocks<M> {
 
     fn zeros(&mut self, bytes: usize) -> Result<u64, Error> {
         self.memory.input(&vec![0; bytes])
+    }
+
+    fn identities(&mut self, count: usize, n: usize) -> Result<u64, Error> {
+        self.memory
+            .input(&bytes(&identities(count, n), Storage::F32))
     }
 
     fn adds(&self) -> bool {
@@ -118,7 +123,9 @@ impl<M: DeviceMemory> Machine for Blocks<M> {
 
     fn chain(&mut self, chain: &Chain<'_>) -> Result<(), Error> {
         let [rows, columns] = chain.dims;
-        let Summary::Diagonal(logs) = chain.summary;
+        let Summary::Diagonal(logs) = chain.summary else {
+            unreachable!("plans of blocks keep sequences whole where a summary is a matrix")
+        };
         let entries = (chain.heads * rows * columns) as u64;
         let table = self.memory.input(&words(chain.sequences.as_flattened()))?;
         let mut parameters: Vec<Parameter> =

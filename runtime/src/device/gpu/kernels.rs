@@ -10,7 +10,7 @@ use crate::engine::machine::{Kernels, Signed};
 use crate::engine::shapes::Shapes;
 use baton_codegen::schedule::{Load, Plan, held};
 use baton_codegen::target::{Gpu, Storage};
-use baton_codegen::{Compiler, Phase, Service};
+use baton_codegen::{Compiler, Phase, Service, Summary};
 use baton_ir::recurrence::{Port, Recurrence};
 use baton_ir::tile::{Role, TileProgram};
 use std::collections::HashMap;
@@ -149,6 +149,10 @@ impl Kernels for GpuKernels {
 
     fn leaves(&self, phase: Phase) -> bool {
         self.compiler.leaves(phase)
+    }
+
+    fn summary(&self, state: usize) -> Summary {
+        self.compiler.summaries()[state]
     }
 
     fn kernel(&self, phase: Phase, cut: &Cut) -> Result<Arc<dyn Signed>, Error> {
