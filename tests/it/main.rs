@@ -18,6 +18,8 @@ mod nonfinite;
 mod random;
 mod reads;
 mod shipped;
+#[cfg(feature = "mlir")]
+mod sizes;
 mod slopes;
 mod steps;
 mod strata;

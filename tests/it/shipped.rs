@@ -247,6 +247,47 @@ fn is_smallest(kernel: &Kernel) -> bool {
     kernel.sizes.values().sum::<usize>() == STATE[0] + HEAD[0]
 }
 
+/// A size that runs in strips of a shipped size has its kernels with it.
+#[test]
+fn strips_of_a_shipped_size_are_shipped() {
+    let manifest = manifest();
+    let mut found = 0;
+    for absent in &manifest.absent {
+        let Some(strips) = &absent.strips else {
+            continue;
+        };
+        let mut sizes = absent.sizes.clone();
+        *sizes.get_mut(&strips.dim).expect("a dim of it") /= strips.count;
+        let same = |kernel: &&Kernel| {
+            kernel.recurrence == absent.recurrence && kernel.dtype == absent.dtype
+        };
+        let mut kernels = manifest.kernels.iter().filter(same);
+        let Some(kernel) = kernels.find(|kernel| kernel.sizes == sizes) else {
+            continue;
+        };
+        let target = target(kernel).with_heads(1);
+        let recurrence = compiler(kernel).recurrence().clone();
+        let whole: Vec<usize> = recurrence
+            .dims
+            .iter()
+            .map(|dim| absent.sizes[dim])
+            .collect();
+        let whole = Compiler::new(&recurrence, &whole).expect("it verifies");
+        let (compiler, chunk) = whole.fit(&target, None).expect("it runs in strips");
+        for (phase, heads) in compiler.kernels(&target, chunk) {
+            let made = compiler.compile(&target.with_heads(heads), phase, chunk);
+            let made = made.expect("it compiles");
+            let name = &made.program.name;
+            assert!(
+                baton_kernels::ptx(name, &made.code.text).is_some(),
+                "{name}"
+            );
+        }
+        found += 1;
+    }
+    assert!(found > 0, "no size runs in strips of a shipped one");
+}
+
 /// Runs in segments, which have kernels of their own, in the smallest size of what is cut.
 fn segments(dtype: &str) {
     each(dtype, |kernel| {
