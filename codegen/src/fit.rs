@@ -17,20 +17,20 @@ pub struct Misfit<E> {
     pub why: E,
     /// Why it is not cut into strips, for each dim of a state.
     pub whole: Vec<String>,
-    /// The nearest size that runs.
+    /// The nearest size that runs; none where no smaller one does, and something else is amiss.
     pub nearest: Option<String>,
 }
 
 impl<E: fmt::Display> fmt::Display for Misfit<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.why)?;
+        let Some(nearest) = &self.nearest else {
+            return Ok(());
+        };
         if !self.whole.is_empty() {
             write!(f, "; no strips are cut: {}", self.whole.join(", "))?;
         }
-        match &self.nearest {
-            Some(nearest) => write!(f, "; the nearest size that runs is {nearest}"),
-            None => write!(f, "; it runs on the CPU"),
-        }
+        write!(f, "; the nearest size that runs is {nearest}")
     }
 }
 
@@ -60,26 +60,39 @@ impl Compiler {
             Ok(chunk) => return Ok((self, chunk)),
             Err(why) => why,
         };
-        let mut whole = vec![];
-        for dim in self.state_dims() {
-            match self.bound(dim) {
-                Some(why) => whole.push(why),
-                None => {
-                    for count in counts(self.sizes()[dim.index()]) {
-                        let strip = self.in_strips(Strips { dim, count });
-                        if let Ok(chunk) = strip.fits_at(target, chunk) {
-                            return Ok((strip, chunk));
-                        }
-                    }
-                }
+        for strips in self.narrowest() {
+            let fits = |count| {
+                let strip = self.in_strips(Strips { count, ..strips });
+                strip
+                    .fits_at(target, chunk)
+                    .ok()
+                    .map(|chunk| (strip, chunk))
+            };
+            if fits(strips.count).is_some() {
+                let found = counts(self.sizes()[strips.dim.index()]).find_map(fits);
+                return Ok(found.expect("the narrowest fit"));
             }
         }
-        let nearest = self.nearest(target, chunk);
         Err(Misfit {
             why,
-            whole,
-            nearest,
+            whole: self
+                .state_dims()
+                .filter_map(|dim| self.bound(dim))
+                .collect(),
+            nearest: self.nearest(target, chunk),
         })
+    }
+
+    /// The narrowest strips of each dim that can be cut.
+    fn narrowest(&self) -> impl Iterator<Item = Strips> {
+        let free = |dim: &DimId| self.bound(*dim).is_none();
+        let strips = |dim: DimId| {
+            let size = self.sizes()[dim.index()];
+            let width = if size.is_multiple_of(16) { 16 } else { 1 };
+            let count = size / width;
+            (count > 1).then_some(Strips { dim, count })
+        };
+        self.state_dims().filter(free).filter_map(strips)
     }
 
     /// The chunk at which every kernel of a run fits: the one that is asked for, or one of the target's.
@@ -90,14 +103,18 @@ impl Compiler {
         }
     }
 
-    /// The size that runs with the fewest numbers of states less, one dim being smaller.
+    /// The size that runs with the least taken off one dim.
     fn nearest<T: Target>(&self, target: &T, chunk: Option<usize>) -> Option<String> {
+        let fits = |compiler: &Compiler| compiler.fits_at(target, chunk).is_ok();
+        let runs = |compiler: &Compiler| {
+            let mut strips = compiler.narrowest();
+            fits(compiler) || strips.any(|strips| fits(&compiler.in_strips(strips)))
+        };
         let one = |dim: DimId| {
             let size = self.sizes()[dim.index()];
-            let smaller = |width| self.resized(dim, width);
-            let runs = |width: &usize| smaller(*width).fits_at(target, chunk).is_ok();
-            let found = steps_down(size).find(runs)?;
-            Some((found * 1000 / size, smaller(found).sizes_text()))
+            let mut smaller = steps_down(size).map(|width| (width, self.resized(dim, width)));
+            let (width, found) = smaller.find(|(_, compiler)| runs(compiler))?;
+            Some((width * 1000 / size, found.sizes_text()))
         };
         let found = self.state_dims().filter_map(one);
         found.max_by_key(|(share, _)| *share).map(|(_, text)| text)

@@ -49,8 +49,20 @@ fn padded(size: u32) -> u32 {
     size.next_multiple_of(PIECE)
 }
 
-/// Pads a program; one whose sizes are multiples of 16 is as it was.
+/// Pads a program; one whose sizes are multiples of 16 is as it was. So is one whose chunk is no multiple: steps
+/// are not padded, and no kernel is made of it.
 pub fn pad(program: &TileProgram) -> Padded {
+    let ports = { program.ports.iter() }.map(|port| port.dims.clone());
+    let carries = { program.carries.iter() }.map(|carry| carry.dims.clone());
+    let (ports, carries) = (ports.collect(), carries.collect());
+    if !program.chunk.is_multiple_of(PIECE) {
+        return Padded {
+            program: program.clone(),
+            ports,
+            carries,
+            masks: BTreeMap::new(),
+        };
+    }
     let mut out = Builder::new(program.name.clone(), program.chunk, program.direction);
     let grown = |dims: &[u32]| dims.iter().map(|&size| padded(size)).collect();
     for port in &program.ports {
@@ -96,10 +108,8 @@ pub fn pad(program: &TileProgram) -> Padded {
     }
     Padded {
         program: pad.out.finish(),
-        ports: program.ports.iter().map(|port| port.dims.clone()).collect(),
-        carries: { program.carries.iter() }
-            .map(|carry| carry.dims.clone())
-            .collect(),
+        ports,
+        carries,
         masks: pad.masks,
     }
 }

@@ -82,7 +82,7 @@ pub fn place(program: &TileProgram, options: &Gpu) -> Result<Placement, Error> {
         };
         if !fits {
             return Err(Error::Unsupported(format!(
-                "`{}` has a tile of {:?}, expected padded ones: sizes that are multiples of 16",
+                "`{}` has a tile of {:?}, expected sizes that are multiples of 16",
                 program.name, node.shape
             )));
         }
