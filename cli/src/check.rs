@@ -1,7 +1,11 @@
 //! `baton check`: is this a recurrence, of which class, and what is derived from it?
 
+mod sizes;
+
 use crate::Context;
 use crate::failure::Failure;
+use crate::gpu::Dtype;
+use crate::shape::Shape;
 use crate::source::{Source, port};
 use baton_codegen::Compiler;
 use baton_codegen::target::Native;
@@ -11,7 +15,7 @@ use serde_json::{Value, json};
 /// Check a recurrence: every error at once, or its class and its kernels
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  baton check mamba2\n  baton check my.rec --json\n\n\
+    after_help = "Example:\n  baton check mamba2\n  baton check my.rec --json\n  baton check gla --shape K=256,V=512\n\n\
     Exit code 0 when the recurrence is well-formed, 1 when it is not. With --json the output is\n\
     {\"recurrence\", \"class\", \"kernels\", ...} or \
     {\"diagnostics\": [{\"code\", \"message\", \"line\", \"column\", \"length\", ...}]}."
@@ -20,6 +24,12 @@ pub struct Check {
     /// A file, or the name of a built-in recurrence
     #[arg(value_name = "FILE|NAME")]
     place: String,
+    /// Say what a GPU does with these sizes; 64 for those not given
+    #[arg(long, value_name = "K=24,V=100,..")]
+    shape: Option<Shape>,
+    /// The dtype of matrices on a GPU
+    #[arg(long, value_enum, default_value = "bf16", requires = "shape")]
+    dtype: Dtype,
 }
 
 impl Check {
@@ -27,6 +37,7 @@ impl Check {
         let (recurrence, facts) = Source::find(&self.place)?.verify()?;
         let (kernels, note) = kernels(&recurrence);
         let class = facts.class().name();
+        let gpu = sizes::lines(&recurrence, self.shape.as_ref(), self.dtype)?;
         let value = || {
             json!({
                 "recurrence": recurrence.name,
@@ -37,6 +48,7 @@ impl Check {
                 "states": states(&recurrence, &facts),
                 "outputs": ports(&recurrence, &recurrence.outputs),
                 "kernels": kernels,
+                "gpu": gpu,
                 "note": note,
             })
         };
@@ -61,6 +73,9 @@ impl Check {
                 text.push_str(&format!("  classes  {}\n", classes.join(", ")));
             }
             text.push_str(&format!("  kernels  {}\n", kernels.join("\n           ")));
+            if !gpu.is_empty() {
+                text.push_str(&format!("  gpu      {}\n", gpu.join("\n           ")));
+            }
             if let Some(note) = &note {
                 text.push_str(&format!("  note     {note}\n"));
             }

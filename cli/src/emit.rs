@@ -18,7 +18,6 @@ use baton_kernels::manifest::Manifest;
 pub use entry::label;
 use entry::{GENERATOR, entry};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Sizes of dims that were not given.
@@ -106,7 +105,6 @@ struct Work {
     source: Source,
     recurrence: Recurrence,
     compiler: Compiler,
-    sizes: Vec<usize>,
     chunk: usize,
     target: Gpu,
 }
@@ -177,16 +175,13 @@ impl Emit {
             target.heads = Some(heads as u32);
         }
         let compiler = Compiler::new(&recurrence, &sizes).map_err(|list| source.failure(list))?;
+        let chunk = choice("chunk", &[16, 32, 64, 128], "16, 32, 64 or 128")?;
+        let (compiler, chunk) = compiler.fit(&target, chunk).map_err(refused)?;
         let target = compiler.settled(&target);
-        let chunk = match choice("chunk", &[16, 32, 64, 128], "16, 32, 64 or 128")? {
-            Some(chunk) => chunk,
-            None => compiler.chunk(&target).map_err(refused)?,
-        };
         Ok(Work {
             source,
             recurrence,
             compiler,
-            sizes,
             chunk,
             target,
         })
@@ -243,15 +238,7 @@ impl Work {
             let Work {
                 compiler, target, ..
             } = self;
-            kernels.push(entry(
-                compiler,
-                &self.sizes(),
-                target,
-                phase,
-                &lowered,
-                &ptx,
-                file,
-            ));
+            kernels.push(entry(compiler, target, phase, &lowered, &ptx, file));
         }
         Ok(Manifest {
             generator: GENERATOR.into(),
@@ -259,11 +246,6 @@ impl Work {
             services: vec![],
             absent: vec![],
         })
-    }
-
-    fn sizes(&self) -> BTreeMap<String, usize> {
-        let dims = self.recurrence.dims.iter().cloned();
-        dims.zip(self.sizes.iter().copied()).collect()
     }
 }
 

@@ -9,7 +9,8 @@ use crate::parallel;
 use crate::shape::Shape;
 use crate::tools::{COUNTED, Tools};
 use baton_codegen::schedule::cost::{GPUS, RunShape};
-use baton_kernels::manifest::{Kernel, Manifest};
+use baton_codegen::target::remarks;
+use baton_kernels::manifest::{Kernel, Manifest, Strips};
 use floor::{Floor, run_shape};
 use serde::Serialize;
 use serde_json::json;
@@ -48,6 +49,8 @@ pub struct Inspect {
 struct Seen {
     name: String,
     sizes: BTreeMap<String, usize>,
+    strips: Option<Strips>,
+    slower: Vec<String>,
     chunk: usize,
     threads: u32,
     heads: u32,
@@ -132,6 +135,8 @@ impl Inspect {
         Ok(Seen {
             name: kernel.name.clone(),
             sizes: kernel.sizes.clone(),
+            strips: kernel.strips.clone(),
+            slower: slower(kernel),
             chunk: kernel.chunk,
             heads: kernel.heads,
             threads: kernel.threads,
@@ -146,6 +151,21 @@ impl Inspect {
             run: Floor::new(&self.folder, kernel, &ptx, run)?,
         })
     }
+}
+
+/// What its sizes cost more than others.
+fn slower(kernel: &Kernel) -> Vec<String> {
+    let dims = kernel
+        .sizes
+        .iter()
+        .map(|(name, &size)| (name.as_str(), size));
+    let rows = kernel.ports.iter().filter_map(|port| {
+        let number = if port.dtype == "f32" { 4 } else { 2 };
+        port.dims
+            .last()
+            .map(|size| (port.name.as_str(), size * number))
+    });
+    remarks(dims, rows)
 }
 
 impl Seen {
@@ -172,6 +192,12 @@ impl Seen {
             100.0 * self.occupancy,
             self.run.text(),
         );
+        if let Some(Strips { dim, count }) = &self.strips {
+            text.push_str(&format!("  one of {count} strips of {dim}\n"));
+        }
+        for remark in &self.slower {
+            text.push_str(&format!("  {remark}\n"));
+        }
         for (mnemonic, what) in COUNTED {
             let count = self.instructions[mnemonic];
             text.push_str(&format!("  {mnemonic:<10} {count:>6}  {what}\n"));

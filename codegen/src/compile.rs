@@ -5,13 +5,13 @@
 //! be launched stands in the [`Artifact`]: a runtime sees nothing else.
 
 use crate::derive::{Summary, matrices, summaries};
-use crate::schedule::{Load, Plan, Traits, across, lower};
+use crate::schedule::{Load, Plan, Strips, Traits, across, lower_strip};
 use crate::step::{derive_any, step};
 use crate::target::{Artifact, Native, Target};
 use crate::{derive, grad};
 use baton_ir::chunked::{self, Chunked};
 use baton_ir::diag::Diagnostic;
-use baton_ir::recurrence::{Class, Facts, Port, Recurrence};
+use baton_ir::recurrence::{Class, DimId, Facts, Port, Recurrence};
 use baton_ir::tile::TileProgram;
 use baton_ir::verify::{typing, verify};
 
@@ -88,11 +88,14 @@ impl Phase {
 }
 
 /// The chunk programs of a recurrence with its sizes.
+#[derive(Clone)]
 pub struct Compiler {
     recurrence: Recurrence,
     class: Class,
     traits: Traits,
+    /// Sizes of the dims; of a strip where a dim is cut.
     sizes: Vec<usize>,
+    strips: Option<Strips>,
     steps: bool,
     chunks: Pair,
     summaries: Vec<Summary>,
@@ -168,6 +171,7 @@ impl Compiler {
             class: facts.class(),
             traits: Traits::of(recurrence, facts, sizes),
             sizes: sizes.to_vec(),
+            strips: None,
             steps,
             chunks: Pair {
                 matrices: (!steps).then(|| matrices(recurrence, facts)).flatten(),
@@ -176,6 +180,37 @@ impl Compiler {
             summaries: summaries(facts),
             rows: None,
         }
+    }
+
+    /// The same of one strip of a dim that is cut.
+    pub fn in_strips(&self, strips: Strips) -> Compiler {
+        let width = self.sizes[strips.dim.index()] / strips.count;
+        Compiler {
+            strips: Some(strips),
+            ..self.resized(strips.dim, width)
+        }
+    }
+
+    /// The same with another size of a dim.
+    pub fn resized(&self, dim: DimId, size: usize) -> Compiler {
+        let mut resized = self.clone();
+        resized.sizes[dim.index()] = size;
+        resized
+    }
+
+    /// Of which strips its sizes are those of one.
+    pub fn strips(&self) -> Option<Strips> {
+        self.strips
+    }
+
+    /// Sizes of the dims that its kernels have.
+    pub fn sizes(&self) -> &[usize] {
+        &self.sizes
+    }
+
+    /// The forward chunk program.
+    pub(crate) fn forward(&self) -> &Chunked {
+        &self.chunks.forward
     }
 
     /// Whether its programs are those of single steps: then every chunk has one step, whatever is asked for.
@@ -289,7 +324,8 @@ impl Compiler {
             None => of.forward.keep(|_| false),
         };
         let name = format!("{}_{}_{suffix}", self.recurrence.name, phase.label());
-        lower(&program, &self.sizes, chunk, phase.keeps(), name)
+        let cut = self.strips.map(|strips| strips.dim);
+        lower_strip(&program, &self.sizes, chunk, phase.keeps(), name, cut)
     }
 
     /// The tile program of a phase whose rows are `rows` heads, where there is one.
@@ -335,16 +371,18 @@ impl Compiler {
     /// The first of the target's chunk lengths at which every kernel fits with one head a block, for runs
     /// whose backward reads what their forward kept; the reason of the last when none does.
     pub fn chunk<T: Target>(&self, target: &T) -> Result<usize, T::Error> {
-        let target = &self.settled(&target.with_heads(1));
-        let phases = [Phase::ForwardKeep, Phase::Entering, Phase::Backward];
-        let fits = |chunk| {
-            let fits = |phase| target.fits(&self.program_for(target, phase, chunk));
-            phases.into_iter().try_for_each(fits).map(|()| chunk)
-        };
+        let fits = |chunk| self.fits(target, chunk).map(|()| chunk);
         let (last, before) =
             (target.chunks(self.traits).split_last()).expect("a target has chunks");
         let found = before.iter().find_map(|&chunk| fits(chunk).ok());
         found.map_or_else(|| fits(*last), Ok)
+    }
+
+    /// Whether every kernel of such runs fits at chunks of `chunk` steps, with one head a block.
+    pub(crate) fn fits<T: Target>(&self, target: &T, chunk: usize) -> Result<(), T::Error> {
+        let target = &self.settled(&target.with_heads(1));
+        let mut phases = [Phase::ForwardKeep, Phase::Entering, Phase::Backward].into_iter();
+        phases.try_for_each(|phase| target.fits(&self.program_for(target, phase, chunk)))
     }
 
     /// The kernels that devices run of this recurrence: every phase with one head a block, and with more

@@ -10,6 +10,7 @@
 pub mod backend;
 mod compile;
 mod derive;
+mod fit;
 mod grad;
 pub mod schedule;
 mod step;
@@ -18,6 +19,7 @@ pub mod target;
 pub use backend::mlir::{Assembler, Service};
 pub use compile::{Compiler, Phase};
 pub use derive::{Summary, derive};
+pub use fit::Misfit;
 pub use grad::grad;
 pub use step::{derive_any, step};
 pub use target::{Artifact, Target};

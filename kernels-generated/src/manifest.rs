@@ -17,7 +17,7 @@ pub struct Manifest {
     /// What runs between them, for every recurrence and size.
     #[serde(default)]
     pub services: Vec<Service>,
-    /// What was asked for and cannot be made.
+    /// What was asked for and cannot be made as it is.
     #[serde(default)]
     pub absent: Vec<Absent>,
 }
@@ -46,8 +46,11 @@ pub struct Kernel {
     pub dtype: String,
     /// Of f32: `threeterms` or `tf32`.
     pub products: String,
-    /// Sizes of the dims.
+    /// Sizes of the dims; of a strip where one is cut.
     pub sizes: BTreeMap<String, usize>,
+    /// Of which strips it is the kernel of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strips: Option<Strips>,
     /// Steps of a chunk.
     pub chunk: usize,
     /// Warps of a block.
@@ -73,6 +76,15 @@ pub struct Kernel {
     /// On a GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<Measured>,
+}
+
+/// A dim that is cut into strips of one width.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Strips {
+    /// The dim.
+    pub dim: String,
+    /// How many there are.
+    pub count: usize,
 }
 
 /// A kernel that no recurrence is in; its parameters are those of
@@ -163,7 +175,7 @@ pub struct Measured {
     pub driver: String,
 }
 
-/// A kernel that cannot be made.
+/// A size that has no kernels of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Absent {
     /// The recurrence.
@@ -174,6 +186,9 @@ pub struct Absent {
     pub sizes: BTreeMap<String, usize>,
     /// The reason.
     pub why: String,
+    /// The strips that it runs in, by the kernels of their size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strips: Option<Strips>,
 }
 
 impl Manifest {

@@ -19,6 +19,8 @@ mod random;
 mod reads;
 mod segments;
 mod shipped;
+#[cfg(feature = "mlir")]
+mod sizes;
 mod slopes;
 mod steps;
 mod strata;

@@ -247,6 +247,41 @@ fn is_smallest(kernel: &Kernel) -> bool {
     kernel.sizes.values().sum::<usize>() == STATE[0] + HEAD[0]
 }
 
+/// A size without kernels of its own that runs in strips of a shipped size has its kernels with it.
+#[test]
+fn strips_of_a_shipped_size_are_shipped() {
+    let manifest = manifest();
+    let mut found = 0;
+    for absent in &manifest.absent {
+        let recurrence = text::parse(builtin::text(&absent.recurrence).unwrap()).unwrap();
+        let sizes: Vec<usize> = (recurrence.dims.iter())
+            .map(|dim| absent.sizes[dim])
+            .collect();
+        let whole = Compiler::new(&recurrence, &sizes).expect("it verifies");
+        let target = Gpu::sm_80(arithmetic(&absent.dtype).storage());
+        let (compiler, chunk) = whole.fit(&target, None).expect("it runs in strips");
+        let strip: BTreeMap<_, _> = (recurrence.dims.iter().cloned())
+            .zip(compiler.sizes().iter().copied())
+            .collect();
+        let is = |kernel: &Kernel| {
+            let same = kernel.recurrence == absent.recurrence && kernel.dtype == absent.dtype;
+            same && kernel.sizes == strip
+        };
+        if !manifest.kernels.iter().any(is) {
+            continue;
+        }
+        for (phase, heads) in compiler.kernels(&target, chunk) {
+            let made = compiler.compile(&target.with_heads(heads), phase, chunk);
+            let made = made.expect("it compiles");
+            let name = &made.program.name;
+            let there = baton_kernels::ptx(name, &made.code.text).is_some();
+            assert!(there, "{name} of {strip:?}");
+        }
+        found += 1;
+    }
+    assert!(found > 0, "no size runs in strips of a shipped one");
+}
+
 /// Runs in segments, which have kernels of their own, in the smallest size of what is cut.
 fn segments(dtype: &str) {
     each(dtype, |kernel| {

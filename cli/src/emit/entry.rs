@@ -5,7 +5,7 @@ use crate::tools::Tools;
 use baton_codegen::target::Gpu;
 use baton_codegen::{Artifact, Compiler, Phase};
 use baton_ir::tile::{CarryRole, Pace, Role};
-use baton_kernels::manifest::{Assembled, Carry, Kernel, Port};
+use baton_kernels::manifest::{Assembled, Carry, Kernel, Port, Strips};
 use std::collections::BTreeMap;
 
 /// What kernels are assembled for.
@@ -14,10 +14,24 @@ pub const CHIPS: [&str; 2] = ["sm_80", "sm_90"];
 /// The versions that PTX depends on, beside the MLIR text.
 pub const GENERATOR: &str = concat!("baton ", env!("CARGO_PKG_VERSION"), ", MLIR 22");
 
+/// The sizes that the kernels of a compiler have, by name.
+pub fn sizes(compiler: &Compiler) -> BTreeMap<String, usize> {
+    let dims = compiler.recurrence().dims.iter().cloned();
+    dims.zip(compiler.sizes().iter().copied()).collect()
+}
+
+/// The strips of which they are one.
+pub fn strips(compiler: &Compiler) -> Option<Strips> {
+    let strips = compiler.strips()?;
+    Some(Strips {
+        dim: compiler.recurrence().dims[strips.dim.index()].clone(),
+        count: strips.count,
+    })
+}
+
 /// The entry of a kernel that lies in `file`, before it was assembled or run.
 pub fn entry(
     compiler: &Compiler,
-    sizes: &BTreeMap<String, usize>,
     target: &Gpu,
     phase: Phase,
     lowered: &Artifact<Gpu>,
@@ -50,7 +64,8 @@ pub fn entry(
         target: target.chip.into(),
         dtype: target.storage.name().into(),
         products: format!("{:?}", target.products).to_lowercase(),
-        sizes: sizes.clone(),
+        sizes: sizes(compiler),
+        strips: strips(compiler),
         chunk: program.chunk as usize,
         warps: lowered.code.launch.threads / 32,
         heads: lowered.code.launch.heads,

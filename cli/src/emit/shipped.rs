@@ -5,7 +5,7 @@
 //! seconds. The manifest is written anew after every group, in the order of the set, and holds neither
 //! time nor machine: the same generator gives the same bytes.
 
-use super::entry::{CHIPS, GENERATOR, assembled, entry, label, why};
+use super::entry::{CHIPS, GENERATOR, assembled, entry, label, strips, why};
 use super::errors::errors;
 use super::{Maker, make_folder, refused, write};
 use crate::Context;
@@ -251,11 +251,13 @@ impl Group {
         let chunk = match compiler.chunk(&self.target) {
             Ok(chunk) => chunk,
             Err(why) => {
+                let fitted = compiler.fit(&self.target, None).ok();
                 let absent = Absent {
                     recurrence: self.recurrence.name.clone(),
                     dtype: self.target.storage.name().into(),
                     sizes,
                     why: why.to_string(),
+                    strips: fitted.and_then(|(compiler, _)| strips(&compiler)),
                 };
                 return Ok((Err(absent), 0));
             }
@@ -287,7 +289,7 @@ impl Group {
                         .collect();
                     let file = format!("{KERNELS}/{}-{shape}-{hash}.ptx.gz", lowered.program.name);
                     write_packed(folder, &file, &ptx)?;
-                    let mut kernel = entry(&compiler, &sizes, target, phase, &lowered, &ptx, file);
+                    let mut kernel = entry(&compiler, target, phase, &lowered, &ptx, file);
                     kernel.assembled = assembled(tools, &ptx, |registers| why(&kernel, registers))?;
                     (kernel, ptx)
                 }

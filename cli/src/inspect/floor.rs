@@ -1,8 +1,8 @@
 //! What a run of a kernel must move and multiply at least, and what it multiplies.
 //!
 //! Bytes and products are those of the cost model, of the tile program that the kernel was made from:
-//! states enter as zero, and a gradient that a group shares counts once in its own dtype, also where a
-//! kernel writes it in parts. Executed products are counted in the PTX, whose loop over chunks is its only one
+//! states enter as zero, and a gradient that a group or strips share counts once in its own dtype, also where a
+//! kernel writes it in parts; of strips all are counted. Executed products are counted in the PTX, whose loop over chunks is its only one
 //! with tensor-core products in it.
 
 use crate::emit::label;
@@ -56,7 +56,8 @@ impl Floor {
     /// Of a run of a kernel of this folder with this PTX.
     pub fn new(folder: &Path, kernel: &Kernel, ptx: &str, run: RunShape) -> Result<Floor, Failure> {
         let cost = cost(folder, kernel, run)?;
-        let blocks = run.heads as f64 / f64::from(kernel.heads);
+        let strips = kernel.strips.as_ref().map_or(1, |strips| strips.count);
+        let blocks = (run.heads * strips) as f64 / f64::from(kernel.heads);
         let warps = blocks * f64::from(kernel.warps) * run.chunks(kernel.chunk as u32) as f64;
         let executed_flops = warps * products(ptx);
         let Peak {
@@ -105,7 +106,11 @@ fn cost(folder: &Path, kernel: &Kernel, run: RunShape) -> Result<Cost, Failure> 
         ))
     };
     let recurrence = recurrence(folder, kernel)?;
-    let size = |dim: &String| kernel.sizes.get(dim).copied();
+    let strips = |dim: &String| { kernel.strips.iter() }.find(|strips| strips.dim == *dim);
+    let size = |dim: &String| {
+        let count = strips(dim).map_or(1, |strips| strips.count);
+        kernel.sizes.get(dim).map(|size| size * count)
+    };
     let sizes: Option<Vec<usize>> = recurrence.dims.iter().map(size).collect();
     let sizes = sizes.ok_or_else(|| unlike("not the size of every dim"))?;
     let compiler = Compiler::new(&recurrence, &sizes)

@@ -71,6 +71,38 @@ fn check_gives_class_and_kernels() {
     }
 }
 
+/// Which dims are cut and why another is not; at sizes, what runs and what is slower for them.
+#[test]
+fn check_says_what_a_gpu_does_with_sizes() {
+    let said = |arguments: &[&str]| -> Vec<String> {
+        let value = baton(&[&["check", "--json"], arguments].concat()).json();
+        let lines = value["gpu"].as_array().expect("lines").iter();
+        lines
+            .map(|line| line.as_str().unwrap().to_string())
+            .collect()
+    };
+    let cut = said(&["gla"]);
+    assert_eq!(cut[0], "no strips of K: `K` is summed over");
+    assert!(cut[1].ends_with("cut into strips of V"), "{cut:?}");
+    let wide = said(&["gla", "--shape", "K=128,V=1024"]);
+    assert!(wide[0].contains("strips of K=128, V="), "{wide:?}");
+    let odd = said(&["gla", "--shape", "K=24,V=30", "--dtype", "f32"]);
+    let of = |what: &str| odd.iter().filter(|line| line.contains(what)).count();
+    assert_eq!(
+        [of("whole"), of("padded to 32"), of("by 8 at a time")],
+        [1, 2, 2],
+        "{odd:?}"
+    );
+    assert!(said(&["mamba3"]).is_empty());
+    let refused = baton(&["check", "gla", "--shape", "Q=3"]);
+    assert_eq!(refused.code, 1);
+    let narrow = said(&["rwkv6", "--shape", "K=1024,V=16"]);
+    assert!(
+        narrow[0].contains("the nearest size that runs is"),
+        "{narrow:?}"
+    );
+}
+
 #[test]
 fn check_gives_every_diagnostic_with_its_place() {
     let folder = Folder::new("check_diagnostics");

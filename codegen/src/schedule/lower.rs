@@ -14,7 +14,7 @@ mod product;
 mod walk;
 
 use baton_ir::chunked::{Axis, Chunked, Direction, Op, ValueId};
-use baton_ir::recurrence::{BinaryFn, Port};
+use baton_ir::recurrence::{BinaryFn, DimId, Port};
 use baton_ir::tile::{
     self, Builder, CarryDecl, CarryId, CarryRole, Fill, Held, Pace, PortDecl, PortId, Reduce,
     Region, Role, TileId, TileProgram,
@@ -30,6 +30,18 @@ pub fn lower(
     keep: bool,
     name: String,
 ) -> TileProgram {
+    lower_strip(program, sizes, chunk, keep, name, None)
+}
+
+/// The same of a strip of the dim that is cut, if one is: `sizes` are those of the strip.
+pub(crate) fn lower_strip(
+    program: &Chunked,
+    sizes: &[usize],
+    chunk: usize,
+    keep: bool,
+    name: String,
+    cut: Option<DimId>,
+) -> TileProgram {
     let mut users = vec![vec![]; program.ops.len()];
     for (i, op) in program.ops.iter().enumerate() {
         op.operands()
@@ -44,6 +56,7 @@ pub fn lower(
         program,
         sizes,
         chunk: chunk as u32,
+        cut,
         users,
         regions: vec![],
         tiles: vec![None; program.ops.len()],
@@ -80,6 +93,8 @@ struct Lower<'a> {
     program: &'a Chunked,
     sizes: &'a [usize],
     chunk: u32,
+    /// The dim of whose strips this is one.
+    cut: Option<DimId>,
     /// Users of each value; `None` is a result.
     users: Vec<Vec<Option<ValueId>>>,
     regions: Vec<Region>,
@@ -164,9 +179,18 @@ impl Lower<'_> {
             role,
             pace,
             per_head: !of.per_group,
-            held: held(role, of),
+            held: self.held(role, of),
             dims,
         })
+    }
+
+    /// As [`held`]; of what strips share each writes a part of the gradient.
+    fn held(&self, role: Role, of: &Port) -> Held {
+        let shares = self.cut.is_some_and(|dim| !of.shape.contains(&dim));
+        match role {
+            Role::DInput(_) if shares => Held::Parts,
+            _ => held(role, of),
+        }
     }
 
     fn carry(&mut self, role: CarryRole, name: String, dims: Vec<u32>) -> CarryId {

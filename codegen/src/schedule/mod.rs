@@ -1,7 +1,7 @@
 //! Scheduling: which kernels a recurrence needs, and how their work is cut up.
 //!
 //! [`lower`] places a chunk program into a tile program ([`held`] says how its tensors are held
-//! outside), [`side_by_side`] has it run several heads at once, [`across`] has the rows of its tiles be heads;
+//! outside, [`bound`] where a wide state may be cut), [`side_by_side`] has it run several heads at once, [`across`] has the rows of its tiles be heads;
 //! [`Plan`] cuts a run into tasks or
 //! thread blocks; [`cost`] says what a run comes to.
 
@@ -12,9 +12,12 @@ pub mod cost;
 mod heads;
 mod lower;
 mod plan;
+mod strips;
 
 pub use across::across;
 pub(crate) use body::{Operands, take_out, whole};
 pub use heads::{SIDE_BY_SIDE, SideBySide, side_by_side};
+pub(crate) use lower::lower_strip;
 pub use lower::{held, lower};
 pub use plan::{Load, Plan, Traits};
+pub use strips::{Strips, bound};

@@ -30,6 +30,40 @@ impl Storage {
     }
 }
 
+/// Bytes that a thread moves at once of rows of `row` bytes, at most 16: what rows and addresses are multiples of.
+pub fn grain(row: u32) -> u32 {
+    1 << row.trailing_zeros().min(4)
+}
+
+/// Sizes of a tile are multiples of this: rows and columns of a piece of a product.
+pub(crate) const PIECE: u32 = 16;
+
+/// What sizes cost more than others, in words: of dims with their sizes, and of tensors with the bytes of their rows.
+pub fn remarks<'a>(
+    dims: impl Iterator<Item = (&'a str, usize)>,
+    rows: impl Iterator<Item = (&'a str, u32)>,
+) -> Vec<String> {
+    let mut remarks = vec![];
+    for (name, size) in dims {
+        let padded = size.next_multiple_of(PIECE as usize);
+        if padded > size {
+            let more = padded as f64 / size as f64;
+            remarks.push(format!(
+                "{name}={size} is padded to {padded}: {more:.2} times the work along it"
+            ));
+        }
+    }
+    for (name, row) in rows {
+        let grain = grain(row);
+        if grain < 16 {
+            remarks.push(format!(
+                "rows of `{name}` have {row} bytes, so they move by {grain} at a time instead of 16"
+            ));
+        }
+    }
+    remarks
+}
+
 /// How products of f32 are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Products {

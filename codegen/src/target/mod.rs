@@ -7,7 +7,8 @@
 
 mod gpu;
 
-pub use gpu::{Gpu, Launch, Products, Source, Storage};
+pub(crate) use gpu::PIECE;
+pub use gpu::{Gpu, Launch, Products, Source, Storage, grain, remarks};
 
 use crate::schedule::Traits;
 use baton_ir::tile::TileProgram;

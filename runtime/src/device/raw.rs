@@ -11,8 +11,8 @@ pub struct DeviceTensor {
     /// Where it begins; a multiple of 16.
     pub address: u64,
     /// Bytes from batch row to batch row, step to step, and head to head (group to group where
-    /// the tensor is per group); multiples of 16 where an entry is a vector or a matrix. Of a param
-    /// only the last counts. Within an entry numbers lie side by side, in row-major order.
+    /// the tensor is per group); of a vector or a matrix multiples of 16, or of the largest power of two that
+    /// divides the bytes of its rows (of a strip's, where the last dim is cut). Of a param only the last counts. Within an entry numbers lie side by side, in row-major order.
     pub strides: [i64; 3],
 }
 

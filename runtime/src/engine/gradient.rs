@@ -1,8 +1,8 @@
 //! Gradients of inputs and params: where kernels write them, and the sums of their parts.
 //!
 //! A gradient that each head has for itself goes where it is wanted. What heads share comes as one part
-//! a block, what ranges of time share as one part a range; the parts are added in order. What no
-//! kernel writes, because nothing depends on it, is a sum without parts: zero.
+//! a block, what strips share as one part a strip, what ranges of time share as one part a range; the parts are
+//! added in order. What no kernel writes, because nothing depends on it, is a sum without parts: zero.
 
 use super::call::{Strided, Wanted};
 use super::machine::Sum;
@@ -22,29 +22,54 @@ impl Engine<'_> {
         Ok((0..ports.len() as u32).map(role).map(writes).collect())
     }
 
+    /// Parts of an input's gradient for each of its columns; none where kernels write the whole.
+    fn input_parts(&self, port: &Port) -> Option<usize> {
+        let shapes = self.kernels.shapes();
+        let shared = if shapes.sliced(port) {
+            1
+        } else {
+            shapes.strips()
+        };
+        let heads = self.kernels.parts(self.cut).filter(|_| port.per_group);
+        match (heads, shared) {
+            (None, 1) => None,
+            (heads, strips) => Some(heads.unwrap_or(1) * strips),
+        }
+    }
+
     /// The gradients of inputs: where the kernels write them; `None` where they write none. What the
-    /// heads of a group share goes to parts, one a block: `[B, T, G * parts, dims...]` in f32.
+    /// heads of a group or strips share goes to parts, one a block: `[B, T, G * parts, dims...]` in f32, of a block
+    /// those of its strips side by side.
     pub(super) fn bind_inputs(&mut self, wanted: &Wanted) -> Result<Vec<Option<Strided>>, Error> {
         let shapes = self.kernels.shapes();
         let ports = &shapes.recurrence.inputs;
         let [batch, time, _] = self.cut.extent.steps();
-        let parts = self.kernels.parts(self.cut);
         let mut tensors = vec![];
         let written = self.written(ports, Role::DInput)?;
         for (i, (port, written)) in ports.iter().zip(written).enumerate() {
-            let tensor = match (written, parts) {
+            let role = Role::DInput(i as u32);
+            let tensor = match (written, self.input_parts(port)) {
                 (false, _) => None,
-                (true, Some(parts)) if port.per_group => {
-                    let lanes = self.cut.extent.groups * parts;
-                    let head = 4 * shapes.entries(port);
-                    let address = self.machine.room(batch * time * lanes * head)?;
-                    let strides = [time * lanes * head, lanes * head, head];
+                (true, Some(parts)) => {
+                    let lanes = self.columns(port) * parts;
+                    let entry = 4 * shapes.entries(port);
+                    let strips = if shapes.sliced(port) {
+                        1
+                    } else {
+                        shapes.strips()
+                    };
+                    let address = self.machine.room(batch * time * lanes * entry)?;
+                    let strides = [time * lanes * entry, lanes * entry, strips * entry];
                     let strides = strides.map(|bytes| bytes as i64);
+                    let strip = 4 * shapes.strip_entries(port) as i64;
+                    self.strips.insert(role, strip);
                     Some(Strided { address, strides })
                 }
-                (true, _) => Some(wanted.inputs[i]),
+                (true, None) => {
+                    self.slice(role, port, wanted.dtypes[i]);
+                    Some(wanted.inputs[i])
+                }
             };
-            let role = Role::DInput(i as u32);
             self.ports.extend(tensor.map(|tensor| (role, tensor)));
             tensors.push(tensor);
         }
@@ -86,29 +111,33 @@ impl Engine<'_> {
         Ok(tensors)
     }
 
+    /// Columns of an input at a step: heads, or groups.
+    fn columns(&self, port: &Port) -> usize {
+        let Extent { heads, groups, .. } = self.cut.extent;
+        if port.per_group { groups } else { heads }
+    }
+
     /// Adds the parts of inputs' gradients; zero where nothing depends on an input.
     pub(super) fn sum_inputs(
         &mut self,
         wanted: &Wanted,
         tensors: &[Option<Strided>],
     ) -> Result<(), Error> {
-        let Extent { heads, groups, .. } = self.cut.extent;
         let [batch, time, _] = self.cut.extent.steps();
         let shapes = self.kernels.shapes();
-        let parts = self.kernels.parts(self.cut);
         let ports = shapes.recurrence.inputs.iter().enumerate();
         for ((i, port), tensor) in ports.zip(tensors) {
-            let (columns, each) = match (tensor, port.per_group, parts) {
-                (Some(_), true, Some(parts)) => (groups, parts),
-                (Some(_), ..) => continue,
-                (None, true, _) => (groups, 0),
-                (None, false, _) => (heads, 0),
+            let each = match (tensor, self.input_parts(port)) {
+                (Some(_), Some(parts)) => parts,
+                (Some(_), None) => continue,
+                (None, _) => 0,
             };
-            let (from, [row, step, head]) = tensor.map_or((0, [0; 3]), |t| (t.address, t.strides));
+            let (from, [row, step, _]) = tensor.map_or((0, [0; 3]), |t| (t.address, t.strides));
+            let entry = 4 * shapes.entries(port) as i64;
             self.machine.sum(&Sum {
-                sizes: [batch, time, columns, shapes.entries(port), each],
+                sizes: [batch, time, self.columns(port), shapes.entries(port), each],
                 from,
-                strides: [row, step, head * each as i64, head],
+                strides: [row, step, entry * each as i64, entry],
                 rows: None,
                 to: wanted.inputs[i],
                 storage: wanted.dtypes[i],

@@ -18,4 +18,5 @@ pub(crate) mod raw;
 pub(crate) mod run;
 mod segment;
 pub(crate) mod shapes;
+mod strips;
 mod window;

@@ -16,12 +16,17 @@ pub(crate) fn cut(
     ends: Option<&[i64]>,
 ) -> Result<Cut, Error> {
     kernels.admits(&extent)?;
-    let bounds: Vec<[i64; 3]> = match ends {
+    let sequences: Vec<[i64; 3]> = match ends {
         Some(ends) => ends.windows(2).map(|w| [0, w[0], w[1] - w[0]]).collect(),
         None => (0..extent.batch as i64)
             .map(|row| [row, 0, extent.time as i64])
             .collect(),
     };
+    // Each strip of a state goes through a sequence as a sequence of its own.
+    let strips = kernels.shapes().strips() as i64;
+    let strip =
+        |[row, start, steps]: [i64; 3]| (0..strips).map(move |i| [row * strips + i, start, steps]);
+    let bounds: Vec<[i64; 3]> = sequences.into_iter().flat_map(strip).collect();
     let steps = || bounds.iter().map(|&[.., steps]| steps as usize);
     let load = Load {
         sequences: steps().filter(|steps| *steps > 0).count(),
@@ -34,13 +39,13 @@ pub(crate) fn cut(
     Ok(Cut::by(kernels.plan(load, chunk), extent, &bounds))
 }
 
-/// Bytes of one head of each state in the dtype in which what enters every chunk is kept.
+/// Bytes of one head of a strip of each state in the dtype in which what enters every chunk is kept.
 pub(crate) fn kept_head_bytes(kernels: &dyn Kernels) -> Vec<usize> {
     let shapes = kernels.shapes();
     let states = shapes.recurrence.states.iter().zip(0..);
     let bytes = states.map(|(port, i)| {
         let storage = kernels.storage(Role::Entering(i), port);
-        shapes.entries(port) * storage.bytes() as usize
+        shapes.strip_entries(port) * storage.bytes() as usize
     });
     bytes.collect()
 }

@@ -12,7 +12,7 @@ use super::run::Engine;
 use crate::Error;
 use crate::device::check::Extent;
 use crate::device::raw::{DeviceBackward, DeviceCall, DeviceForward, DeviceTensor};
-use baton_codegen::target::Storage;
+use baton_codegen::target::{Storage, grain};
 use baton_ir::recurrence::Port;
 use baton_ir::tile::Role;
 
@@ -234,10 +234,13 @@ fn tensor_of(
     role: Role,
 ) -> Result<Strided, Error> {
     let by_step = !matches!(role, Role::Param(_) | Role::DParam(_));
-    let unit = match kernels.shapes().entries(port) {
-        1 => 4,
-        _ => 16,
+    // What kernels move at once of the rows that they see.
+    let row = match port.shape.len() {
+        0 => 1,
+        rank => kernels.shapes().strip_size(port, rank - 1) as u32,
     };
+    let bytes = dtype(kernels, role).map_or(4, Storage::bytes);
+    let unit = i64::from(grain(row * bytes));
     let &DeviceTensor { address, strides } = tensor;
     let strides = match by_step {
         true => strides,

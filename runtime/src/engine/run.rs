@@ -9,9 +9,11 @@ use super::call::{Arguments, Strided, Wanted};
 use super::cut::{Cut, Range};
 use super::machine::{Carries, Kernels, Launch, Machine, Sum};
 use super::plan::{kept_bytes, kept_head_bytes};
+use super::strips::Kind;
 use crate::Error;
 use baton_codegen::Phase;
 use baton_codegen::target::Storage;
+use baton_ir::recurrence::Port;
 use baton_ir::tile::{CarryRole, Role};
 use std::collections::HashMap;
 
@@ -22,6 +24,8 @@ pub(crate) struct Engine<'a> {
     pub(super) cut: &'a Cut,
     pub(super) states: Vec<u64>,
     pub(super) ports: HashMap<Role, Strided>,
+    /// Bytes from strip to strip of tensors of steps.
+    pub(super) strips: HashMap<Role, i64>,
 }
 
 impl<'a> Engine<'a> {
@@ -37,8 +41,10 @@ impl<'a> Engine<'a> {
             cut,
             states: given.states,
             ports: HashMap::new(),
+            strips: HashMap::new(),
         };
-        engine.bind(Role::Input, given.inputs);
+        let recurrence = &kernels.shapes().recurrence;
+        engine.bind_steps(Role::Input, &recurrence.inputs, given.inputs);
         let params = given.params.into_iter().map(Strided::by_head);
         engine.bind(Role::Param, params);
         engine
@@ -52,6 +58,19 @@ impl<'a> Engine<'a> {
         self.ports.extend((0..).map(role).zip(tensors));
     }
 
+    /// The same of tensors of steps, which have slices.
+    fn bind_steps(
+        &mut self,
+        role: fn(u32) -> Role,
+        ports: &[Port],
+        tensors: impl IntoIterator<Item = Strided>,
+    ) {
+        self.bind(role, tensors);
+        for (port, role) in ports.iter().zip((0..).map(role)) {
+            self.slice(role, port, self.kernels.storage(role, port));
+        }
+    }
+
     /// Forward; `kept` is memory for what the backward needs, of [`kept_bytes`] each.
     pub fn forward(
         mut self,
@@ -59,20 +78,24 @@ impl<'a> Engine<'a> {
         states: &[u64],
         kept: Option<&[u64]>,
     ) -> Result<(), Error> {
-        self.bind(Role::Output, outputs.iter().copied());
+        let ports = &self.kernels.shapes().recurrence.outputs;
+        self.bind_steps(Role::Output, ports, outputs.iter().copied());
+        self.states = self.split(&self.states.clone(), Kind::Values)?;
+        let leaving = self.apart(states)?;
         let entering = self.entering()?;
         match kept {
             None if self.cut.plan().across && !self.cut.keeps_all() => {
                 let borders = self.rooms(kept_bytes(self.kernels, self.cut))?;
-                self.forward_windows(Phase::Forward, &entering, states, &borders)
+                self.forward_windows(Phase::Forward, &entering, &leaving, &borders)?;
             }
-            None => self.sweep(Phase::Forward, &entering, states),
+            None => self.sweep(Phase::Forward, &entering, &leaving)?,
             Some(kept) if self.cut.keeps_all() => {
                 self.bind_entering(kept);
-                self.sweep(Phase::ForwardKeep, &entering, states)
+                self.sweep(Phase::ForwardKeep, &entering, &leaving)?;
             }
-            Some(kept) => self.forward_windows(Phase::Forward, &entering, states, kept),
+            Some(kept) => self.forward_windows(Phase::Forward, &entering, &leaving, kept)?,
         }
+        self.join(&leaving, states, Kind::Values)
     }
 
     /// Backward from what the forward kept, or, when absent, from what is rebuilt here.
@@ -83,7 +106,11 @@ impl<'a> Engine<'a> {
         kept: Option<&[u64]>,
         wanted: &Wanted,
     ) -> Result<(), Error> {
-        self.bind(Role::DOutput, d_outputs.iter().copied());
+        let ports = &self.kernels.shapes().recurrence.outputs;
+        self.bind_steps(Role::DOutput, ports, d_outputs.iter().copied());
+        self.states = self.split(&self.states.clone(), Kind::Values)?;
+        let d_states = self.split(d_states, Kind::Gradients)?;
+        let leaving = self.apart(&wanted.states)?;
         let rebuilt;
         let kept = match kept {
             Some(kept) => kept,
@@ -97,11 +124,12 @@ impl<'a> Engine<'a> {
         if self.cut.keeps_all() {
             self.bind_entering(kept);
         }
-        let arriving = self.arriving(d_states, kept)?;
+        let arriving = self.arriving(&d_states, kept)?;
         match self.cut.keeps_all() {
-            true => self.sweep(Phase::Backward, &arriving, &wanted.states)?,
-            false => self.backward_windows(&arriving, &wanted.states, kept, &params)?,
+            true => self.sweep(Phase::Backward, &arriving, &leaving)?,
+            false => self.backward_windows(&arriving, &leaving, kept, &params)?,
         }
+        self.join(&leaving, &wanted.states, Kind::Gradients)?;
         self.sum_inputs(wanted, &inputs)?;
         self.sum_params(wanted, &params)
     }
@@ -156,6 +184,9 @@ impl<'a> Engine<'a> {
     ) -> Result<(), Error> {
         if table.is_empty() || self.cut.extent.heads == 0 {
             return Ok(());
+        }
+        if self.kernels.shapes().strips() > 1 {
+            return self.launch_strips(phase, table, carries);
         }
         self.machine.launch(&Launch {
             phase,

@@ -114,7 +114,7 @@ impl Engine<'_> {
             self.machine.chain(&Chain {
                 sequences: &self.cut.sequences,
                 heads: self.cut.extent.heads,
-                dims: [shapes.size(port, 0), shapes.size(port, 1)],
+                dims: [shapes.strip_size(port, 0), shapes.strip_size(port, 1)],
                 outer,
                 own,
                 summary,

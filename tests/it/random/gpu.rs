@@ -1,6 +1,6 @@
 //! A sample of random recurrences on the GPU kernels, under the emulator: few, as each is compiled anew.
 //!
-//! Sizes are multiples of 16 and runs are short. Inputs are rounded to the dtype of storage first, and the
+//! Sizes are any, and runs are short. Inputs are rounded to the dtype of storage first, and the
 //! bound is that of the table, on the root of the mean square of an element's error over its terms: what
 //! is rounded on the way to 16 bits is rounded once for each product, which a norm bears and a single element
 //! may exceed. Where rounding may decide on which side of an edge a number lies (`max(abs(x), 1)` near one),

@@ -45,8 +45,7 @@ impl Drawn {
         Drawn { program, setting }
     }
 
-    /// The same for kernels on tensor cores: sizes in multiples of 16, and no more work than an
-    /// emulator can do.
+    /// The same for kernels on tensor cores, with no more work than an emulator can do.
     pub fn blocks(seed: u64) -> Drawn {
         let mut random = Random(seed);
         let program = grammar::program(&mut random);

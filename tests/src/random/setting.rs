@@ -106,7 +106,7 @@ impl Setting {
     pub(super) fn blocks(random: &mut Random, program: &Program, seed: u64) -> Setting {
         let mut setting = Setting::new(random, program, seed);
         let sizes = setting.sizes.iter_mut();
-        sizes.for_each(|(_, size)| *size = *random.pick(&[16, 16, 32]));
+        sizes.for_each(|(_, size)| *size = random.between(1, 32));
         setting.time = 1 + random.below(40);
         setting.batch = 1;
         setting.heads = *random.pick(&[1, 2, 2]);

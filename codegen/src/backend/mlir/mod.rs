@@ -1,6 +1,6 @@
 //! The GPU back end: a tile program to PTX, through MLIR.
 //!
-//! `place` decides where every tile is and inserts conversions and barriers, `emit` writes the
+//! `pad` brings tiles to sizes that products have, `place` decides where every tile is and inserts conversions and barriers, `emit` writes the
 //! kernel as MLIR text over the `llvm`, `nvvm` and `scf` dialects, and `toolchain`, the one part that
 //! needs MLIR (feature `mlir`), turns it into PTX. [`Target::emit`] is the way to the text, in milliseconds.
 //! Products run on tensor cores by `mma.sync`, matrices come in by `cp.async` and out by 16-byte
@@ -14,6 +14,7 @@ mod forms;
 pub mod layout;
 mod levels;
 mod order;
+mod pad;
 mod place;
 mod service;
 mod text;
@@ -23,6 +24,8 @@ mod toolchain;
 pub use assembler::Assembler;
 pub use error::Error;
 pub use service::Service;
+
+use pad::pad;
 
 use crate::schedule::{SIDE_BY_SIDE, Traits, side_by_side};
 use crate::target::{Gpu, Launch, Products, Source, Storage, Target};
@@ -92,15 +95,17 @@ impl Target for Gpu {
         let shared =
             |node: &Node| node.region == Region::Before && matches!(node.op, Op::Matmul { .. });
         // Where one head has no room several have none, and the search for one is short.
+        let roomy = |program: &TileProgram| place::is_roomy(&pad(program).program, self);
         program.nodes.iter().any(shared)
-            && place::is_roomy(program, self)
-            && place::is_roomy(&side_by_side(program, self.heads()).program, self)
+            && roomy(program)
+            && roomy(&side_by_side(program, self.heads()).program)
     }
 
     fn emit(&self, program: &TileProgram) -> Result<Source, Error> {
         let wide = side_by_side(program, self.heads());
-        let placement = place::place(&wide.program, self)?;
-        let text = emit::module(program, &wide, self, &placement)?;
+        let padded = pad(&wide.program);
+        let placement = place::place(&padded.program, self)?;
+        let text = emit::module(program, &wide, &padded, self, &placement)?;
         let launch = Launch {
             heads: self.heads(),
             threads: self.threads(),

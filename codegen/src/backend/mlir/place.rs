@@ -105,7 +105,7 @@ pub fn place(program: &TileProgram, options: &Gpu) -> Result<Placement, Error> {
     match best {
         Some(best) if best.shared_bytes <= options.shared_limit => Ok(best),
         best => Err(Error::Unsupported(format!(
-            "`{}` needs {} bytes of shared memory, expected at most {}: choose a shorter chunk",
+            "`{}` needs {} bytes of shared memory, expected at most {}",
             program.name,
             best.map_or(0, |best| best.shared_bytes),
             options.shared_limit

@@ -27,7 +27,7 @@ const THREADS: u32 = 256;
 pub enum Service {
     /// `out[r, t, c, ..] = sum over parts p of in[index[r], t, c, p, ..]`, from f32.
     Sum {
-        /// The dtype of the output; 16 bits only if `wide`.
+        /// The dtype of the output.
         storage: Storage,
         /// Four numbers a thread, 16 bytes of the input; else one.
         wide: bool,
@@ -38,7 +38,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// Every service kernel.
+    /// Every one that sizes in multiples of 16 need; into 16 bits number by number MLIR makes them.
     pub const ALL: [Service; 5] = [
         Service::sum(Storage::F32, false),
         Service::sum(Storage::F32, true),
@@ -215,7 +215,13 @@ fn sum(text: &mut Text, names: &[Val], storage: Storage, wide: bool) {
         ];
         let to = offset(text, to, &far);
         match (storage, wide) {
-            (_, false) => text.store(sums[0], to, 1, "f32"),
+            (Storage::F32, false) => text.store(sums[0], to, 1, "f32"),
+            (storage, false) => {
+                let zero = text.float(0.0);
+                let word = text.pack16(sums[0], zero, storage);
+                let half = text.def(format_args!("llvm.trunc {word} : i32 to i16"));
+                text.store(half, to, 1, "i16");
+            }
             (Storage::F32, true) => {
                 let four = text.pack(&sums, "f32");
                 text.store(four, to, 1, "vector<4xf32>");

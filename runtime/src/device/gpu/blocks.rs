@@ -96,11 +96,6 @@ impl<M: DeviceMemory> Machine for Blocks<M> {
     fn sum(&mut self, sum: &Sum<'_>) -> Result<(), Error> {
         let [rows, steps, columns, entries, parts] = sum.sizes;
         let wide = entries.is_multiple_of(WIDE);
-        if !wide && sum.storage != Storage::F32 {
-            let why =
-                format!("sums of {entries} numbers in 16 bits: expected a multiple of {WIDE}");
-            return Err(self.kernels.refused(why));
-        }
         let units = if wide { entries / WIDE } else { entries };
         let threads = [rows, steps, columns, units];
         let threads = threads.into_iter().map(|n| n as u64).product::<u64>();

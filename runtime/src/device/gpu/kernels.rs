@@ -41,7 +41,7 @@ impl Signed for Made {
 }
 
 impl GpuKernels {
-    /// Verifies, derives, and finds the chunk length where none is said.
+    /// Verifies, derives, and finds the chunk length where none is said; in strips where the whole does not fit.
     pub fn new(
         device: &'static str,
         recurrence: &Recurrence,
@@ -51,15 +51,16 @@ impl GpuKernels {
     ) -> Result<Self, Error> {
         check::sizes(recurrence, sizes)?;
         let compiler = Compiler::new(recurrence, sizes).map_err(Error::Invalid)?;
-        let chunk = options.chunk.map_or_else(|| compiler.chunk(&target), Ok);
-        let chunk = chunk.map_err(|why| Error::Unsupported {
-            device: device.into(),
-            reason: why.to_string(),
-        })?;
+        let (compiler, chunk) =
+            { compiler.fit(&target, options.chunk) }.map_err(|why| Error::Unsupported {
+                device: device.into(),
+                reason: why.to_string(),
+            })?;
+        let shapes = Shapes::new(recurrence, sizes).in_strips(compiler.strips());
         Ok(Self {
             device,
             compiler,
-            shapes: Shapes::new(recurrence, sizes),
+            shapes,
             chunk,
             keep_bytes: options.keep_bytes,
             target,
@@ -134,9 +135,10 @@ impl Kernels for GpuKernels {
 
     fn admits(&self, extent: &Extent) -> Result<(), Error> {
         let largest = i32::MAX as usize;
-        if extent.sequences > MOST_RANGES || extent.time > largest || extent.heads > largest {
+        let most = MOST_RANGES / self.shapes.strips();
+        if extent.sequences > most || extent.time > largest || extent.heads > largest {
             return Err(self.refused(format!(
-                "{} sequences, T={} and H={}: at most {MOST_RANGES}, {largest} and {largest}",
+                "{} sequences, T={} and H={}: at most {most}, {largest} and {largest}",
                 extent.sequences, extent.time, extent.heads
             )));
         }

@@ -16,13 +16,15 @@ use std::sync::Arc;
 const ADDRESS: u64 = 0x1000;
 
 fn kernel(name: &str, storage: Storage, keep_bytes: Option<usize>) -> GpuKernels {
+    kernel_of(name, [16, 16], Gpu::sm_80(storage), keep_bytes)
+}
+
+fn kernel_of(name: &str, sizes: [usize; 2], target: Gpu, keep_bytes: Option<usize>) -> GpuKernels {
     let recurrence = text::parse(builtin::text(name).unwrap()).unwrap();
-    let sizes = vec![16; recurrence.dims.len()];
     let options = Options {
         chunk: Some(16),
         keep_bytes,
     };
-    let target = Gpu::sm_80(storage);
     GpuKernels::new("emulator", &recurrence, &sizes, &options, target).expect("kernels")
 }
 

@@ -1,6 +1,7 @@
 //! The beginning of a kernel: which range and heads a block has, and where its ports and carries are.
 
 use super::super::Gpu;
+use super::super::pad::Padded;
 use super::super::place::Placement;
 use super::super::text::{Text, Val};
 use super::Machine;
@@ -9,14 +10,15 @@ use std::collections::BTreeMap;
 
 impl<'a> Machine<'a> {
     pub(super) fn new(
-        wide: &'a SideBySide,
+        wide: &SideBySide,
+        padded: &'a Padded,
         port_count: usize,
         options: &'a Gpu,
         placement: &'a Placement,
         mut text: Text,
         values: &[Val],
     ) -> Self {
-        let program = &wide.program;
+        let program = &padded.program;
         let shared = text.def("llvm.mlir.addressof @shared : !llvm.ptr<3>");
         let thread = text.def("nvvm.read.ptx.sreg.tid.x : i32");
         let block = text.def("nvvm.read.ptx.sreg.ctaid.x : i32");
@@ -91,7 +93,7 @@ impl<'a> Machine<'a> {
         let carries = (0..program.carries.len())
             .map(|i| {
                 let (of, beside) = wide.carries[i];
-                let entries: u32 = program.carries[i].dims.iter().product();
+                let entries: u32 = padded.carries[i].iter().product();
                 let bytes = text.long(4 * entries as i64);
                 let offset = text.binary("mul", places[beside as usize], bytes, "i64");
                 let at = first + 2 * of.index();
@@ -100,6 +102,7 @@ impl<'a> Machine<'a> {
             .collect();
         Machine {
             program,
+            padded,
             options,
             placement,
             held: BTreeMap::new(),

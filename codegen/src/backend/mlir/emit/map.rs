@@ -31,10 +31,13 @@ impl Machine<'_> {
         let grid = self.grid(shape);
         let places = self.places(shape, grid);
         let wants: Vec<(TileId, Along)> = operands.clone();
-        let values: Vec<Val> = places
+        let mut values: Vec<Val> = places
             .iter()
             .map(|place| self.element(&wants, grid, body, place))
             .collect();
+        if let Some(there) = self.padded.masks.get(&tile) {
+            self.mask(shape, there, &places, &mut values);
+        }
         self.reduce(tile, shape, *reduce, grid, &values)
     }
 
@@ -75,6 +78,21 @@ impl Machine<'_> {
             }
         }
         places
+    }
+
+    /// Zeros beyond the sizes that are there.
+    fn mask(&mut self, shape: &[u32], there: &[u32], places: &[Place], values: &mut [Val]) {
+        let zero = self.text.float(0.0);
+        for (place, value) in places.iter().zip(values) {
+            for (axis, index) in [place.row, place.column].into_iter().enumerate() {
+                let Some(index) = index.filter(|_| there[axis] < shape[axis]) else {
+                    continue;
+                };
+                let end = self.text.int(there[axis] as i32);
+                let inside = self.text.icmp("slt", index, end);
+                *value = self.text.select(inside, *value, zero, "f32");
+            }
+        }
     }
 
     fn element(

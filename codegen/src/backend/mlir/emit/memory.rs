@@ -1,9 +1,11 @@
 //! Global memory: the ring of asynchronous copies, loads of vectors, stores, carries.
 //!
-//! Matrices come in and go out by 16 bytes a thread; rows past the end of the sequence are not
-//! read (the copy fills zeros, or copies the last row) and not written.
+//! Matrices come in and go out by 16 bytes a thread, or by as many as rows are multiples of; rows past the end of
+//! the sequence are not read (the copy fills zeros, or copies the last row) and not written. What of a tile is
+//! padding is zero when it comes in, and does not go out.
 
 use super::*;
+use crate::target::grain;
 use baton_ir::tile::{Fill, Pace};
 
 impl Machine<'_> {
@@ -40,6 +42,10 @@ impl Machine<'_> {
         let room = self.room(tile, Form::Staged);
         let origin = self.text.int_op("add", stage, room.offset as i32);
         let base = self.tile_base(port, chunk);
+        let there = self.padded.there(port);
+        if there != node.shape || grain(bytes) < 16 {
+            return self.copy_padded(tile, &there, base, origin, valid);
+        }
         self.pieces(node.shape[0], bytes / 16, |machine, row, unit| {
             let size = match (by_step, fill) {
                 (true, Fill::Zero) => {
@@ -64,6 +70,75 @@ impl Machine<'_> {
                  !llvm.ptr<3>, !llvm.ptr<1>, i32"
             ));
         });
+    }
+
+    /// The same of a tile with padding: zeros there, and pieces of the rows' grain.
+    fn copy_padded(&mut self, tile: TileId, there: &[u32], base: Val, origin: Val, valid: Val) {
+        let node = self.program.node(tile);
+        let Op::Load(port, fill) = node.op else {
+            unreachable!("what is staged is loaded");
+        };
+        let by_step = self.program.ports[port.index()].pace == Pace::Step;
+        let number = self.options.storage.bytes();
+        let (bytes, row_bytes) = (node.shape[1] * number, there[1] * number);
+        let grain = grain(row_bytes);
+        let rows = node.shape[0];
+        self.pieces(rows, bytes / grain, |machine, row, piece| {
+            let end = machine.text.int((row_bytes / grain) as i32);
+            let mut inside = machine.text.icmp("slt", piece, end);
+            let first = machine.text.int(0);
+            let piece_from = machine.text.select(inside, piece, first, "i32");
+            let row_from = match by_step {
+                true => machine.last_row(row, valid),
+                false => machine.at_most(row, there[0] - 1),
+            };
+            let limit = match (by_step, fill) {
+                (true, Fill::Zero) => Some(valid),
+                (true, Fill::Repeat) => None,
+                (false, _) => (there[0] < rows).then(|| machine.text.int(there[0] as i32)),
+            };
+            if let Some(limit) = limit {
+                let row_inside = machine.text.icmp("slt", row, limit);
+                inside = machine.text.binary("and", inside, row_inside, "i1");
+            }
+            let from = machine.row_at(port, base, row_from, by_step, row_bytes);
+            let within = machine.text.int_op("mul", piece_from, grain as i32);
+            let from = machine.text.at(from, within, 1, "i32");
+            let to = machine.piece_at(origin, row, piece, bytes, grain);
+            if grain < 4 {
+                let value = machine.text.load_input(from, "i16");
+                let zero = machine.text.def("llvm.mlir.constant(0 : i16) : i16");
+                let value = machine.text.select(inside, value, zero, "i16");
+                return machine.text.store(value, to, 3, "i16");
+            }
+            let [some, none] = [grain as i32, 0].map(|v| machine.text.int(v));
+            let size = machine.text.select(inside, some, none, "i32");
+            let cache = if grain == 16 { "cg" } else { "ca" };
+            machine.text.op(format_args!(
+                "nvvm.cp.async.shared.global {to}, {from}, {grain}, cache = {cache}, {size} : \
+                 !llvm.ptr<3>, !llvm.ptr<1>, i32"
+            ));
+        });
+    }
+
+    /// The place of a piece of `grain` bytes of a row in a swizzled tile of rows of `bytes`.
+    fn piece_at(&mut self, origin: Val, row: Val, piece: Val, bytes: u32, grain: u32) -> Val {
+        let each = 16 / grain;
+        let unit = self
+            .text
+            .int_op("lshr", piece, each.trailing_zeros() as i32);
+        let at = self.unit_at(origin, row, unit, bytes);
+        let rest = self.text.int_op("and", piece, each as i32 - 1);
+        let rest = self.text.int_op("mul", rest, grain as i32);
+        let at = self.text.add(at, rest);
+        self.shared_at(at)
+    }
+
+    fn at_most(&mut self, index: Val, most: u32) -> Val {
+        let most = self.text.int(most as i32);
+        self.text.def(format_args!(
+            "llvm.intr.smin({index}, {most}) : (i32, i32) -> i32"
+        ))
     }
 
     /// `row`, or the last one that there is.
@@ -102,7 +177,7 @@ impl Machine<'_> {
         }
     }
 
-    /// Runs `each` for every row and 16-byte unit that this thread moves.
+    /// Runs `each` for every row and unit of it that this thread moves.
     pub(super) fn pieces(&mut self, rows: u32, units: u32, each: impl Fn(&mut Self, Val, Val)) {
         let (all, threads) = (rows * units, self.options.threads());
         for first in (0..all).step_by(threads as usize) {
@@ -140,15 +215,22 @@ impl Machine<'_> {
             _ => vec![self.text.int(0)],
         };
         let storage = self.storage(port);
+        let there = self.padded.there(port);
+        let end = { there.first() }.filter(|_| there != node.shape).copied();
         let one = |machine: &mut Self, index: Val| {
-            let from = if by_step {
-                machine.last_row(index, machine.valid)
-            } else {
-                index
+            let from = match end {
+                _ if by_step => machine.last_row(index, machine.valid),
+                Some(end) => machine.at_most(index, end - 1),
+                None => index,
             };
             let at = machine.row_at(port, base, from, by_step, storage.bytes());
             let value = machine.load_number(at, storage);
-            if by_step && fill == Fill::Zero {
+            if let Some(end) = end {
+                let end = machine.text.int(end as i32);
+                let there = machine.text.icmp("slt", index, end);
+                let zero = machine.text.float(0.0);
+                machine.text.select(there, value, zero, "f32")
+            } else if by_step && fill == Fill::Zero {
                 let there = machine.text.icmp("slt", index, machine.valid);
                 let zero = machine.text.float(0.0);
                 machine.text.select(there, value, zero, "f32")
@@ -188,19 +270,34 @@ impl Machine<'_> {
         let node = self.program.node(tile);
         let by_step = self.program.ports[port.index()].pace == Pace::Step;
         let base = self.tile_base(port, self.chunk);
+        let there = self.padded.there(port);
         match form {
             Form::Operand | Form::Outgoing => {
-                let bytes = node.shape[1] * self.options.storage.bytes();
+                let number = self.options.storage.bytes();
+                let (bytes, row_bytes) = (node.shape[1] * number, there[1] * number);
+                let grain = grain(row_bytes);
+                let ty = match grain {
+                    16 => "vector<4xi32>",
+                    8 => "i64",
+                    4 => "i32",
+                    _ => "i16",
+                };
                 let origin = self.origin(tile, form);
-                self.pieces(node.shape[0], bytes / 16, |machine, row, unit| {
+                self.pieces(there[0], row_bytes / grain, |machine, row, unit| {
                     let copy = |machine: &mut Self| {
-                        let from = machine.unit_at(origin, row, unit, bytes);
-                        let from = machine.shared_at(from);
-                        let value = machine.text.load(from, 3, "vector<4xi32>");
-                        let to = machine.row_at(port, base, row, by_step, bytes);
-                        let within = machine.text.int_op("shl", unit, 4);
+                        let from = match grain {
+                            16 => {
+                                let from = machine.unit_at(origin, row, unit, bytes);
+                                machine.shared_at(from)
+                            }
+                            _ => machine.piece_at(origin, row, unit, bytes, grain),
+                        };
+                        let value = machine.text.load(from, 3, ty);
+                        let to = machine.row_at(port, base, row, by_step, row_bytes);
+                        let shift = grain.trailing_zeros() as i32;
+                        let within = machine.text.int_op("shl", unit, shift);
                         let to = machine.text.at(to, within, 1, "i32");
-                        machine.text.store(value, to, 1, "vector<4xi32>");
+                        machine.text.store(value, to, 1, ty);
                     };
                     if by_step {
                         let there = machine.text.icmp("slt", row, machine.valid);
@@ -213,11 +310,11 @@ impl Machine<'_> {
             Form::Fragment => {
                 let values = self.held[&(tile, form)].clone();
                 let time = by_step.then_some(self.ports[port.index()].1);
-                self.store_fragment(base, &node.shape, &values, time);
+                self.store_fragment(base, &node.shape, &there, &values, time);
             }
             Form::Rows => {
                 let values = self.held[&(tile, form)].clone();
-                self.store_rows(base, &node.shape, &values, by_step.then_some(port));
+                self.store_rows(base, &node.shape, &there, &values, by_step.then_some(port));
             }
             _ => {
                 let values = self.held[&(tile, form)].clone();
@@ -227,12 +324,19 @@ impl Machine<'_> {
     }
 
     /// Writes f32 pairs of a matrix, rows `time` apart (contiguous and all there when `None`).
-    fn store_fragment(&mut self, base: Val, shape: &[u32], values: &[Val], time: Option<Val>) {
+    fn store_fragment(
+        &mut self,
+        base: Val,
+        shape: &[u32],
+        there: &[u32],
+        values: &[Val],
+        time: Option<Val>,
+    ) {
         let grid = self.grid(shape);
         let (rows, columns) = (self.rows(grid), self.columns(grid));
         let stride = match time {
             Some(time) => time,
-            None => self.text.long(4 * shape[1] as i64),
+            None => self.text.long(4 * there[1] as i64),
         };
         self.in_warps(grid.owners(), |machine| {
             for (r, &row) in rows.iter().enumerate() {
@@ -244,13 +348,20 @@ impl Machine<'_> {
                         let near = machine.text.int_op("mul", columns[2 * q], 4);
                         let at = machine.text.at(at, near, 1, "i32");
                         let first = (r / 2 * grid.column_pieces as usize + q) * 4 + 2 * (r % 2);
-                        let pair = machine.text.pack(&values[first..first + 2], "f32");
-                        machine.text.store(pair, at, 1, "vector<2xf32>");
+                        let pair = &values[first..first + 2];
+                        match there[1] == shape[1] {
+                            true => machine.store_pair(pair, at),
+                            false => machine.store_inside(pair, at, &columns[2 * q..], there[1]),
+                        }
                     }
                 };
-                match time {
-                    Some(_) => {
-                        let there = machine.text.icmp("slt", row, machine.valid);
+                let end = match time {
+                    Some(_) => Some(machine.valid),
+                    None => (there[0] < shape[0]).then(|| machine.text.int(there[0] as i32)),
+                };
+                match end {
+                    Some(end) => {
+                        let there = machine.text.icmp("slt", row, end);
                         machine.when(there, write);
                     }
                     None => write(machine),
@@ -259,8 +370,40 @@ impl Machine<'_> {
         });
     }
 
+    fn store_pair(&mut self, pair: &[Val], at: Val) {
+        let pair = self.text.pack(pair, "f32");
+        self.text.store(pair, at, 1, "vector<2xf32>");
+    }
+
+    /// Writes what of a pair is below column `end`; together where rows begin at multiples of a pair.
+    fn store_inside(&mut self, pair: &[Val], at: Val, columns: &[Val], end: u32) {
+        let below = |machine: &mut Self, column: Val| {
+            let end = machine.text.int(end as i32);
+            machine.text.icmp("slt", column, end)
+        };
+        if end.is_multiple_of(2) {
+            let inside = below(self, columns[0]);
+            return self.when(inside, |machine| machine.store_pair(pair, at));
+        }
+        for (e, (&value, &column)) in pair.iter().zip(columns).enumerate() {
+            let inside = below(self, column);
+            let bytes = self.text.int(4 * e as i32);
+            self.when(inside, |machine| {
+                let at = machine.text.at(at, bytes, 1, "i32");
+                machine.text.store(value, at, 1, "f32");
+            });
+        }
+    }
+
     /// Writes f32 of a vector; steps of a port where one is given, else contiguous.
-    fn store_rows(&mut self, base: Val, shape: &[u32], values: &[Val], steps: Option<PortId>) {
+    fn store_rows(
+        &mut self,
+        base: Val,
+        shape: &[u32],
+        there: &[u32],
+        values: &[Val],
+        steps: Option<PortId>,
+    ) {
         let grid = self.grid(shape);
         let rows = self.rows(grid);
         let (values, pair) = (values.to_vec(), self.pair);
@@ -277,11 +420,16 @@ impl Machine<'_> {
                         };
                         machine.text.store(value, at, 1, "f32");
                     };
-                    if steps.is_some() {
-                        let there = machine.text.icmp("slt", row, machine.valid);
-                        machine.when(there, write);
-                    } else {
-                        write(machine);
+                    let end = match steps {
+                        Some(_) => Some(machine.valid),
+                        None => (there[0] < shape[0]).then(|| machine.text.int(there[0] as i32)),
+                    };
+                    match end {
+                        Some(end) => {
+                            let there = machine.text.icmp("slt", row, end);
+                            machine.when(there, write);
+                        }
+                        None => write(machine),
                     }
                 }
             });
@@ -297,20 +445,25 @@ impl Machine<'_> {
     /// Writes what a task added up.
     pub(super) fn store_sum(&mut self, port: PortId, tile: TileId, values: &[Val]) {
         let base = self.ports[port.index()].0;
-        self.store_f32(base, &self.program.node(tile).shape.clone(), values);
+        let there = self.padded.there(port);
+        self.store_f32(base, &self.program.node(tile).shape.clone(), &there, values);
     }
 
-    fn store_f32(&mut self, base: Val, shape: &[u32], values: &[Val]) {
+    fn store_f32(&mut self, base: Val, shape: &[u32], there: &[u32], values: &[Val]) {
         match shape.len() {
             0 => self.store_first(base, values[0]),
-            1 => self.store_rows(base, shape, values, None),
-            _ => self.store_fragment(base, shape, values, None),
+            1 => self.store_rows(base, shape, there, values, None),
+            _ => self.store_fragment(base, shape, there, values, None),
         }
     }
 
     /// The carry as it enters: zero where its address is null.
     pub(super) fn enter(&mut self, carry: usize) -> Vec<Val> {
         let dims = &self.program.carries[carry].dims;
+        let there = &self.padded.carries[carry];
+        if there != dims {
+            return self.enter_padded(carry);
+        }
         let count = self.registers(dims);
         let grid = self.grid(dims);
         let (rows, columns) = match dims.len() {
@@ -362,10 +515,73 @@ impl Machine<'_> {
         )
     }
 
+    /// The same of a carry with padding, which is zero: number by number, none from beyond its end.
+    fn enter_padded(&mut self, carry: usize) -> Vec<Val> {
+        let (dims, there) = (
+            &self.program.carries[carry].dims,
+            &self.padded.carries[carry],
+        );
+        let grid = self.grid(dims);
+        let rows = self.rows(grid);
+        let places: Vec<Vec<Val>> = match dims.len() {
+            1 => rows.iter().map(|&row| vec![row]).collect(),
+            _ => {
+                let columns = self.columns(grid);
+                let place = |register| {
+                    let [row, column] = grid.place(register);
+                    vec![rows[row], columns[column]]
+                };
+                (0..self.registers(dims)).map(place).collect()
+            }
+        };
+        let (from, _, offset) = self.carries[carry];
+        let address = self
+            .text
+            .def(format_args!("llvm.ptrtoint {from} : !llvm.ptr<1> to i64"));
+        let none = self.text.long(0);
+        let given = self
+            .text
+            .def(format_args!("llvm.icmp \"ne\" {address}, {none} : i64"));
+        let base = self.text.at(from, offset, 1, "i64");
+        let zero = self.text.float(0.0);
+        let load = |text: &mut Text, place: &Vec<Val>| {
+            let (mut at, mut value_inside) = (text.int(0), None);
+            for (&index, &end) in place.iter().zip(there) {
+                let [last, end_value] = [end - 1, end].map(|v| text.int(v as i32));
+                let clamped = text.def(format_args!(
+                    "llvm.intr.smin({index}, {last}) : (i32, i32) -> i32"
+                ));
+                let inside = text.icmp("slt", index, end_value);
+                at = text.int_op("mul", at, end as i32);
+                at = text.add(at, clamped);
+                value_inside = Some(match value_inside {
+                    None => inside,
+                    Some(before) => text.binary("and", before, inside, "i1"),
+                });
+            }
+            let bytes = text.int_op("mul", at, 4);
+            let at = text.at(base, bytes, 1, "i32");
+            let value = text.load_input(at, "f32");
+            value_inside.map_or(value, |inside| text.select(inside, value, zero, "f32"))
+        };
+        self.text.either(
+            given,
+            places.len(),
+            |text| places.iter().map(|place| load(text, place)).collect(),
+            |_| vec![zero; places.len()],
+        )
+    }
+
     /// The carry as it leaves.
     pub(super) fn leave(&mut self, carry: usize, values: &[Val]) {
         let (_, to, offset) = self.carries[carry];
         let base = self.text.at(to, offset, 1, "i64");
-        self.store_f32(base, &self.program.carries[carry].dims.clone(), values);
+        let there = self.padded.carries[carry].clone();
+        self.store_f32(
+            base,
+            &self.program.carries[carry].dims.clone(),
+            &there,
+            values,
+        );
     }
 }

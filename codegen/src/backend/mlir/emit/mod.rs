@@ -19,6 +19,7 @@ mod trilinear;
 
 use super::forms;
 use super::layout::{Form, Grid};
+use super::pad::Padded;
 use super::place::{Placement, Step};
 use super::text::{Text, Val};
 use super::{Error, Gpu, Storage};
@@ -31,6 +32,7 @@ use std::fmt::Write;
 /// Everything that emission knows while it writes one kernel.
 struct Machine<'a> {
     program: &'a TileProgram,
+    padded: &'a Padded,
     options: &'a Gpu,
     placement: &'a Placement,
     text: Text,
@@ -60,11 +62,12 @@ struct Machine<'a> {
     stage: Val,
 }
 
-/// The text of the MLIR module with the one kernel: of the program `wide`, whose parameters are those of
+/// The text of the MLIR module with the one kernel: of the program `wide`, padded, whose parameters are those of
 /// `signature`.
 pub fn module(
     signature: &TileProgram,
     wide: &SideBySide,
+    padded: &Padded,
     options: &Gpu,
     placement: &Placement,
 ) -> Result<String, Error> {
@@ -84,6 +87,7 @@ pub fn module(
     let values: Vec<Val> = parameters.iter().map(|(name, _)| *name).collect();
     let mut machine = Machine::new(
         wide,
+        padded,
         signature.ports.len(),
         options,
         placement,
