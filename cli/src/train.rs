@@ -38,7 +38,8 @@ pub struct Train {
     place: Run,
     /// A JSON file of the whole configuration, instead of the options below
     #[arg(long, conflicts_with_all = [
-        "block", "heads", "groups", "dim", "port", "steps", "length", "batch", "parts", "recompute", "rate", "initial_state", "seed",
+        "block", "heads", "groups", "dim", "port", "steps", "length", "batch", "parts", "recompute", "rate",
+        "initial_state", "seed",
     ])]
     config: Option<PathBuf>,
     #[command(flatten)]

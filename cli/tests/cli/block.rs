@@ -82,7 +82,7 @@ fn a_model_of_a_text_of_ones_own_lives() {
         "--quiet",
     ];
     let train = |run: &str| -> Vec<String> {
-        let all = [&["train", "--folder", run], &block[..], &given[..]].concat();
+        let all = [&["train", "--folder", run][..], &block[..], &given[..]].concat();
         all.into_iter().map(String::from).collect()
     };
     let (calm, killed) = (folder.path("base-seed1"), folder.path("killed"));
@@ -232,20 +232,19 @@ fn a_model_of_a_text_of_ones_own_lives() {
         .map(|(name, (_, shape, _))| (name.as_str(), &shape[..]))
         .collect();
     let channels = 2 * 3 + 4 * 5;
-    assert_eq!(
-        shapes,
-        [
-            ("conv.0", &[1, channels, 4][..]),
-            ("conv.1", &[1, channels, 4]),
-            ("count.0", &[1, 4]),
-            ("count.1", &[1, 4]),
-            ("far.0", &[1, 4, 5]),
-            ("far.1", &[1, 4, 5]),
-            ("logits", &[1, 17, 256]),
-            ("near.0", &[1, 4, 3, 5]),
-            ("near.1", &[1, 4, 3, 5]),
-        ]
-    );
+    let (conv, near) = ([1, channels, 4], [1, 4, 3, 5]);
+    let want: [(&str, &[usize]); 9] = [
+        ("conv.0", &conv),
+        ("conv.1", &conv),
+        ("count.0", &[1, 4]),
+        ("count.1", &[1, 4]),
+        ("far.0", &[1, 4, 5]),
+        ("far.1", &[1, 4, 5]),
+        ("logits", &[1, 17, 256]),
+        ("near.0", &near),
+        ("near.1", &near),
+    ];
+    assert_eq!(shapes, want);
     tokens(17, 40);
     let second = logits(&rest, &["--states", "--initial-state", &half]);
     for (name, (_, _, got)) in &second {
@@ -378,7 +377,7 @@ fn what_makes_no_block_is_said_at_its_place() {
     refused(
         line(&["--dim", "N=4"], &good),
         2,
-        "the dim `N` given, expected of those of the recurrence `remembered`",
+        "the dim `N` given, expected one of the recurrence `remembered`",
     );
     refused(
         line(&["--dim", "K=4", "--dim", "K=5"], &good),

@@ -22,6 +22,8 @@ use std::sync::Arc;
 const STATE: usize = 16;
 /// Heads where none are given.
 const HEADS: usize = 4;
+/// The most numbers that a port may have at one step.
+const MOST: f64 = 1e9;
 
 /// A block as a person asks for it: a recurrence, and where the block differs from its defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -86,6 +88,7 @@ impl BlockText {
     /// The whole configuration, in a residual stream of `hidden`.
     pub fn settle(&self, hidden: usize) -> Result<RecurrenceConfig, Error> {
         let (recurrence, facts) = understood(&self.text)?;
+        self.only_names_of(&recurrence)?;
         // Where a head has one number, heads are channels.
         let narrow = recurrence.outputs.iter().all(|o| o.shape.is_empty());
         let heads = self.num_heads.unwrap_or(match narrow {
@@ -93,90 +96,72 @@ impl BlockText {
             false if hidden.is_multiple_of(HEADS) => HEADS,
             false => 1,
         });
-        let groups = self.num_groups.unwrap_or(1);
-        if heads == 0 || groups == 0 || !heads.is_multiple_of(groups) {
-            return Err(Error::Config(format!(
-                "num_heads {heads} and num_groups {groups} given, expected at least 1 each and \
-                 groups that divide the heads"
-            )));
-        }
-        let known =
-            |kind: &str, given: &String, names: &[&str]| match names.contains(&given.as_str()) {
-                true => Ok(()),
-                false => Err(Error::Config(format!(
-                    "the {kind} `{given}` given, expected of those of the recurrence `{}`: {}",
-                    recurrence.name,
-                    if names.is_empty() {
-                        "it has none".into()
-                    } else {
-                        names.join(", ")
-                    }
-                ))),
-            };
-        let names: Vec<&str> = recurrence.dims.iter().map(String::as_str).collect();
-        for (name, &size) in &self.dims {
-            known("dim", name, &names)?;
-            if size == 0 {
-                return Err(Error::Config(format!(
-                    "dim {name} given as 0, expected at least 1"
-                )));
-            }
-        }
         let size = |name: &String| match self.dims.get(name) {
             Some(&size) => size,
             None if narrow => STATE,
-            None => (hidden / heads).max(1),
+            None => (hidden / heads.max(1)).max(1),
         };
-        let dims = recurrence.dims.iter().map(size).collect();
-        let Recurrence {
-            inputs,
-            params,
-            outputs,
-            states,
-            ..
-        } = &recurrence;
-        let ports = || inputs.iter().chain(params).chain(outputs);
-        for name in self.ports.keys() {
-            if states.iter().any(|state| state.name == *name) {
-                return Err(Error::Config(format!(
-                    "settings of `{name}` given, which is a state of `{}`: it begins where \
-                     --initial-state says and has none",
-                    recurrence.name
-                )));
-            }
-            known(
-                "port",
-                name,
-                &ports().map(|port| port.name.as_str()).collect::<Vec<_>>(),
-            )?;
-        }
         let given = |port: &Port| self.ports.get(&port.name).map_or("", String::as_str);
         let preset = defaults::preset(&recurrence);
         let input = |(i, port): (usize, &Port)| {
-            let own =
-                defaults::input(&recurrence, &facts, i).with(&port.name, preset(&port.name))?;
-            own.with(&port.name, given(port))
+            let own = defaults::input(&recurrence, &facts, i);
+            own.with(&port.name, preset(&port.name))?
+                .with(&port.name, given(port))
         };
         let param = |port: &Port| {
             let own = ParamPort::default().with(&port.name, preset(&port.name))?;
             own.with(&port.name, given(port))
         };
         let output = |port: &Port| defaults::output().with(&port.name, given(port));
+        let [inputs, params, outputs] =
+            [&recurrence.inputs, &recurrence.params, &recurrence.outputs].map(|ports| ports.iter());
         let config = RecurrenceConfig {
             heads,
-            groups,
-            dims,
-            inputs: inputs
-                .iter()
-                .enumerate()
-                .map(input)
-                .collect::<Result<_, _>>()?,
-            params: params.iter().map(param).collect::<Result<_, _>>()?,
-            outputs: outputs.iter().map(output).collect::<Result<_, _>>()?,
+            groups: self.num_groups.unwrap_or(1),
+            dims: recurrence.dims.iter().map(size).collect(),
+            inputs: inputs.enumerate().map(input).collect::<Result<_, _>>()?,
+            params: params.map(param).collect::<Result<_, _>>()?,
+            outputs: outputs.map(output).collect::<Result<_, _>>()?,
             recurrence: Arc::new(recurrence),
         };
         config.check()?;
         Ok(config)
+    }
+
+    /// Refuses a name that the text does not have, or that has no settings.
+    fn only_names_of(&self, recurrence: &Recurrence) -> Result<(), Error> {
+        let Recurrence {
+            name,
+            dims,
+            inputs,
+            params,
+            outputs,
+            states,
+            ..
+        } = recurrence;
+        let ports = inputs.iter().chain(params).chain(outputs);
+        let ports: Vec<&str> = ports.map(|port| port.name.as_str()).collect();
+        let dims: Vec<&str> = dims.iter().map(String::as_str).collect();
+        if let Some(state) = states
+            .iter()
+            .find(|state| self.ports.contains_key(&state.name))
+        {
+            return Err(Error::Config(format!(
+                "settings of `{}` given, which is a state of `{name}`: it begins where --initial-state says \
+                 and has none",
+                state.name
+            )));
+        }
+        let given = self.dims.keys().map(|given| ("dim", given, &dims));
+        let given = given.chain(self.ports.keys().map(|given| ("port", given, &ports)));
+        for (kind, given, names) in given {
+            if !names.contains(&given.as_str()) {
+                return Err(Error::Config(format!(
+                    "the {kind} `{given}` given, expected one of the recurrence `{name}`, which has {names:?}"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -229,6 +214,28 @@ impl RecurrenceConfig {
             states,
             ..
         } = &*self.recurrence;
+        let Self {
+            heads,
+            groups,
+            dims,
+            ..
+        } = self;
+        if *groups == 0 || *heads == 0 || heads % groups != 0 || dims.contains(&0) {
+            return wrong(format!(
+                "num_heads {heads}, num_groups {groups} and dims {dims:?} given, expected at least 1 each and \
+                 groups that divide the heads"
+            ));
+        }
+        let outputs = &self.recurrence.outputs;
+        for port in inputs.iter().chain(params).chain(states).chain(outputs) {
+            let sizes = self.head_sizes(port);
+            if sizes.iter().map(|&size| size as f64).product::<f64>() > MOST {
+                return wrong(format!(
+                    "`{}` of {sizes:?} numbers given, expected at most {MOST:e} in all",
+                    port.name
+                ));
+            }
+        }
         let tensors = inputs.len() + params.len() + states.len();
         if tensors > ARITY {
             return wrong(format!(

@@ -37,11 +37,12 @@ impl Projection {
     pub(super) fn new(
         port: &InputPort,
         sizes: &[usize],
-        [hidden, eps]: [f64; 2],
+        hidden: usize,
+        eps: f64,
         rng: &mut Rng,
         device: &Device,
     ) -> Self {
-        let (hidden, heads) = (hidden as usize, sizes[0]);
+        let heads = sizes[0];
         let each: usize = sizes[1..].iter().product();
         let channels = heads * each;
         let down = port
@@ -140,12 +141,8 @@ impl RecurrenceConfig {
     ) -> Result<Made, Error> {
         let [batch, time, _] = x.dims();
         let device = x.device();
-        let sizes = self
-            .recurrence()
-            .inputs
-            .iter()
-            .map(|port| self.input_sizes(port));
-        let sizes: Vec<Vec<usize>> = sizes.collect();
+        let ports = &self.recurrence().inputs;
+        let sizes: Vec<Vec<usize>> = ports.iter().map(|port| self.input_sizes(port)).collect();
         let mut raw = Vec::with_capacity(sizes.len());
         for own in own.clone() {
             raw.push(own.forward(&x).map(Value::new).transpose()?);
@@ -172,29 +169,25 @@ impl RecurrenceConfig {
 
         let apart = |i: &usize| self.inputs[*i].conv.is_some() && self.inputs[*i].is_apart();
         let convolved: Vec<usize> = at(true).chain((0..sizes.len()).filter(apart)).collect();
-        let fused = convolved
-            .iter()
-            .all(|&i| self.inputs[i].act == Some(Act::Silu));
+        // The convolution activates itself where all that pass it ask for SiLU.
+        let silu = Some(Act::Silu);
+        let fused = convolved.iter().all(|&i| self.inputs[i].act == silu);
         let mut after = None;
         if !convolved.is_empty() {
-            let mut runs: Vec<Tensor<3>> = columns.map(Value::tensor).collect::<Result<_, _>>()?;
             let apart = convolved.iter().filter_map(|&i| raw[i].take());
-            runs.extend(apart.map(Value::tensor).collect::<Result<Vec<_>, _>>()?);
-            let projections: Vec<&Projection> = own.clone().collect();
+            let runs = columns.chain(apart).map(Value::tensor);
+            let x = one(runs.collect::<Result<_, _>>()?, 2);
             let weights = convolved
                 .iter()
-                .filter_map(|&i| projections[i].conv.as_ref());
+                .filter_map(|&i| own.clone().nth(i)?.conv.as_ref());
             let weight = joined(weights.map(|conv| conv.weight.val()).collect());
             let bias = Tensor::zeros([weight.dims()[0]], &device.clone().without_autodiff());
             let conv = conv.map(Value::tensor).transpose()?;
-            let x = one(runs, 2);
             let (y, out) = causal_conv_packed(x, weight, bias, fused, conv, packing)?;
             after = Some(Value::new(out)?);
             let parts: Vec<&[usize]> = convolved.iter().map(|&i| sizes[i].as_slice()).collect();
-            convolved
-                .iter()
-                .zip(split(y, &parts)?)
-                .for_each(|(&i, value)| raw[i] = Some(value));
+            let values = convolved.iter().zip(split(y, &parts)?);
+            values.for_each(|(&i, value)| raw[i] = Some(value));
         }
 
         let mut inputs = Vec::with_capacity(sizes.len());
@@ -210,19 +203,15 @@ impl RecurrenceConfig {
         }
         for (i, port) in self.inputs.iter().enumerate() {
             let Some(times) = &port.times else { continue };
-            let other = self
-                .recurrence()
-                .inputs
-                .iter()
-                .position(|port| port.name == *times);
+            let other = ports.iter().position(|port| port.name == *times);
             let other = other.expect("a settled configuration names inputs that there are");
-            let flat = |value: &Value| {
-                value
-                    .clone()
-                    .reshape(&[batch, time, sizes[i].iter().product()])
+            let (shape, flat) = (inputs[i].shape(), [batch, time, sizes[i].iter().product()]);
+            let factor = |i: usize| -> Result<Tensor<3>, Error> {
+                let value: &Value = &inputs[i];
+                value.clone().reshape(&flat).tensor()
             };
-            let [a, b] = [&inputs[i], &inputs[other]].map(|value| flat(value).tensor::<3>());
-            inputs[i] = Value::new(a? * b?)?.reshape(&[&[batch, time], &sizes[i][..]].concat());
+            let product = factor(i)? * factor(other)?;
+            inputs[i] = Value::new(product)?.reshape(&shape);
         }
         Ok(Made {
             inputs,
@@ -276,14 +265,12 @@ fn joined(weights: Vec<Tensor<3>>) -> Tensor<3> {
         .unwrap_or(1);
     let padded = weights.into_iter().map(|weight| {
         let [channels, _, width] = weight.dims();
-        let zeros = Tensor::zeros(
-            [channels, 1, longest - width],
-            &weight.device().without_autodiff(),
-        );
-        match longest == width {
-            true => weight,
-            false => Tensor::cat(vec![zeros, weight], 2),
+        if longest == width {
+            return weight;
         }
+        let device = weight.device().without_autodiff();
+        let zeros = Tensor::zeros([channels, 1, longest - width], &device);
+        Tensor::cat(vec![zeros, weight], 2)
     });
     one(padded.collect(), 0)
 }

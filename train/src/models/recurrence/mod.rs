@@ -127,7 +127,7 @@ impl RecurrenceBlock {
             .zip(&config.inputs)
             .map(|(port, own)| {
                 let sizes = config.input_sizes(port);
-                let projection = Projection::new(own, &sizes, [hidden as f64, eps], rng, device);
+                let projection = Projection::new(own, &sizes, hidden, eps, rng, device);
                 (own.prefix(port), projection)
             });
         let inputs = inputs.collect();

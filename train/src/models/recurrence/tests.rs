@@ -444,23 +444,27 @@ fn what_makes_no_block_is_refused() {
         ),
         (
             refused(&|t| t.num_heads = Some(0)),
-            "num_heads 0 and num_groups 1 given",
+            "num_heads 0, num_groups 1 and dims",
         ),
         (
             refused(&|t| (t.num_heads, t.num_groups) = (Some(4), Some(3))),
-            "num_heads 4 and num_groups 3 given",
+            "num_heads 4, num_groups 3 and dims",
         ),
         (
             refused(&|t| t.dims = BTreeMap::from([("N".into(), 4)])),
-            "the dim `N` given, expected of those of the recurrence `kda`: K, V",
+            "the dim `N` given, expected one of the recurrence `kda`, which has [\"K\", \"V\"]",
+        ),
+        (
+            refused(&|t| t.dims = BTreeMap::from([("K".into(), usize::MAX)])),
+            "`q` of [4, 18446744073709551615] numbers given, expected at most 1e9 in all",
         ),
         (
             refused(&|t| t.dims = BTreeMap::from([("K".into(), 0)])),
-            "dim K given as 0",
+            "num_groups 1 and dims [0, 4] given",
         ),
         (
             refused(&port("w", "act=silu")),
-            "the port `w` given, expected of those of the recurrence `kda`: q, k, v, beta, g, o",
+            "the port `w` given, expected one of the recurrence `kda`, which has [\"q\",",
         ),
         (
             refused(&port("S", "conv=4")),
