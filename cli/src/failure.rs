@@ -41,6 +41,16 @@ impl From<baton_runtime::Error> for Failure {
 
 impl From<baton_train::Error> for Failure {
     fn from(error: baton_train::Error) -> Self {
-        Failure::Message(error.to_string())
+        match error {
+            baton_train::Error::Text {
+                name,
+                text,
+                diagnostics,
+            } => Failure::Text {
+                source: Source { name, text },
+                diagnostics,
+            },
+            error => Failure::Message(error.to_string()),
+        }
     }
 }

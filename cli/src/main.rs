@@ -9,6 +9,7 @@
 
 mod archive;
 mod bench;
+mod block;
 mod check;
 mod complete;
 mod convert;

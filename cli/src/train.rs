@@ -1,6 +1,7 @@
 //! `baton train`: a language model from fresh weights.
 
 use crate::Context;
+use crate::block::Block;
 use crate::device;
 use crate::failure::Failure;
 use crate::gpu::Dtype;
@@ -9,7 +10,7 @@ use baton_train::corpus;
 use baton_train::data::shards::{self, Part};
 use baton_train::data::{Corpus, Source, Text, documents};
 use baton_train::initial_state::InitialStateConfig;
-use baton_train::models::{BlockConfig, LinearAttentionConfig};
+use baton_train::models::{BlockConfig, said};
 use baton_train::runs::{self, Ended, Place};
 use baton_train::small::base_config;
 use baton_train::tasks::{Material, TaskConfig, TaskSource};
@@ -26,6 +27,7 @@ pub const HELD_OUT: f64 = 0.15;
 #[command(
     after_help = "Examples:\n  baton train --text book.txt --folder runs/small\n  \
     baton train --folder runs/gla --block gla --steps 2000\n  \
+    baton train --folder runs/my --block my.rec --dim K=16 --port k:conv=4,act=silu,norm=l2\n  \
     baton train --folder runs/copy --task copying:max=20 --length 128\n\n\
     Without --text, novels by Jane Austen are fetched from the distribution's package. Run again\n\
     with the same arguments, it resumes at the last checkpoint, to the bit; a folder of another\n\
@@ -36,11 +38,11 @@ pub struct Train {
     place: Run,
     /// A JSON file of the whole configuration, instead of the options below
     #[arg(long, conflicts_with_all = [
-        "block", "steps", "length", "batch", "parts", "recompute", "rate", "initial_state", "seed",
+        "block", "heads", "groups", "dim", "port", "steps", "length", "batch", "parts", "recompute", "rate",
+        "initial_state", "seed",
     ])]
     config: Option<PathBuf>,
-    /// The block of the model
-    #[arg(long, value_enum, default_value = "mamba2")]
+    #[command(flatten)]
     block: Block,
     /// Optimiser steps
     #[arg(long, default_value_t = 1000)]
@@ -108,31 +110,11 @@ pub struct Run {
     quiet: bool,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Block {
-    /// Mamba-2, with long memories from the start
-    Mamba2,
-    /// Linear attention without decay
-    #[value(name = "linear_attention")]
-    LinearAttention,
-    /// A decay fixed for each head
-    Retnet,
-    /// A decay for each head and step
-    #[value(name = "simple_gla")]
-    SimpleGla,
-    /// Gated linear attention: a decay for each key and step
-    Gla,
-    /// HGRN2: as much is written as is forgotten
-    Hgrn2,
-    /// RWKV-6's recurrence
-    Rwkv6,
-}
-
 impl Train {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let mut config = match &self.config {
             Some(path) => read(path)?,
-            None => self.config(),
+            None => self.config()?,
         };
         let (device, source) = (self.place.device()?, self.place.source(Tokenizer::Bytes)?);
         if self.config.is_none() {
@@ -141,13 +123,18 @@ impl Train {
         if let Some(data) = &self.place.data {
             self.place.keep_tokenizer(data)?;
         }
+        if let BlockConfig::Recurrence(block) = &config.model.block
+            && !self.place.quiet
+        {
+            context.output.note(&block.to_string());
+        }
         let place = self.place.place("train");
         let ended = runs::train(&config, source.as_ref(), &place, device.as_ref())?;
         finish(context, &ended);
         Ok(())
     }
 
-    fn config(&self) -> TrainConfig {
+    fn config(&self) -> Result<TrainConfig, Failure> {
         let mut config = base_config(self.seed, self.steps);
         config.train_length = self.length;
         config.batch_size = self.batch;
@@ -155,23 +142,10 @@ impl Train {
         config.recompute = self.recompute;
         config.initial_state = self.initial_state.clone();
         config.schedule.peak = self.rate;
-        let family: fn(LinearAttentionConfig) -> BlockConfig = match self.block {
-            Block::Mamba2 => return config,
-            Block::LinearAttention => BlockConfig::LinearAttention,
-            Block::Retnet => BlockConfig::Retnet,
-            Block::SimpleGla => BlockConfig::SimpleGla,
-            Block::Gla => BlockConfig::Gla,
-            Block::Hgrn2 => BlockConfig::Hgrn2,
-            Block::Rwkv6 => BlockConfig::Rwkv6,
-        };
-        config.model.block = family(LinearAttentionConfig {
-            num_heads: 4,
-            key_dim: 32,
-            value_dim: 32,
-            gate_rank: 16,
-            gate_normalizer: 16.0,
-        });
-        config
+        if let Some(block) = self.block.config(config.model.hidden_size)? {
+            config.model.block = block;
+        }
+        Ok(config)
     }
 }
 
@@ -293,5 +267,8 @@ pub fn finish(context: &Context, ended: &Ended) {
 fn read(path: &Path) -> Result<TrainConfig, Failure> {
     let wrong = |why: String| Failure::new(format!("{}: {why}", path.display()));
     let text = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
-    serde_json::from_slice(&text).map_err(|e| wrong(format!("no training configuration: {e}")))
+    let none = |e: serde_json::Error| wrong(format!("no training configuration: {e}"));
+    let mut config = serde_json::from_slice(&text).map_err(none)?;
+    said(&mut config, path.parent().unwrap_or(Path::new(".")))?;
+    serde_json::from_value(config).map_err(none)
 }

@@ -1,5 +1,7 @@
 //! What can go wrong in training; one clear message each.
 
+use baton_ir::diag::Diagnostic;
+use baton_ir::text;
 use std::path::{Path, PathBuf};
 
 /// An error of this crate.
@@ -14,6 +16,16 @@ pub enum Error {
     /// A setting is impossible.
     #[error("{0}")]
     Config(String),
+    /// The text of a recurrence cannot be used.
+    #[error("{}", text::render(name, text, diagnostics).trim_end())]
+    Text {
+        /// What it is called in messages.
+        name: String,
+        /// The text.
+        text: String,
+        /// Everything that is wrong with it.
+        diagnostics: Vec<Diagnostic>,
+    },
     /// A checkpoint or report cannot be used.
     #[error("{path}: {reason}")]
     File {

@@ -4,8 +4,8 @@
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::{Device, Tensor};
 use baton_train::models::{
-    BlockConfig, HostStates, LanguageModel, LayerState, LinearAttentionConfig, Mamba2Config,
-    ModelConfig, Pass, Passed,
+    BlockConfig, BlockText, HostStates, LanguageModel, LayerState, Mamba2Config, ModelConfig, Pass,
+    Passed,
 };
 use baton_train::op::{Packing, weighted_cross_entropy};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -36,7 +36,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn blocks() -> [BlockConfig; 2] {
+fn blocks() -> [BlockConfig; 4] {
     let mamba2 = BlockConfig::Mamba2(Mamba2Config {
         head_dim: 8,
         state_size: 16,
@@ -44,14 +44,23 @@ fn blocks() -> [BlockConfig; 2] {
         a_init_range: [0.02, 0.3],
         ..Mamba2Config::default()
     });
-    let gla = BlockConfig::Gla(LinearAttentionConfig {
-        num_heads: 2,
-        key_dim: 8,
-        value_dim: 16,
-        gate_rank: 4,
-        gate_normalizer: 16.0,
-    });
-    [mamba2, gla]
+    let of = |text: &str, ports: &[(&str, &str)]| {
+        let mut text = BlockText::new(text);
+        text.num_heads = Some(2);
+        text.ports = ports
+            .iter()
+            .map(|(port, line)| (port.to_string(), line.to_string()))
+            .collect();
+        BlockConfig::Recurrence(text.settle(32).unwrap())
+    };
+    // States of three shapes, two convolutions of other widths, one of them with a projection to itself.
+    let convolved = [("q", "conv=2,act=silu"), ("v", "bias,conv=4")];
+    [
+        mamba2,
+        of("gla", &[]),
+        of("mlstm", &convolved),
+        of("gated_delta_net", &[]),
+    ]
 }
 
 fn model(block: BlockConfig, layers: usize) -> (LanguageModel, ModelConfig) {
@@ -187,7 +196,9 @@ fn a_packed_row_is_its_documents_apart() {
                     );
                     for (a, b) in ended.iter().zip(&one.finals) {
                         let b = b.to_host();
-                        close("state", &a.recurrence[0].data, &b.recurrence[0].data, 1e-5);
+                        for (a, b) in a.recurrence.iter().zip(&b.recurrence) {
+                            close("state", &a.data, &b.data, 1e-5);
+                        }
                         assert_eq!(a.conv.is_some(), b.conv.is_some());
                         for (a, b) in a.conv.iter().zip(&b.conv) {
                             close("convolution", &a.data, &b.data, 1e-5);
@@ -229,7 +240,7 @@ fn recomputed_gradients_have_the_same_bits() {
 #[test]
 fn recomputing_takes_less_memory() {
     let _alone = ALONE.lock();
-    let [block, _] = blocks();
+    let [block, ..] = blocks();
     let (model, _) = model(block, 8);
     let (ids, targets) = (numbers(4096, 48), numbers(4096, 48));
     let peak = |recompute| {

@@ -21,7 +21,7 @@ const IDS: &str = "input_ids";
     ssm.<layer>    [B, H, P, N]\n  \
     conv.<layer>   [B, C, W]      the last W inputs of the convolution, the current one included\n\
     The initial state has the same names and shapes; every ssm.<layer> must be there, a conv.<layer>\n\
-    that is not is zero. Of a block other than Mamba-2, ssm.<layer> is [B, H, V, K]."
+    that is not is zero. States of a block of a text have the text's names: S.<layer> [B, H, K, V]."
 )]
 pub struct Logits {
     /// A folder of a published layout, a run's folder, or a checkpoint file

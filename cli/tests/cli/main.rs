@@ -3,6 +3,7 @@
 //! Every test starts the binary; none calls into it.
 
 mod bench;
+mod block;
 mod eval;
 mod gpu;
 mod logits;

@@ -1,4 +1,5 @@
-//! The page on adding a recurrence, followed to the letter: its files, its commands, what it says they print.
+//! The pages on a recurrence and on a block of one's own, followed to the letter: their files, their commands, what they
+//! say these print.
 
 use crate::program::{Folder, load};
 use std::path::Path;
@@ -10,6 +11,26 @@ fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     let inside = page.split(fence.as_str()).skip(1);
     let closed = inside.map(|rest| rest.split("\n```").next().expect("a block"));
     closed.collect()
+}
+
+/// Runs every line in the folder; each with what it printed and what it told beside.
+fn follow(folder: &Folder, commands: &str) -> Vec<(String, String, String)> {
+    let run = |line: &str| {
+        let mut words = line.split_whitespace();
+        let program = match words.next() {
+            Some("baton") => env!("CARGO_BIN_EXE_baton"),
+            Some("python3") => "python3",
+            other => panic!("no reader has {other:?}"),
+        };
+        let mut command = Command::new(program);
+        let ran = command.args(words).current_dir(folder.path("")).output();
+        let ran = ran.unwrap_or_else(|why| panic!("{program}: {why}"));
+        let [printed, told] =
+            [ran.stdout, ran.stderr].map(|text| String::from_utf8(text).expect("UTF-8"));
+        assert!(ran.status.success(), "{line}: {told}");
+        (line.to_string(), printed, told)
+    };
+    commands.lines().map(run).collect()
 }
 
 #[test]
@@ -34,21 +55,8 @@ fn a_recurrence_is_added_as_the_page_says() {
     let [commands] = blocks(&page, "sh")[..] else {
         panic!("one list of commands")
     };
-    let mut printed = String::new();
-    for line in commands.lines() {
-        let mut words = line.split_whitespace();
-        let program = match words.next() {
-            Some("baton") => env!("CARGO_BIN_EXE_baton"),
-            Some("python3") => "python3",
-            other => panic!("no reader has {other:?}"),
-        };
-        let mut command = Command::new(program);
-        let ran = command.args(words).current_dir(folder.path("")).output();
-        let ran = ran.unwrap_or_else(|why| panic!("{program}: {why}"));
-        let told = String::from_utf8_lossy(&ran.stderr);
-        assert!(ran.status.success(), "{line}: {told}");
-        printed = String::from_utf8(ran.stdout).expect("UTF-8");
-    }
+    let ran = follow(&folder, commands);
+    let (_, printed, _) = ran.last().expect("a command");
     let [said] = blocks(&page, "text")[..] else {
         panic!("one print")
     };
@@ -64,4 +72,46 @@ fn a_recurrence_is_added_as_the_page_says() {
             "{name}: {found:?}, {truth:?}"
         );
     }
+}
+
+#[test]
+fn a_block_is_made_of_a_text_as_the_page_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/own-block.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    let folder = Folder::new("own_block");
+    let ([rec], [write]) = (&blocks(&page, "rec")[..], &blocks(&page, "python")[..]) else {
+        panic!("one recurrence and one program")
+    };
+    folder.write("two_memories.rec", &format!("{rec}\n"));
+    folder.write("write.py", &format!("{write}\n"));
+    let [commands] = blocks(&page, "sh")[..] else {
+        panic!("one list of commands")
+    };
+    let ran = follow(&folder, commands);
+    let [said] = blocks(&page, "text")[..] else {
+        panic!("one print")
+    };
+    let trained = ran
+        .iter()
+        .find(|(line, ..)| line.starts_with("baton train"));
+    let (_, _, told) = trained.expect("a training");
+    assert!(told.contains(&format!("{said}\n")), "{told}");
+    // From random words to what frequent ones look like, and the converted one is the same but for bf16.
+    let tables: Vec<Vec<f64>> = (ran.iter())
+        .filter(|(line, ..)| line.starts_with("baton eval perplexity"))
+        .map(|(_, printed, _)| {
+            let rows = printed.lines().skip(2);
+            let cell = |row: &str| row.split_whitespace().nth(1).expect("a cell").parse();
+            rows.map(|row| cell(row).expect("a number")).collect()
+        })
+        .collect();
+    let [passed, converted] = &tables[..] else {
+        panic!("two measurements: {tables:?}")
+    };
+    assert_eq!(passed.len(), converted.len());
+    for (a, b) in passed.iter().zip(converted) {
+        assert!(*a < 100.0 && (a / b - 1.0).abs() < 0.05, "{tables:?}");
+    }
+    let report = std::fs::read_to_string(folder.path("report.html")).expect("a report");
+    assert!(report.contains("passed") && report.contains("<svg"));
 }

@@ -38,7 +38,7 @@ fn config(folder: &Folder) -> String {
     folder.write("config.json", &config.to_string())
 }
 
-fn text(folder: &Folder) -> String {
+pub fn text(folder: &Folder) -> String {
     let words = "the state is the baton: one segment hands it to the next. ";
     folder.write("text.txt", &words.repeat(30))
 }
@@ -62,7 +62,7 @@ fn arguments(config: &str, text: &str, run: &str) -> Vec<String> {
     all.map(String::from).to_vec()
 }
 
-fn start(arguments: &[String]) -> Child {
+pub fn start(arguments: &[String]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_baton"))
         .args(arguments)
         .stdout(Stdio::null())
@@ -72,7 +72,7 @@ fn start(arguments: &[String]) -> Child {
 }
 
 /// Step and loss of every whole line.
-fn losses(run: &str) -> Vec<(u64, String)> {
+pub fn losses(run: &str) -> Vec<(u64, String)> {
     let text = fs::read_to_string(Path::new(run).join("metrics.jsonl")).unwrap_or_default();
     let whole = text
         .split_inclusive('\n')
@@ -88,10 +88,10 @@ fn losses(run: &str) -> Vec<(u64, String)> {
 }
 
 /// Bytes by name.
-type Contents = Vec<(String, Vec<u8>)>;
+pub type Contents = Vec<(String, Vec<u8>)>;
 
 /// The step of the checkpoint, which is whole whenever it is there; its tensors.
-fn checkpoint(run: &str) -> Option<(u64, Contents)> {
+pub fn checkpoint(run: &str) -> Option<(u64, Contents)> {
     let bytes = fs::read(Path::new(run).join("checkpoint.safetensors")).ok()?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a whole checkpoint");
     let header = &metadata.metadata().as_ref().expect("metadata")["baton"];

@@ -1,10 +1,11 @@
 //! Logits of given tokens from a given state, with the states after them, as published: what one
 //! program's checkpoint is compared by with another's.
 //!
-//! Published states are called `ssm.<layer>`, [B, H, P, N] where the kernels here have [B, H, N, P],
-//! and `conv.<layer>`, [B, C, W]: the last W inputs of the convolution, the current one included,
-//! where a model here carries the W - 1 that the next step needs. So the last token is run by
-//! itself, and the state before it gives the oldest input.
+//! Mamba-2's states are called `ssm.<layer>`, [B, H, P, N] where the kernels here have [B, H, N, P]; those
+//! of a block of a text have the text's names and layout, `S.<layer>` [B, H, K, V]. `conv.<layer>`,
+//! [B, C, W], are the last W inputs of the convolution, the current one included, where a model here
+//! carries the W - 1 that the next step needs. So the last token is run by itself, and the state
+//! before it gives the oldest input.
 
 use crate::Error;
 use crate::models::{BlockConfig, HostState, HostStates, LanguageModel, LayerState, ModelConfig};
@@ -69,17 +70,17 @@ pub fn logits(
     }
     let mut named = Named::from([("logits".to_string(), all)]);
     if let Some(state) = state.filter(|_| states) {
-        named.extend(published(&host(&state), before.as_ref()));
+        named.extend(published(config, &host(&state), before.as_ref()));
     }
     Ok(named)
 }
 
 /// The states of all layers under their published names; `before` are those before the last token.
-fn published(after: &HostStates, before: Option<&HostStates>) -> Named {
-    let mut named = Named::new();
+fn published(config: &ModelConfig, after: &HostStates, before: Option<&HostStates>) -> Named {
+    let (mut named, kinds) = (Named::new(), kinds(config));
     for (layer, HostState { recurrence, conv }) in after.iter().enumerate() {
-        for state in recurrence {
-            named.insert(format!("ssm.{layer}"), transposed(state));
+        for (state, kind) in recurrence.iter().zip(&kinds) {
+            named.insert(format!("{}.{layer}", kind.name), kind.turned(state));
         }
         if let Some(conv) = conv {
             let oldest = before.and_then(|before| before[layer].conv.as_ref());
@@ -92,14 +93,9 @@ fn published(after: &HostStates, before: Option<&HostStates>) -> Named {
 /// States from their published names, for `batch` sequences. Every layer's `ssm` must be there; a
 /// `conv` that is not is zero.
 pub fn initial(config: &ModelConfig, batch: usize, mut given: Named) -> Result<HostStates, Error> {
-    let conv_sizes = match &config.block {
-        BlockConfig::Mamba2(block) => {
-            let inner = block.intermediate(config.hidden_size);
-            let channels = inner + 2 * block.n_groups * block.state_size;
-            Some([batch, channels, block.conv_kernel])
-        }
-        _ => None,
-    };
+    let kinds = kinds(config);
+    let conv_sizes = config.conv_size();
+    let conv_sizes = conv_sizes.map(|[channels, width]| [batch, channels, width]);
     let fits = |name: &str, tensor: &Tensor, expected: &[usize]| match tensor.shape == expected {
         true => Ok(()),
         false => Err(Error::Tensor(format!(
@@ -110,13 +106,17 @@ pub fn initial(config: &ModelConfig, batch: usize, mut given: Named) -> Result<H
     let mut states = HostStates::new();
     for (layer, sizes) in config.state_sizes().into_iter().enumerate() {
         let mut recurrence = Vec::new();
-        for size in sizes {
-            let name = format!("ssm.{layer}");
+        for (size, kind) in sizes.iter().zip(&kinds) {
+            let name = format!("{}.{layer}", kind.name);
             let state = given.remove(&name);
             let state =
                 state.ok_or_else(|| Error::Tensor(format!("tensor `{name}` is missing")))?;
-            fits(&name, &state, &[batch, size[0], size[2], size[1]])?;
-            recurrence.push(transposed(&state));
+            let mut size = [&[batch], &size[..]].concat();
+            if kind.transposed {
+                size.swap(2, 3);
+            }
+            fits(&name, &state, &size)?;
+            recurrence.push(kind.turned(&state));
         }
         let name = format!("conv.{layer}");
         let mut conv = None;
@@ -131,10 +131,48 @@ pub fn initial(config: &ModelConfig, batch: usize, mut given: Named) -> Result<H
     match given.keys().next() {
         None => Ok(states),
         Some(name) => Err(Error::Tensor(format!(
-            "tensor `{name}` is no state of the model, expected ssm.<layer> and conv.<layer> of {} \
-             layers",
+            "tensor `{name}` is no state of the model, expected {} and conv.<layer> of {} layers",
+            kinds
+                .iter()
+                .map(|kind| format!("{}.<layer>", kind.name))
+                .collect::<Vec<_>>()
+                .join(", "),
             config.num_hidden_layers
         ))),
+    }
+}
+
+/// What a state of each layer is called, and how it lies.
+struct Kind<'a> {
+    name: &'a str,
+    transposed: bool,
+}
+
+impl Kind<'_> {
+    /// From the layout of kernels to that of files, or back.
+    fn turned(&self, state: &Tensor) -> Tensor {
+        match self.transposed {
+            true => transposed(state),
+            false => state.clone(),
+        }
+    }
+}
+
+/// Those of a model's blocks, in order.
+fn kinds(config: &ModelConfig) -> Vec<Kind<'_>> {
+    match &config.block {
+        BlockConfig::Mamba2(_) => vec![Kind {
+            name: "ssm",
+            transposed: true,
+        }],
+        BlockConfig::Recurrence(block) => {
+            let states = block.recurrence().states.iter();
+            let kind = |name| Kind {
+                name,
+                transposed: false,
+            };
+            states.map(|state| kind(state.name.as_str())).collect()
+        }
     }
 }
 

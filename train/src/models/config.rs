@@ -1,13 +1,17 @@
 //! The shape of a model and how its weights begin. Stored with every checkpoint, and compared.
 
+use super::recurrence::{BlockText, OlderBlock, RecurrenceConfig};
 use crate::Error;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::Path;
 
 /// The most weights that a model may have: 17 GB of them in f32.
 const MOST_WEIGHTS: f64 = (1u64 << 32) as f64;
 
 /// A language model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Said")]
 pub struct ModelConfig {
     /// Tokens in the vocabulary; 256 for bytes.
     pub vocab_size: usize,
@@ -18,30 +22,88 @@ pub struct ModelConfig {
     /// Epsilon of every norm.
     pub layer_norm_epsilon: f64,
     /// Whether the logits use the embedding's weights.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    #[serde(skip_serializing_if = "is_yes")]
     pub tie_word_embeddings: bool,
     /// Which block, and its shape.
     pub block: BlockConfig,
 }
 
 /// Which block a model stacks.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum BlockConfig {
-    /// Mamba-2.
+    /// Mamba-2, as published.
     Mamba2(Mamba2Config),
-    /// Linear attention without decay.
-    LinearAttention(LinearAttentionConfig),
-    /// A decay fixed for each head.
-    Retnet(LinearAttentionConfig),
-    /// A decay for each head and step.
-    SimpleGla(LinearAttentionConfig),
-    /// Gated linear attention: a decay for each key and step.
-    Gla(LinearAttentionConfig),
-    /// HGRN2: as much is written as is forgotten.
-    Hgrn2(LinearAttentionConfig),
-    /// RWKV-6's recurrence.
-    Rwkv6(LinearAttentionConfig),
+    /// That of the text of a recurrence.
+    Recurrence(RecurrenceConfig),
+}
+
+/// A model as a file says it: the block may leave out what follows from the rest.
+#[derive(Deserialize)]
+struct Said {
+    vocab_size: usize,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    layer_norm_epsilon: f64,
+    #[serde(default = "yes")]
+    tie_word_embeddings: bool,
+    block: SaidBlock,
+}
+
+/// All forms of a block that files have or had.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum SaidBlock {
+    Mamba2(Mamba2Config),
+    Recurrence(BlockText),
+    LinearAttention(OlderBlock),
+    Retnet(OlderBlock),
+    SimpleGla(OlderBlock),
+    Gla(OlderBlock),
+    Hgrn2(OlderBlock),
+    Rwkv6(OlderBlock),
+}
+
+impl TryFrom<Said> for ModelConfig {
+    type Error = Error;
+
+    fn try_from(said: Said) -> Result<Self, Error> {
+        let block = match said.block {
+            SaidBlock::Mamba2(block) => Err(block),
+            SaidBlock::Recurrence(block) => Ok(block),
+            SaidBlock::LinearAttention(block) => Ok(block.of("linear_attention")),
+            SaidBlock::Retnet(block) => Ok(block.of("retnet")),
+            SaidBlock::SimpleGla(block) => Ok(block.of("simple_gla")),
+            SaidBlock::Gla(block) => Ok(block.of("gla")),
+            SaidBlock::Hgrn2(block) => Ok(block.of("hgrn2")),
+            SaidBlock::Rwkv6(block) => Ok(block.of("rwkv6")),
+        };
+        Ok(ModelConfig {
+            vocab_size: said.vocab_size,
+            hidden_size: said.hidden_size,
+            num_hidden_layers: said.num_hidden_layers,
+            layer_norm_epsilon: said.layer_norm_epsilon,
+            tie_word_embeddings: said.tie_word_embeddings,
+            block: match block {
+                Ok(text) => BlockConfig::Recurrence(text.settle(said.hidden_size)?),
+                Err(block) => BlockConfig::Mamba2(block),
+            },
+        })
+    }
+}
+
+/// Replaces the path of a text by the text, in a configuration read from a file of `folder`.
+pub fn said(config: &mut Value, folder: &Path) -> Result<(), Error> {
+    let Some(block) = config.pointer_mut("/model/block") else {
+        return Ok(());
+    };
+    if let Some(text) = block["text"]
+        .as_str()
+        .filter(|_| block["type"] == "recurrence")
+    {
+        block["text"] = BlockText::new(text).found(folder)?.text.into();
+    }
+    Ok(())
 }
 
 /// A Mamba-2 block.
@@ -115,21 +177,6 @@ impl Default for Mamba2Config {
     }
 }
 
-/// A block of the linear-attention family.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LinearAttentionConfig {
-    /// Number of heads.
-    pub num_heads: usize,
-    /// Key channels of a head, K.
-    pub key_dim: usize,
-    /// Value channels of a head, V.
-    pub value_dim: usize,
-    /// Rank of the projection that a decay of each key comes from.
-    pub gate_rank: usize,
-    /// What the log-sigmoid of a decay is divided by.
-    pub gate_normalizer: f64,
-}
-
 impl Mamba2Config {
     /// Inner width for a residual stream of `hidden`.
     pub fn intermediate(&self, hidden: usize) -> usize {
@@ -143,16 +190,11 @@ impl Mamba2Config {
 }
 
 impl BlockConfig {
-    /// Its name, as `type` says it in a file and the recurrence is called.
-    pub fn name(&self) -> &'static str {
+    /// What the recurrence is called.
+    pub fn name(&self) -> &str {
         match self {
             BlockConfig::Mamba2(_) => "mamba2",
-            BlockConfig::LinearAttention(_) => "linear_attention",
-            BlockConfig::Retnet(_) => "retnet",
-            BlockConfig::SimpleGla(_) => "simple_gla",
-            BlockConfig::Gla(_) => "gla",
-            BlockConfig::Hgrn2(_) => "hgrn2",
-            BlockConfig::Rwkv6(_) => "rwkv6",
+            BlockConfig::Recurrence(block) => &block.recurrence().name,
         }
     }
 }
@@ -160,20 +202,27 @@ impl BlockConfig {
 impl ModelConfig {
     /// Sizes of every recurrence state without the batch, `[layer][state]`.
     pub fn state_sizes(&self) -> Vec<Vec<Vec<usize>>> {
-        let state = match &self.block {
-            BlockConfig::Mamba2(block) => vec![
+        let states = match &self.block {
+            BlockConfig::Mamba2(block) => vec![vec![
                 block.num_heads(self.hidden_size),
                 block.state_size,
                 block.head_dim,
-            ],
-            BlockConfig::LinearAttention(block)
-            | BlockConfig::Retnet(block)
-            | BlockConfig::SimpleGla(block)
-            | BlockConfig::Gla(block)
-            | BlockConfig::Hgrn2(block)
-            | BlockConfig::Rwkv6(block) => vec![block.num_heads, block.key_dim, block.value_dim],
+            ]],
+            BlockConfig::Recurrence(block) => block.state_sizes(),
         };
-        vec![vec![state]; self.num_hidden_layers]
+        vec![states; self.num_hidden_layers]
+    }
+
+    /// Channels and taps of a block's convolution, if it has one.
+    pub fn conv_size(&self) -> Option<[usize; 2]> {
+        match &self.block {
+            BlockConfig::Mamba2(block) => {
+                let inner = block.intermediate(self.hidden_size);
+                let channels = inner + 2 * block.n_groups * block.state_size;
+                Some([channels, block.conv_kernel])
+            }
+            BlockConfig::Recurrence(block) => block.conv_size(),
+        }
     }
 
     /// About as many weights as the model has, without biases and norms: to refuse a size before
@@ -187,15 +236,7 @@ impl ModelConfig {
                 let conv = inner + 2.0 * block.n_groups as f64 * block.state_size as f64;
                 hidden * (2.0 * inner + conv) + conv * block.conv_kernel as f64
             }
-            BlockConfig::LinearAttention(block)
-            | BlockConfig::Retnet(block)
-            | BlockConfig::SimpleGla(block)
-            | BlockConfig::Gla(block)
-            | BlockConfig::Hgrn2(block)
-            | BlockConfig::Rwkv6(block) => {
-                let widths = 2.0 * (block.key_dim as f64 + block.value_dim as f64);
-                hidden * (block.num_heads as f64 * widths + block.gate_rank as f64)
-            }
+            BlockConfig::Recurrence(block) => block.about_weights(hidden),
         };
         vocab * hidden + layers * block
     }
@@ -260,23 +301,8 @@ impl ModelConfig {
                     );
                 }
             }
-            BlockConfig::LinearAttention(block)
-            | BlockConfig::Retnet(block)
-            | BlockConfig::SimpleGla(block)
-            | BlockConfig::Gla(block)
-            | BlockConfig::Hgrn2(block)
-            | BlockConfig::Rwkv6(block) => {
-                if [
-                    block.num_heads,
-                    block.key_dim,
-                    block.value_dim,
-                    block.gate_rank,
-                ]
-                .contains(&0)
-                {
-                    return wrong(format!("{block:?} given, expected sizes of at least 1"));
-                }
-            }
+            // Checked where it was settled.
+            BlockConfig::Recurrence(_) => {}
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A language model over any block: embedding, pre-norm residual blocks, norm, logits.
 
 use super::{
-    BlockConfig, Embedding, LayerState, Linear, LinearAttention, Mamba2, ModelConfig, RmsNorm,
+    BlockConfig, Embedding, LayerState, Linear, Mamba2, ModelConfig, RecurrenceBlock, RmsNorm,
     States,
 };
 use crate::Error;
@@ -45,8 +45,8 @@ pub struct Layer {
 pub enum Mixer {
     /// Mamba-2.
     Mamba2(Mamba2),
-    /// One of the linear-attention family.
-    LinearAttention(LinearAttention),
+    /// That of a text.
+    Recurrence(RecurrenceBlock),
 }
 
 impl Mixer {
@@ -60,7 +60,7 @@ impl Mixer {
     ) -> Result<(Tensor<3>, LayerState), Error> {
         match self {
             Mixer::Mamba2(block) => block.forward(x, state, packing),
-            Mixer::LinearAttention(block) => block.forward(x, state, packing),
+            Mixer::Recurrence(block) => block.forward(x, state, packing),
         }
     }
 }
@@ -110,19 +110,8 @@ impl LanguageModel {
                     rng,
                     device,
                 )?),
-                BlockConfig::LinearAttention(block)
-                | BlockConfig::Retnet(block)
-                | BlockConfig::SimpleGla(block)
-                | BlockConfig::Gla(block)
-                | BlockConfig::Hgrn2(block)
-                | BlockConfig::Rwkv6(block) => Mixer::LinearAttention(LinearAttention::new(
-                    config.block.name(),
-                    block,
-                    hidden,
-                    eps,
-                    target,
-                    rng,
-                    device,
+                BlockConfig::Recurrence(block) => Mixer::Recurrence(RecurrenceBlock::new(
+                    block, hidden, eps, target, rng, device,
                 )?),
             };
             let norm = RmsNorm::new(hidden, eps, device);

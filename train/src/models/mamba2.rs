@@ -141,6 +141,7 @@ impl Mamba2 {
             xbc.tensor()?,
             self.conv1d.weight.val(),
             self.conv1d.bias(),
+            true,
             conv.map(Value::tensor).transpose()?,
             packing,
         )?;

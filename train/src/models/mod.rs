@@ -7,22 +7,27 @@
 mod compiled;
 mod config;
 mod layers;
-mod linear_attention;
 mod lm;
 #[allow(non_snake_case)] // weights are called as in published checkpoints
 mod mamba2;
+mod named;
 mod parameters;
 mod recompute;
+mod recurrence;
 mod states;
 #[cfg(test)]
 mod tests;
 
 pub use compiled::Compiled;
-pub use config::{BlockConfig, LinearAttentionConfig, Mamba2Config, ModelConfig};
+pub use config::{BlockConfig, Mamba2Config, ModelConfig, said};
 pub use layers::{Conv1d, Embedding, Linear, RmsNorm};
-pub use linear_attention::LinearAttention;
 pub use lm::{Backbone, LanguageModel, Layer, Mixer};
 pub use mamba2::Mamba2;
+pub use named::Named;
 pub use parameters::{Parameter, gradients, load, parameters, update};
 pub use recompute::{Pass, Passed};
+pub use recurrence::{
+    Act, BlockText, Init, InputPort, Norm, OutputPort, ParamPort, Projection, RecurrenceBlock,
+    RecurrenceConfig, Weight,
+};
 pub use states::{HostState, HostStates, LayerState, States};

@@ -1,9 +1,11 @@
 //! A model's weights by name: read, replaced, and updated in one walk.
 //!
 //! A name is the path of fields to the tensor; the variant of an enum is not a part of it, so
-//! that a block's weights are called as in published checkpoints whichever block it is.
+//! that a block's weights are called as in published checkpoints whichever block it is. A part that ends
+//! in `_` is the beginning of the next: `k_` and `conv` are `k_conv`.
 
 use super::LanguageModel;
+use super::named::NAMED;
 use crate::Error;
 use crate::op::Value;
 use baton_runtime::Tensor as HostTensor;
@@ -27,6 +29,11 @@ struct Path(Vec<String>);
 
 impl Path {
     fn enter(&mut self, name: &str, container: &str) {
+        if container == NAMED
+            && let Some(owner) = self.0.last_mut()
+        {
+            owner.clear();
+        }
         let part = if container.starts_with("Enum:") {
             ""
         } else {
@@ -41,7 +48,11 @@ impl Path {
 
     fn name(&self) -> String {
         let parts = self.0.iter().filter(|part| !part.is_empty());
-        parts.cloned().collect::<Vec<_>>().join(".")
+        parts.fold(String::new(), |path, part| match path.as_str() {
+            "" => part.clone(),
+            begun if begun.ends_with('_') => path + part,
+            _ => path + "." + part,
+        })
     }
 }
 
@@ -79,7 +90,7 @@ fn known<const D: usize>(tensor: Tensor<D>) -> Value {
 }
 
 fn collect(
-    model: &LanguageModel,
+    model: &impl Module,
     gradients: Option<&mut Gradients>,
     read: Read<'_>,
 ) -> Vec<Parameter> {
@@ -95,7 +106,12 @@ fn collect(
 
 /// Every weight, in the order of the model.
 pub fn parameters(model: &LanguageModel) -> Vec<Parameter> {
-    collect(model, None, &mut |weight, _| Some(weight.to_host()))
+    of(model)
+}
+
+/// Every weight of a model or of a part of one, named from there on.
+pub(super) fn of(module: &impl Module) -> Vec<Parameter> {
+    collect(module, None, &mut |weight, _| Some(weight.to_host()))
 }
 
 /// The name of every weight, in the order of the model.

@@ -34,6 +34,7 @@ pub(super) fn causal_conv(
     x: Tensor<3>,
     weight: Tensor<3>,
     bias: Tensor<1>,
+    activated: bool,
     state: Option<Tensor<3>>,
     packing: Option<&Packing>,
 ) -> (Tensor<3>, Tensor<3>) {
@@ -71,7 +72,8 @@ pub(super) fn causal_conv(
         shifted * tap.reshape([1, 1, channels])
     });
     let bias = bias.reshape([1, 1, channels]);
-    let y = silu(taps.fold(bias.expand([runs, steps, channels]), |sum, tap| sum + tap));
+    let y = taps.fold(bias.expand([runs, steps, channels]), |sum, tap| sum + tap);
+    let y = if activated { silu(y) } else { y };
     if packing.is_none() {
         let out = run.slice([0..runs, time..time + pad, 0..channels]);
         return (y, out);

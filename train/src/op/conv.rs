@@ -1,4 +1,4 @@
-//! Depthwise causal convolution over time, then SiLU, with the convolution state as a port.
+//! Depthwise causal convolution over time, then SiLU or nothing, with the convolution state as a port.
 //!
 //! `y[t, c] = silu(bias[c] + sum_w weight[c, w] x[t - W + 1 + w, c])`; the W - 1 steps before the
 //! segment are the state in, the last W - 1 inputs the state out, so that running a segment after
@@ -26,15 +26,16 @@ pub fn causal_conv(
     bias: Tensor<1>,
     state: Option<Tensor<3>>,
 ) -> Result<(Tensor<3>, Tensor<3>), Error> {
-    causal_conv_packed(x, weight, bias, state, None)
+    causal_conv_packed(x, weight, bias, true, state, None)
 }
 
-/// As [`causal_conv`]; with `packing` x is [1, T, C] and each of its S sequences has a state of
-/// its own, [S, W - 1, C].
+/// As [`causal_conv`], without SiLU unless `silu`; with `packing` x is [1, T, C] and each of its S
+/// sequences has a state of its own, [S, W - 1, C].
 pub fn causal_conv_packed(
     x: Tensor<3>,
     weight: Tensor<3>,
     bias: Tensor<1>,
+    silu: bool,
     state: Option<Tensor<3>>,
     packing: Option<&Packing>,
 ) -> Result<(Tensor<3>, Tensor<3>), Error> {
@@ -68,7 +69,7 @@ pub fn causal_conv_packed(
         )));
     }
     if !on_host(&x.device()) {
-        return Ok(composed::causal_conv(x, weight, bias, state, packing));
+        return Ok(composed::causal_conv(x, weight, bias, silu, state, packing));
     }
     let mut inputs = vec![Value::new(x)?, Value::new(weight)?, Value::new(bias)?];
     inputs.extend(state.map(Value::new).transpose()?);
@@ -80,6 +81,7 @@ pub fn causal_conv_packed(
         x: Rows::new(inputs[0].flex(), 1),
         taps: transpose(&inputs[1].to_host().data, channels, width),
         bias: inputs[2].to_host().data,
+        silu,
         state: inputs.get(3).map(|s| Rows::new(s.flex(), 1)),
         zero: vec![0.0; channels],
     };
@@ -110,6 +112,8 @@ struct Conv {
     /// [W, C].
     taps: Vec<f32>,
     bias: Vec<f32>,
+    /// Whether what is summed is activated.
+    silu: bool,
     state: Option<Rows>,
     /// A row of an absent state.
     zero: Vec<f32>,
@@ -143,7 +147,9 @@ impl Conv {
         parts.into_par_iter().for_each(|(s, y, out)| {
             for (t, y) in y.chunks_exact_mut(self.channels).enumerate() {
                 self.preactivation(s, t, y);
-                activate(y);
+                if self.silu {
+                    activate(y);
+                }
             }
             let time = self.sequences[s].len();
             for (i, out) in out.chunks_exact_mut(self.channels).enumerate() {
@@ -217,9 +223,13 @@ impl Conv {
         let (d_taps, d_bias) = d_weights.split_at_mut(self.taps.len());
         let mut du = vec![0.0; dy.map_or(0, |_| time * channels)];
         for (t, du) in du.chunks_exact_mut(channels).enumerate() {
-            self.preactivation(s, t, du);
-            if let Some(dy) = dy {
-                deactivate(du, dy.row(start + t));
+            match dy.map(|dy| dy.row(start + t)) {
+                Some(dy) if self.silu => {
+                    self.preactivation(s, t, du);
+                    deactivate(du, dy);
+                }
+                Some(dy) => du.copy_from_slice(dy),
+                None => {}
             }
             d_bias.iter_mut().zip(&*du).for_each(|(sum, du)| *sum += du);
             for (w, d_tap) in d_taps.chunks_exact_mut(channels).enumerate() {

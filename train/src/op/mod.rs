@@ -36,6 +36,7 @@ pub use conv::{causal_conv, causal_conv_packed};
 pub use family::{Applied, Burn, apply, apply_packed};
 pub use fault::backward;
 pub use loss::{cross_entropy, token_losses, weighted_cross_entropy};
+pub(crate) use node::ARITY;
 pub use norm::{gated_rms_norm, rms_norm};
 pub use packing::Packing;
 pub(crate) use pointwise::vectorised;

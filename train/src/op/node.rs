@@ -24,7 +24,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The most inputs that a node can have; Burn fixes their number by type.
-pub(super) const ARITY: usize = 24;
+pub(crate) const ARITY: usize = 24;
 
 /// From the gradients that arrive at the outputs to those of the inputs; `wanted[i]` says whether
 /// input i needs one.

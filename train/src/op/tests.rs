@@ -107,24 +107,29 @@ fn causal_conv_has_its_gradients_and_chains() {
         host(&[5], 3),
         host(&[2, 3, 5], 4),
     ];
-    check_direction(
-        &inputs,
-        |inputs| {
-            let (x, w) = (leaf::<3>(&inputs[0]), leaf::<3>(&inputs[1]));
-            let (b, s) = (leaf::<1>(&inputs[2]), leaf::<3>(&inputs[3]));
-            let (y, out) = causal_conv(x.clone(), w.clone(), b.clone(), Some(s.clone())).unwrap();
-            let loss = weigh(vec![data(y.clone()), data(out.clone())]);
-            let grads = weighed(vec![Value::new(y).unwrap(), Value::new(out).unwrap()]).backward();
-            let of = [
-                data(x.grad(&grads).unwrap()),
-                data(w.grad(&grads).unwrap()),
-                data(b.grad(&grads).unwrap()),
-                data(s.grad(&grads).unwrap()),
-            ];
-            (loss, of.to_vec())
-        },
-        2e-3,
-    );
+    for silu in [true, false] {
+        check_direction(
+            &inputs,
+            |inputs| {
+                let (x, w) = (leaf::<3>(&inputs[0]), leaf::<3>(&inputs[1]));
+                let (b, s) = (leaf::<1>(&inputs[2]), leaf::<3>(&inputs[3]));
+                let [x_, w_] = [x.clone(), w.clone()];
+                let run = causal_conv_packed(x_, w_, b.clone(), silu, Some(s.clone()), None);
+                let (y, out) = run.unwrap();
+                let loss = weigh(vec![data(y.clone()), data(out.clone())]);
+                let grads =
+                    weighed(vec![Value::new(y).unwrap(), Value::new(out).unwrap()]).backward();
+                let of = [
+                    data(x.grad(&grads).unwrap()),
+                    data(w.grad(&grads).unwrap()),
+                    data(b.grad(&grads).unwrap()),
+                    data(s.grad(&grads).unwrap()),
+                ];
+                (loss, of.to_vec())
+            },
+            2e-3,
+        );
+    }
     let [x, w, b, s] = [0, 1, 2, 3].map(|i| inputs[i].clone());
     let run = |x: Tensor<3>, s: Tensor<3>| causal_conv(x, leaf(&w), leaf(&b), Some(s)).unwrap();
     let (whole, last) = run(leaf(&x), leaf(&s));
@@ -145,6 +150,9 @@ fn causal_conv_has_its_gradients_and_chains() {
     let u = inputs[2].data[3] + taps(3);
     let want = u / (1.0 + (-u).exp());
     assert!((data(whole)[5 * 5 + 3] - want).abs() < 1e-6);
+    let plain = causal_conv_packed(leaf(&x), leaf(&w), leaf(&b), false, Some(leaf(&s)), None);
+    let (plain, _) = plain.unwrap();
+    assert!((data(plain)[5 * 5 + 3] - u).abs() < 1e-6);
 }
 
 #[test]

@@ -257,7 +257,10 @@ impl Value {
     }
 
     /// The same elements in row order under other sizes, whose product is the same.
-    pub(super) fn reshape(self, shape: &[usize]) -> Self {
+    pub(crate) fn reshape(self, shape: &[usize]) -> Self {
+        if self.shape() == shape {
+            return self;
+        }
         let shape = Shape::from(shape.to_vec());
         each!(self.0, on => Home::value(on.reshape(shape)))
     }

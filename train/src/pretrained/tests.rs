@@ -191,13 +191,7 @@ fn nothing_is_overwritten() {
     assert_eq!(fs::read(to.join("model.safetensors")).unwrap(), before);
     let gla = Stored {
         config: ModelConfig {
-            block: BlockConfig::Gla(models::LinearAttentionConfig {
-                num_heads: 1,
-                key_dim: 1,
-                value_dim: 1,
-                gate_rank: 1,
-                gate_normalizer: 16.0,
-            }),
+            block: BlockConfig::Recurrence(models::BlockText::new("gla").settle(8).unwrap()),
             ..stored.config.clone()
         },
         ..stored

@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::eval::remembrance::Spacing;
 use crate::initial_state::InitialStateConfig;
+use crate::models;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -147,11 +148,18 @@ pub enum Evaluation {
 }
 
 impl Plan {
-    /// Reads a plan.
+    /// Reads a plan; paths of texts are from its folder on.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = fs::read(path).map_err(|e| Error::file(path, e))?;
         let plan = serde_json::from_slice(&text);
-        plan.map_err(|e| Error::file(path, format!("no plan: {e}")))
+        let mut plan: Plan = plan.map_err(|e| Error::file(path, format!("no plan: {e}")))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let bases = plan.bases.iter_mut().map(|base| &mut base.config);
+        let posts = plan.post_trainings.iter_mut().map(|post| &mut post.config);
+        bases
+            .chain(posts)
+            .try_for_each(|config| models::said(config, folder))?;
+        Ok(plan)
     }
 
     /// The evaluations of these names; of all when absent.

@@ -19,6 +19,7 @@ use baton_runtime::{Device, Tensor};
 use burn::module::Module;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -438,25 +439,51 @@ fn add(mut sum: Vec<Parameter>, more: Vec<Parameter>) -> Vec<Parameter> {
     sum
 }
 
-/// The first place where two configurations differ, in words.
+/// The first place where two configurations differ, in words; of texts the first line.
 fn difference(stored: &str, now: &str) -> Option<String> {
-    fn walk(path: &str, a: &serde_json::Value, b: &serde_json::Value) -> Option<String> {
-        match (a.as_object(), b.as_object()) {
-            (Some(x), Some(y)) => {
-                let keys = x.keys().chain(y.keys().filter(|k| !x.contains_key(*k)));
-                keys.into_iter().find_map(|key| {
-                    let path = format!("{path}.{key}");
-                    walk(path.trim_start_matches('.'), &a[key], &b[key])
-                })
+    fn walk(path: &str, a: &Value, b: &Value) -> Option<String> {
+        if let (Some(x), Some(y)) = (a.as_object(), b.as_object()) {
+            let keys = x.keys().chain(y.keys().filter(|k| !x.contains_key(*k)));
+            return keys.into_iter().find_map(|key| {
+                let path = format!("{path}.{key}");
+                walk(path.trim_start_matches('.'), &a[key], &b[key])
+            });
+        }
+        let lines = |text: &Value| -> Vec<String> {
+            let lines = text.as_str().unwrap_or_default().lines();
+            lines.map(|line| line.trim().into()).collect()
+        };
+        let (x, y) = (lines(a), lines(b));
+        let place = (0..x.len().max(y.len())).find(|&i| x.get(i) != y.get(i));
+        match place {
+            Some(i) if x.len() > 1 && y.len() > 1 => {
+                let [x, y] = [&x, &y].map(|lines| lines.get(i).map_or("nothing", String::as_str));
+                let line = i + 1;
+                Some(format!(
+                    "line {line} of `{path}` was `{x}` there and is `{y}` now"
+                ))
             }
             _ => (a != b).then(|| format!("`{path}` was {a} there and is {b} now")),
         }
     }
-    let parsed = [stored, now].map(serde_json::from_str::<serde_json::Value>);
+    let parsed = [stored, now].map(serde_json::from_str::<Value>);
     match parsed {
-        [Ok(stored), Ok(now)] => walk("", &stored, &now),
+        [Ok(stored), Ok(now)] => walk("", &in_todays_form(stored), &now),
         _ => (stored != now).then(|| format!("{stored} there, {now} now")),
     }
+}
+
+/// A stored configuration whose block was a kind of its own, as one of a text.
+fn in_todays_form(mut stored: Value) -> Value {
+    if let Some(model) = stored.pointer_mut("/config/model")
+        && !["mamba2", "recurrence"]
+            .iter()
+            .any(|kind| model["block"]["type"] == *kind)
+        && let Ok(today) = serde_json::from_value::<ModelConfig>(model.clone())
+    {
+        *model = serde_json::json!(today);
+    }
+    stored
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use super::*;
 use crate::data::Text;
 use crate::initial_state::Convolution;
-use crate::models::{BlockConfig, LinearAttentionConfig, Mamba2Config};
+use crate::models::{BlockConfig, BlockText, Mamba2Config};
 use crate::sequential::Sequential;
 use baton_runtime::device::interpreter::Interpreter;
 use std::path::PathBuf;
@@ -339,13 +339,12 @@ fn truncated_bptt_is_the_long_run_with_the_gradient_stopped() {
 #[test]
 fn both_blocks_learn() {
     let text = text();
-    let gla = BlockConfig::Gla(LinearAttentionConfig {
-        num_heads: 2,
-        key_dim: 4,
-        value_dim: 8,
-        gate_rank: 4,
-        gate_normalizer: 16.0,
-    });
+    let gla = BlockText {
+        num_heads: Some(2),
+        ..BlockText::new("gla")
+    };
+    let hidden = config(InitialStateConfig::Zero).model.hidden_size;
+    let gla = BlockConfig::Recurrence(gla.settle(hidden).unwrap());
     for block in [config(InitialStateConfig::Zero).model.block, gla] {
         let mut config = config(InitialStateConfig::Zero);
         config.model.block = block;

@@ -70,13 +70,14 @@ fn convolutions() {
                 host(&state, 4),
             ];
             inputs.truncate(if width == 1 { 3 } else { 4 });
-            for given in [3, inputs.len()] {
+            for (given, silu) in [(3, true), (inputs.len(), true), (inputs.len(), false)] {
                 let inputs = &inputs[..given];
                 same(
                     inputs,
                     |v| {
                         let state = v.get(3).map(t);
-                        let run = fused::causal_conv(t(&v[0]), t(&v[1]), t(&v[2]), state);
+                        let (x, w, b) = (t(&v[0]), t(&v[1]), t(&v[2]));
+                        let run = fused::causal_conv_packed(x, w, b, silu, state, None);
                         all(<[_; 2]>::from(run.unwrap()))
                     },
                     |v| {
@@ -85,6 +86,7 @@ fn convolutions() {
                             t(&v[0]),
                             t(&v[1]),
                             t(&v[2]),
+                            silu,
                             state,
                             None,
                         )))
@@ -104,17 +106,24 @@ fn convolutions_of_packed_sequences_and_the_states_of_rows() {
         host(&[5], 3),
         host(&[5, 3, 5], 4),
     ];
-    for given in [3, 4] {
+    for (given, silu) in [(3, true), (4, true), (4, false)] {
         same(
             &inputs[..given],
             |v| {
                 let (x, w, b, s) = (t(&v[0]), t(&v[1]), t(&v[2]), v.get(3).map(t));
-                let run = fused::causal_conv_packed(x, w, b, s, Some(&packing)).unwrap();
+                let run = fused::causal_conv_packed(x, w, b, silu, s, Some(&packing)).unwrap();
                 all(<[_; 2]>::from(run))
             },
             |v| {
                 let (x, w, b, s) = (t(&v[0]), t(&v[1]), t(&v[2]), v.get(3).map(t));
-                all(<[_; 2]>::from(causal_conv(x, w, b, s, Some(&packing))))
+                all(<[_; 2]>::from(causal_conv(
+                    x,
+                    w,
+                    b,
+                    silu,
+                    s,
+                    Some(&packing),
+                )))
             },
         );
     }
