@@ -279,8 +279,12 @@ pub fn finish(context: &Context, ended: &Ended) {
             let loss = ended
                 .loss
                 .map_or("no step was left".into(), |loss| format!("loss {loss:.4}"));
+            let skipped = match progress.skipped {
+                0 => String::new(),
+                n => format!(" ({n} not finite and not taken)"),
+            };
             format!(
-                "{loss} after {} steps, {} tokens in all, {:.0} s in all\n{}\n",
+                "{loss} after {} steps{skipped}, {} tokens in all, {:.0} s in all\n{}\n",
                 progress.step,
                 progress.tokens,
                 progress.seconds,

@@ -31,6 +31,13 @@ pub struct Progress {
     pub tokens: u64,
     /// Seconds spent, those of earlier runs included.
     pub seconds: f64,
+    /// Steps of those done that were not taken, as they were not finite.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Everything that a run needs to go on with the same bits.
@@ -58,7 +65,7 @@ struct Header {
 }
 
 impl Checkpoint {
-    /// Writes the file whole or not at all.
+    /// Writes the file whole or not at all; a tensor that is not finite is refused by its name.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let fail = |e: &dyn ToString| Error::file(path, e.to_string());
         let mut tensors: BTreeMap<String, &Tensor> = BTreeMap::new();
@@ -71,6 +78,9 @@ impl Checkpoint {
         }
         for (name, state) in &self.carried {
             tensors.insert(format!("{STATE}{name}"), state);
+        }
+        for (name, tensor) in &tensors {
+            finite(name, tensor).map_err(|e| fail(&format!("not written: {e}")))?;
         }
         let header = Header {
             config: self.config.clone(),
@@ -101,7 +111,7 @@ impl Checkpoint {
         write_whole(path, &file)
     }
 
-    /// Reads a file that [`write`](Self::write) wrote; a damaged one is refused.
+    /// Reads a file that [`write`](Self::write) wrote; one that is damaged or not finite is refused.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes = fs::read(path).map_err(|e| Error::file(path, e))?;
         let damaged = |e: &dyn ToString| {
@@ -152,6 +162,10 @@ impl Checkpoint {
                     "tensor `{name}` is not as it was written"
                 )));
             }
+            finite(&name, &value).map_err(|e| {
+                let what = "the run diverged, begin it anew in another folder";
+                Error::file(path, format!("{e}: {what}"))
+            })?;
             if let Some(name) = name.strip_prefix(FIRST) {
                 first.insert(name.to_string(), value);
             } else if let Some(name) = name.strip_prefix(SECOND) {
@@ -172,6 +186,17 @@ impl Checkpoint {
             }
         }
         Ok(checkpoint)
+    }
+}
+
+/// Refuses a tensor that holds anything but finite numbers.
+pub(crate) fn finite(name: &str, tensor: &Tensor) -> Result<(), Error> {
+    match tensor.data.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::Tensor(format!(
+            "tensor `{name}` holds {} at element {at}, expected finite numbers",
+            tensor.data[at]
+        ))),
     }
 }
 

@@ -20,11 +20,12 @@ impl Schedule {
     /// Refuses rates that are none.
     pub fn check(&self) -> Result<(), Error> {
         let Schedule { peak, floor, .. } = *self;
-        match peak >= 0.0 && peak.is_finite() && (0.0..=1.0).contains(&floor) {
+        let finite = (peak as f32).is_finite(); // steps are made in f32
+        match peak >= 0.0 && finite && (0.0..=1.0).contains(&floor) {
             true => Ok(()),
             false => Err(Error::Config(format!(
-                "a peak rate of {peak} with floor {floor} given, expected a finite rate of at least \
-                 0 and a floor from 0 to 1"
+                "a peak rate of {peak:?} with floor {floor} given, expected a rate from 0 up that f32 holds \
+                 and a floor from 0 to 1"
             ))),
         }
     }

@@ -228,6 +228,17 @@ fn tables(grids: &[Grid]) -> String {
             shown.push_str(&format!("{:>28}{:>7.1}\n", "guessing", 100.0 * chance));
         }
     }
+    for (grid, cell) in grids
+        .iter()
+        .flat_map(|g| g.cells.iter().map(move |c| (g, c)))
+    {
+        if cell.not_finite > 0 {
+            shown.push_str(&format!(
+                "{} of length {}: the logits of {} of {} trials were not finite, which scores nothing\n",
+                grid.task, cell.length, cell.not_finite, cell.trials
+            ));
+        }
+    }
     shown
 }
 

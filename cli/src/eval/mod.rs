@@ -38,6 +38,14 @@ pub struct Eval {
     measure: Measure,
 }
 
+/// A number for a person.
+fn number(x: f64, digits: usize) -> String {
+    match x.is_finite() {
+        true => format!("{x:.digits$}"),
+        false => "not finite".into(),
+    }
+}
+
 macro_rules! measures {
     ($($variant:ident($arguments:ty),)*) => {
         #[derive(Subcommand)]

@@ -4,6 +4,7 @@
 
 mod bench;
 mod eval;
+mod finite;
 mod gpu;
 mod logits;
 mod pages;

@@ -10,6 +10,7 @@
 mod interval;
 pub mod logits;
 mod measurement;
+mod numbers;
 pub mod perplexity;
 pub mod remembrance;
 pub mod states;
@@ -18,7 +19,8 @@ mod subject;
 
 pub use interval::Interval;
 pub use measurement::{Measurement, progress};
-pub use stream::Stream;
+use numbers::numbers;
+pub use stream::{Stream, argmax};
 pub use subject::{Checkpoint, Subject};
 
 use crate::Error;

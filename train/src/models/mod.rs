@@ -23,6 +23,7 @@ pub use layers::{Conv1d, Embedding, Linear, RmsNorm};
 pub use linear_attention::LinearAttention;
 pub use lm::{Backbone, LanguageModel, Layer, Mixer};
 pub use mamba2::Mamba2;
+pub(crate) use parameters::each;
 pub use parameters::{Parameter, gradients, load, parameters, update};
 pub use recompute::{Pass, Passed};
 pub use states::{HostState, HostStates, LayerState, States};

@@ -3,25 +3,28 @@
 //! One step reads one batch, runs it in `parts`, sums their gradients, updates once, and only then
 //! hands the final states to the initial-state policy. Everything random is a function of seed and
 //! step, every sum has a fixed order, and a checkpoint holds the rest: a run killed at any moment
-//! and resumed goes on with the same bits.
+//! and resumed goes on with the same bits. A step that is not finite, in its loss, its gradients, the states
+//! that it hands on or the weights that it would leave, is read and not taken.
 
 use crate::Error;
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::data::{Batch, Sampling, Source};
 use crate::initial_state::{InitialState, InitialStateConfig, Moment, Order, sequences};
-use crate::metrics::Metrics;
 use crate::models::{self, HostStates, LanguageModel, LayerState, ModelConfig, Parameter, Pass};
 use crate::op::{Packing, weighted_cross_entropy};
-use crate::optimizer::{AdamW, AdamWConfig};
+use crate::optimizer::{AdamW, AdamWConfig, Stepped, global_norm};
 use crate::rng::{Purpose, Rng};
 use crate::schedule::Schedule;
 use baton_runtime::{Device, Tensor};
 use burn::module::Module;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+mod run;
+
+pub use run::MOST_SKIPPED;
 
 /// Everything that decides what a run computes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,6 +72,9 @@ pub struct StepReport {
     pub step: u64,
     /// Mean nats per token.
     pub loss: f32,
+    /// Whether it was not taken, as it was not finite.
+    #[serde(skip_serializing_if = "is_no")]
+    pub skipped: bool,
     /// The learning rate.
     pub rate: f64,
     /// The global norm of the gradients before clipping.
@@ -77,6 +83,10 @@ pub struct StepReport {
     pub tokens: u64,
     /// Seconds spent after it.
     pub seconds: f64,
+}
+
+fn is_no(flag: &bool) -> bool {
+    !flag
 }
 
 /// Where a run keeps its files, and what it shows.
@@ -158,11 +168,7 @@ impl<'a> Trainer<'a> {
             model: Some(model),
             policy,
             source,
-            progress: Progress {
-                step: 0,
-                tokens: 0,
-                seconds: 0.0,
-            },
+            progress: Progress::default(),
             config,
         })
     }
@@ -273,11 +279,15 @@ impl<'a> Trainer<'a> {
             sum = add(sum, gradients);
         }
         let rate = self.config.schedule.rate(step);
-        let model = self.take_model();
-        let (model, norm) = self.optimizer.step(model, sum, rate, step);
-        self.model = Some(model);
-        if self.policy.observes() {
-            self.policy.observe(sequences::join(finals));
+        let finite = loss.is_finite() && finals.iter().all(sequences::are_finite);
+        let (taken, norm) = match finite {
+            true => self.update(sum, rate),
+            false => (false, global_norm(&sum)),
+        };
+        match taken {
+            true if self.policy.observes() => self.policy.observe(sequences::join(finals)),
+            true => {}
+            false => self.progress.skipped += 1,
         }
         self.progress.step += 1;
         self.progress.tokens += batch.inputs.len() as u64;
@@ -285,11 +295,21 @@ impl<'a> Trainer<'a> {
         Ok(StepReport {
             step,
             loss,
+            skipped: !taken,
             rate,
             norm,
             tokens: self.progress.tokens,
             seconds: self.progress.seconds,
         })
+    }
+
+    /// Whether the weights were updated, and the norm of the gradients.
+    fn update(&mut self, gradients: Vec<Parameter>, rate: f64) -> (bool, f64) {
+        let before = self.progress.step - self.progress.skipped;
+        let model = self.take_model();
+        let Stepped { model, norm, taken } = self.optimizer.step(model, gradients, rate, before);
+        self.model = Some(model);
+        (taken, norm)
     }
 
     /// Shows the policy final states before the first step, if it asks for them: from zero, of
@@ -363,68 +383,6 @@ impl<'a> Trainer<'a> {
         let finals = self.policy.observes().then(|| finals.collect());
         Ok((passed.loss, passed.gradients, finals))
     }
-
-    /// Steps until the schedule ends, with progress, metrics and checkpoints; `each` sees every
-    /// step. Returns the last step's loss.
-    pub fn run(
-        &mut self,
-        options: &RunOptions,
-        each: &mut dyn FnMut(&StepReport),
-    ) -> Result<Option<f32>, Error> {
-        let steps = self.config.schedule.steps;
-        let mut metrics = match &options.folder {
-            Some(folder) => Some(Metrics::open(
-                &folder.join("metrics.jsonl"),
-                self.progress.step,
-            )?),
-            None => None,
-        };
-        let bar = bar(options.title.as_deref(), steps, self.progress.step);
-        let begun = (Instant::now(), self.progress.tokens);
-        let mut saved = Instant::now();
-        let mut last = None;
-        while self.progress.step < steps {
-            let report = self.step()?;
-            last = Some(report.loss);
-            let speed = (report.tokens - begun.1) as f64 / begun.0.elapsed().as_secs_f64();
-            bar.set_message(format!("loss {:.3}  {speed:.0} tokens/s", report.loss));
-            bar.inc(1);
-            if let Some(metrics) = &mut metrics {
-                metrics.write(&report)?;
-            }
-            each(&report);
-            if !report.loss.is_finite() {
-                return Err(Error::Config(format!(
-                    "the loss is {} at step {}: training diverged, expected a lower rate to help",
-                    report.loss, report.step
-                )));
-            }
-            let step = self.progress.step;
-            let every = options.checkpoint_every;
-            let by_step = step == steps || every > 0 && step.is_multiple_of(every);
-            let minutes = saved.elapsed().as_secs_f64() / 60.0;
-            let by_time = options.checkpoint_minutes.is_some_and(|due| minutes >= due);
-            if let Some(folder) = options.folder.as_ref().filter(|_| by_step || by_time) {
-                if let Some(metrics) = &metrics {
-                    metrics.sync()?;
-                }
-                self.checkpoint()?.write(&folder.join(CHECKPOINT))?;
-                saved = Instant::now();
-            }
-        }
-        bar.finish();
-        Ok(last)
-    }
-}
-
-fn bar(title: Option<&str>, steps: u64, done: u64) -> ProgressBar {
-    let Some(title) = title else {
-        return ProgressBar::hidden();
-    };
-    let template = "{prefix:>16} {bar:30} {pos}/{len}  {elapsed} gone, {eta} left  {msg}";
-    let style = ProgressStyle::with_template(template).expect("the template is well-formed");
-    let bar = ProgressBar::new(steps).with_style(style);
-    bar.with_prefix(title.to_string()).with_position(done)
 }
 
 fn add(mut sum: Vec<Parameter>, more: Vec<Parameter>) -> Vec<Parameter> {
