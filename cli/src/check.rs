@@ -16,7 +16,7 @@ use serde_json::{Value, json};
     {\"diagnostics\": [{\"code\", \"message\", \"line\", \"column\", \"length\", ...}]}."
 )]
 pub struct Check {
-    /// A file, or the name of a built-in recurrence
+    /// A file, - for the standard input, or the name of a built-in recurrence
     #[arg(value_name = "FILE|NAME")]
     place: String,
 }
@@ -65,8 +65,7 @@ impl Check {
             }
             text
         };
-        context.output.result(value, text);
-        Ok(())
+        context.output.result(value, text)
     }
 }
 

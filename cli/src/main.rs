@@ -3,7 +3,7 @@
 //! A verb reads its arguments, calls the rooms it needs and writes one result to the standard
 //! output: text for people, one line of JSON with `--json`. Everything that fails is one
 //! [`Failure`], printed here and nowhere else. Exit codes: 0 done, 1 the text of a recurrence is
-//! wrong, 2 anything else.
+//! wrong, 2 anything else, a result that could not be written among it.
 //!
 //! A new verb is its file, its `mod` line and its line in [`Verb`].
 
@@ -19,6 +19,7 @@ mod emit;
 mod eval;
 mod failure;
 mod gpu;
+mod input;
 mod inspect;
 mod output;
 mod parallel;
@@ -127,7 +128,10 @@ struct Context {
 fn main() -> ExitCode {
     let started = Instant::now();
     baton_runtime::memory::keep();
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(told) => return output::told(&told),
+    };
     let output = Output {
         json: arguments.json,
     };

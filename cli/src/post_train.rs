@@ -3,10 +3,11 @@
 use crate::Context;
 use crate::failure::Failure;
 use crate::train::{Run, finish, initial_state};
+use baton_train::files;
 use baton_train::initial_state::InitialStateConfig;
 use baton_train::runs::{self, PostTraining, Rate};
 use baton_train::tokenizer::Tokenizer;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Train a checkpoint a little further, from other initial states
 #[derive(clap::Args)]
@@ -71,14 +72,13 @@ impl PostTrain {
         };
         let folder = match self.from.is_dir() {
             true => self.from.as_path(),
-            false => self.from.parent().unwrap_or(Path::new(".")),
+            false => files::folder(&self.from),
         };
         let tokenizer = Tokenizer::of(folder)?;
         let (device, source) = (self.place.device()?, self.place.source(tokenizer)?);
         self.place.keep_tokenizer(folder)?;
         let place = self.place.place("post-train");
         let ended = runs::post_train(&self.from, &post, source.as_ref(), &place, device.as_ref())?;
-        finish(context, &ended);
-        Ok(())
+        finish(context, &ended)
     }
 }

@@ -4,7 +4,7 @@ use crate::Context;
 use crate::device;
 use crate::failure::Failure;
 use crate::gpu::Dtype;
-use baton_train::checkpoint::write_whole;
+use baton_train::files::write_whole;
 use baton_train::corpus;
 use baton_train::data::shards::{self, Part};
 use baton_train::data::{Corpus, Source, Text, documents};
@@ -143,8 +143,7 @@ impl Train {
         }
         let place = self.place.place("train");
         let ended = runs::train(&config, source.as_ref(), &place, device.as_ref())?;
-        finish(context, &ended);
-        Ok(())
+        finish(context, &ended)
     }
 
     fn config(&self) -> TrainConfig {
@@ -271,7 +270,7 @@ pub fn initial_state(text: &str) -> Result<InitialStateConfig, String> {
 }
 
 /// Says what a run ended with.
-pub fn finish(context: &Context, ended: &Ended) {
+pub fn finish(context: &Context, ended: &Ended) -> Result<(), Failure> {
     context.output.result(
         || json!(ended),
         || {
@@ -291,7 +290,7 @@ pub fn finish(context: &Context, ended: &Ended) {
                 ended.checkpoint.display()
             )
         },
-    );
+    )
 }
 
 fn read(path: &Path) -> Result<TrainConfig, Failure> {

@@ -1,19 +1,18 @@
 //! Checkpoints: one safetensors file with weights, optimiser moments, carried states, the step,
 //! and the configuration they belong to.
 //!
-//! Weights stand under their own names, so that any tool can read them. A file is written beside
-//! its place, flushed to the disk, and then moved there in one step: a kill at any moment leaves
-//! the old checkpoint or the new one, never a part. Its header has a fingerprint of every tensor, so
+//! Weights stand under their own names, so that any tool can read them. A kill at any moment leaves
+//! the old checkpoint or the new one, never a part (`files.rs`). Its header has a fingerprint of every tensor, so
 //! that a file that was damaged later is refused by the tensor's name.
 
 use crate::Error;
+use crate::files::write_whole;
 use crate::optimizer::Moments;
 use baton_runtime::Tensor;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 
 const FIRST: &str = "optimizer.first.";
@@ -212,24 +211,6 @@ pub(crate) fn fingerprint<'a>(
         tensor.data.iter().for_each(|x| take(x.to_bits() as u64));
     }
     format!("{hash:016x}")
-}
-
-/// Writes beside the place, flushes, and moves there.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let fail = |e| Error::file(path, e);
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(fail)?;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.part", std::process::id()));
-    let mut file = File::create(&beside).map_err(fail)?;
-    file.write_all(bytes).map_err(fail)?;
-    file.sync_all().map_err(fail)?;
-    fs::rename(&beside, path).map_err(fail)?;
-    #[cfg(unix)]
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(fail)?;
-    Ok(())
 }
 
 #[cfg(test)]

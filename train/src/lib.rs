@@ -8,6 +8,7 @@ pub mod data;
 pub mod demo;
 mod error;
 pub mod eval;
+pub mod files;
 pub mod initial_state;
 pub mod metrics;
 pub mod models;

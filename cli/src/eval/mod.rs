@@ -20,6 +20,7 @@ use crate::failure::Failure;
 use crate::train::text;
 use baton_runtime::Device;
 use baton_train::eval::{Measurement, Subject, progress};
+use baton_train::files::{Target, folder};
 use clap::Subcommand;
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -102,14 +103,15 @@ impl Given {
         Ok(device::device(device::Name::Cpu, self.threads)?)
     }
 
-    /// The model.
+    /// The model. Before anything is read it is found out whether the result can be written.
     pub fn subject(&self) -> Result<Subject, Failure> {
+        self.target()?;
         Ok(Subject::open(&self.checkpoint, self.device()?.as_ref())?)
     }
 
     /// What is evaluated, in words and in the subject's tokens.
     pub fn text(&self, subject: &Subject) -> Result<(String, Vec<u32>), Failure> {
-        let folder = self.checkpoint.parent().unwrap_or(Path::new("."));
+        let folder = folder(&self.checkpoint);
         let text = text(self.text.as_deref(), folder)?;
         if !self.whole {
             return Ok((text.name, subject.tokens(&text.held_out)?));
@@ -118,6 +120,12 @@ impl Given {
         let name = path.unwrap_or_default().to_string_lossy();
         let all = [text.train, text.held_out].concat();
         Ok((format!("{name}, all of it"), subject.tokens(&all)?))
+    }
+
+    /// The file of the result.
+    fn target(&self) -> Result<Option<Target>, Failure> {
+        let target = self.output.as_deref().map(Target::with_folders);
+        Ok(target.transpose()?)
     }
 
     /// A bar over `tokens`, unless none is wanted.
@@ -132,11 +140,12 @@ impl Given {
         measurement: Measurement,
         mut shown: String,
     ) -> Result<(), Failure> {
+        if let Some(target) = self.target()? {
+            measurement.write_to(&target)?;
+        }
         if let Some(path) = &self.output {
-            measurement.write(path)?;
             shown.push_str(&format!("{}\n", path.display()));
         }
-        context.output.result(|| json!(measurement), || shown);
-        Ok(())
+        context.output.result(|| json!(measurement), || shown)
     }
 }

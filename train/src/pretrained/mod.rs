@@ -23,6 +23,7 @@ pub use save::{Precision, save};
 
 use crate::Error;
 use crate::checkpoint::{Checkpoint, Progress};
+use crate::files::folder;
 use crate::models::{self, LanguageModel, ModelConfig};
 use crate::tokenizer::Tokenizer;
 use crate::trainer::{CHECKPOINT, TrainConfig};
@@ -104,7 +105,7 @@ pub fn open(path: &Path, device: &dyn Device) -> Result<Pretrained, Error> {
 /// [`model`](Stored::model) is made of them.
 pub fn read(path: &Path) -> Result<Stored, Error> {
     if path.is_file() {
-        return trained(path, path.parent().unwrap_or(Path::new(".")));
+        return trained(path, folder(path));
     }
     let config = path.join(CONFIG);
     let run = path.join(CHECKPOINT);

@@ -3,7 +3,7 @@
 use super::jobs::{Job, RUN, RunFile};
 use super::measure::Ready;
 use crate::Error;
-use crate::checkpoint::write_whole;
+use crate::files::write_whole;
 use crate::data::{Source, Text};
 use crate::eval::{Measurement, Subject, progress};
 use crate::runs::{self, Place};
