@@ -3,7 +3,8 @@
 //! A verb reads its arguments, calls the rooms it needs and writes one result to the standard
 //! output: text for people, one line of JSON with `--json`. Everything that fails is one
 //! [`Failure`], printed here and nowhere else. Exit codes: 0 done, 1 the text of a recurrence is
-//! wrong, 2 anything else, a result that could not be written among it.
+//! wrong, 2 anything else, a result that could not be written among it; a run that was stopped ends
+//! by its signal, which a shell shows as 130 (SIGINT) or 143 (SIGTERM).
 //!
 //! A new verb is its file, its `mod` line and its line in [`Verb`].
 
@@ -18,6 +19,7 @@ mod device;
 mod emit;
 mod eval;
 mod failure;
+mod generate;
 mod gpu;
 mod input;
 mod inspect;
@@ -31,6 +33,7 @@ mod run;
 mod schedule;
 mod shape;
 mod source;
+mod stop;
 mod tokenize;
 mod tools;
 mod train;
@@ -68,6 +71,10 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 /// Baton: a compiler for linear recurrences, and a runtime that trains them to run long.
 #[derive(Parser)]
 #[command(name = "baton", version = VERSION.as_str(), disable_version_flag = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the text of a recurrence is wrong, 2 anything else. A run that was stopped\n\
+    ends by its signal: a shell shows 130 after Ctrl-C (SIGINT), 143 after SIGTERM."
+)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -107,6 +114,7 @@ verbs! {
     Train(train::Train),
     PostTrain(post_train::PostTrain),
     Eval(eval::Eval),
+    Generate(generate::Generate),
     Convert(convert::Convert),
     Report(report::Report),
     Reproduce(reproduce::Reproduce),
@@ -128,6 +136,7 @@ struct Context {
 fn main() -> ExitCode {
     let started = Instant::now();
     baton_runtime::memory::keep();
+    stop::outgrow();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(told) => return output::told(&told),

@@ -59,6 +59,7 @@ impl Output {
                     stderr(&if colour { coloured(&text) } else { text });
                 }
             },
+            Failure::Stopped(_) => {}
             Failure::Message(message) => {
                 if self.json {
                     let _ = stdout(format!("{}\n", json!({ "error": message })).as_bytes());
@@ -122,6 +123,11 @@ pub fn stdout(bytes: &[u8]) -> Result<(), Failure> {
     let mut stream = io::stdout().lock();
     let written = stream.write_all(bytes).and_then(|()| stream.flush());
     written.map_err(|why| Failure::new(format!("cannot write the standard output: {why}")))
+}
+
+/// Whether a person reads the standard output.
+pub fn is_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 /// Prints help, the version or what is wrong with the arguments, and says how the program ends.

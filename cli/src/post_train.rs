@@ -2,6 +2,7 @@
 
 use crate::Context;
 use crate::failure::Failure;
+use crate::stop::Stop;
 use crate::train::{Run, finish, initial_state};
 use baton_train::files;
 use baton_train::initial_state::InitialStateConfig;
@@ -77,8 +78,9 @@ impl PostTrain {
         let tokenizer = Tokenizer::of(folder)?;
         let (device, source) = (self.place.device()?, self.place.source(tokenizer)?);
         self.place.keep_tokenizer(folder)?;
-        let place = self.place.place("post-train");
+        let stop = Stop::listen()?;
+        let place = self.place.place("post-train", &stop);
         let ended = runs::post_train(&self.from, &post, source.as_ref(), &place, device.as_ref())?;
-        finish(context, &ended)
+        finish(context, &ended, &stop)
     }
 }

@@ -3,9 +3,9 @@
 use crate::Context;
 use crate::failure::Failure;
 use crate::train::HELD_OUT;
-use baton_train::files::write_whole;
 use baton_train::data::shards::{self, Part, SHARD_TOKENS};
 use baton_train::data::{Corpus, documents};
+use baton_train::files::write_whole;
 use baton_train::tokenizer::{self, Tokenizer};
 use serde_json::json;
 use std::path::PathBuf;
@@ -76,7 +76,10 @@ impl Tokenize {
             }
             None => Ok(()),
         };
-        let files = kept.and_then(|()| write(&train, Part::Train)).map_err(undone)? + held;
+        let files = kept
+            .and_then(|()| write(&train, Part::Train))
+            .map_err(undone)?
+            + held;
         let (tokens, held) = (train.tokens.len(), held_out.tokens.len());
         context.output.result(
             || {

@@ -4,10 +4,11 @@ use crate::Context;
 use crate::device;
 use crate::failure::Failure;
 use crate::gpu::Dtype;
-use baton_train::files::write_whole;
+use crate::stop::{self, Stop};
 use baton_train::corpus;
 use baton_train::data::shards::{self, Part};
 use baton_train::data::{Corpus, Source, Text, documents};
+use baton_train::files::write_whole;
 use baton_train::initial_state::InitialStateConfig;
 use baton_train::models::{BlockConfig, LinearAttentionConfig};
 use baton_train::runs::{self, Ended, Place};
@@ -29,7 +30,8 @@ pub const HELD_OUT: f64 = 0.15;
     baton train --folder runs/copy --task copying:max=20 --length 128\n\n\
     Without --text, novels by Jane Austen are fetched from the distribution's package. Run again\n\
     with the same arguments, it resumes at the last checkpoint, to the bit; a folder of another\n\
-    configuration is refused. The folder holds checkpoint.safetensors and metrics.jsonl."
+    configuration is refused. The folder holds checkpoint.safetensors and metrics.jsonl. Stopped by\n\
+    Ctrl-C or SIGTERM it ends after its step with a checkpoint; a second one ends it at once."
 )]
 pub struct Train {
     #[command(flatten)]
@@ -141,9 +143,10 @@ impl Train {
         if let Some(data) = &self.place.data {
             self.place.keep_tokenizer(data)?;
         }
-        let place = self.place.place("train");
+        let stop = Stop::listen()?;
+        let place = self.place.place("train", &stop);
         let ended = runs::train(&config, source.as_ref(), &place, device.as_ref())?;
-        finish(context, &ended)
+        finish(context, &ended, &stop)
     }
 
     fn config(&self) -> TrainConfig {
@@ -240,12 +243,14 @@ impl Run {
     }
 
     /// Where the run is kept, as the library asks for it.
-    pub fn place(&self, title: &str) -> Place {
+    pub fn place(&self, title: &str, stop: &Stop) -> Place {
         Place {
             folder: self.folder.clone(),
             checkpoint_every: self.checkpoint_every,
             checkpoint_minutes: self.checkpoint_minutes,
             title: (!self.quiet).then(|| title.to_string()),
+            device: device::words(self.device, self.threads),
+            stop: Some(stop.asked.clone()),
         }
     }
 }
@@ -269,12 +274,30 @@ pub fn initial_state(text: &str) -> Result<InitialStateConfig, String> {
     parsed.map_err(|e| e.to_string())
 }
 
-/// Says what a run ended with.
-pub fn finish(context: &Context, ended: &Ended) -> Result<(), Failure> {
+/// Says what a run ended with; one that was stopped ends the program as the signal would have.
+pub fn finish(context: &Context, ended: &Ended, stop: &Stop) -> Result<(), Failure> {
+    let progress = &ended.progress;
+    if ended.stopped() {
+        let (signal, step) = (stop.signal(), progress.step);
+        context.output.result(
+            || json!(ended),
+            || {
+                let (name, steps) = (stop::name(signal), ended.steps);
+                let place = match ended.checkpoint.exists() {
+                    true => format!(", which {} holds", ended.checkpoint.display()),
+                    false => String::new(),
+                };
+                format!(
+                    "stopped by {name} after step {step} of {steps}{place}: the same command goes on from \
+                     there\n"
+                )
+            },
+        )?;
+        return Err(Failure::Stopped(signal));
+    }
     context.output.result(
         || json!(ended),
         || {
-            let progress = &ended.progress;
             let loss = ended
                 .loss
                 .map_or("no step was left".into(), |loss| format!("loss {loss:.4}"));

@@ -67,7 +67,8 @@ impl Target {
         }
         match target.place.file_name() {
             _ if target.place.is_dir() => {
-                Err(target.refuse("it is a folder and no regular file, expected the name of a file"))
+                Err(target
+                    .refuse("it is a folder and no regular file, expected the name of a file"))
             }
             None => Err(target.refuse("it names no file")),
             Some(_) => Ok(target),
@@ -217,10 +218,16 @@ mod tests {
         let error = Target::new(&file).unwrap().by(".png", failing).unwrap_err();
         let expected = format!("{}: cannot be written: the disk is full", file.display());
         assert_eq!(error.to_string(), expected);
-        assert_eq!((names(&scratch).len(), fs::read(&file).unwrap()), (1, b"old".to_vec()));
+        assert_eq!(
+            (names(&scratch).len(), fs::read(&file).unwrap()),
+            (1, b"old".to_vec())
+        );
         let full = Target::new(Path::new("/dev/full")).unwrap();
         assert!(full.write(b"x").is_err());
-        Target::new(Path::new("/dev/null")).unwrap().write(b"x").unwrap();
+        Target::new(Path::new("/dev/null"))
+            .unwrap()
+            .write(b"x")
+            .unwrap();
         fs::remove_dir_all(scratch).unwrap();
     }
 }

@@ -9,6 +9,7 @@ pub mod demo;
 mod error;
 pub mod eval;
 pub mod files;
+pub mod generate;
 pub mod initial_state;
 pub mod metrics;
 pub mod models;

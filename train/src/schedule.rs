@@ -2,6 +2,7 @@
 
 use crate::Error;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A learning-rate schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,6 +15,22 @@ pub struct Schedule {
     pub steps: u64,
     /// The last rate over the highest.
     pub floor: f64,
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Schedule {
+            peak,
+            warmup,
+            floor,
+            ..
+        } = *self;
+        write!(
+            f,
+            "{peak:e} after {warmup} steps of warm-up, by a cosine to {:e}",
+            peak * floor
+        )
+    }
 }
 
 impl Schedule {

@@ -5,11 +5,14 @@
 mod bench;
 mod eval;
 mod finite;
+mod generate;
 mod gpu;
 mod logits;
+mod outputs;
 mod pages;
 mod program;
 mod run;
+mod stop;
 mod tasks;
 mod text;
 mod train;

@@ -75,7 +75,7 @@ pub fn logits(
 }
 
 /// The states of all layers under their published names; `before` are those before the last token.
-fn published(after: &HostStates, before: Option<&HostStates>) -> Named {
+pub(crate) fn published(after: &HostStates, before: Option<&HostStates>) -> Named {
     let mut named = Named::new();
     for (layer, HostState { recurrence, conv }) in after.iter().enumerate() {
         for state in recurrence {

@@ -105,9 +105,9 @@ pub(crate) mod tests {
     use crate::sequential::Sequential;
     use burn::module::Module;
 
-    /// A Mamba-2 of two layers with fresh weights, without a graph.
-    pub fn micro() -> LanguageModel {
-        let config = ModelConfig {
+    /// A Mamba-2 of two layers.
+    pub fn micro_config() -> ModelConfig {
+        ModelConfig {
             vocab_size: 256,
             hidden_size: 16,
             num_hidden_layers: 2,
@@ -118,8 +118,12 @@ pub(crate) mod tests {
                 state_size: 8,
                 ..Mamba2Config::default()
             }),
-        };
-        let model = LanguageModel::new(&config, &Sequential, 1).unwrap();
+        }
+    }
+
+    /// The same with fresh weights, without a graph.
+    pub fn micro() -> LanguageModel {
+        let model = LanguageModel::new(&micro_config(), &Sequential, 1).unwrap();
         model.valid()
     }
 

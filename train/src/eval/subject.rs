@@ -38,6 +38,8 @@ pub struct Subject {
     pub config: ModelConfig,
     /// How its text becomes tokens.
     pub tokenizer: Tokenizer,
+    /// Tokens that end a text.
+    pub ends: Vec<u32>,
 }
 
 impl Subject {
@@ -54,12 +56,14 @@ impl Subject {
             progress,
         };
         let (shape, tokenizer) = (stored.config.clone(), stored.tokenizer.clone());
+        let ends = stored.ends();
         let model = stored.model(device).map_err(|e| Error::file(path, e))?;
         Ok(Subject {
             model: model.valid(),
             checkpoint,
             config: shape,
             tokenizer,
+            ends,
         })
     }
 

@@ -121,6 +121,16 @@ pub fn read(path: &Path) -> Result<Stored, Error> {
 }
 
 impl Stored {
+    /// Tokens that end a text, as its configuration says (`eos_token_id`).
+    pub fn ends(&self) -> Vec<u32> {
+        let token = |value: &serde_json::Value| value.as_u64().and_then(|t| u32::try_from(t).ok());
+        match self.source.get("eos_token_id") {
+            Some(serde_json::Value::Array(all)) => all.iter().filter_map(token).collect(),
+            Some(one) => token(one).into_iter().collect(),
+            None => Vec::new(),
+        }
+    }
+
     /// The model with these weights, ready to train; a weight that does not fit is refused by name.
     pub fn model(self, device: &dyn Device) -> Result<LanguageModel, Error> {
         models::load(LanguageModel::new(&self.config, device, 0)?, self.weights)

@@ -20,9 +20,12 @@ use burn::module::Module;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 mod run;
+mod show;
 
 pub use run::MOST_SKIPPED;
 
@@ -98,8 +101,10 @@ pub struct RunOptions {
     pub checkpoint_every: u64,
     /// Minutes after which one is due however many steps were done.
     pub checkpoint_minutes: Option<f64>,
-    /// What the progress bar is called; no bar when absent.
+    /// What its progress is called; none is shown when absent.
     pub title: Option<String>,
+    /// Set by whoever wants it to end after its step, with a checkpoint.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 /// The name of a checkpoint in its folder.
@@ -222,6 +227,55 @@ impl<'a> Trainer<'a> {
     /// The model as it is.
     pub fn model(&self) -> &LanguageModel {
         self.model.as_ref().expect("a step that fails ends the run")
+    }
+
+    /// Everything that decides what it computes.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// What is run, for a person: one thing to a line.
+    pub fn describe(&self) -> Vec<[String; 2]> {
+        let TrainConfig {
+            model,
+            schedule,
+            parts,
+            batch_size,
+            train_length,
+            ..
+        } = &self.config;
+        let accumulated = match parts {
+            1 => String::new(),
+            parts => format!("{parts} x "),
+        };
+        let of = |name: &str, what: String| [name.to_string(), what];
+        let mut all = vec![
+            of(
+                "model",
+                format!(
+                    "{}, {} layers of width {}, {} parameters",
+                    model.block.name(),
+                    model.num_hidden_layers,
+                    model.hidden_size,
+                    self.model().num_params()
+                ),
+            ),
+            of(
+                "data",
+                format!("{}: {}", self.source.name(), self.source.fingerprint()),
+            ),
+            of(
+                "steps",
+                format!(
+                    "{} of {accumulated}{batch_size} sequences of {train_length} tokens, from step {}",
+                    schedule.steps, self.progress.step
+                ),
+            ),
+            of("rate", format!("{schedule}; seed {}", self.config.seed)),
+        ];
+        let state = serde_json::to_string(&self.config.initial_state);
+        all.push(of("initial state", state.unwrap_or_default()));
+        all
     }
 
     /// How far the run has come.

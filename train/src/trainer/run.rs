@@ -2,20 +2,22 @@
 //!
 //! Steps that are not taken cost the run their data and nothing else, as long as they are few. So many in a
 //! row mean that it has diverged: it ends with an error, and the checkpoint on the disk is the last one that
-//! was written after a step that was taken.
+//! was written after a step that was taken. A run that is asked to stop does so after its step, with a
+//! checkpoint.
 
+use super::show::Show;
 use super::{CHECKPOINT, RunOptions, StepReport, Trainer};
 use crate::Error;
 use crate::metrics::Metrics;
-use indicatif::{ProgressBar, ProgressStyle};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Steps in a row that may be left out before a run ends with an error.
 pub const MOST_SKIPPED: u64 = 10;
 
 impl Trainer<'_> {
-    /// Steps until the schedule ends, with progress, metrics and checkpoints; `each` sees every
-    /// step. Returns the last step's loss.
+    /// Steps until the schedule ends or it is asked to stop, with progress, metrics and checkpoints;
+    /// `each` sees every step. Returns the last step's loss.
     pub fn run(
         &mut self,
         options: &RunOptions,
@@ -26,16 +28,20 @@ impl Trainer<'_> {
             Some(folder) => Some(Metrics::open(&folder.join("metrics.jsonl"), first)?),
             None => None,
         };
-        let bar = bar(options.title.as_deref(), steps, first);
-        let begun = (Instant::now(), self.progress.tokens);
+        let show = Show::new(options.title.as_deref(), steps, &self.progress);
+        let asked = || {
+            options
+                .stop
+                .as_ref()
+                .is_some_and(|stop| stop.load(Ordering::Relaxed))
+        };
         let mut saved = Instant::now();
         let (mut last, mut skipped, mut due) = (None, 0, false);
-        while self.progress.step < steps {
+        let mut stop = asked();
+        while self.progress.step < steps && !stop {
             let report = self.step()?;
             last = Some(report.loss);
-            let speed = (report.tokens - begun.1) as f64 / begun.0.elapsed().as_secs_f64();
-            bar.set_message(format!("loss {:.3}  {speed:.0} tokens/s", report.loss));
-            bar.inc(1);
+            show.step(&report);
             if let Some(metrics) = &mut metrics {
                 metrics.write(&report)?;
             }
@@ -43,16 +49,17 @@ impl Trainer<'_> {
             let step = self.progress.step;
             skipped = if report.skipped { skipped + 1 } else { 0 };
             if skipped == MOST_SKIPPED || skipped == steps - first {
-                bar.abandon();
+                show.end(false);
                 return Err(diverged(&report, skipped));
             }
+            stop = asked();
             let every = options.checkpoint_every;
             let minutes = saved.elapsed().as_secs_f64() / 60.0;
             let by_time = options.checkpoint_minutes.is_some_and(|due| minutes >= due);
             due |= by_time || every > 0 && step.is_multiple_of(every);
             // After a step that was left out, a checkpoint waits for one that is taken.
             if let Some(folder) = &options.folder
-                && (due && skipped == 0 || step == steps)
+                && (due && skipped == 0 || step == steps || stop)
             {
                 if let Some(metrics) = &metrics {
                     metrics.sync()?;
@@ -61,7 +68,7 @@ impl Trainer<'_> {
                 (saved, due) = (Instant::now(), false);
             }
         }
-        bar.finish();
+        show.end(self.progress.step == steps);
         Ok(last)
     }
 }
@@ -73,14 +80,4 @@ fn diverged(last: &StepReport, skipped: u64) -> Error {
          checkpoint is from before them; a lower rate, a longer warm-up or a smaller clip may help",
         last.step, last.loss, last.norm, last.rate
     ))
-}
-
-fn bar(title: Option<&str>, steps: u64, done: u64) -> ProgressBar {
-    let Some(title) = title else {
-        return ProgressBar::hidden();
-    };
-    let template = "{prefix:>16} {bar:30} {pos}/{len}  {elapsed} gone, {eta} left  {msg}";
-    let style = ProgressStyle::with_template(template).expect("the template is well-formed");
-    let bar = ProgressBar::new(steps).with_style(style);
-    bar.with_prefix(title.to_string()).with_position(done)
 }

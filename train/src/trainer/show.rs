@@ -47,7 +47,8 @@ impl Show {
     pub fn step(&self, report: &StepReport) {
         let gone = self.begun.elapsed().as_secs_f64();
         let speed = (report.tokens - self.before.1) as f64 / gone;
-        self.bar.set_message(format!("loss {:.3}  {speed:.0} tokens/s", report.loss));
+        self.bar
+            .set_message(format!("loss {:.3}  {speed:.0} tokens/s", report.loss));
         self.bar.inc(1);
         let Some((lines, _)) = &self.lines else {
             return;
@@ -144,7 +145,9 @@ mod tests {
         let lines: Vec<&str> = said.lines().collect();
         assert!(lines.len() < 12, "{said}");
         assert_eq!(lines[0], "step 0 begins  (at the next step)");
-        let waits = lines.iter().filter(|line| line.ends_with("(at the next step)"));
+        let waits = lines
+            .iter()
+            .filter(|line| line.ends_with("(at the next step)"));
         assert!(waits.count() >= 3, "{said}");
         assert!(lines.contains(&"step 400"), "{said}");
         assert_eq!(lines.last(), Some(&"step 402"));

@@ -82,8 +82,7 @@ fn a_resumed_run_has_the_same_bits() {
     let kept = RunOptions {
         folder: Some(folder.clone()),
         checkpoint_every: 3,
-        checkpoint_minutes: None,
-        title: None,
+        ..RunOptions::default()
     };
     let mut resumed = Vec::new();
     second
@@ -217,9 +216,8 @@ fn a_checkpoint_is_due_by_time() {
     let mut run = Trainer::new(config, &Sequential, &text).unwrap();
     let options = RunOptions {
         folder: Some(folder.clone()),
-        checkpoint_every: 0,
         checkpoint_minutes: Some(0.0),
-        title: None,
+        ..RunOptions::default()
     };
     let mut steps = Vec::new();
     run.run(&options, &mut |_| {
