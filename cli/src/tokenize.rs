@@ -2,10 +2,10 @@
 
 use crate::Context;
 use crate::failure::Failure;
-use crate::train::HELD_OUT;
 use baton_train::data::shards::{self, Part, SHARD_TOKENS};
 use baton_train::data::{Corpus, documents};
 use baton_train::files::write_whole;
+use baton_train::origin::HELD_OUT;
 use baton_train::tokenizer::{self, Tokenizer};
 use serde_json::json;
 use std::path::PathBuf;

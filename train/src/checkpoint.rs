@@ -8,6 +8,7 @@
 use crate::Error;
 use crate::files::write_whole;
 use crate::optimizer::Moments;
+use crate::origin::Origin;
 use baton_runtime::Tensor;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,8 @@ pub struct Checkpoint {
     pub moments: BTreeMap<String, Moments>,
     /// What the initial-state policy carries.
     pub carried: Vec<(String, Tensor)>,
+    /// Where its data was, if it is said.
+    pub origin: Option<Origin>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -61,6 +64,9 @@ struct Header {
     /// A fingerprint of each tensor by its name in the file; older files have none.
     #[serde(default)]
     tensors: BTreeMap<String, String>,
+    /// Where the data was; older files do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<Origin>,
 }
 
 impl Checkpoint {
@@ -88,6 +94,7 @@ impl Checkpoint {
                 .iter()
                 .map(|(name, tensor)| (name.clone(), fingerprint([(name, *tensor)])))
                 .collect(),
+            origin: self.origin.clone(),
         };
         let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
             .into_iter()
@@ -126,6 +133,7 @@ impl Checkpoint {
             config,
             progress,
             tensors: written,
+            origin,
         } = serde_json::from_str(header).map_err(|e| damaged(&e))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
         let mut checkpoint = Checkpoint {
@@ -134,6 +142,7 @@ impl Checkpoint {
             weights: BTreeMap::new(),
             moments: BTreeMap::new(),
             carried: Vec::new(),
+            origin,
         };
         let (mut first, mut second) = (BTreeMap::new(), BTreeMap::new());
         let all: BTreeMap<String, TensorView<'_>> = file.tensors().into_iter().collect();

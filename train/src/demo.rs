@@ -136,6 +136,7 @@ fn found(kept: &Path) -> Result<(TrainConfig, [Ended; 3]), Error> {
     let (base, control, passing) = (base?, control?, passing?);
     let ended = |progress: Progress, name| Ended {
         loss: None,
+        data: String::new(),
         steps: progress.step,
         progress,
         checkpoint: kept.join(name),

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod models;
 pub mod op;
 pub mod optimizer;
+pub mod origin;
 pub mod plot;
 pub mod pretrained;
 pub mod report;

@@ -11,6 +11,7 @@ use crate::eval::perplexity::{self, ByPosition};
 use crate::eval::{Subject, progress};
 use crate::initial_state::InitialStateConfig;
 use crate::optimizer::AdamWConfig;
+use crate::origin::Origin;
 use crate::pretrained::{self, Stored};
 use crate::schedule::Schedule;
 use crate::trainer::{CHECKPOINT, RunOptions, TrainConfig, Trainer};
@@ -36,6 +37,8 @@ pub struct Place {
     pub title: Option<String>,
     /// What it runs on, in words, for what is shown.
     pub device: String,
+    /// Where its data is, for its checkpoints.
+    pub origin: Option<Origin>,
     /// Set by whoever wants it to end after its step, with a checkpoint.
     pub stop: Option<Arc<AtomicBool>>,
 }
@@ -49,6 +52,7 @@ impl Place {
             checkpoint_minutes: None,
             title: None,
             device: "cpu".into(),
+            origin: None,
             stop: None,
         }
     }
@@ -75,6 +79,8 @@ pub struct Ended {
     pub loss: Option<f32>,
     /// How far it has come.
     pub progress: Progress,
+    /// What it read, in words.
+    pub data: String,
     /// Its steps in all.
     pub steps: u64,
     /// Its checkpoint.
@@ -302,6 +308,9 @@ impl Lock {
 }
 
 fn go(mut trainer: Trainer<'_>, place: &Place) -> Result<Ended, Error> {
+    if place.origin.is_some() {
+        trainer.origin = place.origin.clone();
+    }
     if let Some(title) = &place.title {
         let mut told = trainer.describe();
         told.insert(1, ["device".to_string(), place.device.clone()]);
@@ -324,6 +333,7 @@ fn go(mut trainer: Trainer<'_>, place: &Place) -> Result<Ended, Error> {
     Ok(Ended {
         loss,
         progress: trainer.progress().clone(),
+        data: trainer.data(),
         steps: trainer.config().schedule.steps,
         checkpoint: place.folder.join(CHECKPOINT),
     })

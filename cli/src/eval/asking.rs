@@ -71,6 +71,7 @@ impl Asking {
         let given = Given {
             checkpoint: self.checkpoint.clone(),
             text: None,
+            data: None,
             whole: false,
             output: self.output.clone(),
             threads: self.threads,

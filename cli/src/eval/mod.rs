@@ -17,14 +17,15 @@ mod states;
 use crate::Context;
 use crate::device;
 use crate::failure::Failure;
-use crate::train::text;
 use baton_runtime::Device;
+use baton_train::data::Corpus;
 use baton_train::eval::{Measurement, Subject, progress};
-use baton_train::files::{Target, folder};
+use baton_train::files::Target;
+use baton_train::origin::Origin;
 use clap::Subcommand;
 use indicatif::ProgressBar;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Evaluate a checkpoint far past its training length
 #[derive(clap::Args)]
@@ -80,9 +81,13 @@ pub struct Given {
     /// The checkpoint
     #[arg(long)]
     checkpoint: PathBuf,
-    /// The text that it was trained on; its last 15 % are evaluated
+    /// The text that it was trained on, where it lies now: what training held out is evaluated; that of
+    /// the checkpoint's own run when absent
     #[arg(long)]
     text: Option<PathBuf>,
+    /// The same, of a folder that `baton tokenize` wrote
+    #[arg(long, conflicts_with_all = ["text", "whole"])]
+    data: Option<PathBuf>,
     /// Evaluate the whole text: for a model that never saw any of it
     #[arg(long, requires = "text")]
     whole: bool,
@@ -110,16 +115,21 @@ impl Given {
     }
 
     /// What is evaluated, in words and in the subject's tokens.
-    pub fn text(&self, subject: &Subject) -> Result<(String, Vec<u32>), Failure> {
-        let folder = folder(&self.checkpoint);
-        let text = text(self.text.as_deref(), folder)?;
-        if !self.whole {
-            return Ok((text.name, subject.tokens(&text.held_out)?));
-        }
-        let path = self.text.as_deref().and_then(Path::file_name);
-        let name = path.unwrap_or_default().to_string_lossy();
-        let all = [text.train, text.held_out].concat();
-        Ok((format!("{name}, all of it"), subject.tokens(&all)?))
+    pub fn text(&self, subject: &Subject) -> Result<(String, Corpus), Failure> {
+        let given = match (&self.text, &self.data) {
+            (Some(path), _) => Some(Origin::Text {
+                path: path.clone(),
+                documents: true,
+                reset: false,
+            }),
+            (None, Some(path)) => Some(Origin::Shards {
+                path: path.clone(),
+                reset: false,
+            }),
+            (None, None) => None,
+        };
+        let text = subject.held_out(given, self.whole)?;
+        Ok((text.name.clone(), text))
     }
 
     /// The file of the result.

@@ -58,7 +58,7 @@ impl Perplexity {
             ),
             None => None,
         };
-        let result = by_position(&subject.model, &text[..], &options, first, &mut each)?;
+        let result = by_position(&subject.model, &text, &options, first, &mut each)?;
         bar.finish_and_clear();
         let shown = table(&name, &result);
         let measurement = Measurement::new(

@@ -61,7 +61,7 @@ impl Remembrance {
         };
         let bar = self.given.bar("remembrance", options.work(self.sequences));
         let mut each = |tokens| bar.inc(tokens as u64);
-        let result = remembrance(&subject.model, &text[..], &options, &mut each)?;
+        let result = remembrance(&subject.model, &text, &options, &mut each)?;
         bar.finish_and_clear();
         let shown = table(&name, length, &result);
         let measurement = Measurement::new(

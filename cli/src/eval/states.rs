@@ -44,7 +44,7 @@ impl States {
             .given
             .bar("states", self.length.saturating_mul(self.sequences));
         let mut each = |tokens| bar.inc(tokens as u64);
-        let result = over_time(&subject.model, &text[..], &options, &mut each)?;
+        let result = over_time(&subject.model, &text, &options, &mut each)?;
         bar.finish_and_clear();
         let shown = table(&name, &result);
         let measurement = Measurement::new(

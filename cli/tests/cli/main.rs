@@ -8,6 +8,7 @@ mod finite;
 mod generate;
 mod gpu;
 mod logits;
+mod origin;
 mod outputs;
 mod pages;
 mod program;

@@ -2,9 +2,9 @@
 
 use crate::program::Folder;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 const STEPS: &str = "200000";
 
@@ -33,7 +33,7 @@ fn start(folder: &Folder, steps: &str, more: &[&str]) -> Child {
 }
 
 /// Waits for the line of the first step; what was said until then.
-fn first_step(child: &mut Child) -> (String, impl Read) {
+fn first_step(child: &mut Child) -> (String, BufReader<ChildStderr>) {
     let mut lines = BufReader::new(child.stderr.take().expect("piped"));
     let mut said = String::new();
     while !said.contains("\nstep 1/") {

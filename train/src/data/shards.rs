@@ -173,6 +173,14 @@ fn write_one(
     write_whole(path, &file)
 }
 
+/// The same where the part was written at all.
+pub fn open_if_there(folder: &Path, part: Part) -> Result<Option<Corpus>, Error> {
+    match part.path(folder, 0).exists() {
+        true => open(folder, part).map(Some),
+        false => Ok(None),
+    }
+}
+
 /// Maps a part of a folder that [`write`] wrote.
 pub fn open(folder: &Path, part: Part) -> Result<Corpus, Error> {
     let mut found: Option<Corpus> = None;

@@ -48,6 +48,21 @@ pub trait Tokens: Sync {
     }
 }
 
+impl Tokens for crate::data::Corpus {
+    fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    fn token(&self, at: usize) -> u32 {
+        self.tokens.read(at..at + 1)[0]
+    }
+
+    fn rows(&self, starts: &[usize], from: usize, count: usize) -> Vec<u32> {
+        let row = |start: &usize| self.tokens.read(start + from..start + from + count);
+        starts.iter().flat_map(row).collect()
+    }
+}
+
 impl Tokens for [u8] {
     fn len(&self) -> usize {
         self.len()

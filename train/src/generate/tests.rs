@@ -22,6 +22,7 @@ fn subject() -> Subject {
         config: micro_config(),
         tokenizer: Tokenizer::Bytes,
         ends: Vec::new(),
+        data: None,
     }
 }
 

@@ -25,6 +25,7 @@ use crate::Error;
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::files::folder;
 use crate::models::{self, LanguageModel, ModelConfig};
+use crate::origin::Known;
 use crate::tokenizer::Tokenizer;
 use crate::trainer::{CHECKPOINT, TrainConfig};
 use baton_runtime::{Device, Tensor};
@@ -65,6 +66,8 @@ pub struct Stored {
     pub train_length: Option<usize>,
     /// The run that it is from and how far that had come, if it is the trainer's own.
     pub run: Option<(TrainConfig, Progress)>,
+    /// What is known of the data of that run.
+    pub data: Option<Known>,
     /// How its text becomes tokens.
     pub tokenizer: Tokenizer,
     /// How it lay on the disk.
@@ -117,6 +120,14 @@ pub fn read(path: &Path) -> Result<Stored, Error> {
             format!("neither {CONFIG} nor {CHECKPOINT} is in this folder, expected one of them"),
         )),
         (false, false) => Err(Error::file(path, "no such file or folder")),
+    }
+}
+
+/// What a checkpoint knows of the data of its run, read without its weights being looked at.
+pub fn data(path: &Path) -> Result<Option<Known>, Error> {
+    match path.is_file() || !path.join(CONFIG).is_file() {
+        true => Ok(read(path)?.data),
+        false => Ok(None),
     }
 }
 
@@ -173,6 +184,7 @@ fn published(folder: &Path, config: &Path) -> Result<Stored, Error> {
         weights,
         train_length,
         run: None,
+        data: None,
         tokenizer: Tokenizer::of(folder)?,
         layout,
         source: settings.into_map(),
@@ -212,12 +224,18 @@ fn own(settings: &Settings) -> Result<(ModelConfig, Option<usize>), Error> {
 /// A checkpoint of the trainer.
 fn trained(file: &Path, folder: &Path) -> Result<Stored, Error> {
     let checkpoint = Checkpoint::read(file)?;
-    let config = TrainConfig::of(&checkpoint, file)?;
+    let (config, data) = TrainConfig::of(&checkpoint, file)?;
+    let origin = checkpoint.origin;
+    let known = |fingerprint| Known {
+        fingerprint,
+        origin,
+    };
     Ok(Stored {
         config: config.model.clone(),
         weights: checkpoint.weights,
         train_length: Some(config.train_length),
         run: Some((config, checkpoint.progress)),
+        data: data.map(known),
         tokenizer: Tokenizer::of(folder)?,
         layout: Layout::Baton,
         source: Default::default(),

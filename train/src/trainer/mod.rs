@@ -13,6 +13,7 @@ use crate::initial_state::{InitialState, InitialStateConfig, Moment, Order, sequ
 use crate::models::{self, HostStates, LanguageModel, LayerState, ModelConfig, Parameter, Pass};
 use crate::op::{Packing, weighted_cross_entropy};
 use crate::optimizer::{AdamW, AdamWConfig, Stepped, global_norm};
+use crate::origin::Origin;
 use crate::rng::{Purpose, Rng};
 use crate::schedule::Schedule;
 use baton_runtime::{Device, Tensor};
@@ -55,16 +56,18 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
-    /// The configuration that a checkpoint, read from `path`, was made by.
-    pub fn of(checkpoint: &Checkpoint, path: &Path) -> Result<Self, Error> {
+    /// The configuration that a checkpoint, read from `path`, was made by, and the fingerprint of its data.
+    pub fn of(checkpoint: &Checkpoint, path: &Path) -> Result<(Self, Option<String>), Error> {
         #[derive(Deserialize)]
         struct Identity {
             config: TrainConfig,
+            #[serde(default)]
+            data: Option<String>,
         }
         let identity = serde_json::from_str::<Identity>(&checkpoint.config);
         let identity = identity
             .map_err(|e| Error::file(path, format!("its configuration cannot be read: {e}")))?;
-        Ok(identity.config)
+        Ok((identity.config, identity.data))
     }
 }
 
@@ -123,6 +126,8 @@ pub struct Trainer<'a> {
     sampling: Sampling,
     sizes: Vec<Vec<Vec<usize>>>,
     progress: Progress,
+    /// Where the data is, for its checkpoints.
+    pub(crate) origin: Option<Origin>,
 }
 
 impl<'a> Trainer<'a> {
@@ -174,6 +179,7 @@ impl<'a> Trainer<'a> {
             policy,
             source,
             progress: Progress::default(),
+            origin: None,
             config,
         })
     }
@@ -212,6 +218,7 @@ impl<'a> Trainer<'a> {
         run.optimizer.moments = checkpoint.moments;
         run.policy.restore(checkpoint.carried)?;
         run.progress = checkpoint.progress;
+        run.origin = checkpoint.origin;
         Ok(run)
     }
 
@@ -232,6 +239,21 @@ impl<'a> Trainer<'a> {
     /// Everything that decides what it computes.
     pub fn config(&self) -> &TrainConfig {
         &self.config
+    }
+
+    /// What it reads, in words: its name, where it is, and what tells it from others.
+    pub fn data(&self) -> String {
+        let place = match &self.origin {
+            Some(Origin::Text { path, .. } | Origin::Shards { path, .. }) => {
+                format!(" ({})", path.display())
+            }
+            _ => String::new(),
+        };
+        format!(
+            "{}{place}: {}",
+            self.source.name(),
+            self.source.fingerprint()
+        )
     }
 
     /// What is run, for a person: one thing to a line.
@@ -260,10 +282,7 @@ impl<'a> Trainer<'a> {
                     self.model().num_params()
                 ),
             ),
-            of(
-                "data",
-                format!("{}: {}", self.source.name(), self.source.fingerprint()),
-            ),
+            of("data", self.data()),
             of(
                 "steps",
                 format!(
@@ -306,6 +325,7 @@ impl<'a> Trainer<'a> {
             weights: self.weights(),
             moments: self.optimizer.moments.clone(),
             carried: self.policy.carried(),
+            origin: self.origin.clone(),
         })
     }
 
