@@ -65,7 +65,11 @@ impl Target {
                 Err(_) => break,
             }
         }
+        let circle = !target.is_special() && fs::read_link(&target.place).is_ok();
         match target.place.file_name() {
+            _ if circle => {
+                Err(target.refuse("its links lead nowhere, expected a file at their end"))
+            }
             _ if target.place.is_dir() => {
                 Err(target
                     .refuse("it is a folder and no regular file, expected the name of a file"))

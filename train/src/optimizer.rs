@@ -53,8 +53,9 @@ impl AdamWConfig {
         match right {
             true => Ok(()),
             false => Err(Error::Config(format!(
-                "{self:?} given, expected betas from 0 to below 1, weight_decay of at least 0, \
-                 epsilon and clip above 0, all finite"
+                "beta1 {}, beta2 {}, epsilon {}, weight_decay {}, clip {} given, expected betas from 0 to below 1, weight_decay of at least 0, \
+                 epsilon and clip above 0, all finite",
+                self.beta1, self.beta2, self.epsilon, self.weight_decay, self.clip
             ))),
         }
     }

