@@ -1,15 +1,12 @@
 //! Tensors in a safetensors file.
 //!
 //! A file is read whole and its tensors are taken by name, as the type that the caller expects.
-//! Writing goes to a file beside the target which then takes the target's name, so that a reader
-//! sees the old file or the whole new one, never a part.
 
 use crate::failure::Failure;
+use crate::input;
 use baton_runtime::{Error, Tensor};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView, serialize};
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A type that a tensor of a file is read as and written from.
 pub trait Element: Copy {
@@ -54,15 +51,12 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Reads a file.
+    /// Reads a file, or the standard input.
     pub fn read(path: &Path) -> Result<Archive, Failure> {
-        let bytes = fs::read(path)
-            .map_err(|why| Failure::new(format!("cannot read `{}`: {why}", path.display())))?;
+        let bytes = input::bytes(path)?;
         let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|why| {
-            Failure::new(format!(
-                "`{}` is no safetensors file: {why}",
-                path.display()
-            ))
+            let name = input::name(path);
+            Failure::new(format!("`{name}` is no safetensors file: {why}"))
         })?;
         Ok(Archive {
             data: size_of::<u64>() + header,
@@ -165,63 +159,20 @@ pub fn wrong_dtype(name: &str, given: Dtype, expected: &str) -> Error {
     }
 }
 
-/// A file that can be written.
-pub struct Target {
-    path: PathBuf,
-    beside: PathBuf,
-}
-
-impl Target {
-    /// Fails where the file could not be written, before anything is computed.
-    pub fn new(path: &Path) -> Result<Target, Failure> {
-        let refuse = |why: &str| Failure::new(format!("cannot write `{}`: {why}", path.display()));
-        let name = path.file_name().ok_or_else(|| refuse("it names no file"))?;
-        let parent = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        if !parent.is_dir() {
-            return Err(refuse(&format!(
-                "the folder `{}` does not exist",
-                parent.display()
-            )));
-        }
-        if path.exists() && !path.is_file() {
-            return Err(refuse("it exists and is no regular file"));
-        }
-        let beside = format!(".{}.{}.part", name.to_string_lossy(), std::process::id());
-        Ok(Target {
-            path: path.into(),
-            beside: parent.join(beside),
+/// The bytes of a file of tensors by name.
+pub fn pack<T: Element>(tensors: &[(String, Tensor<T>)]) -> Result<Vec<u8>, Failure> {
+    let bytes: Vec<Vec<u8>> = (tensors.iter())
+        .map(|(_, tensor)| {
+            let mut bytes = Vec::with_capacity(size_of_val(tensor.data.as_slice()));
+            tensor.data.iter().for_each(|x| x.write(&mut bytes));
+            bytes
         })
-    }
-
-    /// Writes tensors by name; an existing file is replaced at the very end.
-    pub fn write<T: Element>(&self, tensors: &[(String, Tensor<T>)]) -> Result<(), Failure> {
-        let failed = |why: &dyn std::fmt::Display| {
-            Failure::new(format!("cannot write `{}`: {why}", self.path.display()))
-        };
-        let bytes: Vec<Vec<u8>> = (tensors.iter())
-            .map(|(_, tensor)| {
-                let mut bytes = Vec::with_capacity(size_of_val(tensor.data.as_slice()));
-                tensor.data.iter().for_each(|x| x.write(&mut bytes));
-                bytes
-            })
-            .collect();
-        let views: Result<Vec<_>, _> = (tensors.iter().zip(&bytes))
-            .map(|((name, tensor), bytes)| {
-                TensorView::new(T::DTYPE, tensor.shape.clone(), bytes).map(|view| (name, view))
-            })
-            .collect();
-        let file = views
-            .and_then(|views| serialize(views, None))
-            .map_err(|why| failed(&why))?;
-        let written = File::create(&self.beside)
-            .and_then(|mut to| to.write_all(&file).and_then(|()| to.sync_all()))
-            .and_then(|()| fs::rename(&self.beside, &self.path));
-        written.map_err(|why| {
-            let _ = fs::remove_file(&self.beside);
-            failed(&why)
+        .collect();
+    let views: Result<Vec<_>, _> = (tensors.iter().zip(&bytes))
+        .map(|((name, tensor), bytes)| {
+            TensorView::new(T::DTYPE, tensor.shape.clone(), bytes).map(|view| (name, view))
         })
-    }
+        .collect();
+    let file = views.and_then(|views| serialize(views, None));
+    file.map_err(|why| Failure::new(format!("tensors that no file can hold: {why}")))
 }

@@ -172,8 +172,7 @@ impl Bench {
                 "cold start   {cold_start_ms:>12.3}   (making of inputs {inputs_ms:.3})\n"
             )
         };
-        context.output.result(value, text);
-        Ok(())
+        context.output.result(value, text)
     }
 
     /// The sizes of the dims, and those outside.

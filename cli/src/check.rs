@@ -21,7 +21,7 @@ use serde_json::{Value, json};
     {\"diagnostics\": [{\"code\", \"message\", \"line\", \"column\", \"length\", ...}]}."
 )]
 pub struct Check {
-    /// A file, or the name of a built-in recurrence
+    /// A file, - for the standard input, or the name of a built-in recurrence
     #[arg(value_name = "FILE|NAME")]
     place: String,
     /// Say what a GPU does with these sizes; 64 for those not given
@@ -81,8 +81,7 @@ impl Check {
             }
             text
         };
-        context.output.result(value, text);
-        Ok(())
+        context.output.result(value, text)
     }
 }
 

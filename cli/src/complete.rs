@@ -35,8 +35,7 @@ impl Completions {
         context.output.result(
             || json!({ "shell": self.shell.to_string(), "script": script }),
             || script.clone(),
-        );
-        Ok(())
+        )
     }
 }
 
@@ -48,7 +47,6 @@ impl Man {
         context.output.result(
             || json!({ "folder": self.folder }),
             || format!("the pages are in {}\n", self.folder.display()),
-        );
-        Ok(())
+        )
     }
 }

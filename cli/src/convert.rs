@@ -73,7 +73,6 @@ impl Convert {
         context.output.result(
             || json!({ "output": to, "parameters": parameters }),
             || format!("{parameters} parameters\n{to}\n"),
-        );
-        Ok(())
+        )
     }
 }

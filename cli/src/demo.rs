@@ -54,7 +54,6 @@ impl Demo {
             format!("{folder}/report.json, {folder}/perplexity.svg, {folder}/perplexity.png");
         context
             .output
-            .result(|| json!(report), || format!("{report}\n{files}\n"));
-        Ok(())
+            .result(|| json!(report), || format!("{report}\n{files}\n"))
     }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  baton derive mamba2\n  baton derive my.rec --gradient")]
 pub struct Derive {
-    /// A file, or the name of a built-in recurrence
+    /// A file, - for the standard input, or the name of a built-in recurrence
     #[arg(value_name = "FILE|NAME")]
     place: String,
 
@@ -48,7 +48,6 @@ impl Derive {
                 Some(reverse) => format!("{note}{forward}\n{reverse}"),
                 None => format!("{note}{forward}"),
             },
-        );
-        Ok(())
+        )
     }
 }

@@ -33,6 +33,16 @@ impl Name {
     }
 }
 
+/// What runs, in words.
+pub fn words(name: Name, threads: Option<usize>) -> String {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    match (name, threads.unwrap_or_else(cores)) {
+        (Name::Cpu, 1) => "cpu, 1 thread".into(),
+        (Name::Cpu, threads) => format!("cpu, {threads} threads"),
+        (name, _) => name.text().into(),
+    }
+}
+
 /// The device of this name, with `threads` threads; every core when absent.
 pub fn device(name: Name, threads: Option<usize>) -> Result<Box<dyn Device>, Error> {
     Ok(match name {

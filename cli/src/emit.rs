@@ -15,6 +15,7 @@ use baton_codegen::{Artifact, Assembler, Compiler, Phase};
 use baton_ir::recurrence::Recurrence;
 use baton_ir::text::tile;
 use baton_kernels::manifest::Manifest;
+use baton_train::files::write_whole;
 pub use entry::label;
 use entry::{GENERATOR, entry};
 use serde_json::json;
@@ -120,8 +121,7 @@ impl Emit {
                 let text = work.level(level, self.phase.phase())?;
                 context
                     .output
-                    .result(|| json!({ "text": text }), || text.clone());
-                Ok(())
+                    .result(|| json!({ "text": text }), || text.clone())
             }
             (None, Some(folder)) => {
                 let manifest = work.write(folder)?;
@@ -135,8 +135,7 @@ impl Emit {
                             folder.display()
                         )
                     },
-                );
-                Ok(())
+                )
             }
             (None, None) => Err(Failure::new("neither --output nor --level given")),
         }
@@ -272,8 +271,7 @@ impl Maker {
 }
 
 fn write(file: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
-    std::fs::write(file, bytes)
-        .map_err(|why| Failure::new(format!("cannot write `{}`: {why}", file.display())))
+    Ok(write_whole(file, bytes.as_ref())?)
 }
 
 fn make_folder(folder: &Path) -> Result<(), Failure> {

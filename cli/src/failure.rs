@@ -14,6 +14,8 @@ pub enum Failure {
         /// Everything that is wrong with it.
         diagnostics: Vec<Diagnostic>,
     },
+    /// A signal asked for an end, and there was one in good order: nothing is left to say.
+    Stopped(i32),
     /// Anything else, in one sentence that names what was given and what was expected.
     Message(String),
 }
@@ -24,11 +26,16 @@ impl Failure {
         Failure::Message(message.into())
     }
 
-    /// The exit code.
+    /// Ends the program's work: the exit code, or after a signal the end that it makes by itself, so
+    /// that a shell knows and ends its loop too.
     pub fn code(&self) -> ExitCode {
         match self {
             Failure::Text { .. } => ExitCode::from(1),
             Failure::Message(_) => ExitCode::from(2),
+            Failure::Stopped(signal) => {
+                let _ = signal_hook::low_level::emulate_default_handler(*signal);
+                ExitCode::from(128 + *signal as u8)
+            }
         }
     }
 }

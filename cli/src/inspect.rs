@@ -93,8 +93,7 @@ impl Inspect {
         context.output.result(
             || json!({ "chip": self.chip, "kernels": all }),
             || all.iter().map(Seen::text).collect(),
-        );
-        Ok(())
+        )
     }
 
     fn ptx(&self, kernel: &Kernel) -> Result<String, Failure> {
@@ -120,8 +119,7 @@ impl Inspect {
                     |(file, floor): &(&String, Floor)| format!("{file}\n  {}\n", floor.text());
                 all.iter().map(line).collect()
             },
-        );
-        Ok(())
+        )
     }
 
     fn look(&self, tools: &Tools, kernel: &Kernel, run: RunShape) -> Result<Seen, Failure> {

@@ -3,7 +3,8 @@
 //! A verb reads its arguments, calls the rooms it needs and writes one result to the standard
 //! output: text for people, one line of JSON with `--json`. Everything that fails is one
 //! [`Failure`], printed here and nowhere else. Exit codes: 0 done, 1 the text of a recurrence is
-//! wrong, 2 anything else.
+//! wrong, 2 anything else, a result that could not be written among it; a run that was stopped ends
+//! by its signal, which a shell shows as 130 (SIGINT) or 143 (SIGTERM).
 //!
 //! A new verb is its file, its `mod` line and its line in [`Verb`].
 
@@ -19,7 +20,9 @@ mod device;
 mod emit;
 mod eval;
 mod failure;
+mod generate;
 mod gpu;
+mod input;
 mod inspect;
 mod output;
 mod parallel;
@@ -31,6 +34,7 @@ mod run;
 mod schedule;
 mod shape;
 mod source;
+mod stop;
 mod tokenize;
 mod tools;
 mod train;
@@ -68,6 +72,10 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 /// Baton: a compiler for linear recurrences, and a runtime that trains them to run long.
 #[derive(Parser)]
 #[command(name = "baton", version = VERSION.as_str(), disable_version_flag = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the text of a recurrence is wrong, 2 anything else. A run that was stopped\n\
+    ends by its signal: a shell shows 130 after Ctrl-C (SIGINT), 143 after SIGTERM."
+)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -107,6 +115,7 @@ verbs! {
     Train(train::Train),
     PostTrain(post_train::PostTrain),
     Eval(eval::Eval),
+    Generate(generate::Generate),
     Convert(convert::Convert),
     Report(report::Report),
     Reproduce(reproduce::Reproduce),
@@ -128,7 +137,11 @@ struct Context {
 fn main() -> ExitCode {
     let started = Instant::now();
     baton_runtime::memory::keep();
-    let arguments = Arguments::parse();
+    stop::outgrow();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(told) => return output::told(&told),
+    };
     let output = Output {
         json: arguments.json,
     };

@@ -1,14 +1,15 @@
 //! What leaves the process: results on the standard output, errors on the standard error.
 //!
 //! With `--json` the standard output holds exactly one line of JSON, also when a verb fails, so
-//! that a program need not read the standard error. A reader that goes away early (`| head`) is
-//! no error.
+//! that a program need not read the standard error. A result that cannot be written is a failure,
+//! whether the disk is full or the reader went away.
 
 use crate::failure::Failure;
 use baton_ir::diag::Diagnostic;
 use baton_ir::text::{place, render};
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 
 const RED: &str = "\x1b[1;31m";
 const BLUE: &str = "\x1b[34m";
@@ -23,10 +24,14 @@ pub struct Output {
 
 impl Output {
     /// Writes a result in the form that was asked for.
-    pub fn result(self, value: impl FnOnce() -> Value, text: impl FnOnce() -> String) {
+    pub fn result(
+        self,
+        value: impl FnOnce() -> Value,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
         match self.json {
-            true => stdout(&format!("{}\n", value())),
-            false => stdout(&text()),
+            true => stdout(format!("{}\n", value()).as_bytes()),
+            false => stdout(text().as_bytes()),
         }
     }
 
@@ -45,7 +50,7 @@ impl Output {
                 true => {
                     let list: Vec<Value> =
                         diagnostics.iter().map(|d| entry(&source.text, d)).collect();
-                    stdout(&format!("{}\n", json!({ "diagnostics": list })));
+                    let _ = stdout(format!("{}\n", json!({ "diagnostics": list })).as_bytes());
                 }
                 false => {
                     let text = render(&source.name, &source.text, diagnostics);
@@ -54,9 +59,10 @@ impl Output {
                     stderr(&if colour { coloured(&text) } else { text });
                 }
             },
+            Failure::Stopped(_) => {}
             Failure::Message(message) => {
                 if self.json {
-                    stdout(&format!("{}\n", json!({ "error": message })));
+                    let _ = stdout(format!("{}\n", json!({ "error": message })).as_bytes());
                 }
                 stderr(&format!("error: {message}\n"));
             }
@@ -112,11 +118,28 @@ fn coloured(text: &str) -> String {
     out
 }
 
-fn stdout(text: &str) {
+/// Writes a piece of a result now.
+pub fn stdout(bytes: &[u8]) -> Result<(), Failure> {
     let mut stream = io::stdout().lock();
-    let _ = stream
-        .write_all(text.as_bytes())
-        .and_then(|()| stream.flush());
+    let written = stream.write_all(bytes).and_then(|()| stream.flush());
+    written.map_err(|why| Failure::new(format!("cannot write the standard output: {why}")))
+}
+
+/// Whether a person reads the standard output.
+pub fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Prints help, the version or what is wrong with the arguments, and says how the program ends.
+pub fn told(told: &clap::Error) -> ExitCode {
+    let printed = told.print().and_then(|()| io::stdout().flush());
+    match printed {
+        Err(why) if !told.use_stderr() => {
+            stderr(&format!("error: cannot write the standard output: {why}\n"));
+            ExitCode::from(2)
+        }
+        _ => ExitCode::from(told.exit_code() as u8),
+    }
 }
 
 fn stderr(text: &str) {

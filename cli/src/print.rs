@@ -9,7 +9,7 @@ use serde_json::json;
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  baton print gla\n  baton print my.rec > canonical.rec")]
 pub struct Print {
-    /// A file, or the name of a built-in recurrence
+    /// A file, - for the standard input, or the name of a built-in recurrence
     #[arg(value_name = "FILE|NAME")]
     place: String,
 }
@@ -21,7 +21,6 @@ impl Print {
         context.output.result(
             || json!({ "recurrence": recurrence.name, "text": text }),
             || text.clone(),
-        );
-        Ok(())
+        )
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::Context;
 use crate::failure::Failure;
-use baton_train::checkpoint::write_whole;
+use baton_train::files::{Target, write_whole};
 use baton_train::report::{Experiment, figures, page, tables};
 use serde_json::json;
 use std::path::PathBuf;
@@ -26,9 +26,10 @@ pub struct Report {
 
 impl Report {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let experiment = Experiment::read(&self.folder)?;
         let output = self.output.unwrap_or(self.folder.join("report.html"));
-        write_whole(&output, page(&experiment)?.as_bytes())?;
+        let target = Target::with_folders(&output)?;
+        let experiment = Experiment::read(&self.folder)?;
+        target.write(page(&experiment)?.as_bytes())?;
         let mut names = Vec::new();
         if let Some(folder) = &self.figures {
             let mut text = String::new();
@@ -46,7 +47,6 @@ impl Report {
         context.output.result(
             || json!({ "page": output, "figures": names }),
             || format!("{}\n", output.display()),
-        );
-        Ok(())
+        )
     }
 }

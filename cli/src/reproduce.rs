@@ -51,8 +51,7 @@ impl Reproduce {
         if self.list {
             let folders: Vec<&str> = jobs.iter().map(|job| job.folder.as_str()).collect();
             let shown = || folders.iter().map(|folder| format!("{folder}\n")).collect();
-            context.output.result(|| json!({ "runs": folders }), shown);
-            return Ok(());
+            return context.output.result(|| json!({ "runs": folders }), shown);
         }
         let text = text(self.text.as_deref(), &self.folder)?;
         let device = device::device(device::Name::Cpu, self.threads)?;
@@ -84,7 +83,6 @@ impl Reproduce {
                     settings.folder.display()
                 )
             },
-        );
-        Ok(())
+        )
     }
 }

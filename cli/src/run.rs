@@ -5,7 +5,7 @@
 //! words). The sizes of the dims are those of the tensors.
 
 use crate::Context;
-use crate::archive::{Archive, Element, Target, label, wrong_dtype};
+use crate::archive::{Archive, Element, label, pack, wrong_dtype};
 use crate::device::{self, Name};
 use crate::failure::Failure;
 use crate::source::{Source, port};
@@ -13,6 +13,7 @@ use baton_ir::recurrence::{Port, Recurrence};
 use baton_runtime::device::check::infer_sizes;
 use baton_runtime::device::interpreter::{backward64, forward64};
 use baton_runtime::{Call, Error, Forward, Gradients, Options, Tensor, View};
+use baton_train::files::Target;
 use safetensors::tensor::Dtype;
 use serde_json::{Map, json};
 use std::path::PathBuf;
@@ -40,11 +41,11 @@ pub struct Run {
     #[arg(required_unless_present = "file", conflicts_with = "file")]
     name: Option<String>,
 
-    /// A file with the text of a recurrence
+    /// A file with the text of a recurrence; - is the standard input
     #[arg(long, value_name = "F.rec")]
     file: Option<PathBuf>,
 
-    /// The tensors to read
+    /// The tensors to read; - is the standard input
     #[arg(long, value_name = "IN.safetensors")]
     inputs: PathBuf,
 
@@ -225,7 +226,7 @@ impl Run {
             add(&recurrence.params, gradient, gradients.params);
             add(&recurrence.states, gradient, gradients.states);
         }
-        target.write(&results)?;
+        target.write(&pack(&results)?)?;
         let device = self.device.text();
         context.output.result(
             || {
@@ -256,8 +257,7 @@ impl Run {
                 }
                 text
             },
-        );
-        Ok(())
+        )
     }
 }
 

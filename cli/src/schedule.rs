@@ -18,7 +18,7 @@ const SIZE: usize = 64;
     baton schedule gla --direction backward"
 )]
 pub struct Schedule {
-    /// A file, or the name of a built-in recurrence
+    /// A file, - for the standard input, or the name of a built-in recurrence
     #[arg(value_name = "FILE|NAME")]
     place: String,
 
@@ -77,7 +77,6 @@ impl Schedule {
                 })
             },
             || text.clone(),
-        );
-        Ok(())
+        )
     }
 }

@@ -1,6 +1,7 @@
-//! Where a recurrence comes from: a built-in name, or a file.
+//! Where a recurrence comes from: a built-in name, a file, or the standard input.
 
 use crate::failure::Failure;
+use crate::input;
 use baton_ir::builtin;
 use baton_ir::diag::Diagnostic;
 use baton_ir::recurrence::{Facts, Port, Recurrence};
@@ -17,8 +18,11 @@ pub struct Source {
 }
 
 impl Source {
-    /// The built-in of this name, or else the file at this path.
+    /// The built-in of this name, or else the file at this path; a dash is the standard input.
     pub fn find(place: &str) -> Result<Source, Failure> {
+        if place == input::DASH {
+            return Source::file(Path::new(place));
+        }
         if builtin::text(place).is_some() || Path::new(place).exists() {
             return Source::builtin(place).or_else(|_| Source::file(Path::new(place)));
         }
@@ -42,13 +46,12 @@ impl Source {
         })
     }
 
-    /// The text of a file.
+    /// The text of a file, or of the standard input.
     pub fn file(path: &Path) -> Result<Source, Failure> {
-        let name = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Source { name, text }),
-            Err(why) => Err(Failure::new(format!("cannot read `{name}`: {why}"))),
-        }
+        Ok(Source {
+            name: input::name(path),
+            text: input::text(path)?,
+        })
     }
 
     /// The recurrence, if the text parses.

@@ -2,10 +2,10 @@
 
 use crate::Context;
 use crate::failure::Failure;
-use crate::train::HELD_OUT;
-use baton_train::checkpoint::write_whole;
 use baton_train::data::shards::{self, Part, SHARD_TOKENS};
 use baton_train::data::{Corpus, documents};
+use baton_train::files::write_whole;
+use baton_train::origin::HELD_OUT;
 use baton_train::tokenizer::{self, Tokenizer};
 use serde_json::json;
 use std::path::PathBuf;
@@ -58,18 +58,28 @@ impl Tokenize {
         let found = documents(&self.text)?;
         let corpus = Corpus::new(&name, &found, &tokenizer, self.separator)?;
         let (train, held_out) = corpus.split(self.held_out);
-        if let Some(path) = tokenizer.path() {
-            let text = std::fs::read(path);
-            let text = text.map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
-            write_whole(&self.output.join(tokenizer::FILE), &text)?;
-        }
-        let mut files = 0;
-        // The training part last: it is what says that the folder is done.
-        for (corpus, part) in [(&held_out, Part::HeldOut), (&train, Part::Train)] {
-            if !corpus.tokens.is_empty() {
-                files += shards::write(corpus, &called, &self.output, part, self.shard_tokens)?;
+        // The training part and then its vocabulary last: these say that the folder is done.
+        let write = |corpus: &Corpus, part| match corpus.tokens.is_empty() {
+            true => Ok(0),
+            false => shards::write(corpus, &called, &self.output, part, self.shard_tokens),
+        };
+        let held = write(&held_out, Part::HeldOut)?;
+        let undone = |error| {
+            shards::remove(&self.output, Part::HeldOut, 0..held);
+            error
+        };
+        let kept = match tokenizer.path() {
+            Some(path) => {
+                let text = std::fs::read(path);
+                let text = text.map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
+                write_whole(&self.output.join(tokenizer::FILE), &text)
             }
-        }
+            None => Ok(()),
+        };
+        let files = kept
+            .and_then(|()| write(&train, Part::Train))
+            .map_err(undone)?
+            + held;
         let (tokens, held) = (train.tokens.len(), held_out.tokens.len());
         context.output.result(
             || {
@@ -85,7 +95,6 @@ impl Tokenize {
                     self.output.display()
                 )
             },
-        );
-        Ok(())
+        )
     }
 }

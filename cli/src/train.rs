@@ -5,22 +5,19 @@ use crate::block::Block;
 use crate::device;
 use crate::failure::Failure;
 use crate::gpu::Dtype;
-use baton_train::checkpoint::write_whole;
+use crate::stop::{self, Stop};
 use baton_train::corpus;
-use baton_train::data::shards::{self, Part};
-use baton_train::data::{Corpus, Source, Text, documents};
+use baton_train::data::Text;
+use baton_train::files::write_whole;
 use baton_train::initial_state::InitialStateConfig;
 use baton_train::models::{BlockConfig, said};
+use baton_train::origin::Origin;
 use baton_train::runs::{self, Ended, Place};
 use baton_train::small::base_config;
-use baton_train::tasks::{Material, TaskConfig, TaskSource};
 use baton_train::tokenizer::{self, Tokenizer};
 use baton_train::trainer::TrainConfig;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-
-/// The share of a text that training never sees.
-pub const HELD_OUT: f64 = 0.15;
 
 /// Train a language model on a text or a task
 #[derive(clap::Args)]
@@ -31,7 +28,8 @@ pub const HELD_OUT: f64 = 0.15;
     baton train --folder runs/copy --task copying:max=20 --length 128\n\n\
     Without --text, novels by Jane Austen are fetched from the distribution's package. Run again\n\
     with the same arguments, it resumes at the last checkpoint, to the bit; a folder of another\n\
-    configuration is refused. The folder holds checkpoint.safetensors and metrics.jsonl."
+    configuration is refused. The folder holds checkpoint.safetensors and metrics.jsonl. Stopped by\n\
+    Ctrl-C or SIGTERM it ends after its step with a checkpoint; a second one ends it at once."
 )]
 pub struct Train {
     #[command(flatten)]
@@ -116,7 +114,19 @@ impl Train {
             Some(path) => read(path)?,
             None => self.config()?,
         };
-        let (device, source) = (self.place.device()?, self.place.source(Tokenizer::Bytes)?);
+        let device = self.place.device()?;
+        let origin = match self.place.given(false)? {
+            Some(origin) => origin,
+            None if self.place.reset_documents => {
+                return Err(Failure::new(
+                    "--reset-documents given without --text or --data, expected one of them",
+                ));
+            }
+            None => Origin::Novels {
+                folder: self.place.folder.join("text"),
+            },
+        };
+        let source = origin.open(&Tokenizer::Bytes)?.train;
         if self.config.is_none() {
             config.model.vocab_size = source.vocab_size();
         }
@@ -128,10 +138,10 @@ impl Train {
         {
             context.output.note(&block.to_string());
         }
-        let place = self.place.place("train");
+        let stop = Stop::listen()?;
+        let place = self.place.place("train", &stop, origin);
         let ended = runs::train(&config, source.as_ref(), &place, device.as_ref())?;
-        finish(context, &ended);
-        Ok(())
+        finish(context, &ended, &stop)
     }
 
     fn config(&self) -> Result<TrainConfig, Failure> {
@@ -150,43 +160,29 @@ impl Train {
 }
 
 impl Run {
-    /// The text, or the task in the tokens of `tokenizer`.
-    pub fn source(&self, tokenizer: Tokenizer) -> Result<Box<dyn Source>, Failure> {
-        let Some(task) = &self.task else {
-            return self.corpus(&tokenizer);
+    /// The data that was given, if any was; `documents` reads a text as those of tokens.
+    pub fn given(&self, documents: bool) -> Result<Option<Origin>, Failure> {
+        let whole = |path: &Path| {
+            let found = path.canonicalize();
+            found.map_err(|why| Failure::new(format!("{}: {why}", path.display())))
         };
-        let config: TaskConfig = task.parse()?;
-        let haystack = match &self.text {
-            Some(path) => Some(String::from_utf8_lossy(&corpus::file(path)?.train).into()),
-            None => None,
-        };
-        Ok(Box::new(TaskSource::new(
-            config,
-            &Material::new(tokenizer, haystack),
-        )?))
-    }
-
-    /// The part of the data to train on, in the tokens of `tokenizer`.
-    fn corpus(&self, tokenizer: &Tokenizer) -> Result<Box<dyn Source>, Failure> {
-        let mut corpus = match (&self.data, &self.text) {
-            (Some(folder), _) => shards::open(folder, Part::Train)?,
-            (None, Some(path))
-                if self.reset_documents || path.is_dir() || tokenizer.path().is_some() =>
-            {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let corpus = Corpus::new(&name, &documents(path)?, tokenizer, None)?;
-                corpus.split(HELD_OUT).0
-            }
-            (None, None) if self.reset_documents || tokenizer.path().is_some() => {
-                return Err(Failure::new(
-                    "neither --text nor --data given, expected one of them with a tokenizer or \
-                     --reset-documents",
-                ));
-            }
-            (None, _) => return Ok(Box::new(text(self.text.as_deref(), &self.folder)?)),
-        };
-        corpus.reset = self.reset_documents;
-        Ok(Box::new(corpus))
+        let reset = self.reset_documents;
+        Ok(match (&self.task, &self.data, &self.text) {
+            (Some(task), _, haystack) => Some(Origin::Task {
+                task: task.clone(),
+                haystack: haystack.as_deref().map(whole).transpose()?,
+            }),
+            (None, Some(path), _) => Some(Origin::Shards {
+                path: whole(path)?,
+                reset,
+            }),
+            (None, None, Some(path)) => Some(Origin::Text {
+                path: whole(path)?,
+                documents: documents || reset || path.is_dir(),
+                reset,
+            }),
+            (None, None, None) => None,
+        })
     }
 
     /// Where it trains.
@@ -215,12 +211,15 @@ impl Run {
     }
 
     /// Where the run is kept, as the library asks for it.
-    pub fn place(&self, title: &str) -> Place {
+    pub fn place(&self, title: &str, stop: &Stop, origin: Origin) -> Place {
         Place {
             folder: self.folder.clone(),
             checkpoint_every: self.checkpoint_every,
             checkpoint_minutes: self.checkpoint_minutes,
             title: (!self.quiet).then(|| title.to_string()),
+            device: device::words(self.device, self.threads),
+            origin: Some(origin),
+            stop: Some(stop.asked.clone()),
         }
     }
 }
@@ -244,24 +243,47 @@ pub fn initial_state(text: &str) -> Result<InitialStateConfig, String> {
     parsed.map_err(|e| e.to_string())
 }
 
-/// Says what a run ended with.
-pub fn finish(context: &Context, ended: &Ended) {
+/// Says what a run ended with; one that was stopped ends the program as the signal would have.
+pub fn finish(context: &Context, ended: &Ended, stop: &Stop) -> Result<(), Failure> {
+    let progress = &ended.progress;
+    if ended.stopped() {
+        let (signal, step) = (stop.signal(), progress.step);
+        context.output.result(
+            || json!(ended),
+            || {
+                let (name, steps) = (stop::name(signal), ended.steps);
+                let place = match ended.checkpoint.exists() {
+                    true => format!(", which {} holds", ended.checkpoint.display()),
+                    false => String::new(),
+                };
+                format!(
+                    "stopped by {name} after step {step} of {steps}{place}: the same command goes on from \
+                     there\n"
+                )
+            },
+        )?;
+        return Err(Failure::Stopped(signal));
+    }
     context.output.result(
         || json!(ended),
         || {
-            let progress = &ended.progress;
             let loss = ended
                 .loss
                 .map_or("no step was left".into(), |loss| format!("loss {loss:.4}"));
+            let skipped = match progress.skipped {
+                0 => String::new(),
+                n => format!(" ({n} not finite and not taken)"),
+            };
             format!(
-                "{loss} after {} steps, {} tokens in all, {:.0} s in all\n{}\n",
+                "{}\n{loss} after {} steps{skipped}, {} tokens in all, {:.0} s in all\n{}\n",
+                ended.data,
                 progress.step,
                 progress.tokens,
                 progress.seconds,
                 ended.checkpoint.display()
             )
         },
-    );
+    )
 }
 
 fn read(path: &Path) -> Result<TrainConfig, Failure> {

@@ -1,19 +1,19 @@
 //! Checkpoints: one safetensors file with weights, optimiser moments, carried states, the step,
 //! and the configuration they belong to.
 //!
-//! Weights stand under their own names, so that any tool can read them. A file is written beside
-//! its place, flushed to the disk, and then moved there in one step: a kill at any moment leaves
-//! the old checkpoint or the new one, never a part. Its header has a fingerprint of every tensor, so
+//! Weights stand under their own names, so that any tool can read them. A kill at any moment leaves
+//! the old checkpoint or the new one, never a part (`files.rs`). Its header has a fingerprint of every tensor, so
 //! that a file that was damaged later is refused by the tensor's name.
 
 use crate::Error;
+use crate::files::write_whole;
 use crate::optimizer::Moments;
+use crate::origin::Origin;
 use baton_runtime::Tensor;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 
 const FIRST: &str = "optimizer.first.";
@@ -31,6 +31,13 @@ pub struct Progress {
     pub tokens: u64,
     /// Seconds spent, those of earlier runs included.
     pub seconds: f64,
+    /// Steps of those done that were not taken, as they were not finite.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Everything that a run needs to go on with the same bits.
@@ -46,6 +53,8 @@ pub struct Checkpoint {
     pub moments: BTreeMap<String, Moments>,
     /// What the initial-state policy carries.
     pub carried: Vec<(String, Tensor)>,
+    /// Where its data was, if it is said.
+    pub origin: Option<Origin>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,10 +64,13 @@ struct Header {
     /// A fingerprint of each tensor by its name in the file; older files have none.
     #[serde(default)]
     tensors: BTreeMap<String, String>,
+    /// Where the data was; older files do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<Origin>,
 }
 
 impl Checkpoint {
-    /// Writes the file whole or not at all.
+    /// Writes the file whole or not at all; a tensor that is not finite is refused by its name.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let fail = |e: &dyn ToString| Error::file(path, e.to_string());
         let mut tensors: BTreeMap<String, &Tensor> = BTreeMap::new();
@@ -72,6 +84,9 @@ impl Checkpoint {
         for (name, state) in &self.carried {
             tensors.insert(format!("{STATE}{name}"), state);
         }
+        for (name, tensor) in &tensors {
+            finite(name, tensor).map_err(|e| fail(&format!("not written: {e}")))?;
+        }
         let header = Header {
             config: self.config.clone(),
             progress: self.progress.clone(),
@@ -79,6 +94,7 @@ impl Checkpoint {
                 .iter()
                 .map(|(name, tensor)| (name.clone(), fingerprint([(name, *tensor)])))
                 .collect(),
+            origin: self.origin.clone(),
         };
         let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
             .into_iter()
@@ -101,7 +117,7 @@ impl Checkpoint {
         write_whole(path, &file)
     }
 
-    /// Reads a file that [`write`](Self::write) wrote; a damaged one is refused.
+    /// Reads a file that [`write`](Self::write) wrote; one that is damaged or not finite is refused.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes = fs::read(path).map_err(|e| Error::file(path, e))?;
         let damaged = |e: &dyn ToString| {
@@ -117,6 +133,7 @@ impl Checkpoint {
             config,
             progress,
             tensors: written,
+            origin,
         } = serde_json::from_str(header).map_err(|e| damaged(&e))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
         let mut checkpoint = Checkpoint {
@@ -125,6 +142,7 @@ impl Checkpoint {
             weights: BTreeMap::new(),
             moments: BTreeMap::new(),
             carried: Vec::new(),
+            origin,
         };
         let (mut first, mut second) = (BTreeMap::new(), BTreeMap::new());
         let all: BTreeMap<String, TensorView<'_>> = file.tensors().into_iter().collect();
@@ -152,6 +170,10 @@ impl Checkpoint {
                     "tensor `{name}` is not as it was written"
                 )));
             }
+            finite(&name, &value).map_err(|e| {
+                let what = "the run diverged, begin it anew in another folder";
+                Error::file(path, format!("{e}: {what}"))
+            })?;
             if let Some(name) = name.strip_prefix(FIRST) {
                 first.insert(name.to_string(), value);
             } else if let Some(name) = name.strip_prefix(SECOND) {
@@ -175,6 +197,17 @@ impl Checkpoint {
     }
 }
 
+/// Refuses a tensor that holds anything but finite numbers.
+pub(crate) fn finite(name: &str, tensor: &Tensor) -> Result<(), Error> {
+    match tensor.data.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::Tensor(format!(
+            "tensor `{name}` holds {} at element {at}, expected finite numbers",
+            tensor.data[at]
+        ))),
+    }
+}
+
 /// A hash (FNV-1a over names, shapes and bits) that tells tensors from others.
 pub(crate) fn fingerprint<'a>(
     tensors: impl IntoIterator<Item = (&'a String, &'a Tensor)>,
@@ -187,24 +220,6 @@ pub(crate) fn fingerprint<'a>(
         tensor.data.iter().for_each(|x| take(x.to_bits() as u64));
     }
     format!("{hash:016x}")
-}
-
-/// Writes beside the place, flushes, and moves there.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let fail = |e| Error::file(path, e);
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(fail)?;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.part", std::process::id()));
-    let mut file = File::create(&beside).map_err(fail)?;
-    file.write_all(bytes).map_err(fail)?;
-    file.sync_all().map_err(fail)?;
-    fs::rename(&beside, path).map_err(fail)?;
-    #[cfg(unix)]
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(fail)?;
-    Ok(())
 }
 
 #[cfg(test)]

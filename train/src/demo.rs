@@ -6,6 +6,7 @@
 //! an experiment that were kept can stand in for the training.
 
 use crate::Error;
+use crate::checkpoint::Progress;
 use crate::corpus;
 use crate::data::Text;
 use crate::initial_state::InitialStateConfig;
@@ -64,10 +65,8 @@ impl DemoOptions {
     /// Where one of its runs lives.
     fn place(&self, name: &str) -> Place {
         Place {
-            folder: self.folder.join(name),
-            checkpoint_every: 500,
-            checkpoint_minutes: None,
             title: self.progress.then(|| name.to_string()),
+            ..Place::new(self.folder.join(name))
         }
     }
 }
@@ -135,8 +134,10 @@ fn found(kept: &Path) -> Result<(TrainConfig, [Ended; 3]), Error> {
     let files = KEPT.map(|name| RunFile::read(&kept.join(name)));
     let [base, control, passing] = files;
     let (base, control, passing) = (base?, control?, passing?);
-    let ended = |progress, name| Ended {
+    let ended = |progress: Progress, name| Ended {
         loss: None,
+        data: String::new(),
+        steps: progress.step,
         progress,
         checkpoint: kept.join(name),
     };

@@ -2,7 +2,7 @@
 //! stands: lines of steps that are done again are dropped, so every step has one line.
 
 use crate::Error;
-use crate::checkpoint::write_whole;
+use crate::files::write_whole;
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};

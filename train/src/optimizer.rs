@@ -2,9 +2,12 @@
 //!
 //! Its moments are plain memory under the names of the weights, so that a checkpoint holds them
 //! bit for bit. Vectors (norms, biases, A_log, D, dt_bias) are not decayed.
+//!
+//! A step that would leave a weight or a moment that is no finite number is not taken: every element is
+//! computed before the first is written, which costs a second pass over memory and no memory of its own.
 
 use crate::Error;
-use crate::models::{LanguageModel, Parameter, update};
+use crate::models::{self, LanguageModel, Parameter, update};
 use crate::op::vectorised;
 use baton_runtime::Tensor;
 use rayon::prelude::*;
@@ -50,8 +53,9 @@ impl AdamWConfig {
         match right {
             true => Ok(()),
             false => Err(Error::Config(format!(
-                "{self:?} given, expected betas from 0 to below 1, weight_decay of at least 0, \
-                 epsilon and clip above 0, all finite"
+                "beta1 {}, beta2 {}, epsilon {}, weight_decay {}, clip {} given, expected betas from 0 to below 1, weight_decay of at least 0, \
+                 epsilon and clip above 0, all finite",
+                self.beta1, self.beta2, self.epsilon, self.weight_decay, self.clip
             ))),
         }
     }
@@ -110,17 +114,47 @@ struct Step {
     epsilon: f32,
 }
 
+impl Step {
+    /// A weight and its moments after the step.
+    #[inline(always)]
+    fn element(self, w: f32, g: f32, m: f32, v: f32) -> [f32; 3] {
+        let g = g * self.shrink;
+        let m = self.beta1 * m + (1.0 - self.beta1) * g;
+        let v = self.beta2 * v + (1.0 - self.beta2) * g * g;
+        let w = self.keep * w - self.size * m / (v.sqrt() * self.correction + self.epsilon);
+        [w, m, v]
+    }
+}
+
 vectorised! {
     fn step_block(with: Step, weights: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
-        let Step { shrink, beta1, beta2, keep, size, correction, epsilon } = with;
         let moments = first.iter_mut().zip(second);
-        for ((w, g), (m, v)) in weights.iter_mut().zip(gradients).zip(moments) {
-            let g = g * shrink;
-            *m = beta1 * *m + (1.0 - beta1) * g;
-            *v = beta2 * *v + (1.0 - beta2) * g * g;
-            *w = keep * *w - size * *m / (v.sqrt() * correction + epsilon);
+        for ((w, &g), (m, v)) in weights.iter_mut().zip(gradients).zip(moments) {
+            [*w, *m, *v] = with.element(*w, g, *m, *v);
         }
     }
+}
+
+vectorised! {
+    /// Whether the step leaves finite numbers; a first moment that is none makes a weight that is none.
+    fn stays_finite(with: Step, weights: &[f32], gradients: &[f32], first: &[f32], second: &[f32]) -> bool {
+        let moments = first.iter().zip(second);
+        let mut all = weights.iter().zip(gradients).zip(moments);
+        all.by_ref().fold(true, |finite, ((&w, &g), (&m, &v))| {
+            let [w, _, v] = with.element(w, g, m, v);
+            finite & w.is_finite() & v.is_finite()
+        })
+    }
+}
+
+/// What came of a step.
+pub struct Stepped {
+    /// The model after it, or as it was.
+    pub model: LanguageModel,
+    /// The global norm of the gradients before clipping.
+    pub norm: f64,
+    /// Whether it was taken: not where it would leave anything that is no finite number.
+    pub taken: bool,
 }
 
 impl AdamW {
@@ -132,66 +166,86 @@ impl AdamW {
         }
     }
 
-    /// Updates every weight that has a gradient; `step` counts from 0. Returns the norm before
-    /// clipping.
+    /// Updates every weight that has a gradient; `step` counts those taken before, from 0.
     pub fn step(
         &mut self,
         model: LanguageModel,
         gradients: Vec<Parameter>,
         rate: f64,
         step: u64,
-    ) -> (LanguageModel, f64) {
+    ) -> Stepped {
         let norm = global_norm(&gradients);
-        let shrink = (self.config.clip / norm.max(1e-12)).min(1.0) as f32;
-        let mut gradients: BTreeMap<String, Tensor> =
+        let gradients: BTreeMap<String, Tensor> =
             gradients.into_iter().map(|g| (g.name, g.value)).collect();
-        let AdamWConfig {
-            beta1,
-            beta2,
-            epsilon,
-            weight_decay,
-            ..
-        } = self.config;
-        let power = (step + 1).min(i32::MAX as u64) as i32;
-        let size = (rate / (1.0 - beta1.powi(power))) as f32;
-        let correction = (1.0 / (1.0 - beta2.powi(power)).sqrt()) as f32;
-        let (b1, b2, epsilon) = (beta1 as f32, beta2 as f32, epsilon as f32);
+        for (name, gradient) in &gradients {
+            let zero = || Tensor::full(&gradient.shape, 0.0);
+            let fresh = || Moments {
+                first: zero(),
+                second: zero(),
+            };
+            self.moments.entry(name.clone()).or_insert_with(fresh);
+        }
+        let [vector, matrix] = self.steps(norm, rate, step);
+        let of = |weight: &Tensor| match weight.shape.len() {
+            0 | 1 => vector,
+            _ => matrix,
+        };
+        let finite = |name: &str, weight: Tensor| {
+            let (Some(gradient), Some(moments)) = (gradients.get(name), self.moments.get(name))
+            else {
+                return true;
+            };
+            let with = of(&weight);
+            let first = moments.first.data.par_chunks(BLOCK);
+            let moments = first.zip(moments.second.data.par_chunks(BLOCK));
+            let weights = weight.data.par_chunks(BLOCK);
+            let all = weights.zip(gradient.data.par_chunks(BLOCK)).zip(moments);
+            all.map(|((w, g), (m, v))| stays_finite(with, w, g, m, v))
+                .reduce(|| true, |a, b| a & b)
+        };
+        if !norm.is_finite() || !models::each(&model, &mut { finite }) {
+            let taken = false;
+            return Stepped { model, norm, taken };
+        }
         let model = update(model, &mut |name, mut weight| {
-            let Some(gradient) = gradients.remove(name) else {
+            let (Some(gradient), Some(moments)) = (gradients.get(name), self.moments.get_mut(name))
+            else {
                 return weight;
             };
-            let Moments { first, second } =
-                self.moments
-                    .entry(name.to_string())
-                    .or_insert_with(|| Moments {
-                        first: Tensor::full(&weight.shape, 0.0),
-                        second: Tensor::full(&weight.shape, 0.0),
-                    });
-            let decayed = weight.shape.len() >= 2;
-            let keep = 1.0
-                - if decayed {
-                    (rate * weight_decay) as f32
-                } else {
-                    0.0
-                };
-            let with = Step {
-                shrink,
-                beta1: b1,
-                beta2: b2,
-                keep,
-                size,
-                correction,
-                epsilon,
-            };
+            let with = of(&weight);
             let weights = weight.data.par_chunks_mut(BLOCK);
-            let moments = first.data.par_chunks_mut(BLOCK);
-            let moments = moments.zip(second.data.par_chunks_mut(BLOCK));
+            let first = moments.first.data.par_chunks_mut(BLOCK);
+            let moments = first.zip(moments.second.data.par_chunks_mut(BLOCK));
             weights
                 .zip(gradient.data.par_chunks(BLOCK))
                 .zip(moments)
                 .for_each(|((w, g), (m, v))| step_block(with, w, g, m, v));
             weight
         });
-        (model, norm)
+        let taken = true;
+        Stepped { model, norm, taken }
+    }
+
+    /// What the step does with elements of vectors, and of matrices, which are decayed.
+    fn steps(&self, norm: f64, rate: f64, step: u64) -> [Step; 2] {
+        let AdamWConfig {
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+            clip,
+        } = self.config;
+        let power = (step + 1).min(i32::MAX as u64) as i32;
+        let vector = Step {
+            shrink: (clip / norm.max(1e-12)).min(1.0) as f32,
+            beta1: beta1 as f32,
+            beta2: beta2 as f32,
+            keep: 1.0,
+            size: (rate / (1.0 - beta1.powi(power))) as f32,
+            correction: (1.0 / (1.0 - beta2.powi(power)).sqrt()) as f32,
+            epsilon: epsilon as f32,
+        };
+        let keep = 1.0 - (rate * weight_decay) as f32;
+        [vector, Step { keep, ..vector }]
     }
 }

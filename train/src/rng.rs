@@ -16,6 +16,8 @@ pub enum Purpose {
     States = 3,
     /// Which parts of the held-out text are evaluated.
     Evaluation = 4,
+    /// The tokens of a text that is made.
+    Generation = 5,
     /// The trials of a task that is evaluated.
     Trials = 16,
     /// The examples of a task that is trained on.

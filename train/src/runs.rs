@@ -11,6 +11,7 @@ use crate::eval::perplexity::{self, ByPosition};
 use crate::eval::{Subject, progress};
 use crate::initial_state::InitialStateConfig;
 use crate::optimizer::AdamWConfig;
+use crate::origin::Origin;
 use crate::pretrained::{self, Stored};
 use crate::schedule::Schedule;
 use crate::trainer::{CHECKPOINT, RunOptions, TrainConfig, Trainer};
@@ -18,7 +19,10 @@ use baton_runtime::{Device, Tensor};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Where a run lives, and what it shows.
 #[derive(Clone, Debug)]
@@ -29,8 +33,43 @@ pub struct Place {
     pub checkpoint_every: u64,
     /// Minutes after which one is due however many steps were done.
     pub checkpoint_minutes: Option<f64>,
-    /// What the progress bar is called; no bar when absent.
+    /// What its progress is called; nothing is shown when absent.
     pub title: Option<String>,
+    /// What it runs on, in words, for what is shown.
+    pub device: String,
+    /// Where its data is, for its checkpoints.
+    pub origin: Option<Origin>,
+    /// Set by whoever wants it to end after its step, with a checkpoint.
+    pub stop: Option<Arc<AtomicBool>>,
+}
+
+impl Place {
+    /// A folder with a checkpoint every 500 steps, in silence.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Place {
+            folder: folder.into(),
+            checkpoint_every: 500,
+            checkpoint_minutes: None,
+            title: None,
+            device: "cpu".into(),
+            origin: None,
+            stop: None,
+        }
+    }
+
+    /// Where its files go, in words.
+    fn files(&self) -> String {
+        let every = match (self.checkpoint_every, self.checkpoint_minutes) {
+            (0, None) => "at the end".to_string(),
+            (0, Some(minutes)) => format!("every {minutes} min and at the end"),
+            (steps, None) => format!("every {steps} steps and at the end"),
+            (steps, Some(minutes)) => format!("every {steps} steps, {minutes} min and at the end"),
+        };
+        format!(
+            "{}: {CHECKPOINT} {every}, metrics.jsonl",
+            self.folder.display()
+        )
+    }
 }
 
 /// What a run ended with.
@@ -40,8 +79,19 @@ pub struct Ended {
     pub loss: Option<f32>,
     /// How far it has come.
     pub progress: Progress,
+    /// What it read, in words.
+    pub data: String,
+    /// Its steps in all.
+    pub steps: u64,
     /// Its checkpoint.
     pub checkpoint: PathBuf,
+}
+
+impl Ended {
+    /// Whether it was asked to stop before its end.
+    pub fn stopped(&self) -> bool {
+        self.progress.step < self.steps
+    }
 }
 
 /// The peak learning rate of a post-training.
@@ -258,16 +308,33 @@ impl Lock {
 }
 
 fn go(mut trainer: Trainer<'_>, place: &Place) -> Result<Ended, Error> {
+    if place.origin.is_some() {
+        trainer.origin = place.origin.clone();
+    }
+    if let Some(title) = &place.title {
+        let mut told = trainer.describe();
+        told.insert(1, ["device".to_string(), place.device.clone()]);
+        told.push(["files".to_string(), place.files()]);
+        let lines = told
+            .iter()
+            .map(|[name, what]| format!("  {name:<14}{what}\n"));
+        let block = format!("{title}\n{}", lines.collect::<String>());
+        // Nobody who reads it is no reason to end a run.
+        let _ = std::io::stderr().write_all(block.as_bytes());
+    }
     let options = RunOptions {
         folder: Some(place.folder.clone()),
         checkpoint_every: place.checkpoint_every,
         checkpoint_minutes: place.checkpoint_minutes,
         title: place.title.clone(),
+        stop: place.stop.clone(),
     };
     let loss = trainer.run(&options, &mut |_| {})?;
     Ok(Ended {
         loss,
         progress: trainer.progress().clone(),
+        data: trainer.data(),
+        steps: trainer.config().schedule.steps,
         checkpoint: place.folder.join(CHECKPOINT),
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A learning-rate schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,15 +17,32 @@ pub struct Schedule {
     pub floor: f64,
 }
 
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Schedule {
+            peak,
+            warmup,
+            floor,
+            ..
+        } = *self;
+        write!(
+            f,
+            "{peak:e} after {warmup} steps of warm-up, by a cosine to {:e}",
+            peak * floor
+        )
+    }
+}
+
 impl Schedule {
     /// Refuses rates that are none.
     pub fn check(&self) -> Result<(), Error> {
         let Schedule { peak, floor, .. } = *self;
-        match peak >= 0.0 && peak.is_finite() && (0.0..=1.0).contains(&floor) {
+        let finite = (peak as f32).is_finite(); // steps are made in f32
+        match peak >= 0.0 && finite && (0.0..=1.0).contains(&floor) {
             true => Ok(()),
             false => Err(Error::Config(format!(
-                "a peak rate of {peak} with floor {floor} given, expected a finite rate of at least \
-                 0 and a floor from 0 to 1"
+                "a peak rate of {peak:?} with floor {floor} given, expected a rate from 0 up that f32 holds \
+                 and a floor from 0 to 1"
             ))),
         }
     }

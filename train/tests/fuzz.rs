@@ -31,6 +31,7 @@ fn checkpoints() {
         weights: [("w".to_string(), tensor(&[2, 2]))].into(),
         moments: Default::default(),
         carried: vec![("s".into(), tensor(&[3]))],
+        origin: None,
     };
     let path = scratch.0.join("made.safetensors");
     checkpoint.write(&path).expect("it is written");

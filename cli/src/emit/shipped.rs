@@ -107,12 +107,12 @@ pub fn write_all(context: &Context, folder: &Path, name: Option<&str>) -> Result
             let mut made = made.lock().expect("no holder of this lock panics");
             made[at] = Some(result);
             // What is not there yet stays as it was, so that a run that is cut off loses nothing.
-            replace(&file, &manifest(&groups, &made, &services, &before))
+            write(&file, manifest(&groups, &made, &services, &before).print())
         },
     )?;
     let made = made.into_inner().expect("no holder of this lock panics");
     let manifest = manifest(&groups, &made, &services, &before);
-    replace(&file, &manifest)?;
+    write(&file, manifest.print())?;
     let removed = sweep(folder, &manifest)?;
     let kept = kept.into_inner().expect("no holder of this lock panics");
     context.output.result(
@@ -124,8 +124,7 @@ pub fn write_all(context: &Context, folder: &Path, name: Option<&str>) -> Result
                 folder.display()
             )
         },
-    );
-    Ok(())
+    )
 }
 
 /// The manifest of what was made, and of what was there of groups that were not made yet.
@@ -155,14 +154,6 @@ fn manifest(
         }
     }
     all
-}
-
-/// Writes the manifest whole or not at all.
-fn replace(file: &Path, manifest: &Manifest) -> Result<(), Failure> {
-    let new = file.with_extension("new");
-    write(&new, manifest.print())?;
-    std::fs::rename(&new, file)
-        .map_err(|why| Failure::new(format!("cannot write `{}`: {why}", file.display())))
 }
 
 /// Removes the kernels that the manifest does not name.

@@ -71,6 +71,7 @@ impl Asking {
         let given = Given {
             checkpoint: self.checkpoint.clone(),
             text: None,
+            data: None,
             whole: false,
             output: self.output.clone(),
             threads: self.threads,
@@ -226,6 +227,17 @@ fn tables(grids: &[Grid]) -> String {
         let chance = chance.filter_map(|cell| cell.scores[i].chance).next();
         if let Some(chance) = chance {
             shown.push_str(&format!("{:>28}{:>7.1}\n", "guessing", 100.0 * chance));
+        }
+    }
+    for (grid, cell) in grids
+        .iter()
+        .flat_map(|g| g.cells.iter().map(move |c| (g, c)))
+    {
+        if cell.not_finite > 0 {
+            shown.push_str(&format!(
+                "{} of length {}: the logits of {} of {} trials were not finite, which scores nothing\n",
+                grid.task, cell.length, cell.not_finite, cell.trials
+            ));
         }
     }
     shown

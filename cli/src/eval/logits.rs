@@ -1,10 +1,11 @@
 //! `baton eval logits`: logits and states of given tokens, in a file that other programs read.
 
 use crate::Context;
-use crate::archive::{Archive, Target};
+use crate::archive::{Archive, pack};
 use crate::device;
 use crate::failure::Failure;
 use baton_train::eval::logits::{Named, initial, logits};
+use baton_train::files::Target;
 use baton_train::pretrained::{self, Pretrained};
 use serde_json::{Map, json};
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ pub struct Logits {
     /// A folder of a published layout, a run's folder, or a checkpoint file
     #[arg(long, value_name = "DIR")]
     checkpoint: PathBuf,
-    /// The tokens
+    /// The tokens; - is the standard input
     #[arg(long, value_name = "IDS.safetensors")]
     inputs: PathBuf,
     /// The tensors to write; an existing file is replaced when all went well
@@ -59,7 +60,7 @@ impl Logits {
         };
         let results = logits(&model, &config, &ids, shape, first, self.states)?;
         let results: Vec<_> = results.into_iter().collect();
-        target.write(&results)?;
+        target.write(&pack(&results)?)?;
         let output = self.output.display().to_string();
         context.output.result(
             || {
@@ -75,8 +76,7 @@ impl Logits {
                 }
                 shown
             },
-        );
-        Ok(())
+        )
     }
 
     /// Refuses an output that would replace what is read.

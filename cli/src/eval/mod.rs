@@ -17,13 +17,15 @@ mod states;
 use crate::Context;
 use crate::device;
 use crate::failure::Failure;
-use crate::train::text;
 use baton_runtime::Device;
+use baton_train::data::Corpus;
 use baton_train::eval::{Measurement, Subject, progress};
+use baton_train::files::Target;
+use baton_train::origin::Origin;
 use clap::Subcommand;
 use indicatif::ProgressBar;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Evaluate a checkpoint far past its training length
 #[derive(clap::Args)]
@@ -36,6 +38,14 @@ use std::path::{Path, PathBuf};
 pub struct Eval {
     #[command(subcommand)]
     measure: Measure,
+}
+
+/// A number for a person.
+fn number(x: f64, digits: usize) -> String {
+    match x.is_finite() {
+        true => format!("{x:.digits$}"),
+        false => "not finite".into(),
+    }
 }
 
 macro_rules! measures {
@@ -71,9 +81,13 @@ pub struct Given {
     /// The checkpoint
     #[arg(long)]
     checkpoint: PathBuf,
-    /// The text that it was trained on; its last 15 % are evaluated
+    /// The text that it was trained on, where it lies now: what training held out is evaluated; that of
+    /// the checkpoint's own run when absent
     #[arg(long)]
     text: Option<PathBuf>,
+    /// The same, of a folder that `baton tokenize` wrote
+    #[arg(long, conflicts_with_all = ["text", "whole"])]
+    data: Option<PathBuf>,
     /// Evaluate the whole text: for a model that never saw any of it
     #[arg(long, requires = "text")]
     whole: bool,
@@ -94,22 +108,34 @@ impl Given {
         Ok(device::device(device::Name::Cpu, self.threads)?)
     }
 
-    /// The model.
+    /// The model. Before anything is read it is found out whether the result can be written.
     pub fn subject(&self) -> Result<Subject, Failure> {
+        self.target()?;
         Ok(Subject::open(&self.checkpoint, self.device()?.as_ref())?)
     }
 
     /// What is evaluated, in words and in the subject's tokens.
-    pub fn text(&self, subject: &Subject) -> Result<(String, Vec<u32>), Failure> {
-        let folder = self.checkpoint.parent().unwrap_or(Path::new("."));
-        let text = text(self.text.as_deref(), folder)?;
-        if !self.whole {
-            return Ok((text.name, subject.tokens(&text.held_out)?));
-        }
-        let path = self.text.as_deref().and_then(Path::file_name);
-        let name = path.unwrap_or_default().to_string_lossy();
-        let all = [text.train, text.held_out].concat();
-        Ok((format!("{name}, all of it"), subject.tokens(&all)?))
+    pub fn text(&self, subject: &Subject) -> Result<(String, Corpus), Failure> {
+        let given = match (&self.text, &self.data) {
+            (Some(path), _) => Some(Origin::Text {
+                path: path.clone(),
+                documents: true,
+                reset: false,
+            }),
+            (None, Some(path)) => Some(Origin::Shards {
+                path: path.clone(),
+                reset: false,
+            }),
+            (None, None) => None,
+        };
+        let text = subject.held_out(given, self.whole)?;
+        Ok((text.name.clone(), text))
+    }
+
+    /// The file of the result.
+    fn target(&self) -> Result<Option<Target>, Failure> {
+        let target = self.output.as_deref().map(Target::with_folders);
+        Ok(target.transpose()?)
     }
 
     /// A bar over `tokens`, unless none is wanted.
@@ -124,11 +150,12 @@ impl Given {
         measurement: Measurement,
         mut shown: String,
     ) -> Result<(), Failure> {
+        if let Some(target) = self.target()? {
+            measurement.write_to(&target)?;
+        }
         if let Some(path) = &self.output {
-            measurement.write(path)?;
             shown.push_str(&format!("{}\n", path.display()));
         }
-        context.output.result(|| json!(measurement), || shown);
-        Ok(())
+        context.output.result(|| json!(measurement), || shown)
     }
 }

@@ -1,7 +1,7 @@
 //! `baton eval perplexity`: perplexity by position.
 
-use super::Given;
 use super::logits::{at, states};
+use super::{Given, number};
 use crate::Context;
 use crate::failure::Failure;
 use baton_train::eval::Measurement;
@@ -58,7 +58,7 @@ impl Perplexity {
             ),
             None => None,
         };
-        let result = by_position(&subject.model, &text[..], &options, first, &mut each)?;
+        let result = by_position(&subject.model, &text, &options, first, &mut each)?;
         bar.finish_and_clear();
         let shown = table(&name, &result);
         let measurement = Measurement::new(
@@ -84,10 +84,10 @@ fn table(text: &str, result: &ByPosition) -> String {
         result.sequences, "up to", "perplexity"
     );
     for (i, (position, loss)) in result.positions.iter().zip(&result.loss).enumerate() {
-        shown.push_str(&format!("{position:>12}{:>12.3}", loss.exp()));
+        shown.push_str(&format!("{position:>12}{:>12}", number(loss.exp(), 3)));
         if let Some(interval) = &result.interval {
-            let [low, high] = interval[i].map(f64::exp);
-            shown.push_str(&format!("   {low:.3} to {high:.3}"));
+            let [low, high] = interval[i].map(|end| number(end.exp(), 3));
+            shown.push_str(&format!("   {low} to {high}"));
         }
         shown.push('\n');
     }

@@ -1,6 +1,6 @@
 //! `baton eval remembrance`: effective remembrance.
 
-use super::Given;
+use super::{Given, number};
 use crate::Context;
 use crate::failure::Failure;
 use baton_train::eval::Measurement;
@@ -61,7 +61,7 @@ impl Remembrance {
         };
         let bar = self.given.bar("remembrance", options.work(self.sequences));
         let mut each = |tokens| bar.inc(tokens as u64);
-        let result = remembrance(&subject.model, &text[..], &options, &mut each)?;
+        let result = remembrance(&subject.model, &text, &options, &mut each)?;
         bar.finish_and_clear();
         let shown = table(&name, length, &result);
         let measurement = Measurement::new(
@@ -82,10 +82,10 @@ fn table(text: &str, length: usize, result: &Found) -> String {
         result.sequences, "cut at", "distance"
     );
     for (i, (cut, distance)) in result.cuts.iter().zip(&result.distance).enumerate() {
-        shown.push_str(&format!("{cut:>12}{distance:>12.4}"));
+        shown.push_str(&format!("{cut:>12}{:>12}", number(*distance, 4)));
         if let Some(interval) = &result.interval {
-            let [low, high] = interval[i];
-            shown.push_str(&format!("   {low:.4} to {high:.4}"));
+            let [low, high] = interval[i].map(|end| number(end, 4));
+            shown.push_str(&format!("   {low} to {high}"));
         }
         shown.push('\n');
     }

@@ -1,6 +1,6 @@
 //! `baton eval states`: statistics of the states over time.
 
-use super::Given;
+use super::{Given, number};
 use crate::Context;
 use crate::failure::Failure;
 use baton_train::eval::Measurement;
@@ -44,7 +44,7 @@ impl States {
             .given
             .bar("states", self.length.saturating_mul(self.sequences));
         let mut each = |tokens| bar.inc(tokens as u64);
-        let result = over_time(&subject.model, &text[..], &options, &mut each)?;
+        let result = over_time(&subject.model, &text, &options, &mut each)?;
         bar.finish_and_clear();
         let shown = table(&name, &result);
         let measurement = Measurement::new(
@@ -70,9 +70,9 @@ fn table(text: &str, result: &OverTime) -> String {
     }
     shown.push('\n');
     for (i, time) in result.times.iter().enumerate() {
-        shown.push_str(&format!("{time:>12}{:>12.4}", result.std[i]));
+        shown.push_str(&format!("{time:>12}{:>12}", number(result.std[i], 4)));
         for layer in &result.layers {
-            shown.push_str(&format!("{:>12.4}", layer.std[i]));
+            shown.push_str(&format!("{:>12}", number(layer.std[i], 4)));
         }
         shown.push('\n');
     }

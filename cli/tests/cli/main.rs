@@ -5,11 +5,16 @@
 mod bench;
 mod block;
 mod eval;
+mod finite;
+mod generate;
 mod gpu;
 mod logits;
+mod origin;
+mod outputs;
 mod pages;
 mod program;
 mod run;
+mod stop;
 mod tasks;
 mod text;
 mod train;

@@ -1,5 +1,4 @@
-//! The pages on a recurrence and on a block of one's own, followed to the letter: their files, their commands, what they
-//! say these print.
+//! Pages followed to the letter: their files, their commands, what they say is printed.
 
 use crate::program::{Folder, load};
 use std::path::Path;
@@ -114,4 +113,42 @@ fn a_block_is_made_of_a_text_as_the_page_says() {
     }
     let report = std::fs::read_to_string(folder.path("report.html")).expect("a report");
     assert!(report.contains("passed") && report.contains("<svg"));
+}
+
+/// Every command of the page, in one folder that has the repository's checkpoints.
+#[test]
+fn texts_are_made_as_the_page_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(root.join("docs/generation.md")).expect("the page");
+    let folder = Folder::new("generated");
+    let checkpoints = root.join("checkpoints").canonicalize().expect("ours");
+    std::os::unix::fs::symlink(checkpoints, folder.path("checkpoints")).expect("a link");
+    let program = Path::new(env!("CARGO_BIN_EXE_baton"));
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", program.parent().expect("a folder").display());
+    let commands = blocks(&page, "sh");
+    assert_eq!(commands.len(), 2);
+    for line in commands.iter().flat_map(|block| block.lines()) {
+        let mut shell = Command::new("bash");
+        let shell = shell.args(["-c", line]).env("PATH", &path);
+        let ran = shell.current_dir(folder.path("")).output().expect("bash");
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{line}: {told}");
+        assert!(
+            !line.starts_with("baton") || told.contains(" tokens/s)"),
+            "{told}"
+        );
+    }
+    let whole = std::fs::read(folder.path("whole.txt")).expect("a text");
+    assert_eq!(whole.len(), 40);
+    let three = std::fs::read(folder.path("three.json")).expect("JSON");
+    let three: serde_json::Value = serde_json::from_slice(&three).expect("JSON");
+    let texts: Vec<&str> = (three["sequences"].as_array().expect("an array").iter())
+        .map(|one| one["text"].as_str().expect("a text"))
+        .collect();
+    assert!(
+        texts.len() == 3 && texts[0] != texts[1] && texts[1] != texts[2],
+        "{texts:?}"
+    );
+    assert_eq!(three["made"]["tokens"], 90);
 }

@@ -119,11 +119,12 @@ impl Corpus {
                 ..self
             }
         };
-        let percent = format!("{:.0} %", 100.0 * share);
-        (
-            part(0..at, &format!("the last {percent} held out")),
-            part(at..all.len(), &format!("the last {percent}")),
-        )
+        let percent = format!("the last {:.0} %", 100.0 * share);
+        let held = match at == all.len() {
+            true => "nothing held out".to_string(),
+            false => format!("{percent} held out"),
+        };
+        (part(0..at, &held), part(at..all.len(), &percent))
     }
 
     /// The documents that begin inside of a range of tokens.
@@ -266,6 +267,11 @@ mod tests {
         let (train, held_out) = corpus(false).split(0.5);
         assert_eq!((train.tokens.len(), held_out.tokens.len()), (9, 10));
         assert_eq!((train.documents, held_out.documents), (vec![0, 6], vec![0]));
+        let (all, _) = corpus(false).split(0.0);
+        assert_eq!(
+            (all.tokens.len(), all.name.as_str()),
+            (19, "it, nothing held out")
+        );
         let separator = Corpus::new("it", &[], &Tokenizer::Bytes, Some(256));
         assert!(separator.is_err());
     }

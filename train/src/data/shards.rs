@@ -9,7 +9,7 @@
 use super::corpus::{Corpus, Tokens, hash};
 use super::fnv;
 use crate::Error;
-use crate::checkpoint::write_whole;
+use crate::files::write_whole;
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -107,9 +107,19 @@ pub fn write(
     // The first file last: its name is what says that the part is there.
     for number in (0..count).rev() {
         let range = number * shard_tokens..all.min((number + 1) * shard_tokens);
-        write_one(corpus, tokenizer, range, &part.path(folder, number))?;
+        if let Err(error) = write_one(corpus, tokenizer, range, &part.path(folder, number)) {
+            remove(folder, part, number + 1..count);
+            return Err(error);
+        }
     }
     Ok(count)
+}
+
+/// Removes files of a part that was not written to its end.
+pub fn remove(folder: &Path, part: Part, numbers: Range<usize>) {
+    for number in numbers {
+        let _ = std::fs::remove_file(part.path(folder, number));
+    }
 }
 
 fn write_one(
@@ -161,6 +171,14 @@ fn write_one(
     let metadata = HashMap::from([(ENTRY.to_string(), header)]);
     let file = safetensors::serialize(views, Some(metadata)).map_err(|e| fail(&e))?;
     write_whole(path, &file)
+}
+
+/// The same where the part was written at all.
+pub fn open_if_there(folder: &Path, part: Part) -> Result<Option<Corpus>, Error> {
+    match part.path(folder, 0).exists() {
+        true => open(folder, part).map(Some),
+        false => Ok(None),
+    }
 }
 
 /// Maps a part of a folder that [`write`] wrote.

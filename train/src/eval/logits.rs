@@ -76,7 +76,11 @@ pub fn logits(
 }
 
 /// The states of all layers under their published names; `before` are those before the last token.
-fn published(config: &ModelConfig, after: &HostStates, before: Option<&HostStates>) -> Named {
+pub(crate) fn published(
+    config: &ModelConfig,
+    after: &HostStates,
+    before: Option<&HostStates>,
+) -> Named {
     let (mut named, kinds) = (Named::new(), kinds(config));
     for (layer, HostState { recurrence, conv }) in after.iter().enumerate() {
         for (state, kind) in recurrence.iter().zip(&kinds) {

@@ -2,7 +2,7 @@
 
 use super::Checkpoint;
 use crate::Error;
-use crate::checkpoint::write_whole;
+use crate::files::Target;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -49,9 +49,14 @@ impl Measurement {
 
     /// Writes the file whole or not at all.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let mut text = serde_json::to_vec_pretty(self).map_err(|e| Error::file(path, e))?;
-        text.push(b'\n');
-        write_whole(path, &text)
+        self.write_to(&Target::with_folders(path)?)
+    }
+
+    /// As [`write`](Self::write), where that was found to be possible before the work.
+    pub fn write_to(&self, target: &Target) -> Result<(), Error> {
+        let text = serde_json::to_string_pretty(self);
+        let text = text.map_err(|e| Error::Config(format!("{}: {e}", self.measure)))?;
+        target.write(format!("{text}\n").as_bytes())
     }
 }
 

@@ -10,6 +10,7 @@
 mod interval;
 pub mod logits;
 mod measurement;
+mod numbers;
 pub mod perplexity;
 pub mod remembrance;
 pub mod states;
@@ -18,7 +19,8 @@ mod subject;
 
 pub use interval::Interval;
 pub use measurement::{Measurement, progress};
-pub use stream::Stream;
+use numbers::numbers;
+pub use stream::{Stream, argmax};
 pub use subject::{Checkpoint, Subject};
 
 use crate::Error;
@@ -42,6 +44,21 @@ pub trait Tokens: Sync {
             let begin = start + from;
             (begin..begin + count).map(|at| self.token(at))
         };
+        starts.iter().flat_map(row).collect()
+    }
+}
+
+impl Tokens for crate::data::Corpus {
+    fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    fn token(&self, at: usize) -> u32 {
+        self.tokens.read(at..at + 1)[0]
+    }
+
+    fn rows(&self, starts: &[usize], from: usize, count: usize) -> Vec<u32> {
+        let row = |start: &usize| self.tokens.read(start + from..start + from + count);
         starts.iter().flat_map(row).collect()
     }
 }
@@ -103,9 +120,9 @@ pub(crate) mod tests {
     use crate::sequential::Sequential;
     use burn::module::Module;
 
-    /// A Mamba-2 of two layers with fresh weights, without a graph.
-    pub fn micro() -> LanguageModel {
-        let config = ModelConfig {
+    /// A Mamba-2 of two layers.
+    pub fn micro_config() -> ModelConfig {
+        ModelConfig {
             vocab_size: 256,
             hidden_size: 16,
             num_hidden_layers: 2,
@@ -116,8 +133,12 @@ pub(crate) mod tests {
                 state_size: 8,
                 ..Mamba2Config::default()
             }),
-        };
-        let model = LanguageModel::new(&config, &Sequential, 1).unwrap();
+        }
+    }
+
+    /// The same with fresh weights, without a graph.
+    pub fn micro() -> LanguageModel {
+        let model = LanguageModel::new(&micro_config(), &Sequential, 1).unwrap();
         model.valid()
     }
 

@@ -5,7 +5,7 @@
 //! training length always one of them. Intervals are over sequences, in nats: the tokens of one
 //! sequence share its state and are no independent samples.
 
-use super::{Interval, Stream, Tokens, starts};
+use super::{Interval, Stream, Tokens, numbers, starts};
 use crate::Error;
 use crate::models::{HostStates, LanguageModel};
 use crate::op::token_losses;
@@ -53,8 +53,10 @@ pub struct ByPosition {
     /// i - 1. A position is the number of tokens read before the one predicted.
     pub positions: Vec<usize>,
     /// Mean nats per token of each bucket.
+    #[serde(deserialize_with = "numbers")]
     pub loss: Vec<f64>,
     /// Both ends of the 95 % interval of each over sequences (Student's t); absent for one.
+    #[serde(default, deserialize_with = "numbers")]
     pub interval: Option<Vec<[f64; 2]>>,
     /// Sequences that were run.
     pub sequences: usize,

@@ -8,7 +8,7 @@
 //! All of x[t:T] end at the same token, so one sweep does: the batch grows by a sequence from
 //! zero at each cut. Sequences are run in groups, which bounds the memory.
 
-use super::{Interval, Stream, Tokens, log_spaced, starts};
+use super::{Interval, Stream, Tokens, log_spaced, numbers, starts};
 use crate::Error;
 use crate::models::LanguageModel;
 use serde::{Deserialize, Serialize};
@@ -52,8 +52,10 @@ pub struct Remembrance {
     /// Each t, in rising order.
     pub cuts: Vec<usize>,
     /// EffRem_T(t), averaged over sequences.
+    #[serde(deserialize_with = "numbers")]
     pub distance: Vec<f64>,
     /// Both ends of the 95 % interval of each over sequences (Student's t); absent for one.
+    #[serde(default, deserialize_with = "numbers")]
     pub interval: Option<Vec<[f64; 2]>>,
     /// Sequences that were run.
     pub sequences: usize,

@@ -4,7 +4,7 @@
 //! layers together, of each layer, and of each head (over sequences and elements). Beside it for
 //! each head: mean, greatest magnitude, and the Euclidean norm averaged over sequences.
 
-use super::{Stream, Tokens, log_spaced, starts};
+use super::{Stream, Tokens, log_spaced, numbers, starts};
 use crate::Error;
 use crate::models::{HostStates, LanguageModel};
 use baton_runtime::Tensor;
@@ -33,14 +33,19 @@ pub struct LayerStatistics {
     /// Which of the layer's states, from 0.
     pub state: usize,
     /// Standard deviation over all elements, `[time]`.
+    #[serde(deserialize_with = "numbers")]
     pub std: Vec<f64>,
     /// Mean of each head, `[time][head]`.
+    #[serde(deserialize_with = "numbers")]
     pub head_mean: Vec<Vec<f64>>,
     /// Standard deviation of each head, `[time][head]`.
+    #[serde(deserialize_with = "numbers")]
     pub head_std: Vec<Vec<f64>>,
     /// Greatest magnitude in each head, `[time][head]`.
+    #[serde(deserialize_with = "numbers")]
     pub head_max: Vec<Vec<f64>>,
     /// Euclidean norm of each head, averaged over sequences, `[time][head]`.
+    #[serde(deserialize_with = "numbers")]
     pub head_norm: Vec<Vec<f64>>,
 }
 
@@ -50,6 +55,7 @@ pub struct OverTime {
     /// Tokens read.
     pub times: Vec<usize>,
     /// Standard deviation over all elements of all layers, `[time]`.
+    #[serde(deserialize_with = "numbers")]
     pub std: Vec<f64>,
     /// Each state of each layer.
     pub layers: Vec<LayerStatistics>,
@@ -77,7 +83,7 @@ impl Sums {
         elements.iter().fold(zero, |all, &x| Sums {
             sum: all.sum + x as f64,
             squares: all.squares + (x as f64).powi(2),
-            max: all.max.max(x.abs() as f64),
+            max: larger(all.max, x.abs() as f64),
             ..all
         })
     }
@@ -87,7 +93,7 @@ impl Sums {
             count: self.count + other.count,
             sum: self.sum + other.sum,
             squares: self.squares + other.squares,
-            max: self.max.max(other.max),
+            max: larger(self.max, other.max),
         }
     }
 
@@ -97,8 +103,13 @@ impl Sums {
 
     fn std(&self) -> f64 {
         let variance = self.squares / self.count.max(1.0) - self.mean().powi(2);
-        variance.max(0.0).sqrt()
+        if variance < 0.0 { 0.0 } else { variance.sqrt() }
     }
+}
+
+/// The larger one; what is no number stays in sight.
+fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
 }
 
 /// Runs `model` (without a graph) over `text` from zero states; `each` hears the tokens done.
@@ -186,6 +197,7 @@ fn by_head(state: &Tensor) -> (Vec<Sums>, Vec<f64>) {
 mod tests {
     use super::super::tests::micro;
     use super::*;
+    use crate::models::HostState;
 
     #[test]
     fn heads_are_told_apart_and_sequences_are_not() {
@@ -199,6 +211,35 @@ mod tests {
         assert_eq!((heads[0].mean(), heads[1].mean()), (1.0, 1.0));
         assert_eq!((heads[0].max, heads[1].std()), (5.0, 0.0));
         assert!((heads[0].std() - (50.0f64 / 4.0 - 1.0).sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn states_that_are_not_finite_have_no_statistics_and_keep_their_place() {
+        for strange in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut found = OverTime {
+                times: vec![1],
+                std: Vec::new(),
+                layers: Vec::new(),
+                sequences: 1,
+                starts: vec![0],
+            };
+            let state = HostState {
+                recurrence: vec![Tensor {
+                    shape: vec![1, 2, 1, 2],
+                    data: vec![1.0, 2.0, 3.0, strange],
+                }],
+                conv: None,
+            };
+            add(&mut found, vec![state]);
+            let layer = &found.layers[0];
+            assert!(found.std[0].is_nan() && layer.std[0].is_nan());
+            assert!(layer.head_std[0][0] == 0.5 && layer.head_std[0][1].is_nan());
+            assert!(layer.head_max[0][0] == 2.0 && !layer.head_max[0][1].is_finite());
+            let text = serde_json::to_string(&found).unwrap();
+            let read: OverTime = serde_json::from_str(&text).unwrap();
+            assert!(read.std[0].is_nan() && read.layers[0].head_mean[0][1].is_nan());
+            assert_eq!(read.layers[0].head_mean[0][0], 1.5);
+        }
     }
 
     #[test]

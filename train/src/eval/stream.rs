@@ -99,15 +99,21 @@ impl<'m> Stream<'m> {
     }
 
     /// Goes on greedily for `count` tokens from `logits` [B, V], those after the last token read;
-    /// [B][count]. The last token generated is not read.
-    pub fn greedy(&mut self, mut logits: Vec<f32>, count: usize) -> Result<Vec<Vec<u32>>, Error> {
-        let mut all = vec![Vec::with_capacity(count); self.batch];
+    /// [B][count], and whether all logits of a sequence were finite. The last token generated is
+    /// not read.
+    pub fn greedy(
+        &mut self,
+        mut logits: Vec<f32>,
+        count: usize,
+    ) -> Result<Vec<(Vec<u32>, bool)>, Error> {
+        let mut all = vec![(Vec::with_capacity(count), true); self.batch];
         for i in 0..count {
-            let next: Vec<u32> = logits
-                .chunks(logits.len() / self.batch)
-                .map(argmax)
-                .collect();
-            all.iter_mut().zip(&next).for_each(|(row, &t)| row.push(t));
+            let rows = logits.chunks(logits.len() / self.batch);
+            for ((said, finite), row) in all.iter_mut().zip(rows) {
+                said.push(argmax(row));
+                *finite &= row.iter().all(|x| x.is_finite());
+            }
+            let next: Vec<u32> = all.iter().map(|(said, _)| said[i]).collect();
             if i + 1 < count {
                 logits = self.feed_last(&next)?;
             }
@@ -180,7 +186,7 @@ pub fn spread(states: HostStates, batch: usize) -> HostStates {
 }
 
 /// The place of the greatest, the first of equals.
-fn argmax(row: &[f32]) -> u32 {
+pub fn argmax(row: &[f32]) -> u32 {
     let better = |best: usize, i: usize| if row[i] > row[best] { i } else { best };
     (0..row.len()).fold(0, better) as u32
 }
@@ -248,8 +254,8 @@ mod tests {
         let prompt = [TEXT, &[5; 12]].concat();
         let logits = stream.feed_last(&prompt).unwrap();
         let generated = stream.greedy(logits, 4).unwrap();
-        for (row, prompt) in generated.iter().zip(prompt.chunks(12)) {
-            assert_eq!(row.len(), 4);
+        for ((row, finite), prompt) in generated.iter().zip(prompt.chunks(12)) {
+            assert_eq!((row.len(), *finite), (4, true));
             let mut whole = Stream::new(&model, 1, None).unwrap();
             let text = [prompt, &row[..3]].concat();
             let last = whole.feed_last(&text).unwrap();

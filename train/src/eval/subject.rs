@@ -2,7 +2,9 @@
 
 use crate::Error;
 use crate::checkpoint::{Progress, fingerprint};
+use crate::data::Corpus;
 use crate::models::{LanguageModel, ModelConfig};
+use crate::origin::{self, Known, Origin};
 use crate::pretrained;
 use crate::tokenizer::Tokenizer;
 use crate::trainer::TrainConfig;
@@ -38,6 +40,10 @@ pub struct Subject {
     pub config: ModelConfig,
     /// How its text becomes tokens.
     pub tokenizer: Tokenizer,
+    /// Tokens that end a text.
+    pub ends: Vec<u32>,
+    /// What is known of the data that it was trained on.
+    pub data: Option<Known>,
 }
 
 impl Subject {
@@ -54,21 +60,41 @@ impl Subject {
             progress,
         };
         let (shape, tokenizer) = (stored.config.clone(), stored.tokenizer.clone());
+        let (ends, data) = (stored.ends(), stored.data.clone());
         let model = stored.model(device).map_err(|e| Error::file(path, e))?;
         Ok(Subject {
             model: model.valid(),
             checkpoint,
             config: shape,
             tokenizer,
+            ends,
+            data,
         })
     }
 
-    /// `text` as this model's tokens. One that is cut within a character begins at the next.
-    pub fn tokens(&self, text: &[u8]) -> Result<Vec<u32>, Error> {
-        let within =
-            |byte: &&u8| !matches!(self.tokenizer, Tokenizer::Bytes) && **byte & 0xc0 == 0x80;
-        let cut = text.iter().take(3).take_while(within).count();
-        self.tokenizer.encode(&text[cut..])
+    /// What of `given`, or else of the data of its own run, is held out; with `whole` all that `given` holds.
+    /// Given data that the run did not read is refused where a part of it is taken for held out.
+    pub fn held_out(&self, given: Option<Origin>, whole: bool) -> Result<Corpus, Error> {
+        let origin = origin::after(self.data.as_ref(), given, whole, &self.tokenizer)?;
+        let text = match whole {
+            true => origin.whole(&self.tokenizer)?,
+            false => origin.open(&self.tokenizer)?.held_out.ok_or_else(|| {
+                Error::Config(format!(
+                    "{} given, expected data of which a part was held out; another text is measured by \
+                     --text FILE --whole",
+                    origin.name()
+                ))
+            })?,
+        };
+        match text.vocab_size <= self.config.vocab_size {
+            true => Ok(text),
+            false => Err(Error::Config(format!(
+                "tokens of a vocabulary of {} given ({}), expected at most the model's {}",
+                text.vocab_size,
+                origin.name(),
+                self.config.vocab_size
+            ))),
+        }
     }
 }
 

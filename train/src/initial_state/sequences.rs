@@ -17,6 +17,14 @@ fn stride(state: &Tensor) -> usize {
     state.shape[1..].iter().product()
 }
 
+/// Whether every element is a finite number.
+pub(crate) fn are_finite(states: &HostStates) -> bool {
+    let all = states
+        .iter()
+        .flat_map(|s| s.recurrence.iter().chain(&s.conv));
+    all.flat_map(|state| &state.data).all(|x| x.is_finite())
+}
+
 /// Zeroes all states of one sequence, in all layers.
 pub(crate) fn clear(states: &mut HostStates, sequence: usize) {
     for state in states.iter_mut().flat_map(tensors) {

@@ -290,9 +290,11 @@ impl ModelConfig {
                 }
                 let [low, high] = block.time_step_limit;
                 if low.unwrap_or(0.0) < 0.0 || low.unwrap_or(0.0) >= high.unwrap_or(f64::INFINITY) {
+                    let bound = |bound: Option<f64>| bound.map_or("none".into(), |x| x.to_string());
                     return wrong(format!(
-                        "time_step_limit {:?} given, expected 0 <= low < high",
-                        block.time_step_limit
+                        "time_step_limit from {} to {} given, expected 0 <= low < high",
+                        bound(low),
+                        bound(high)
                     ));
                 }
                 if block.conv_kernel == 0 || block.state_size == 0 {

@@ -24,6 +24,7 @@ pub use layers::{Conv1d, Embedding, Linear, RmsNorm};
 pub use lm::{Backbone, LanguageModel, Layer, Mixer};
 pub use mamba2::Mamba2;
 pub use named::Named;
+pub(crate) use parameters::each;
 pub use parameters::{Parameter, gradients, load, parameters, update};
 pub use recompute::{Pass, Passed};
 pub use recurrence::{

@@ -57,7 +57,7 @@ impl Path {
 }
 
 /// What a walk makes of each weight; `None` leaves it out.
-type Read<'a> = &'a mut dyn FnMut(Value, Option<Value>) -> Option<HostTensor>;
+type Read<'a> = &'a mut dyn FnMut(&str, Value, Option<Value>) -> Option<HostTensor>;
 
 struct Collect<'a> {
     path: Path,
@@ -70,8 +70,8 @@ impl ModuleVisitor for Collect<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let tensor = param.val();
         let gradient = self.gradients.as_mut().and_then(|g| tensor.grad_remove(g));
-        if let Some(value) = (self.read)(known(tensor), gradient.map(known)) {
-            let name = self.path.name();
+        let name = self.path.name();
+        if let Some(value) = (self.read)(&name, known(tensor), gradient.map(known)) {
             self.found.push(Parameter { name, value });
         }
     }
@@ -111,7 +111,17 @@ pub fn parameters(model: &LanguageModel) -> Vec<Parameter> {
 
 /// Every weight of a model or of a part of one, named from there on.
 pub(super) fn of(module: &impl Module) -> Vec<Parameter> {
-    collect(module, None, &mut |weight, _| Some(weight.to_host()))
+    collect(module, None, &mut |_, weight, _| Some(weight.to_host()))
+}
+
+/// Whether `holds` is true of every weight, one in memory at a time; it sees all of them.
+pub(crate) fn each(model: &LanguageModel, holds: &mut dyn FnMut(&str, HostTensor) -> bool) -> bool {
+    let mut all = true;
+    collect(model, None, &mut |name, weight, _| {
+        all &= holds(name, weight.to_host());
+        None
+    });
+    all
 }
 
 /// The name of every weight, in the order of the model.
@@ -120,13 +130,13 @@ pub(super) fn names(model: &LanguageModel) -> Vec<String> {
         shape: vec![0],
         data: Vec::new(),
     };
-    let all = collect(model, None, &mut |_, _| Some(none())).into_iter();
+    let all = collect(model, None, &mut |_, _, _| Some(none())).into_iter();
     all.map(|weight| weight.name).collect()
 }
 
 /// The gradient of every weight that has one, in the order of the model; taken out of `from`.
 pub fn gradients(model: &LanguageModel, from: &mut Gradients) -> Vec<Parameter> {
-    collect(model, Some(from), &mut |_, gradient| {
+    collect(model, Some(from), &mut |_, _, gradient| {
         gradient.map(|g| g.to_host())
     })
 }

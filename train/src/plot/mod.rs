@@ -16,7 +16,7 @@ pub use lines::{Axis, Lines, Series};
 pub use theme::PAGE_COLOURS;
 
 use crate::Error;
-use crate::checkpoint::write_whole;
+use crate::files::{Target, write_whole};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
@@ -53,14 +53,11 @@ impl Figure {
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let file = path.with_extension("svg");
         write_whole(&file, self.svg(&Theme::light())?.as_bytes())?;
-        let file = path.with_extension("png");
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|e| Error::file(&file, e))?;
-        }
         font()?;
-        let area = BitMapBackend::new(&file, self.size()).into_drawing_area();
-        self.draw(&area, &Theme::light())
-            .map_err(|e| Error::file(&file, e))
+        Target::with_folders(&path.with_extension("png"))?.by(".png", |part| {
+            let area = BitMapBackend::new(part, self.size()).into_drawing_area();
+            self.draw(&area, &Theme::light())
+        })
     }
 
     fn svg(&self, theme: &Theme) -> Result<String, Error> {

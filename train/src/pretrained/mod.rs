@@ -23,7 +23,9 @@ pub use save::{Precision, save};
 
 use crate::Error;
 use crate::checkpoint::{Checkpoint, Progress};
+use crate::files::folder;
 use crate::models::{self, LanguageModel, ModelConfig};
+use crate::origin::Known;
 use crate::tokenizer::Tokenizer;
 use crate::trainer::{CHECKPOINT, TrainConfig};
 use baton_runtime::{Device, Tensor};
@@ -64,6 +66,8 @@ pub struct Stored {
     pub train_length: Option<usize>,
     /// The run that it is from and how far that had come, if it is the trainer's own.
     pub run: Option<(TrainConfig, Progress)>,
+    /// What is known of the data of that run.
+    pub data: Option<Known>,
     /// How its text becomes tokens.
     pub tokenizer: Tokenizer,
     /// How it lay on the disk.
@@ -104,7 +108,7 @@ pub fn open(path: &Path, device: &dyn Device) -> Result<Pretrained, Error> {
 /// [`model`](Stored::model) is made of them.
 pub fn read(path: &Path) -> Result<Stored, Error> {
     if path.is_file() {
-        return trained(path, path.parent().unwrap_or(Path::new(".")));
+        return trained(path, folder(path));
     }
     let config = path.join(CONFIG);
     let run = path.join(CHECKPOINT);
@@ -119,7 +123,25 @@ pub fn read(path: &Path) -> Result<Stored, Error> {
     }
 }
 
+/// What a checkpoint knows of the data of its run, read without its weights being looked at.
+pub fn data(path: &Path) -> Result<Option<Known>, Error> {
+    match path.is_file() || !path.join(CONFIG).is_file() {
+        true => Ok(read(path)?.data),
+        false => Ok(None),
+    }
+}
+
 impl Stored {
+    /// Tokens that end a text, as its configuration says (`eos_token_id`).
+    pub fn ends(&self) -> Vec<u32> {
+        let token = |value: &serde_json::Value| value.as_u64().and_then(|t| u32::try_from(t).ok());
+        match self.source.get("eos_token_id") {
+            Some(serde_json::Value::Array(all)) => all.iter().filter_map(token).collect(),
+            Some(one) => token(one).into_iter().collect(),
+            None => Vec::new(),
+        }
+    }
+
     /// The model with these weights, ready to train; a weight that does not fit is refused by name.
     pub fn model(self, device: &dyn Device) -> Result<LanguageModel, Error> {
         models::load(LanguageModel::new(&self.config, device, 0)?, self.weights)
@@ -162,6 +184,7 @@ fn published(folder: &Path, config: &Path) -> Result<Stored, Error> {
         weights,
         train_length,
         run: None,
+        data: None,
         tokenizer: Tokenizer::of(folder)?,
         layout,
         source: settings.into_map(),
@@ -201,12 +224,18 @@ fn own(settings: &Settings) -> Result<(ModelConfig, Option<usize>), Error> {
 /// A checkpoint of the trainer.
 fn trained(file: &Path, folder: &Path) -> Result<Stored, Error> {
     let checkpoint = Checkpoint::read(file)?;
-    let config = TrainConfig::of(&checkpoint, file)?;
+    let (config, data) = TrainConfig::of(&checkpoint, file)?;
+    let origin = checkpoint.origin;
+    let known = |fingerprint| Known {
+        fingerprint,
+        origin,
+    };
     Ok(Stored {
         config: config.model.clone(),
         weights: checkpoint.weights,
         train_length: Some(config.train_length),
         run: Some((config, checkpoint.progress)),
+        data: data.map(known),
         tokenizer: Tokenizer::of(folder)?,
         layout: Layout::Baton,
         source: Default::default(),

@@ -5,6 +5,7 @@
 
 use super::torch;
 use crate::Error;
+use crate::checkpoint::finite;
 use baton_runtime::Tensor;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
@@ -148,11 +149,7 @@ pub(super) fn tensor(
         Format::F16 => short(|bits| f16::from_bits(bits).to_f32()),
         Format::Bf16 => short(|bits| bf16::from_bits(bits).to_f32()),
     };
-    if let Some(at) = data.iter().position(|x| !x.is_finite()) {
-        return Err(Error::Tensor(format!(
-            "tensor `{name}` holds {} at element {at}, expected finite numbers",
-            data[at]
-        )));
-    }
-    Ok(Tensor { shape, data })
+    let tensor = Tensor { shape, data };
+    finite(name, &tensor)?;
+    Ok(tensor)
 }

@@ -130,6 +130,7 @@ fn a_head_of_its_own_and_all_biases_are_kept() {
         weights,
         train_length: Some(64),
         run: None,
+        data: None,
         tokenizer: Tokenizer::Bytes,
         layout: Layout::Baton,
         source: Default::default(),

@@ -2,7 +2,7 @@
 //! perplexity by position.
 
 use crate::Error;
-use crate::checkpoint::write_whole;
+use crate::files::write_whole;
 use crate::plot::{Axis, Figure, Lines, Series};
 use serde::{Deserialize, Serialize};
 use std::fmt;

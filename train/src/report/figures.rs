@@ -100,10 +100,10 @@ pub fn figures(family: &Family) -> Vec<Shown> {
             let series = series(&arms, |arm| {
                 let found = results::<Remembrance>(arm, file).into_iter();
                 let curve = |r: Remembrance| Curve {
-                    points: points(&r.cuts, r.distance.iter().map(|d| d.max(1e-4))),
+                    points: points(&r.cuts, r.distance.iter().map(at_least)),
                     interval: r
                         .interval
-                        .map(|all| all.iter().map(|i| i.map(|d| d.max(1e-4))).collect()),
+                        .map(|all| all.iter().map(|i| i.each_ref().map(at_least)).collect()),
                 };
                 found.map(curve).collect()
             });
@@ -197,6 +197,16 @@ fn series(arms: &[&Arm], curves: impl Fn(&Arm) -> Vec<Curve>) -> Vec<Series> {
                     .collect(),
             ),
         };
+        // What is not finite is in the tables, and has no place on an axis.
+        let band = band.map(|band| {
+            let pairs = band.into_iter().zip(&points);
+            let pairs = pairs.filter(|(_, p)| p[1].is_finite());
+            pairs.map(|(band, _)| band).collect()
+        });
+        let points: Vec<[f64; 2]> = points.into_iter().filter(|p| p[1].is_finite()).collect();
+        if points.is_empty() {
+            continue;
+        }
         let used: Vec<usize> = all.iter().map(|s| s.colour).collect();
         all.push(Series {
             name: arm.name.clone(),
@@ -233,6 +243,14 @@ fn colour(arm: &str, used: &[usize]) -> usize {
 
 fn points(x: &[usize], y: impl Iterator<Item = f64>) -> Vec<[f64; 2]> {
     x.iter().zip(y).map(|(&x, y)| [x as f64, y]).collect()
+}
+
+/// What a logarithmic axis can show of a distance; what is no number stays none.
+fn at_least(distance: &f64) -> f64 {
+    match distance.is_nan() {
+        true => f64::NAN,
+        false => distance.max(1e-4),
+    }
 }
 
 /// A logarithmic axis when values differ by more than `factor`.
@@ -285,7 +303,7 @@ fn cells(result: &Value) -> Vec<(usize, Option<f64>, f64)> {
     let cells = grids.flat_map(|grid| grid["cells"].as_array().into_iter().flatten());
     let one = |cell: &Value| {
         let length = cell["length"].as_u64()? as usize;
-        let mean = cell["scores"][0]["mean"].as_f64()?;
+        let mean = super::score(cell)?;
         Some((length, cell["depth"].as_f64(), mean))
     };
     cells.filter_map(one).collect()
@@ -340,7 +358,7 @@ fn heat_maps(family: &Family) -> Vec<Shown> {
             }
             let mean = |depth: f64, length: usize| {
                 let here = found.iter().filter(|c| c.0 == length && c.1 == Some(depth));
-                let scores: Vec<f64> = here.map(|c| c.2).collect();
+                let scores: Vec<f64> = here.map(|c| c.2).filter(|s| s.is_finite()).collect();
                 let sum: f64 = scores.iter().sum();
                 (!scores.is_empty()).then(|| sum / scores.len() as f64)
             };

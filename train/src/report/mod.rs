@@ -42,3 +42,10 @@ fn results<T: serde::de::DeserializeOwned>(arm: &Arm, file: &str) -> Vec<T> {
         .filter_map(|m| serde_json::from_value(m.result.clone()).ok())
         .collect()
 }
+
+/// The first score of a task's cell; NaN where logits were not finite.
+fn score(cell: &serde_json::Value) -> Option<f64> {
+    let mean = cell["scores"][0]["mean"].as_f64()?;
+    let strange = cell["not_finite"].as_u64().unwrap_or(0);
+    Some(if strange > 0 { f64::NAN } else { mean })
+}

@@ -90,9 +90,7 @@ fn scores(result: &Value) -> Values {
     let cells = grids.flat_map(|grid| grid["cells"].as_array().into_iter().flatten());
     let mut all: Vec<(usize, f64, f64)> = Vec::new();
     for cell in cells {
-        let (Some(length), Some(mean)) =
-            (cell["length"].as_u64(), cell["scores"][0]["mean"].as_f64())
-        else {
+        let (Some(length), Some(mean)) = (cell["length"].as_u64(), super::score(cell)) else {
             continue;
         };
         match all.iter_mut().find(|(l, _, _)| *l == length as usize) {
@@ -134,6 +132,9 @@ fn table(
             return String::new();
         }
         let Interval { mean, std, .. } = Interval::of(&values);
+        if !mean.is_finite() {
+            return "not finite".into();
+        }
         match std {
             Some(std) => format!("{} ± {}", digits(mean), digits(std)),
             None => digits(mean),

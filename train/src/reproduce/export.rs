@@ -2,7 +2,7 @@
 
 use super::jobs::{Job, RUN};
 use crate::Error;
-use crate::checkpoint::write_whole;
+use crate::files::write_whole;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;

@@ -188,8 +188,12 @@ impl Length {
                 .and_then(|times| times.checked_mul(train_length)),
         };
         tokens.ok_or_else(|| {
+            let given = match self {
+                Length::Tokens(tokens) => tokens.to_string(),
+                Length::Times(text) => format!("{text:?}"),
+            };
             Error::Config(format!(
-                "length {self:?} given, expected tokens as 4096 or training lengths as \"256x\""
+                "length {given} given, expected tokens as 4096 or training lengths as \"256x\""
             ))
         })
     }

@@ -3,9 +3,9 @@
 use super::jobs::{Job, RUN, RunFile};
 use super::measure::Ready;
 use crate::Error;
-use crate::checkpoint::write_whole;
 use crate::data::{Source, Text};
 use crate::eval::{Measurement, Subject, progress};
+use crate::files::write_whole;
 use crate::runs::{self, Place};
 use crate::tasks::{Material, TaskConfig, TaskSource};
 use crate::trainer::CHECKPOINT;
@@ -146,10 +146,9 @@ fn train(job: &Job, text: &Text, settings: &Settings, device: &dyn Device) -> Re
         None => text,
     };
     let place = Place {
-        folder: folder.clone(),
         checkpoint_every: settings.checkpoint_every,
-        checkpoint_minutes: None,
         title: settings.progress.then(|| "train".to_string()),
+        ..Place::new(&folder)
     };
     let ended = match &job.from {
         None => runs::train(&job.config, source, &place, device)?,

@@ -52,8 +52,15 @@ pub struct Cell {
     pub trials: usize,
     /// The most tokens that one of its trials had, continuation included.
     pub tokens: usize,
+    /// Trials whose logits were not finite: what they scored says nothing.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub not_finite: usize,
     /// Its scores.
     pub scores: Vec<Score>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// All cells of one task, length by length.
@@ -189,6 +196,7 @@ pub fn run(
             depth: place.depth,
             trials: plan.trials,
             tokens,
+            not_finite: model.not_finite(),
             scores: scores.collect(),
         });
     }

@@ -6,7 +6,7 @@
 
 use super::{Ask, Predict, Trial};
 use crate::Error;
-use crate::eval::Stream;
+use crate::eval::{Stream, argmax};
 use crate::initial_state::sequences;
 use crate::models::{HostStates, LanguageModel};
 use crate::op::Value;
@@ -16,6 +16,8 @@ pub struct Reader<'m> {
     model: &'m LanguageModel,
     segment: usize,
     initial: Option<HostStates>,
+    /// Trials whose logits were not finite, since somebody asked.
+    strange: usize,
 }
 
 impl<'m> Reader<'m> {
@@ -26,6 +28,7 @@ impl<'m> Reader<'m> {
             model,
             segment: segment.max(1),
             initial,
+            strange: 0,
         }
     }
 
@@ -49,11 +52,6 @@ fn piece(rows: &[&[u32]], from: usize, to: usize) -> Vec<u32> {
     rows.iter().flat_map(row).collect()
 }
 
-fn likeliest(logits: &[f32]) -> u32 {
-    let better = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
-    (0..logits.len()).fold(0, better) as u32
-}
-
 impl Predict for Reader<'_> {
     fn forced(
         &mut self,
@@ -68,6 +66,7 @@ impl Predict for Reader<'_> {
         let last = places.iter().flatten().max().map_or(0, |last| last + 1);
         let rows: Vec<&[u32]> = trials.iter().map(|t| t.tokens.as_slice()).collect();
         let mut said: Vec<Vec<u32>> = vec![Vec::new(); trials.len()];
+        let mut strange = vec![false; trials.len()];
         let mut stream = self.stream(trials.len())?;
         for from in (0..last).step_by(self.segment) {
             let to = last.min(from.saturating_add(self.segment));
@@ -76,16 +75,20 @@ impl Predict for Reader<'_> {
             if places.iter().flatten().any(|place| here(&place)) {
                 let logits = Value::new(stream.feed(&tokens)?)?.to_host();
                 let width = logits.shape[2];
-                for (row, (places, said)) in places.iter().zip(&mut said).enumerate() {
-                    let at = places.iter().filter(here);
-                    let at = at.map(|place| (row * (to - from) + place - from) * width);
-                    said.extend(at.map(|at| likeliest(&logits.data[at..at + width])));
+                for (row, places) in places.iter().enumerate() {
+                    for place in places.iter().filter(here) {
+                        let at = (row * (to - from) + place - from) * width;
+                        let logits = &logits.data[at..at + width];
+                        said[row].push(argmax(logits));
+                        strange[row] |= logits.iter().any(|x| !x.is_finite());
+                    }
                 }
             } else {
                 stream.skip(&tokens)?;
             }
             each(to as f64 / last as f64);
         }
+        self.strange += strange.into_iter().filter(|&strange| strange).count();
         Ok(said)
     }
 
@@ -131,7 +134,14 @@ impl Predict for Reader<'_> {
             }
         }
         let states = sequences::join(states);
-        Stream::new(self.model, prompts.len(), Some(states))?.greedy(logits.concat(), count)
+        let mut stream = Stream::new(self.model, prompts.len(), Some(states))?;
+        let said = stream.greedy(logits.concat(), count)?;
+        self.strange += said.iter().filter(|(_, finite)| !finite).count();
+        Ok(said.into_iter().map(|(said, _)| said).collect())
+    }
+
+    fn not_finite(&mut self) -> usize {
+        std::mem::take(&mut self.strange)
     }
 }
 
@@ -149,7 +159,7 @@ mod tests {
     /// What the model says after `read`, in one piece.
     fn next(model: &LanguageModel, read: &[u32]) -> u32 {
         let mut stream = Stream::new(model, 1, None).unwrap();
-        likeliest(&stream.feed_last(read).unwrap())
+        argmax(&stream.feed_last(read).unwrap())
     }
 
     #[test]

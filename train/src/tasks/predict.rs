@@ -19,6 +19,12 @@ pub trait Predict {
         count: usize,
         each: &mut dyn FnMut(f64),
     ) -> Result<Vec<Vec<u32>>, Error>;
+
+    /// How many trials were answered from logits that are not finite, and so say nothing, since this
+    /// was asked last.
+    fn not_finite(&mut self) -> usize {
+        0
+    }
 }
 
 /// A next token as a function of all tokens before it: an oracle that shows a score to be right.

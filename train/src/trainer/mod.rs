@@ -3,26 +3,33 @@
 //! One step reads one batch, runs it in `parts`, sums their gradients, updates once, and only then
 //! hands the final states to the initial-state policy. Everything random is a function of seed and
 //! step, every sum has a fixed order, and a checkpoint holds the rest: a run killed at any moment
-//! and resumed goes on with the same bits.
+//! and resumed goes on with the same bits. A step that is not finite, in its loss, its gradients, the states
+//! that it hands on or the weights that it would leave, is read and not taken.
 
 use crate::Error;
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::data::{Batch, Sampling, Source};
 use crate::initial_state::{InitialState, InitialStateConfig, Moment, Order, sequences};
-use crate::metrics::Metrics;
 use crate::models::{self, HostStates, LanguageModel, LayerState, ModelConfig, Parameter, Pass};
 use crate::op::{Packing, weighted_cross_entropy};
-use crate::optimizer::{AdamW, AdamWConfig};
+use crate::optimizer::{AdamW, AdamWConfig, Stepped, global_norm};
+use crate::origin::Origin;
 use crate::rng::{Purpose, Rng};
 use crate::schedule::Schedule;
 use baton_runtime::{Device, Tensor};
 use burn::module::Module;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
+
+mod run;
+mod show;
+
+pub use run::MOST_SKIPPED;
 
 /// Everything that decides what a run computes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,16 +57,18 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
-    /// The configuration that a checkpoint, read from `path`, was made by.
-    pub fn of(checkpoint: &Checkpoint, path: &Path) -> Result<Self, Error> {
+    /// The configuration that a checkpoint, read from `path`, was made by, and the fingerprint of its data.
+    pub fn of(checkpoint: &Checkpoint, path: &Path) -> Result<(Self, Option<String>), Error> {
         #[derive(Deserialize)]
         struct Identity {
             config: TrainConfig,
+            #[serde(default)]
+            data: Option<String>,
         }
         let identity = serde_json::from_str::<Identity>(&checkpoint.config);
         let identity = identity
             .map_err(|e| Error::file(path, format!("its configuration cannot be read: {e}")))?;
-        Ok(identity.config)
+        Ok((identity.config, identity.data))
     }
 }
 
@@ -70,6 +79,9 @@ pub struct StepReport {
     pub step: u64,
     /// Mean nats per token.
     pub loss: f32,
+    /// Whether it was not taken, as it was not finite.
+    #[serde(skip_serializing_if = "is_no")]
+    pub skipped: bool,
     /// The learning rate.
     pub rate: f64,
     /// The global norm of the gradients before clipping.
@@ -78,6 +90,10 @@ pub struct StepReport {
     pub tokens: u64,
     /// Seconds spent after it.
     pub seconds: f64,
+}
+
+fn is_no(flag: &bool) -> bool {
+    !flag
 }
 
 /// Where a run keeps its files, and what it shows.
@@ -89,8 +105,10 @@ pub struct RunOptions {
     pub checkpoint_every: u64,
     /// Minutes after which one is due however many steps were done.
     pub checkpoint_minutes: Option<f64>,
-    /// What the progress bar is called; no bar when absent.
+    /// What its progress is called; none is shown when absent.
     pub title: Option<String>,
+    /// Set by whoever wants it to end after its step, with a checkpoint.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 /// The name of a checkpoint in its folder.
@@ -109,6 +127,8 @@ pub struct Trainer<'a> {
     sampling: Sampling,
     sizes: Vec<Vec<Vec<usize>>>,
     progress: Progress,
+    /// Where the data is, for its checkpoints.
+    pub(crate) origin: Option<Origin>,
 }
 
 impl<'a> Trainer<'a> {
@@ -159,11 +179,8 @@ impl<'a> Trainer<'a> {
             model: Some(model),
             policy,
             source,
-            progress: Progress {
-                step: 0,
-                tokens: 0,
-                seconds: 0.0,
-            },
+            progress: Progress::default(),
+            origin: None,
             config,
         })
     }
@@ -202,6 +219,7 @@ impl<'a> Trainer<'a> {
         run.optimizer.moments = checkpoint.moments;
         run.policy.restore(checkpoint.carried)?;
         run.progress = checkpoint.progress;
+        run.origin = checkpoint.origin;
         Ok(run)
     }
 
@@ -217,6 +235,67 @@ impl<'a> Trainer<'a> {
     /// The model as it is.
     pub fn model(&self) -> &LanguageModel {
         self.model.as_ref().expect("a step that fails ends the run")
+    }
+
+    /// Everything that decides what it computes.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// What it reads, in words: its name, where it is, and what tells it from others.
+    pub fn data(&self) -> String {
+        let place = match &self.origin {
+            Some(Origin::Text { path, .. } | Origin::Shards { path, .. }) => {
+                format!(" ({})", path.display())
+            }
+            _ => String::new(),
+        };
+        format!(
+            "{}{place}: {}",
+            self.source.name(),
+            self.source.fingerprint()
+        )
+    }
+
+    /// What is run, for a person: one thing to a line.
+    pub fn describe(&self) -> Vec<[String; 2]> {
+        let TrainConfig {
+            model,
+            schedule,
+            parts,
+            batch_size,
+            train_length,
+            ..
+        } = &self.config;
+        let accumulated = match parts {
+            1 => String::new(),
+            parts => format!("{parts} x "),
+        };
+        let of = |name: &str, what: String| [name.to_string(), what];
+        let mut all = vec![
+            of(
+                "model",
+                format!(
+                    "{}, {} layers of width {}, {} parameters",
+                    model.block.name(),
+                    model.num_hidden_layers,
+                    model.hidden_size,
+                    self.model().num_params()
+                ),
+            ),
+            of("data", self.data()),
+            of(
+                "steps",
+                format!(
+                    "{} of {accumulated}{batch_size} sequences of {train_length} tokens, from step {}",
+                    schedule.steps, self.progress.step
+                ),
+            ),
+            of("rate", format!("{schedule}; seed {}", self.config.seed)),
+        ];
+        let state = serde_json::to_string(&self.config.initial_state);
+        all.push(of("initial state", state.unwrap_or_default()));
+        all
     }
 
     /// How far the run has come.
@@ -247,6 +326,7 @@ impl<'a> Trainer<'a> {
             weights: self.weights(),
             moments: self.optimizer.moments.clone(),
             carried: self.policy.carried(),
+            origin: self.origin.clone(),
         })
     }
 
@@ -274,11 +354,15 @@ impl<'a> Trainer<'a> {
             sum = add(sum, gradients);
         }
         let rate = self.config.schedule.rate(step);
-        let model = self.take_model();
-        let (model, norm) = self.optimizer.step(model, sum, rate, step);
-        self.model = Some(model);
-        if self.policy.observes() {
-            self.policy.observe(sequences::join(finals));
+        let finite = loss.is_finite() && finals.iter().all(sequences::are_finite);
+        let (taken, norm) = match finite {
+            true => self.update(sum, rate),
+            false => (false, global_norm(&sum)),
+        };
+        match taken {
+            true if self.policy.observes() => self.policy.observe(sequences::join(finals)),
+            true => {}
+            false => self.progress.skipped += 1,
         }
         self.progress.step += 1;
         self.progress.tokens += batch.inputs.len() as u64;
@@ -286,11 +370,21 @@ impl<'a> Trainer<'a> {
         Ok(StepReport {
             step,
             loss,
+            skipped: !taken,
             rate,
             norm,
             tokens: self.progress.tokens,
             seconds: self.progress.seconds,
         })
+    }
+
+    /// Whether the weights were updated, and the norm of the gradients.
+    fn update(&mut self, gradients: Vec<Parameter>, rate: f64) -> (bool, f64) {
+        let before = self.progress.step - self.progress.skipped;
+        let model = self.take_model();
+        let Stepped { model, norm, taken } = self.optimizer.step(model, gradients, rate, before);
+        self.model = Some(model);
+        (taken, norm)
     }
 
     /// Shows the policy final states before the first step, if it asks for them: from zero, of
@@ -364,68 +458,6 @@ impl<'a> Trainer<'a> {
         let finals = self.policy.observes().then(|| finals.collect());
         Ok((passed.loss, passed.gradients, finals))
     }
-
-    /// Steps until the schedule ends, with progress, metrics and checkpoints; `each` sees every
-    /// step. Returns the last step's loss.
-    pub fn run(
-        &mut self,
-        options: &RunOptions,
-        each: &mut dyn FnMut(&StepReport),
-    ) -> Result<Option<f32>, Error> {
-        let steps = self.config.schedule.steps;
-        let mut metrics = match &options.folder {
-            Some(folder) => Some(Metrics::open(
-                &folder.join("metrics.jsonl"),
-                self.progress.step,
-            )?),
-            None => None,
-        };
-        let bar = bar(options.title.as_deref(), steps, self.progress.step);
-        let begun = (Instant::now(), self.progress.tokens);
-        let mut saved = Instant::now();
-        let mut last = None;
-        while self.progress.step < steps {
-            let report = self.step()?;
-            last = Some(report.loss);
-            let speed = (report.tokens - begun.1) as f64 / begun.0.elapsed().as_secs_f64();
-            bar.set_message(format!("loss {:.3}  {speed:.0} tokens/s", report.loss));
-            bar.inc(1);
-            if let Some(metrics) = &mut metrics {
-                metrics.write(&report)?;
-            }
-            each(&report);
-            if !report.loss.is_finite() {
-                return Err(Error::Config(format!(
-                    "the loss is {} at step {}: training diverged, expected a lower rate to help",
-                    report.loss, report.step
-                )));
-            }
-            let step = self.progress.step;
-            let every = options.checkpoint_every;
-            let by_step = step == steps || every > 0 && step.is_multiple_of(every);
-            let minutes = saved.elapsed().as_secs_f64() / 60.0;
-            let by_time = options.checkpoint_minutes.is_some_and(|due| minutes >= due);
-            if let Some(folder) = options.folder.as_ref().filter(|_| by_step || by_time) {
-                if let Some(metrics) = &metrics {
-                    metrics.sync()?;
-                }
-                self.checkpoint()?.write(&folder.join(CHECKPOINT))?;
-                saved = Instant::now();
-            }
-        }
-        bar.finish();
-        Ok(last)
-    }
-}
-
-fn bar(title: Option<&str>, steps: u64, done: u64) -> ProgressBar {
-    let Some(title) = title else {
-        return ProgressBar::hidden();
-    };
-    let template = "{prefix:>16} {bar:30} {pos}/{len}  {elapsed} gone, {eta} left  {msg}";
-    let style = ProgressStyle::with_template(template).expect("the template is well-formed");
-    let bar = ProgressBar::new(steps).with_style(style);
-    bar.with_prefix(title.to_string()).with_position(done)
 }
 
 fn add(mut sum: Vec<Parameter>, more: Vec<Parameter>) -> Vec<Parameter> {

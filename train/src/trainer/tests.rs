@@ -7,7 +7,9 @@ use crate::initial_state::Convolution;
 use crate::models::{BlockConfig, BlockText, Mamba2Config};
 use crate::sequential::Sequential;
 use baton_runtime::device::interpreter::Interpreter;
+use baton_runtime::{Gradients, Kernel};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn config(initial_state: InitialStateConfig) -> TrainConfig {
     TrainConfig {
@@ -80,8 +82,7 @@ fn a_resumed_run_has_the_same_bits() {
     let kept = RunOptions {
         folder: Some(folder.clone()),
         checkpoint_every: 3,
-        checkpoint_minutes: None,
-        title: None,
+        ..RunOptions::default()
     };
     let mut resumed = Vec::new();
     second
@@ -215,9 +216,8 @@ fn a_checkpoint_is_due_by_time() {
     let mut run = Trainer::new(config, &Sequential, &text).unwrap();
     let options = RunOptions {
         folder: Some(folder.clone()),
-        checkpoint_every: 0,
         checkpoint_minutes: Some(0.0),
-        title: None,
+        ..RunOptions::default()
     };
     let mut steps = Vec::new();
     run.run(&options, &mut |_| {
@@ -360,14 +360,17 @@ fn both_blocks_learn() {
     }
 }
 
-/// A device whose memory ends in every backward run.
-struct Exhausted;
+/// A device whose backward runs end in `then`.
+struct Faulty(std::sync::Arc<Then>);
 
-struct Failing(std::sync::Arc<dyn baton_runtime::Kernel>);
+/// What becomes of a gradient.
+type Then = dyn Fn(Gradients) -> Result<Gradients, baton_runtime::Error> + Send + Sync;
 
-impl Device for Exhausted {
+struct FaultyKernel(std::sync::Arc<dyn Kernel>, std::sync::Arc<Then>);
+
+impl Device for Faulty {
     fn name(&self) -> &str {
-        "exhausted"
+        "faulty"
     }
 
     fn load(
@@ -375,13 +378,13 @@ impl Device for Exhausted {
         recurrence: &baton_ir::recurrence::Recurrence,
         sizes: &[usize],
         options: &baton_runtime::Options,
-    ) -> Result<std::sync::Arc<dyn baton_runtime::Kernel>, baton_runtime::Error> {
+    ) -> Result<std::sync::Arc<dyn Kernel>, baton_runtime::Error> {
         let kernel = Sequential.load(recurrence, sizes, options)?;
-        Ok(std::sync::Arc::new(Failing(kernel)))
+        Ok(std::sync::Arc::new(FaultyKernel(kernel, self.0.clone())))
     }
 }
 
-impl baton_runtime::Kernel for Failing {
+impl Kernel for FaultyKernel {
     fn forward(
         &self,
         call: &baton_runtime::Call<'_>,
@@ -392,24 +395,94 @@ impl baton_runtime::Kernel for Failing {
 
     fn backward(
         &self,
-        _: &baton_runtime::Call<'_>,
-        _: Option<&baton_runtime::Saved>,
-        _: &[Option<baton_runtime::View<'_>>],
-        _: &[Option<baton_runtime::View<'_>>],
-    ) -> Result<baton_runtime::Gradients, baton_runtime::Error> {
-        Err(baton_runtime::Error::Unsupported {
-            device: "exhausted".into(),
-            reason: "out of memory".into(),
-        })
+        call: &baton_runtime::Call<'_>,
+        saved: Option<&baton_runtime::Saved>,
+        outputs: &[Option<baton_runtime::View<'_>>],
+        states: &[Option<baton_runtime::View<'_>>],
+    ) -> Result<Gradients, baton_runtime::Error> {
+        (self.1)(self.0.backward(call, saved, outputs, states)?)
     }
 
     fn step(
         &self,
         call: &baton_runtime::Call<'_>,
-        states: &mut [baton_runtime::Tensor],
-    ) -> Result<Vec<baton_runtime::Tensor>, baton_runtime::Error> {
+        states: &mut [Tensor],
+    ) -> Result<Vec<Tensor>, baton_runtime::Error> {
         self.0.step(call, states)
     }
+}
+
+/// A device whose memory ends in every backward run.
+fn exhausted() -> Faulty {
+    let end = |_| {
+        Err(baton_runtime::Error::Unsupported {
+            device: "exhausted".into(),
+            reason: "out of memory".into(),
+        })
+    };
+    Faulty(std::sync::Arc::new(end))
+}
+
+/// The loss is finite and a gradient is not: the step is read and not taken, by weights, moments and
+/// carried states alike, and the run goes on from there with the bits that it resumes with.
+#[test]
+fn a_step_that_is_not_finite_is_not_taken() {
+    let text = text();
+    let strange = std::sync::Arc::new(AtomicBool::new(false));
+    let seen = strange.clone();
+    let device = Faulty(std::sync::Arc::new(move |mut all: Gradients| {
+        if seen.load(Ordering::Relaxed) {
+            all.inputs[0].data[1] = f32::INFINITY;
+        }
+        Ok(all)
+    }));
+    let mut run =
+        Trainer::new(config(InitialStateConfig::state_passing()), &device, &text).unwrap();
+    run.step().unwrap();
+    let before = run.checkpoint().unwrap();
+    strange.store(true, Ordering::Relaxed);
+    let report = run.step().unwrap();
+    assert!(report.loss.is_finite() && !report.norm.is_finite() && report.skipped);
+    let mut after = run.checkpoint().unwrap();
+    assert_eq!((after.progress.step, after.progress.skipped), (2, 1));
+    after.progress = before.progress.clone();
+    assert_eq!(after, before);
+
+    strange.store(false, Ordering::Relaxed);
+    let folder = folder("skipped");
+    let path = folder.join(CHECKPOINT);
+    run.checkpoint().unwrap().write(&path).unwrap();
+    let mut resumed = Trainer::resume(run.config.clone(), &device, &text, &path).unwrap();
+    let next = run.step().unwrap();
+    assert!(!next.skipped && next.norm.is_finite());
+    assert_eq!(resumed.step().unwrap().loss, next.loss);
+    assert_eq!(resumed.weights(), run.weights());
+
+    // Where it does not end, the run does, and the checkpoint stays.
+    strange.store(true, Ordering::Relaxed);
+    let kept = std::fs::read(&path).unwrap();
+    let options = RunOptions {
+        folder: Some(folder.clone()),
+        checkpoint_every: 1,
+        ..RunOptions::default()
+    };
+    run.config.schedule.steps = 99;
+    let error = run.run(&options, &mut |_| {}).unwrap_err().to_string();
+    assert!(
+        error.starts_with("10 steps in a row were not finite"),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), kept);
+
+    // What is not finite is not written either, whatever brought it there.
+    let mut wrong = run.checkpoint().unwrap();
+    wrong.carried[0].1.data[2] = f32::NAN;
+    let name = &wrong.carried[0].0;
+    let expected = format!("not written: tensor `initial_state.{name}` holds NaN at element 2");
+    let error = wrong.write(&path).unwrap_err().to_string();
+    assert!(error.contains(&expected), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), kept);
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
@@ -418,7 +491,7 @@ fn a_backward_that_fails_is_an_error_of_the_step() {
     for recompute in [false, true] {
         let mut config = config(InitialStateConfig::Zero);
         config.recompute = recompute;
-        let mut run = Trainer::new(config.clone(), &Exhausted, &text).unwrap();
+        let mut run = Trainer::new(config.clone(), &exhausted(), &text).unwrap();
         let before = run.weights();
         for _ in 0..2 {
             let error = run.step().err().map(|error| error.to_string());

@@ -1,0 +1,202 @@
+//! Where the text comes from is never guessed: a run's own is found again, another is refused by name,
+//! and held out is what training held out.
+
+use crate::program::{Finished, Folder, baton};
+use std::fs;
+
+fn words(seed: u64, count: usize) -> String {
+    let mut x = seed;
+    let mut word = |_| {
+        x = x
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        ["state ", "carried ", "home ", "again ", "and ", "over "][(x >> 40) as usize % 6]
+    };
+    (0..count).map(&mut word).collect()
+}
+
+fn train(folder: &Folder, name: &str, more: &[&str]) -> String {
+    let run = folder.path(name);
+    let few = ["--steps", "1", "--length", "16", "--batch", "2", "--quiet"];
+    let done = baton(&[&["train", "--folder", &run], more, &few].concat());
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    format!("{run}/checkpoint.safetensors")
+}
+
+fn post(folder: &Folder, from: &str, name: &str, more: &[&str]) -> Finished {
+    let run = folder.path(name);
+    let given = [
+        "post-train",
+        "--from",
+        from,
+        "--folder",
+        &run,
+        "--steps",
+        "1",
+        "--quiet",
+    ];
+    baton(&[&given, more].concat())
+}
+
+fn eval(checkpoint: &str, more: &[&str]) -> Finished {
+    let given = [
+        "eval",
+        "perplexity",
+        "--checkpoint",
+        checkpoint,
+        "--length",
+        "32",
+        "--quiet",
+    ];
+    baton(&[&given, more].concat())
+}
+
+#[test]
+fn a_runs_own_text_is_read_and_another_is_refused() {
+    let folder = Folder::new("origin-text");
+    let own = folder.write("own.txt", &words(1, 400));
+    let other = folder.write("other.txt", &words(2, 400));
+    let checkpoint = train(&folder, "run", &["--text", &own]);
+
+    let done = post(&folder, &checkpoint, "first", &[]);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    let read = done.stdout.lines().next().unwrap();
+    assert!(
+        read.starts_with("own.txt, the last 15 % held out (/") && read.contains("own.txt): "),
+        "{read}"
+    );
+    let done = eval(&checkpoint, &[]);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    assert!(
+        done.stdout.starts_with("own.txt, the last 15 %, "),
+        "{}",
+        done.stdout
+    );
+
+    for done in [
+        post(&folder, &checkpoint, "second", &["--text", &other]),
+        eval(&checkpoint, &["--text", &other]),
+    ] {
+        assert_eq!((done.code, done.stdout.as_str()), (2, ""));
+        for name in ["other.txt", "own.txt", "expected what the run read"] {
+            assert!(done.stderr.contains(name), "{}", done.stderr);
+        }
+    }
+    assert_eq!(
+        post(
+            &folder,
+            &checkpoint,
+            "second",
+            &["--text", &other, "--other-data"]
+        )
+        .code,
+        0
+    );
+    let whole = eval(&checkpoint, &["--text", &other, "--whole"]);
+    assert!(
+        whole.stdout.starts_with("other.txt, all of it, "),
+        "{}",
+        whole.stdout
+    );
+
+    // Moved, it is the same; gone, it is asked for; changed, it is another.
+    let moved = folder.path("moved.txt");
+    fs::rename(&own, &moved).unwrap();
+    for done in [
+        post(&folder, &checkpoint, "third", &[]),
+        eval(&checkpoint, &[]),
+    ] {
+        assert_eq!(done.code, 2);
+        assert!(
+            done.stderr.contains("own.txt") && done.stderr.contains("its new place"),
+            "{}",
+            done.stderr
+        );
+    }
+    assert_eq!(eval(&checkpoint, &["--text", &moved]).code, 0);
+    assert_eq!(
+        post(&folder, &checkpoint, "third", &["--text", &moved]).code,
+        0
+    );
+    fs::write(&own, words(3, 400)).unwrap();
+    let changed = eval(&checkpoint, &[]);
+    assert_eq!(changed.code, 2);
+    assert!(
+        changed.stderr.contains("expected what the run read"),
+        "{}",
+        changed.stderr
+    );
+
+    // A checkpoint that was published says nothing, and nothing is taken in its place.
+    let model = folder.path("model");
+    assert_eq!(
+        baton(&["convert", "--from", &checkpoint, "--to", &model]).code,
+        0
+    );
+    for done in [
+        post(&folder, &model, "fourth", &["--rate", "1e-3"]),
+        eval(&model, &[]),
+    ] {
+        assert_eq!((done.code, done.stdout.as_str()), (2, ""));
+        let expected = "does not say what it was trained on: expected --text or --data";
+        assert!(done.stderr.contains(expected), "{}", done.stderr);
+    }
+    assert_eq!(eval(&model, &["--text", &other]).code, 0);
+}
+
+#[test]
+fn shards_are_evaluated_by_what_they_hold_out() {
+    let folder = Folder::new("origin-shards");
+    let text = folder.write("text.txt", &words(5, 500));
+    let shards = |name: &str, held: &str| {
+        let to = folder.path(name);
+        let given = [
+            "tokenize",
+            "--text",
+            &text,
+            "--output",
+            &to,
+            "--held-out",
+            held,
+        ];
+        assert_eq!(baton(&given).code, 0);
+        to
+    };
+    let (part, all) = (shards("part", "0.25"), shards("all", "0"));
+    let of_part = train(&folder, "of-part", &["--data", &part]);
+    let done = eval(&of_part, &[]);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    assert!(
+        done.stdout.starts_with("text.txt, the last 25 %, "),
+        "{}",
+        done.stdout
+    );
+    assert_eq!(eval(&of_part, &["--data", &part]).stdout, done.stdout);
+    let refused = eval(&of_part, &["--data", &all]);
+    assert!(
+        refused.code == 2 && refused.stderr.contains("expected what the run read"),
+        "{}",
+        refused.stderr
+    );
+
+    let of_all = train(&folder, "of-all", &["--data", &all]);
+    for more in [&[][..], &["--data", &all]] {
+        let done = eval(&of_all, more);
+        assert_eq!((done.code, done.stdout.as_str()), (2, ""));
+        let expected = "expected data of which a part was held out";
+        assert!(done.stderr.contains(expected), "{}", done.stderr);
+    }
+    let post = post(&folder, &of_all, "post", &[]);
+    assert!(
+        post.stdout.starts_with("text.txt, nothing held out ("),
+        "{}",
+        post.stdout
+    );
+    let tasked = train(&folder, "task", &["--task", "copying:ids=bytes,max=5"]);
+    let done = eval(&tasked, &[]);
+    assert!(
+        done.code == 2 && done.stderr.contains("the task copying"),
+        "{}",
+        done.stderr
+    );
+}

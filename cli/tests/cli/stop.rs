@@ -1,0 +1,139 @@
+//! Runs that are watched and stopped: what they say, what they leave, how they end.
+
+use crate::program::Folder;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+const STEPS: &str = "200000";
+
+fn start(folder: &Folder, steps: &str, more: &[&str]) -> Child {
+    let text = folder.write(
+        "text.txt",
+        &"one segment hands its state to the next. ".repeat(60),
+    );
+    Command::new(env!("CARGO_BIN_EXE_baton"))
+        .args(["train", "--text", &text, "--folder", &folder.path("run")])
+        .args([
+            "--length",
+            "16",
+            "--batch",
+            "2",
+            "--threads",
+            "1",
+            "--steps",
+            steps,
+        ])
+        .args(more)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("baton starts")
+}
+
+/// Waits for the line of the first step; what was said until then.
+fn first_step(child: &mut Child) -> (String, BufReader<ChildStderr>) {
+    let mut lines = BufReader::new(child.stderr.take().expect("piped"));
+    let mut said = String::new();
+    while !said.contains("\nstep 1/") {
+        let read = lines.read_line(&mut said).expect("UTF-8");
+        assert!(read > 0, "{said}");
+    }
+    (said, lines)
+}
+
+fn signal(child: &Child, name: &str) {
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args(["-s", name, &id]).status();
+    assert!(sent.expect("kill").success());
+}
+
+fn steps(folder: &Folder) -> usize {
+    let metrics = fs::read_to_string(folder.path("run/metrics.jsonl")).expect("metrics");
+    metrics.lines().count()
+}
+
+#[test]
+fn a_signal_ends_a_run_after_its_step_with_a_checkpoint() {
+    for (name, number) in [("INT", 2), ("TERM", 15)] {
+        let folder = Folder::new(&format!("stop-{name}"));
+        let mut child = start(&folder, STEPS, &["--checkpoint-every", "0"]);
+        let (said, mut rest) = first_step(&mut child);
+        for part in [
+            "train\n  model         mamba2, 2 layers of width 128, 2",
+            " parameters\n  device        cpu, 1 thread\n  data          text.txt, the last 15 % held out (/",
+            "\n  steps         200000 of 2 sequences of 16 tokens, from step 0\n  rate          3e-3 after ",
+            "\n  initial state {\"type\":\"zero\"}\n  files         ",
+            "run: checkpoint.safetensors at the end, metrics.jsonl\nstep 1/200000  loss 5.",
+            "  rate 3.00e-5  norm ",
+            " tokens/s  ",
+            " left",
+        ] {
+            assert!(said.contains(part), "{part} is not in\n{said}");
+        }
+        signal(&child, name);
+        std::io::copy(&mut rest, &mut std::io::sink()).expect("read");
+        let done = child.wait_with_output().expect("waited");
+        assert_eq!(done.status.signal(), Some(number));
+        let told = String::from_utf8(done.stdout).expect("UTF-8");
+        let done = steps(&folder);
+        let expected = format!("stopped by SIG{name} after step {done} of {STEPS}, which ");
+        assert!(told.starts_with(&expected), "{told}");
+        assert!(
+            told.ends_with("holds: the same command goes on from there\n"),
+            "{told}"
+        );
+        assert_eq!(told.lines().count(), 1);
+
+        // It does, and the second run says from where.
+        let mut child = start(&folder, STEPS, &["--checkpoint-every", "0"]);
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let from = format!("tokens, from step {done}");
+        assert!(lines.any(|line| line.expect("UTF-8").ends_with(&from)));
+        child.kill().expect("killed");
+        child.wait().expect("waited");
+    }
+}
+
+/// A step of hours is not waited for by somebody who asks twice.
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let folder = Folder::new("stop-twice");
+    let long = ["--length", "60000", "--batch", "1", "--recompute"];
+    let text = folder.write(
+        "text.txt",
+        &"one segment hands its state to the next. ".repeat(2000),
+    );
+    let mut child = Command::new(env!("CARGO_BIN_EXE_baton"))
+        .args([
+            "train",
+            "--text",
+            &text,
+            "--folder",
+            &folder.path("run"),
+            "--threads",
+            "1",
+        ])
+        .args(long)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("baton starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped"));
+    let mut said = String::new();
+    while !said.contains("  files ") {
+        assert!(lines.read_line(&mut said).expect("UTF-8") > 0, "{said}");
+    }
+    signal(&child, "INT");
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert!(
+        child.try_wait().expect("waited").is_none(),
+        "the first one waits for the step"
+    );
+    signal(&child, "INT");
+    let done = child.wait().expect("waited");
+    assert_eq!(done.signal(), Some(2));
+    assert_eq!(steps(&folder), 0);
+    assert!(!fs::exists(folder.path("run/checkpoint.safetensors")).expect("seen"));
+}

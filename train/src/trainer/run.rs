@@ -1,0 +1,83 @@
+//! A run from where it stands to the end of its schedule: metrics, checkpoints, progress.
+//!
+//! Steps that are not taken cost the run their data and nothing else, as long as they are few. So many in a
+//! row mean that it has diverged: it ends with an error, and the checkpoint on the disk is the last one that
+//! was written after a step that was taken. A run that is asked to stop does so after its step, with a
+//! checkpoint.
+
+use super::show::Show;
+use super::{CHECKPOINT, RunOptions, StepReport, Trainer};
+use crate::Error;
+use crate::metrics::Metrics;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Steps in a row that may be left out before a run ends with an error.
+pub const MOST_SKIPPED: u64 = 10;
+
+impl Trainer<'_> {
+    /// Steps until the schedule ends or it is asked to stop, with progress, metrics and checkpoints;
+    /// `each` sees every step. Returns the last step's loss.
+    pub fn run(
+        &mut self,
+        options: &RunOptions,
+        each: &mut dyn FnMut(&StepReport),
+    ) -> Result<Option<f32>, Error> {
+        let (first, steps) = (self.progress.step, self.config.schedule.steps);
+        let mut metrics = match &options.folder {
+            Some(folder) => Some(Metrics::open(&folder.join("metrics.jsonl"), first)?),
+            None => None,
+        };
+        let show = Show::new(options.title.as_deref(), steps, &self.progress);
+        let asked = || {
+            options
+                .stop
+                .as_ref()
+                .is_some_and(|stop| stop.load(Ordering::Relaxed))
+        };
+        let mut saved = Instant::now();
+        let (mut last, mut skipped, mut due) = (None, 0, false);
+        let mut stop = asked();
+        while self.progress.step < steps && !stop {
+            let report = self.step()?;
+            last = Some(report.loss);
+            show.step(&report);
+            if let Some(metrics) = &mut metrics {
+                metrics.write(&report)?;
+            }
+            each(&report);
+            let step = self.progress.step;
+            skipped = if report.skipped { skipped + 1 } else { 0 };
+            if skipped == MOST_SKIPPED || skipped == steps - first {
+                show.end(false);
+                return Err(diverged(&report, skipped));
+            }
+            stop = asked();
+            let every = options.checkpoint_every;
+            let minutes = saved.elapsed().as_secs_f64() / 60.0;
+            let by_time = options.checkpoint_minutes.is_some_and(|due| minutes >= due);
+            due |= by_time || every > 0 && step.is_multiple_of(every);
+            // After a step that was left out, a checkpoint waits for one that is taken.
+            if let Some(folder) = &options.folder
+                && (due && skipped == 0 || step == steps || stop)
+            {
+                if let Some(metrics) = &metrics {
+                    metrics.sync()?;
+                }
+                self.checkpoint()?.write(&folder.join(CHECKPOINT))?;
+                (saved, due) = (Instant::now(), false);
+            }
+        }
+        show.end(self.progress.step == steps);
+        Ok(last)
+    }
+}
+
+fn diverged(last: &StepReport, skipped: u64) -> Error {
+    Error::Config(format!(
+        "{skipped} steps in a row were not finite, the last of them step {} with loss {}, gradients of norm \
+         {} and rate {}: training diverged, expected finite numbers. None of them was taken, and the last \
+         checkpoint is from before them; a lower rate, a longer warm-up or a smaller clip may help",
+        last.step, last.loss, last.norm, last.rate
+    ))
+}
