@@ -1,7 +1,9 @@
 //! `baton check`: is this a recurrence, of which class, and what is derived from it?
 
 use crate::Context;
+use crate::choices::{Choices, Origins, load};
 use crate::failure::Failure;
+use crate::shape::Shape;
 use crate::source::{Source, port};
 use baton_codegen::Compiler;
 use baton_ir::recurrence::{Facts, Port, Recurrence};
@@ -19,11 +21,30 @@ pub struct Check {
     /// A file, or the name of a built-in recurrence
     #[arg(value_name = "FILE|NAME")]
     place: String,
+
+    /// A run's sizes as `baton bench` takes them: shows its plan on the CPU, and where that comes from
+    #[arg(long, value_name = "B=1,T=2048,H=80,..")]
+    shape: Option<Shape>,
+
+    /// Whose choices plans are made by
+    #[arg(long, value_enum, default_value = "own")]
+    choices: Choices,
 }
 
 impl Check {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let (recurrence, facts) = Source::find(&self.place)?.verify()?;
+        let source = Source::find(&self.place)?;
+        let (recurrence, facts) = source.verify()?;
+        let plan = match &self.shape {
+            Some(shape) => {
+                let (sizes, run) = shape.run(&recurrence)?;
+                let compiler =
+                    Compiler::of_any(&recurrence, &sizes).map_err(|list| source.failure(list))?;
+                let load = load(&compiler, run);
+                Some(Origins::new(&self.choices.store()?, &compiler, load, None))
+            }
+            None => None,
+        };
         let (kernels, note) = kernels(&recurrence);
         let class = facts.class().name();
         let value = || {
@@ -37,6 +58,7 @@ impl Check {
                 "outputs": ports(&recurrence, &recurrence.outputs),
                 "kernels": kernels,
                 "note": note,
+                "plan": plan.as_ref().map(Origins::data),
             })
         };
         let text = || {
@@ -60,6 +82,9 @@ impl Check {
                 text.push_str(&format!("  classes  {}\n", classes.join(", ")));
             }
             text.push_str(&format!("  kernels  {}\n", kernels.join("\n           ")));
+            if let Some(plan) = &plan {
+                text.push_str(&format!("  plan     {}\n", plan.text()));
+            }
             if let Some(note) = &note {
                 text.push_str(&format!("  note     {note}\n"));
             }

@@ -44,3 +44,9 @@ impl From<baton_train::Error> for Failure {
         Failure::Message(error.to_string())
     }
 }
+
+impl From<baton_tune::Error> for Failure {
+    fn from(error: baton_tune::Error) -> Self {
+        Failure::Message(error.to_string())
+    }
+}

@@ -10,6 +10,7 @@
 mod archive;
 mod bench;
 mod check;
+mod choices;
 mod convert;
 mod demo;
 mod derive;
@@ -32,6 +33,7 @@ mod source;
 mod tokenize;
 mod tools;
 mod train;
+mod tune;
 
 use clap::{Parser, Subcommand};
 use failure::Failure;
@@ -77,6 +79,7 @@ verbs! {
     Inspect(inspect::Inspect),
     Run(run::Run),
     Bench(bench::Bench),
+    Tune(tune::Tune),
     Tokenize(tokenize::Tokenize),
     Train(train::Train),
     PostTrain(post_train::PostTrain),
