@@ -1,6 +1,7 @@
 //! The journal: every result of a tuning, from the moment it is there.
 //!
-//! A line of JSON is one verdict or one time, appended and flushed to the disk. A tuning that is killed and begun
+//! A line of JSON is one verdict or one time, appended in one write, which a kill of the process does not undo (and
+//! no wait for the disk, which would stand beside every measurement). A tuning that is killed and begun
 //! again reads them and goes on; what was under way is lost, and nothing else. A last line that is not whole is
 //! what was under way. A journal of another tuning (other candidates, programs, threads) is begun anew.
 
@@ -150,9 +151,7 @@ impl Journal {
         };
         let mut text = serde_json::to_string(line).expect("every number of a line is finite");
         text.push('\n');
-        let written = file
-            .write_all(text.as_bytes())
-            .and_then(|()| file.sync_data());
+        let written = file.write_all(text.as_bytes());
         written.map_err(|why| Error::file(path, why))
     }
 

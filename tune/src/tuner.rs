@@ -330,7 +330,8 @@ impl Tuning<'_, '_> {
             let left = self.terms.rounds - round;
             self.progress.still = still.len();
             self.progress.of = self.progress.done + still.len() * left;
-            still.rotate_left(round % still.len().max(1));
+            let first = round % still.len().max(1);
+            still.rotate_left(first);
             let mut of_round = vec![];
             for i in still {
                 let Some(time) = self.time(i, round)? else {

@@ -1,11 +1,13 @@
 //! A tuning from end to end on small shapes: the gate on kernels made wrong on purpose, kills at every moment,
 //! and what a device makes of the result. What is planted is given through the workshop, as the CPU is.
 
-use baton_codegen::schedule::{Choice, Form};
 use baton_codegen::schedule::cost::RunShape;
+use baton_codegen::schedule::{Choice, Form};
 use baton_ir::{builtin, text, verify};
 use baton_runtime::device::cpu::{Choices, Cpu};
-use baton_runtime::{Call, Device, Error, Forward, Gradients, Kernel, Options, Saved, Tensor, View};
+use baton_runtime::{
+    Call, Device, Error, Forward, Gradients, Kernel, Options, Saved, Tensor, View,
+};
 use baton_tune::{Entry, Journal, Outcome, Store, Subject, Terms, Workshop, tune};
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -36,7 +38,7 @@ fn subject(source: &str, sizes: &[usize], run: [usize; 4]) -> Subject {
 }
 
 fn small() -> Subject {
-    subject(OWN, &[5, 3], [1, 300, 2, 2])
+    subject(OWN, &[5, 3], [1, 230, 2, 2])
 }
 
 fn terms(seed: u64) -> Terms {
@@ -47,12 +49,11 @@ fn terms(seed: u64) -> Terms {
     }
 }
 
-/// A kernel whose backward adds to one number of one gradient.
+/// A kernel whose backward is off in one number of one gradient, by a tenth of the largest there.
 struct Wrong {
     right: Arc<dyn Kernel>,
     /// Counted over the gradients of inputs, params and states.
     tensor: usize,
-    by: f32,
 }
 
 impl Kernel for Wrong {
@@ -72,7 +73,8 @@ impl Kernel for Wrong {
         let mut all = all.chain(&mut found.states);
         let data = &mut all.nth(self.tensor).unwrap().data;
         // The last number: what only a ragged end has.
-        *data.last_mut().unwrap() += self.by;
+        let largest = data.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+        *data.last_mut().unwrap() += 0.1 * largest;
         Ok(found)
     }
 
@@ -132,7 +134,7 @@ fn a_wrong_candidate_is_rejected_with_its_reason() {
             let right = right(choice)?;
             // The fastest, and wrong in one gradient.
             Ok(match choice.form == Form::Chunks(32) {
-                true => Arc::new(Wrong { right, tensor, by: 1e-2 }),
+                true => Arc::new(Wrong { right, tensor }),
                 false => right,
             })
         };
@@ -143,19 +145,33 @@ fn a_wrong_candidate_is_rejected_with_its_reason() {
         };
         let mut journal = Journal::in_memory();
         let seed = 7 + tensor as u64;
-        let outcome = tune(&subject, &mut workshop, &mut journal, terms(seed), &mut |_| {});
+        let outcome = tune(
+            &subject,
+            &mut workshop,
+            &mut journal,
+            terms(seed),
+            &mut |_| {},
+        );
         let entry = finished(outcome.unwrap());
-        let (wrong, right): (Vec<_>, Vec<_>) =
-            entry.tried.iter().partition(|tried| tried.choice.chunk == 32);
+        let (wrong, right): (Vec<_>, Vec<_>) = entry
+            .tried
+            .iter()
+            .partition(|tried| tried.choice.chunk == 32);
         assert!(!wrong.is_empty() && !right.is_empty());
         for tried in wrong {
             let reason = tried.rejected.as_deref().unwrap_or("none");
             assert!(reason.contains(&format!("d `{name}`")), "{name}: {reason}");
-            assert!(tried.errors.gradients > 1e-5 && tried.measured.is_none(), "{tried:?}");
+            assert!(
+                tried.errors.gradients > 1e-5 && tried.measured.is_none(),
+                "{tried:?}"
+            );
         }
         for tried in right {
             assert_eq!(tried.rejected, None);
-            assert!(tried.errors.gradients <= 1e-5 && tried.errors.outputs <= 2e-6, "{tried:?}");
+            assert!(
+                tried.errors.gradients <= 1e-5 && tried.errors.outputs <= 2e-6,
+                "{tried:?}"
+            );
         }
         assert_ne!(entry.choice.map(|chosen| chosen.chunk), Some(32));
     }
@@ -187,7 +203,13 @@ fn a_tuning_goes_on_from_any_kill() {
         };
         let mut journal = Journal::at(&path);
         let seed = seeds.next().unwrap();
-        tune(&subject, &mut workshop, &mut journal, terms(seed), &mut |_| {})
+        tune(
+            &subject,
+            &mut workshop,
+            &mut journal,
+            terms(seed),
+            &mut |_| {},
+        )
     };
     let whole = finished(sitting(usize::MAX).unwrap());
     let (all, lines) = (steps.take(), std::fs::read(&path).unwrap());
@@ -212,23 +234,31 @@ fn a_tuning_goes_on_from_any_kill() {
     assert_eq!((resumed.choice, resumed.tuned), (whole.choice, whole.tuned));
 
     // Cut off at any byte, a journal is that of the lines before.
-    for cut in (0..lines.len()).step_by(lines.len() / 25 + 1) {
+    for cut in (0..lines.len()).step_by(lines.len() / 7 + 1) {
         std::fs::write(&path, &lines[..cut]).unwrap();
         let again = finished(sitting(usize::MAX).unwrap());
         assert_eq!((again.choice, again.tuned), (whole.choice, whole.tuned));
-        let kept = lines[..cut].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let kept = lines[..cut]
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
         let file = std::fs::read(&path).unwrap();
         assert_eq!(&file[..kept], &lines[..kept]);
         assert!(steps.take() <= all);
     }
     // One of another tuning is begun anew.
-    let other = String::from_utf8(lines).unwrap().replacen("\"threads\":1", "\"threads\":2", 1);
+    let other = String::from_utf8(lines)
+        .unwrap()
+        .replacen("\"threads\":1", "\"threads\":2", 1);
     std::fs::write(&path, other).unwrap();
     finished(sitting(usize::MAX).unwrap());
     assert_eq!(steps.take(), all);
     std::fs::write(&path, "no journal\n").unwrap();
     let refused = sitting(1).unwrap_err().to_string();
-    assert!(refused.contains("x.journal") && refused.contains("remove it"), "{refused}");
+    assert!(
+        refused.contains("x.journal") && refused.contains("remove it"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -238,7 +268,11 @@ fn a_device_runs_by_what_was_found_and_only_for_such_runs() {
     let mut journal = Journal::in_memory();
     let outcome = tune(&subject, &mut workshop, &mut journal, terms(3), &mut |_| {});
     let entry = finished(outcome.unwrap());
-    assert_eq!(entry.choice.map(|chosen| chosen.chunk), Some(32), "as was told");
+    assert_eq!(
+        entry.choice.map(|chosen| chosen.chunk),
+        Some(32),
+        "as was told"
+    );
     assert!(entry.rank_correlation.is_some() && entry.ratio[1] < 1.0);
 
     let folder = Folder::new("store");
@@ -248,13 +282,23 @@ fn a_device_runs_by_what_was_found_and_only_for_such_runs() {
         let load = subject.compiler.load([time], [heads; 2]);
         store.choose(&subject.compiler, load)
     };
-    // Lengths of the bucket (256, 512] and no other; heads are exact.
-    assert!([257, 300, 512].iter().all(|&time| chosen(&store, time, 2).is_some()));
-    assert!([256, 513].iter().all(|&time| chosen(&store, time, 2).is_none()));
-    assert_eq!(chosen(&store, 300, 3), None);
+    // Lengths of the bucket (128, 256] and no other; heads are exact.
+    for (time, there) in [
+        (128, false),
+        (129, true),
+        (230, true),
+        (256, true),
+        (257, false),
+    ] {
+        assert_eq!(chosen(&store, time, 2).is_some(), there, "{time}");
+    }
+    assert_eq!(chosen(&store, 230, 3), None);
     // Other programs or tools than those that were measured: said, and not used.
     for stale in [
-        Entry { kernel_hash: "0".into(), ..entry.clone() },
+        Entry {
+            kernel_hash: "0".into(),
+            ..entry.clone()
+        },
         {
             let mut stale = entry.clone();
             stale.key.tools = "baton 0.0.0".into();
@@ -266,28 +310,47 @@ fn a_device_runs_by_what_was_found_and_only_for_such_runs() {
         let store = Store::empty().with_folder(&folder.0).unwrap();
         let found = store.find(&subject.compiler, subject.load()).unwrap();
         assert!(found.stale);
-        assert_eq!(chosen(&store, 300, 2), None);
+        assert_eq!(chosen(&store, 230, 2), None);
     }
 
     // The device's bits are those of the choice, for the same numbers; for other lengths those of the rules.
     let store = Arc::new(store);
     let bits = |device: &Cpu, chunk: Option<usize>, time: usize| {
-        let options = Options { chunk, ..Options::default() };
-        let run = RunShape { time, ..subject.run };
-        let inputs = baton_tune::Inputs::new(&subject.recurrence, &subject.facts, &subject.sizes, run);
-        let kernel = device.load(&subject.recurrence, &subject.sizes, &options).unwrap();
+        let options = Options {
+            chunk,
+            ..Options::default()
+        };
+        let run = RunShape {
+            time,
+            ..subject.run
+        };
+        let inputs =
+            baton_tune::Inputs::new(&subject.recurrence, &subject.facts, &subject.sizes, run);
+        let kernel = device
+            .load(&subject.recurrence, &subject.sizes, &options)
+            .unwrap();
         let found = kernel.forward(&inputs.call(None), true).unwrap();
-        let data = found.outputs.iter().flat_map(|tensor| tensor.data.iter().map(|x| x.to_bits()));
+        let data = found
+            .outputs
+            .iter()
+            .flat_map(|tensor| tensor.data.iter().map(|x| x.to_bits()));
         data.collect::<Vec<_>>()
     };
-    let (tuned, ruled) = (Cpu::new(Some(1)).unwrap().with_choices(store), Cpu::new(Some(1)).unwrap());
-    assert!(bits(&tuned, None, 300) == bits(&ruled, Some(32), 300));
-    assert!(bits(&tuned, None, 300) != bits(&ruled, None, 300));
-    assert!(bits(&tuned, None, 200) == bits(&ruled, None, 200));
-    assert!(bits(&tuned, Some(16), 300) == bits(&ruled, Some(16), 300), "the caller's word holds");
+    let (tuned, ruled) = (
+        Cpu::new(Some(1)).unwrap().with_choices(store),
+        Cpu::new(Some(1)).unwrap(),
+    );
+    assert!(bits(&tuned, None, 230) == bits(&ruled, Some(32), 230));
+    assert!(bits(&tuned, None, 230) != bits(&ruled, None, 230));
+    assert!(bits(&tuned, None, 120) == bits(&ruled, None, 120));
+    let (tuned, ruled) = (bits(&tuned, Some(16), 230), bits(&ruled, Some(16), 230));
+    assert!(tuned == ruled, "the caller's word holds");
 
     std::fs::write(&file, "{}").unwrap();
-    let refused = Store::empty().with_folder(&folder.0).unwrap_err().to_string();
+    let refused = Store::empty()
+        .with_folder(&folder.0)
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("remove it"), "{refused}");
 }
 
@@ -306,7 +369,13 @@ fn what_is_right_passes() {
         let subject = subject(builtin::text(name).unwrap(), sizes, run);
         let mut workshop = workshop(&subject);
         let mut journal = Journal::in_memory();
-        let outcome = tune(&subject, &mut workshop, &mut journal, terms(i as u64), &mut |_| {});
+        let outcome = tune(
+            &subject,
+            &mut workshop,
+            &mut journal,
+            terms(i as u64),
+            &mut |_| {},
+        );
         let entry = finished(outcome.unwrap_or_else(|why| panic!("{name}: {why}")));
         assert!(entry.tried.len() > 3, "{name}: {:?}", entry.tried);
         for tried in &entry.tried {
