@@ -12,3 +12,4 @@ mod run;
 mod tasks;
 mod text;
 mod train;
+mod tune;
