@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Where the demo writes; pass DEMO="--text FILE" (or --help) to choose.
 DEMO ?=
 
-.PHONY: demo test lint fuzz check-cuda bench table throughput cuda-tools kernels
+.PHONY: demo test lint fuzz check-cuda bench table throughput cuda-tools kernels choices
 
 demo:
 	$(CARGO) build --release --package baton
@@ -56,6 +56,11 @@ cuda-tools:
 kernels: cuda-tools
 	$(CARGO) build --release --package baton --features mlir
 	$(CARGO) run --release --quiet --package baton --features mlir -- emit --shipped -o kernels-generated
+
+# Measures the shipped choices of plans anew, those whose programs have changed; takes what was begun up where it was.
+choices:
+	$(CARGO) build --release --package baton
+	$(CARGO) run --release --quiet --package baton -- tune --shapes kernels-generated/shapes.txt --into kernels-generated/choices.json
 
 # Training throughput beside transformers' Mamba-2 under PyTorch, in one run (installs both below target/).
 throughput:

@@ -5,24 +5,24 @@
 //! with what a backward needs, backward and step take turns, so that a slow moment of the machine
 //! falls on all of them. Freed memory is not part of any time.
 
-pub mod inputs;
 mod peak;
-mod sample;
 
 use crate::Context;
-use crate::device::{self, Name, device};
+use crate::choices::{Choices, Origins, cpu, load};
+use crate::device;
 use crate::failure::Failure;
 use crate::shape::Shape;
 use crate::source::Source;
+use baton_codegen::schedule::Plan;
 use baton_codegen::schedule::cost::{Cost, RunShape};
-use baton_codegen::schedule::{Load, Plan};
 use baton_codegen::target::Native;
 use baton_codegen::{Compiler, Phase};
 use baton_ir::recurrence::Recurrence;
-use baton_runtime::{Call, Kernel, Options, Tensor, View};
-use inputs::Inputs;
-use sample::{Sample, timed};
+use baton_runtime::{Call, Kernel, Options, Tensor};
+use baton_tune::Inputs;
+use baton_tune::sample::{Sample, timed};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// Runs before any that is measured.
 const WARM: usize = 2;
@@ -60,18 +60,23 @@ pub struct Bench {
     /// Steps of a chunk; by the cost model when absent
     #[arg(long, value_name = "C", value_parser = device::chunk())]
     chunk: Option<usize>,
+
+    /// Whose choices plans are made by
+    #[arg(long, value_enum, default_value = "own")]
+    choices: Choices,
 }
 
 impl Bench {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let source = Source::find(&self.place)?;
         let (recurrence, facts) = source.verify()?;
-        let (sizes, run) = self.sizes(&recurrence)?;
+        let (sizes, run) = self.shape.run(&recurrence)?;
         let threads = match self.threads {
             Some(threads) => threads,
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
-        let device = device(Name::Cpu, Some(threads))?;
+        let store = Arc::new(self.choices.store()?);
+        let device = cpu(store.clone(), Some(threads))?;
         let options = Options {
             chunk: self.chunk,
             ..Options::default()
@@ -89,8 +94,9 @@ impl Bench {
         let times = subject.measure(self.repetitions as usize)?;
         let new = || Compiler::of_any(&recurrence, &sizes).map_err(|list| source.failure(list));
         let compiler = new()?;
-        let plan = self.plan(&compiler, &sizes, run);
-        let compile = self.compile(new, &plan)?;
+        let origins = Origins::new(&store, &compiler, load(&compiler, run), self.chunk);
+        let plan = origins.plan();
+        let compile = self.compile(new, plan)?;
         let peak = peak::measure(threads);
 
         let f32s = |_: &_| size_of::<f32>() as u64;
@@ -123,6 +129,7 @@ impl Bench {
                 "shape": shape,
                 "threads": threads,
                 "chunk": plan.chunk,
+                "plan": origins.data(),
                 "segment": plan.segment.map(|chunks| chunks * plan.chunk),
                 "cold_start_ms": cold_start_ms,
                 "inputs_ms": inputs_ms,
@@ -143,13 +150,14 @@ impl Bench {
                 .map(|(name, size)| format!("{name}={size}"))
                 .collect();
             let mut text = format!(
-                "{} {} f32, chunk {}, {threads} threads\n{cpu}, peak {:.1} GFLOP/s ({})\n\n\
+                "{} {} f32, chunk {}, {threads} threads\n{cpu}, peak {:.1} GFLOP/s ({})\nplan: {}\n\n\
                  {:<13}{:>12}{:>12}{:>12}{:>12}{:>10}{:>9}\n",
                 recurrence.name,
                 list.join(" "),
                 plan.chunk,
                 peak.flops * 1e-9,
                 peak.instructions,
+                origins.text(),
                 "ms",
                 "median",
                 "p10",
@@ -173,67 +181,6 @@ impl Bench {
             )
         };
         context.output.result(value, text)
-    }
-
-    /// The sizes of the dims, and those outside.
-    fn sizes(&self, recurrence: &Recurrence) -> Result<(Vec<usize>, RunShape), Failure> {
-        let dims = recurrence.dims.iter().map(String::as_str);
-        let names: Vec<&str> = ["B", "T", "H", "G"].into_iter().chain(dims).collect();
-        self.shape.only(&names)?;
-        let need = |name: &str| {
-            self.shape.get(name).ok_or_else(|| {
-                Failure::new(format!(
-                    "--shape does not give {name}; expected {}",
-                    names.join(", ")
-                ))
-            })
-        };
-        let (time, heads) = (need("T")?, need("H")?);
-        let shared = recurrence.inputs.iter().any(|port| port.per_group);
-        let groups = match self.shape.get("G").unwrap_or(1) {
-            1 if !shared => heads,
-            groups if shared && heads % groups == 0 => groups,
-            groups if shared => {
-                return Err(Failure::new(format!(
-                    "--shape gives G={groups} groups for H={heads} heads, expected a divisor of H"
-                )));
-            }
-            groups => {
-                return Err(Failure::new(format!(
-                    "--shape gives G={groups}, but no input of `{}` is per group",
-                    recurrence.name
-                )));
-            }
-        };
-        let sizes: Result<Vec<_>, _> = recurrence.dims.iter().map(|dim| need(dim)).collect();
-        let batch = self.shape.get("B").unwrap_or(1);
-        Ok((
-            sizes?,
-            RunShape {
-                batch,
-                time,
-                heads,
-                groups,
-                entering: true,
-            },
-        ))
-    }
-
-    /// How the device cuts the run.
-    fn plan(&self, compiler: &Compiler, sizes: &[usize], run: RunShape) -> Plan {
-        let states = compiler.recurrence().states.iter().map(|port| {
-            let entries: usize = port.shape.iter().map(|dim| sizes[dim.index()]).product();
-            entries * size_of::<f32>()
-        });
-        let load = Load {
-            sequences: run.batch,
-            longest: run.time,
-            steps: run.batch * run.time,
-            heads: run.heads,
-            groups: run.groups,
-            state_bytes: states.sum(),
-        };
-        compiler.plan(load, self.chunk, None)
     }
 
     /// Times from the recurrence to the machine code of a forward and a backward run.
@@ -284,28 +231,10 @@ struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    fn call(&self) -> Call<'_> {
-        Call {
-            inputs: self.tensors.inputs.iter().map(Tensor::view).collect(),
-            params: self.tensors.params.iter().map(Tensor::view).collect(),
-            states: self
-                .tensors
-                .states
-                .iter()
-                .map(|state| Some(state.view()))
-                .collect(),
-            cu_seqlens: None,
-        }
-    }
-
-    fn arriving(&self) -> [Vec<Option<View<'_>>>; 2] {
-        [&self.tensors.d_outputs, &self.tensors.states]
-            .map(|tensors| tensors.iter().map(|tensor| Some(tensor.view())).collect())
-    }
-
     /// A first forward and backward run.
     fn cold(&self) -> Result<(), Failure> {
-        let (call, [d_outputs, d_states]) = (self.call(), self.arriving());
+        let call = self.tensors.call(None);
+        let [d_outputs, d_states] = self.tensors.arriving();
         let forward = self.kernel.forward(&call, true)?;
         self.kernel
             .backward(&call, forward.saved.as_ref(), &d_outputs, &d_states)?;
@@ -314,7 +243,8 @@ impl Subject<'_> {
 
     /// Milliseconds of forward, forward with what a backward needs, backward and step.
     fn measure(&self, repetitions: usize) -> Result<[Vec<f64>; 4], Failure> {
-        let (call, [d_outputs, d_states]) = (self.call(), self.arriving());
+        let call = self.tensors.call(None);
+        let [d_outputs, d_states] = self.tensors.arriving();
         let first: Vec<Tensor> = self.tensors.inputs.iter().map(first_step).collect();
         let step = Call {
             inputs: first.iter().map(Tensor::view).collect(),
@@ -359,7 +289,7 @@ fn first_step(input: &Tensor) -> Tensor {
 }
 
 /// What the machine calls its CPU.
-fn cpu_name() -> String {
+pub fn cpu_name() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;

@@ -3,6 +3,7 @@
 mod sizes;
 
 use crate::Context;
+use crate::choices::{Choices, Origins, load};
 use crate::failure::Failure;
 use crate::gpu::Dtype;
 use crate::shape::Shape;
@@ -24,17 +25,36 @@ pub struct Check {
     /// A file, - for the standard input, or the name of a built-in recurrence
     #[arg(value_name = "FILE|NAME")]
     place: String,
-    /// Say what a GPU does with these sizes; 64 for those not given
-    #[arg(long, value_name = "K=24,V=100,..")]
+
+    /// Sizes by name: of dims, to see what a GPU does with them (64 for those not given), and with T and H those of a
+    /// run, as `baton bench` takes them, to see its plan on the CPU and where that comes from
+    #[arg(long, value_name = "B=1,T=2048,H=80,K=64,..")]
     shape: Option<Shape>,
+
     /// The dtype of matrices on a GPU
     #[arg(long, value_enum, default_value = "bf16", requires = "shape")]
     dtype: Dtype,
+
+    /// Whose choices plans are made by
+    #[arg(long, value_enum, default_value = "own")]
+    choices: Choices,
 }
 
 impl Check {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let (recurrence, facts) = Source::find(&self.place)?.verify()?;
+        let source = Source::find(&self.place)?;
+        let (recurrence, facts) = source.verify()?;
+        let is_run = |shape: &&Shape| ["T", "H"].iter().any(|name| shape.get(name).is_some());
+        let plan = match self.shape.as_ref().filter(is_run) {
+            Some(shape) => {
+                let (sizes, run) = shape.run(&recurrence)?;
+                let compiler =
+                    Compiler::of_any(&recurrence, &sizes).map_err(|list| source.failure(list))?;
+                let load = load(&compiler, run);
+                Some(Origins::new(&self.choices.store()?, &compiler, load, None))
+            }
+            None => None,
+        };
         let (kernels, note) = kernels(&recurrence);
         let class = facts.class().name();
         let gpu = sizes::lines(&recurrence, self.shape.as_ref(), self.dtype)?;
@@ -50,6 +70,7 @@ impl Check {
                 "kernels": kernels,
                 "gpu": gpu,
                 "note": note,
+                "plan": plan.as_ref().map(Origins::data),
             })
         };
         let text = || {
@@ -75,6 +96,9 @@ impl Check {
             text.push_str(&format!("  kernels  {}\n", kernels.join("\n           ")));
             if !gpu.is_empty() {
                 text.push_str(&format!("  gpu      {}\n", gpu.join("\n           ")));
+            }
+            if let Some(plan) = &plan {
+                text.push_str(&format!("  plan     {}\n", plan.text()));
             }
             if let Some(note) = &note {
                 text.push_str(&format!("  note     {note}\n"));

@@ -61,3 +61,9 @@ impl From<baton_train::Error> for Failure {
         }
     }
 }
+
+impl From<baton_tune::Error> for Failure {
+    fn from(error: baton_tune::Error) -> Self {
+        Failure::Message(error.to_string())
+    }
+}

@@ -12,6 +12,7 @@ mod archive;
 mod bench;
 mod block;
 mod check;
+mod choices;
 mod complete;
 mod convert;
 mod demo;
@@ -38,6 +39,7 @@ mod stop;
 mod tokenize;
 mod tools;
 mod train;
+mod tune;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use failure::Failure;
@@ -111,6 +113,7 @@ verbs! {
     Inspect(inspect::Inspect),
     Run(run::Run),
     Bench(bench::Bench),
+    Tune(tune::Tune),
     Tokenize(tokenize::Tokenize),
     Train(train::Train),
     PostTrain(post_train::PostTrain),

@@ -6,17 +6,22 @@
 
 use crate::Context;
 use crate::archive::{Archive, Element, label, pack, wrong_dtype};
+use crate::choices::{self, Choices, Origins};
 use crate::device::{self, Name};
 use crate::failure::Failure;
+use crate::gpu;
 use crate::source::{Source, port};
+use baton_codegen::Compiler;
 use baton_ir::recurrence::{Port, Recurrence};
-use baton_runtime::device::check::infer_sizes;
+use baton_runtime::device::check::{bind, infer_sizes};
 use baton_runtime::device::interpreter::{backward64, forward64};
 use baton_runtime::{Call, Error, Forward, Gradients, Options, Tensor, View};
 use baton_train::files::Target;
+use baton_tune::Store;
 use safetensors::tensor::Dtype;
 use serde_json::{Map, json};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 const OFFSETS: &str = "cu_seqlens";
@@ -71,7 +76,11 @@ pub struct Run {
 
     /// The dtype of matrices on a GPU and its emulator; tensors of files are f32 in any case
     #[arg(long, value_enum)]
-    dtype: Option<crate::gpu::Dtype>,
+    dtype: Option<gpu::Dtype>,
+
+    /// Whose choices plans are made by on the CPU
+    #[arg(long, value_enum, default_value = "own")]
+    choices: Choices,
 }
 
 impl Run {
@@ -174,6 +183,28 @@ impl Run {
         Ok(common.unwrap_or(Dtype::F32))
     }
 
+    /// The plan of a run on the CPU, and where it comes from.
+    fn origins<T: Copy>(
+        &self,
+        store: &Store,
+        source: &Source,
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        call: &Call<'_, T>,
+    ) -> Result<Origins, Failure> {
+        let compiler = Compiler::of_any(recurrence, sizes).map_err(|list| source.failure(list))?;
+        let extent = bind(recurrence, sizes, call)?;
+        let lengths: Vec<usize> = match call.cu_seqlens {
+            Some(ends) => ends
+                .windows(2)
+                .map(|two| (two[1] - two[0]) as usize)
+                .collect(),
+            None => vec![extent.time; extent.batch],
+        };
+        let load = compiler.load(lengths, [extent.heads, extent.groups]);
+        Ok(Origins::new(store, &compiler, load, self.chunk))
+    }
+
     fn execute<T: Real>(
         &self,
         context: &Context,
@@ -209,9 +240,10 @@ impl Run {
             states: views(&d_states),
         };
         let sizes = infer_sizes(recurrence, &call)?;
+        let store = Arc::new(self.choices.store()?);
         let begun = Instant::now();
         let arriving = self.grad.then_some(&arriving);
-        let (forward, gradients) = T::compute(self, recurrence, &sizes, &call, arriving)
+        let (forward, gradients) = T::compute(self, &store, recurrence, &sizes, &call, arriving)
             .map_err(|error| source.refused(error))?;
         let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
 
@@ -228,6 +260,10 @@ impl Run {
         }
         target.write(&pack(&results)?)?;
         let device = self.device.text();
+        let origins = match self.device {
+            Name::Cpu => Some(self.origins(&store, source, recurrence, &sizes, &call)?),
+            _ => None,
+        };
         context.output.result(
             || {
                 let sizes: Map<_, _> = (recurrence.dims.iter().cloned())
@@ -244,6 +280,7 @@ impl Run {
                     "output": self.output.display().to_string(),
                     "tensors": written,
                     "milliseconds": milliseconds,
+                    "plan": origins.as_ref().map(Origins::data),
                 })
             },
             || {
@@ -252,6 +289,9 @@ impl Run {
                     recurrence.name,
                     self.output.display()
                 );
+                if let Some(origins) = &origins {
+                    text.push_str(&format!("  plan         {}\n", origins.text()));
+                }
                 for (name, tensor) in &results {
                     text.push_str(&format!("  {name:<12} {:?}\n", tensor.shape));
                 }
@@ -289,6 +329,7 @@ type Results<T> = (Forward<T>, Option<Gradients<T>>);
 trait Real: Element {
     fn compute(
         run: &Run,
+        store: &Arc<Store>,
         recurrence: &Recurrence,
         sizes: &[usize],
         call: &Call<'_, Self>,
@@ -299,12 +340,16 @@ trait Real: Element {
 impl Real for f32 {
     fn compute(
         run: &Run,
+        store: &Arc<Store>,
         recurrence: &Recurrence,
         sizes: &[usize],
         call: &Call<'_>,
         arriving: Option<&Arriving<'_, f32>>,
     ) -> Result<Results<f32>, Error> {
-        let device = device::chosen(run.device, run.dtype, run.threads)?;
+        let device = match (run.device, run.dtype) {
+            (Name::Cpu, None | Some(gpu::Dtype::F32)) => choices::cpu(store.clone(), run.threads),
+            (name, dtype) => device::chosen(name, dtype, run.threads),
+        }?;
         let options = Options {
             chunk: run.chunk,
             ..Options::default()
@@ -321,6 +366,7 @@ impl Real for f32 {
 impl Real for f64 {
     fn compute(
         _: &Run,
+        _: &Arc<Store>,
         recurrence: &Recurrence,
         sizes: &[usize],
         call: &Call<'_, f64>,

@@ -1,6 +1,8 @@
 //! `K=64,V=64`: sizes by name, as the command line takes them.
 
 use crate::failure::Failure;
+use baton_codegen::schedule::cost::RunShape;
+use baton_ir::recurrence::Recurrence;
 
 /// Sizes by name, in the order given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +27,50 @@ impl Shape {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// The sizes of a recurrence's dims, and the extents of a run of it, from given states.
+    pub fn run(&self, recurrence: &Recurrence) -> Result<(Vec<usize>, RunShape), Failure> {
+        let dims = recurrence.dims.iter().map(String::as_str);
+        let names: Vec<&str> = ["B", "T", "H", "G"].into_iter().chain(dims).collect();
+        self.only(&names)?;
+        let need = |name: &str| {
+            self.get(name).ok_or_else(|| {
+                Failure::new(format!(
+                    "--shape does not give {name}; expected {}",
+                    names.join(", ")
+                ))
+            })
+        };
+        let (time, heads) = (need("T")?, need("H")?);
+        let shared = recurrence.inputs.iter().any(|port| port.per_group);
+        let groups = match self.get("G").unwrap_or(1) {
+            1 if !shared => heads,
+            groups if shared && heads % groups == 0 => groups,
+            groups if shared => {
+                return Err(Failure::new(format!(
+                    "--shape gives G={groups} groups for H={heads} heads, expected a divisor of H"
+                )));
+            }
+            groups => {
+                return Err(Failure::new(format!(
+                    "--shape gives G={groups}, but no input of `{}` is per group",
+                    recurrence.name
+                )));
+            }
+        };
+        let sizes: Result<Vec<_>, _> = recurrence.dims.iter().map(|dim| need(dim)).collect();
+        let batch = self.get("B").unwrap_or(1);
+        Ok((
+            sizes?,
+            RunShape {
+                batch,
+                time,
+                heads,
+                groups,
+                entering: true,
+            },
+        ))
     }
 }
 

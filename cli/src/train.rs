@@ -2,6 +2,7 @@
 
 use crate::Context;
 use crate::block::Block;
+use crate::choices::{self, Choices};
 use crate::device;
 use crate::failure::Failure;
 use crate::gpu::Dtype;
@@ -18,6 +19,7 @@ use baton_train::tokenizer::{self, Tokenizer};
 use baton_train::trainer::TrainConfig;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Train a language model on a text or a task
 #[derive(clap::Args)]
@@ -103,6 +105,9 @@ pub struct Run {
     /// The dtype of the recurrence's matrices on a GPU; everything else is f32 in any case
     #[arg(long, value_enum)]
     dtype: Option<Dtype>,
+    /// Whose choices the CPU's plans are made by; a run keeps those that it began with (docs/tuning.md)
+    #[arg(long, value_enum, default_value = "shipped")]
+    choices: Choices,
     /// Show no progress
     #[arg(long)]
     quiet: bool,
@@ -193,7 +198,13 @@ impl Run {
                  GPU. Build it with `cargo build --release -p baton --features train-cuda`",
             ));
         }
-        Ok(device::chosen(self.device, self.dtype, self.threads)?)
+        match (self.device, self.dtype) {
+            (device::Name::Cpu, None | Some(Dtype::F32)) => {
+                let store = choices::of_run(&self.folder, self.choices)?;
+                Ok(choices::cpu(Arc::new(store), self.threads)?)
+            }
+            (name, dtype) => Ok(device::chosen(name, dtype, self.threads)?),
+        }
     }
 
     /// Copies the vocabulary in `from`, if it has one, beside the run: its text is in these tokens.

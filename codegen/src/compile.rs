@@ -4,6 +4,8 @@
 //! program of a [`Phase`], [`Compiler::compile`] its kernel for a [`Target`]. Everything a kernel needs to
 //! be launched stands in the [`Artifact`]: a runtime sees nothing else.
 
+mod choose;
+
 use crate::derive::{Summary, matrices, summaries};
 use crate::schedule::{Load, Plan, Strips, Traits, across, lower_strip};
 use crate::step::{derive_any, step};
@@ -259,9 +261,16 @@ impl Compiler {
 
     /// The sizes of its dims in words: `K=64, V=64`.
     pub fn sizes_text(&self) -> String {
-        let dims = self.recurrence.dims.iter().zip(&self.sizes);
-        let all: Vec<String> = dims.map(|(dim, size)| format!("{dim}={size}")).collect();
-        all.join(", ")
+        let all = self
+            .named_sizes()
+            .map(|(dim, size)| format!("{dim}={size}"));
+        all.collect::<Vec<String>>().join(", ")
+    }
+
+    /// The dims with their sizes.
+    pub fn named_sizes(&self) -> impl Iterator<Item = (&str, usize)> {
+        let dims = self.recurrence.dims.iter().map(String::as_str);
+        dims.zip(self.sizes.iter().copied())
     }
 
     /// Its class.

@@ -18,6 +18,9 @@ use std::io::{self, Read, Write};
 /// Name, hash of the MLIR text, PTX as gzip; by file name.
 static INDEX: &[(&str, &str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/index.rs"));
 
+/// Plans for the CPU that were measured, as `baton tune --into` writes them.
+pub const CHOICES: &str = include_str!("../choices.json");
+
 /// The PTX of the kernel of this name that was made from this text, if it is shipped.
 pub fn ptx(name: &str, mlir: &str) -> Option<String> {
     let hash = hash(mlir);

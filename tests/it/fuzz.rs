@@ -16,6 +16,11 @@ use std::path::PathBuf;
 #[allow(dead_code)]
 mod archive;
 
+/// What it reads a file by.
+#[path = "../../cli/src/input.rs"]
+#[allow(dead_code)]
+pub mod input;
+
 /// What `archive` says of a file that it cannot read, as in the command line.
 pub mod failure {
     /// A message.
@@ -239,7 +244,6 @@ fn ptx() {
 #[test]
 fn archives() {
     let scratch = Scratch::new("archives");
-    let path = scratch.0.join("made.safetensors");
     let tensor = |shape: &[usize]| baton_runtime::Tensor {
         shape: shape.to_vec(),
         data: (0..shape.iter().product::<usize>())
@@ -250,9 +254,7 @@ fn archives() {
         ("a".to_string(), tensor(&[2, 3])),
         ("cu_seqlens".to_string(), tensor(&[4])),
     ];
-    let target = archive::Target::new(&path).expect("a target");
-    target.write(&tensors).expect("it is written");
-    let corpus = vec![fs::read(&path).expect("a file")];
+    let corpus = vec![archive::pack(&tensors).expect("a file")];
     let read = |bytes: &[u8]| {
         let Ok(archive) = archive::Archive::read(&scratch.file("read", bytes)) else {
             return false;

@@ -29,5 +29,5 @@ mod tidy;
 mod tiles;
 mod widths;
 
-// `fuzz` takes in a file of the command line, which knows its failures by this path.
-use fuzz::failure;
+// `fuzz` takes in files of the command line, which know each other by these paths.
+use fuzz::{failure, input};

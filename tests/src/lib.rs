@@ -8,16 +8,18 @@ pub mod harness;
 pub mod random;
 mod splitmix;
 mod texts;
-pub mod tolerance;
 
+pub use baton_codegen::target::arithmetic as tolerance;
+pub use baton_ir::interp::errors::relative_error;
 pub use splitmix::Random;
 pub use texts::{EXTRAS, STEPPED};
 
 use baton_codegen::Compiler;
 use baton_codegen::target::Gpu;
+use baton_ir::interp::errors::param_terms;
 use baton_ir::interp::problem::Problem;
 use baton_ir::interp::recurrence::{Gradient, Outcome, forward, gradient};
-use baton_ir::recurrence::{Expr, InputId, Port, Recurrence};
+use baton_ir::recurrence::{Port, Recurrence};
 use baton_ir::verify::verify;
 use baton_ir::{builtin, text};
 use baton_runtime::device::gpu::{Storage, rounded};
@@ -229,49 +231,10 @@ impl Case {
         }
     }
 
-    /// The case with its params as inputs that stand still: the gradients of those are the terms of
-    /// which the gradients of the params are the sums.
-    fn with_params_as_inputs(&self) -> Case {
-        let mut recurrence = self.recurrence.clone();
-        let before = recurrence.inputs.len() as u32;
-        for expr in &mut recurrence.exprs {
-            if let Expr::Param(param) = *expr {
-                *expr = Expr::Input(InputId(before + param.0));
-            }
-        }
-        recurrence.inputs.append(&mut recurrence.params);
-        recurrence.spans.inputs.append(&mut recurrence.spans.params);
-        let steps = self.extents.batch * self.extents.time;
-        let still = self.params.iter().map(|values| values.repeat(steps));
-        Case {
-            recurrence,
-            extents: self.extents.clone(),
-            inputs: self.inputs.iter().cloned().chain(still).collect(),
-            params: vec![],
-            states: self.states.clone(),
-            d_outputs: self.d_outputs.clone(),
-            d_states: self.d_states.clone(),
-        }
-    }
-
-    /// How large the terms of each param's gradient are: their magnitudes added over sequences and steps,
-    /// entry by entry, and the norm of that over heads and dims.
+    /// How large the terms of each param's gradient are.
     pub fn param_terms(&self) -> Vec<f64> {
-        let (_, gradient) = self.with_params_as_inputs().truth();
-        let terms = gradient.inputs.iter().skip(self.inputs.len());
-        let pairs = terms.zip(&self.params);
-        pairs
-            .map(|(terms, param)| {
-                let mut added = vec![0.0; param.len()];
-                for row in terms.chunks(param.len().max(1)) {
-                    added
-                        .iter_mut()
-                        .zip(row)
-                        .for_each(|(sum, x)| *sum += x.abs());
-                }
-                added.iter().map(|x| x * x).sum::<f64>().sqrt()
-            })
-            .collect()
+        let (outputs, states) = (given(&self.d_outputs), given(&self.d_states));
+        param_terms(&self.problem(), &outputs, &states).expect("the interpreter runs")
     }
 
     /// The problem that an interpreter runs.
@@ -292,8 +255,7 @@ impl Case {
 
     /// Outputs, states and gradients by the level-1 interpreter.
     pub fn truth(&self) -> (Outcome, Gradient) {
-        let outputs: Vec<_> = self.d_outputs.iter().map(|v| Some(v.as_slice())).collect();
-        let states: Vec<_> = self.d_states.iter().map(|v| Some(v.as_slice())).collect();
+        let (outputs, states) = (given(&self.d_outputs), given(&self.d_states));
         let problem = self.problem();
         let outcome = forward(&problem).expect("the interpreter runs");
         let gradient = gradient(&problem, &outputs, &states).expect("the interpreter runs");
@@ -301,20 +263,8 @@ impl Case {
     }
 }
 
-/// Norm of the difference over the norm of the truth; the plain norm where the truth is zero.
-pub fn relative_error<T: Copy + Into<f64>>(found: &[T], truth: &[f64]) -> f64 {
-    assert_eq!(found.len(), truth.len(), "lengths differ");
-    let (mut difference, mut norm) = (0.0, 0.0);
-    for (found, truth) in found.iter().zip(truth) {
-        let found: f64 = (*found).into();
-        difference += (found - truth) * (found - truth);
-        norm += truth * truth;
-    }
-    let difference = difference.sqrt();
-    match norm == 0.0 {
-        true => difference,
-        false => difference / norm.sqrt(),
-    }
+fn given(all: &[Vec<f64>]) -> Vec<Option<&[f64]>> {
+    all.iter().map(|values| Some(values.as_slice())).collect()
 }
 
 /// Vectors of a length, as far as f32 has it.

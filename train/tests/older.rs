@@ -47,7 +47,7 @@ fn runs_of_the_older_form_go_on() {
         let end = Checkpoint::read(&golden(name, "end")).unwrap();
         let stored: Value = serde_json::from_str(&half.config).unwrap();
         assert_eq!(stored["config"]["model"]["block"]["type"], name);
-        let config = TrainConfig::of(&half, &golden(name, "half")).unwrap();
+        let (config, _) = TrainConfig::of(&half, &golden(name, "half")).unwrap();
         let today = json!(config);
         assert_eq!(today["model"]["block"]["type"], "recurrence");
         assert_eq!(config.model.block.name(), name);

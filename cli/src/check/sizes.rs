@@ -19,7 +19,8 @@ pub fn lines(
     let names: Vec<&str> = recurrence.dims.iter().map(String::as_str).collect();
     let given = |name: &&str| shape.and_then(|shape| shape.get(name)).unwrap_or(SIZE);
     if let Some(shape) = shape {
-        shape.only(&names)?;
+        let run = ["B", "T", "H", "G"];
+        shape.only(&[&run, &names[..]].concat())?;
     }
     let sizes: Vec<usize> = names.iter().map(given).collect();
     let Ok(compiler) = Compiler::new(recurrence, &sizes) else {

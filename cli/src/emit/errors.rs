@@ -1,6 +1,5 @@
 //! The errors of kernels under the emulator, against the step interpreter in f64.
 
-use crate::bench::inputs::Inputs;
 use crate::failure::Failure;
 use baton_codegen::Phase;
 use baton_codegen::schedule::cost::RunShape;
@@ -10,6 +9,7 @@ use baton_kernels::manifest::Errors;
 use baton_runtime::device::gpu::{Emulator, rounded};
 use baton_runtime::device::interpreter::{backward64, forward64};
 use baton_runtime::{Call, Device, Forward, Gradients, Options, Tensor, View};
+use baton_tune::Inputs;
 
 /// The largest errors of the phases of a run that is not cut: of a ragged chunk after a whole one, from a
 /// state that is not zero.

@@ -18,3 +18,4 @@ mod stop;
 mod tasks;
 mod text;
 mod train;
+mod tune;

@@ -152,3 +152,36 @@ fn texts_are_made_as_the_page_says() {
     );
     assert_eq!(three["made"]["tokens"], 90);
 }
+
+/// The page on tuning: its commands, in a home of their own.
+#[test]
+fn a_recurrence_is_tuned_as_the_page_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tuning.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    let folder = Folder::new("tuned");
+    let [rec] = blocks(&page, "rec")[..] else {
+        panic!("one recurrence")
+    };
+    folder.write("damped.rec", &format!("{rec}\n"));
+    let [commands] = blocks(&page, "sh")[..] else {
+        panic!("one list of commands")
+    };
+    let mut printed = vec![];
+    for line in commands.lines() {
+        let words = line.strip_prefix("baton ").expect("a command of ours");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
+        command.args(words.split_whitespace());
+        command.env("XDG_DATA_HOME", folder.path("home"));
+        let ran = command.current_dir(folder.path("")).output();
+        let ran = ran.unwrap_or_else(|why| panic!("baton: {why}"));
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{line}: {told}");
+        printed.push(String::from_utf8(ran.stdout).expect("UTF-8"));
+    }
+    let [tuned, checked, listed] = &printed[..] else {
+        panic!("three commands")
+    };
+    assert!(tuned.contains("damped K=5 V=3 B=1 T=96 H=2 G=2"), "{tuned}");
+    assert!(checked.contains("; by own (measured"), "{checked}");
+    assert!(listed.contains(tuned.trim_end()), "{listed}");
+}

@@ -27,6 +27,11 @@ impl Finished {
 pub fn baton<S: AsRef<str>>(arguments: &[S]) -> Finished {
     let output = Command::new(env!("CARGO_BIN_EXE_baton"))
         .args(arguments.iter().map(|argument| argument.as_ref()))
+        // No choices of whoever runs the tests.
+        .env(
+            "XDG_DATA_HOME",
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/nobody"),
+        )
         .output()
         .expect("baton starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");

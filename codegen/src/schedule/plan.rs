@@ -20,7 +20,7 @@ pub(super) const KEEP_BYTES: usize = 512 << 20;
 /// Chunks between two checkpoints.
 pub(super) const WINDOW_CHUNKS: usize = 8;
 /// The same where a chunk is one step.
-const WINDOW_STEPS: usize = 32;
+pub(super) const WINDOW_STEPS: usize = 32;
 /// Numbers of a state in one tile where rows are heads: several such tiles fit the innermost cache.
 const ROW_ENTRIES: usize = 1024;
 /// Rows of such a tile: where there are so many heads at least the first, at most the second.
@@ -94,6 +94,28 @@ pub struct Load {
 }
 
 impl Load {
+    /// That of sequences of these lengths.
+    pub fn of(
+        lengths: impl IntoIterator<Item = usize>,
+        [heads, groups]: [usize; 2],
+        state_bytes: usize,
+    ) -> Load {
+        let mut load = Load {
+            sequences: 0,
+            longest: 0,
+            steps: 0,
+            heads,
+            groups,
+            state_bytes,
+        };
+        for steps in lengths {
+            load.sequences += usize::from(steps > 0);
+            load.longest = load.longest.max(steps);
+            load.steps += steps;
+        }
+        load
+    }
+
     /// Heads of a group that one task runs, and the number of tasks.
     fn tasks(self) -> (usize, usize) {
         let group_heads = (self.heads / self.groups.max(1)).max(1);
@@ -104,7 +126,7 @@ impl Load {
     }
 
     /// Whether the states that enter every chunk are more than may be kept.
-    fn keeps_too_much(self, chunk: usize, keep_bytes: Option<usize>) -> bool {
+    pub(super) fn keeps_too_much(self, chunk: usize, keep_bytes: Option<usize>) -> bool {
         let kept = self.steps.div_ceil(chunk) * self.heads * self.state_bytes;
         kept > keep_bytes.unwrap_or(KEEP_BYTES)
     }

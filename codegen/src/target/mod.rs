@@ -5,6 +5,7 @@
 //! it: [`Compiler`](crate::Compiler) takes any target, and a runtime sees the [`Artifact`] of one. So
 //! a new back end is a folder and the line that exports its target.
 
+pub mod arithmetic;
 mod gpu;
 
 pub(crate) use gpu::PIECE;

@@ -7,6 +7,7 @@ mod array;
 mod pairs;
 
 pub mod chunked;
+pub mod errors;
 pub mod facts;
 pub mod problem;
 pub mod recurrence;

@@ -27,15 +27,9 @@ pub(crate) fn cut(
     let strip =
         |[row, start, steps]: [i64; 3]| (0..strips).map(move |i| [row * strips + i, start, steps]);
     let bounds: Vec<[i64; 3]> = sequences.into_iter().flat_map(strip).collect();
-    let steps = || bounds.iter().map(|&[.., steps]| steps as usize);
-    let load = Load {
-        sequences: steps().filter(|steps| *steps > 0).count(),
-        longest: steps().max().unwrap_or(0),
-        steps: steps().sum(),
-        heads: extent.heads,
-        groups: extent.groups,
-        state_bytes: kept_head_bytes(kernels).into_iter().sum(),
-    };
+    let lengths = bounds.iter().map(|&[.., steps]| steps as usize);
+    let state_bytes = kept_head_bytes(kernels).into_iter().sum();
+    let load = Load::of(lengths, [extent.heads, extent.groups], state_bytes);
     Ok(Cut::by(kernels.plan(load, chunk), extent, &bounds))
 }
 

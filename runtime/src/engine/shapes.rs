@@ -24,6 +24,7 @@ impl Shapes {
     }
 
     /// The same with a dim cut.
+    #[cfg(feature = "gpu")]
     pub fn in_strips(self, strips: Option<Strips>) -> Self {
         Self { strips, ..self }
     }

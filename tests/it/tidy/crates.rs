@@ -20,6 +20,15 @@ const ARROWS: &[(&str, &[&str])] = &[
             "baton-kernels",
         ],
     ),
+    (
+        "tune",
+        &[
+            "baton-ir",
+            "baton-codegen",
+            "baton-kernels",
+            "baton-runtime",
+        ],
+    ),
     ("train", &["baton-ir", "baton-macros", "baton-runtime"]),
     (
         "cli",
@@ -29,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "baton-kernels",
             "baton-runtime",
             "baton-train",
+            "baton-tune",
         ],
     ),
     (

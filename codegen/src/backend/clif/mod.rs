@@ -161,6 +161,19 @@ impl Target for Native {
     }
 }
 
+impl Native {
+    /// The instruction set that kernels are made of on this machine: `avx512`, `avx2` or another.
+    pub fn instructions(&self) -> &'static str {
+        Kernels::best().name
+    }
+
+    /// What makes machine code of a program, with versions.
+    pub fn tools(&self) -> String {
+        let cranelift = cranelift_codegen::VERSION;
+        format!("baton {}, cranelift {cranelift}", env!("CARGO_PKG_VERSION"))
+    }
+}
+
 /// Compiles a verified program for this machine.
 pub fn compile(program: &TileProgram) -> Result<Code, Error> {
     compile_with(program, Kernels::best(), Checks::new())

@@ -1,11 +1,12 @@
 //! The kernels of a recurrence for the CPU, by phase and chunk, compiled at first use.
 
+use super::Choices;
 use crate::Error;
 use crate::device::Options;
 use crate::engine::cut::Cut;
 use crate::engine::machine::{Kernels, Signed};
 use crate::engine::shapes::Shapes;
-use baton_codegen::schedule::{Load, Plan};
+use baton_codegen::schedule::{Bucket, Choice, Load, Plan};
 use baton_codegen::target::{Native, Storage};
 use baton_codegen::{Artifact, Compiler, Phase, Summary};
 use baton_ir::recurrence::{Port, Recurrence};
@@ -35,6 +36,9 @@ pub(super) struct CpuKernels {
     compiler: Compiler,
     shapes: Shapes,
     options: Options,
+    choices: Option<Arc<dyn Choices>>,
+    /// What was chosen before.
+    chosen: Mutex<HashMap<Bucket, Option<Choice>>>,
     artifacts: Mutex<HashMap<Key, Made>>,
 }
 
@@ -45,7 +49,12 @@ impl Signed for Artifact<Native> {
 }
 
 impl CpuKernels {
-    pub fn new(recurrence: &Recurrence, sizes: &[usize], options: &Options) -> Result<Self, Error> {
+    pub fn new(
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        options: &Options,
+        choices: Option<Arc<dyn Choices>>,
+    ) -> Result<Self, Error> {
         let compiler = Compiler::of_any(recurrence, sizes).map_err(Error::Invalid)?;
         if let Some(chunk) = options.chunk
             && compiler.steps()
@@ -59,6 +68,8 @@ impl CpuKernels {
             compiler,
             shapes: Shapes::new(recurrence, sizes),
             options: options.clone(),
+            choices,
+            chosen: Mutex::default(),
             artifacts: Mutex::default(),
         })
     }
@@ -78,6 +89,15 @@ impl CpuKernels {
         let artifact = Arc::new(artifact.map_err(|why| failed(why.to_string()))?);
         artifacts.insert(key, artifact.clone());
         Ok(artifact)
+    }
+
+    /// The plan of a choice, where there is one for such loads.
+    fn chosen(&self, load: Load) -> Option<Plan> {
+        let choices = self.choices.as_ref()?;
+        let mut chosen = self.chosen.lock().expect("no holder of this lock panics");
+        let known = chosen.entry(Bucket::of(load));
+        let choice = *known.or_insert_with(|| choices.choose(&self.compiler, load));
+        (self.compiler).chosen(&choice?, load, self.options.keep_bytes)
     }
 
     /// Groups whose heads tasks may run together: where heads share no input and are rows, all are one.
@@ -103,7 +123,8 @@ impl Kernels for CpuKernels {
 
     fn plan(&self, load: Load, chunk: Option<usize>) -> Plan {
         let chunk = chunk.or(self.options.chunk);
-        self.compiler.plan(load, chunk, self.options.keep_bytes)
+        let chosen = chunk.is_none().then(|| self.chosen(load)).flatten();
+        chosen.unwrap_or_else(|| self.compiler.plan(load, chunk, self.options.keep_bytes))
     }
 
     fn step_chunk(&self) -> usize {

@@ -13,6 +13,8 @@ use crate::Error;
 use crate::device::{Device, Kernel, Options};
 use crate::engine::host::HostKernel;
 use crate::engine::machine::HostMachine;
+use baton_codegen::Compiler;
+use baton_codegen::schedule::{CHUNKS, Choice, Load};
 use baton_ir::recurrence::Recurrence;
 use kernels::{CpuKernels, NAME, failed};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -23,9 +25,17 @@ use threads::Threads;
 /// What a kernel is loaded for: the text, the sizes and the choices.
 type Key = (String, Vec<usize>, Options);
 
+/// What plans are made by where something better than the rules is known.
+pub trait Choices: Send + Sync {
+    /// The choice for loads of a kind; none where the rules choose. The same for every load of a
+    /// [`Bucket`](baton_codegen::schedule::Bucket), and for as long as a device has it.
+    fn choose(&self, compiler: &Compiler, load: Load) -> Option<Choice>;
+}
+
 /// The CPU device.
 pub struct Cpu {
     pool: Arc<ThreadPool>,
+    choices: Option<Arc<dyn Choices>>,
     loaded: Mutex<HashMap<Key, Arc<HostKernel>>>,
 }
 
@@ -39,8 +49,18 @@ impl Cpu {
             .map_err(|why| failed(format!("cannot start threads: {why}")))?;
         Ok(Self {
             pool: Arc::new(pool),
+            choices: None,
             loaded: Mutex::default(),
         })
+    }
+
+    /// The same device, whose plans are made by `choices` where the caller's [`Options`] leave them open.
+    pub fn with_choices(self, choices: Arc<dyn Choices>) -> Self {
+        Self {
+            choices: Some(choices),
+            loaded: Mutex::default(),
+            ..self
+        }
     }
 }
 
@@ -56,7 +76,7 @@ impl Device for Cpu {
         options: &Options,
     ) -> Result<Arc<dyn Kernel>, Error> {
         if let Some(chunk) = options.chunk
-            && ![16, 32, 64, 128].contains(&chunk)
+            && !CHUNKS.contains(&chunk)
         {
             return Err(Error::Argument(format!(
                 "chunk {chunk} given, expected 16, 32, 64 or 128"
@@ -68,7 +88,12 @@ impl Device for Cpu {
         if let Some(kernel) = loaded.get(&key) {
             return Ok(kernel.clone());
         }
-        let kernels = Arc::new(CpuKernels::new(recurrence, sizes, options)?);
+        let kernels = Arc::new(CpuKernels::new(
+            recurrence,
+            sizes,
+            options,
+            self.choices.clone(),
+        )?);
         let (pool, of) = (self.pool.clone(), kernels.clone());
         let machines =
             move || -> Box<dyn HostMachine> { Box::new(Threads::new(of.clone(), pool.clone())) };

@@ -17,8 +17,7 @@ type Tile = unsafe extern "C" fn(*mut f32, i64, *const f32, i64, i64, i64, i64);
 /// The micro-kernels for one instruction set.
 #[derive(Clone, Copy)]
 pub struct Kernels {
-    /// The instruction set; tests name it.
-    #[cfg_attr(not(test), expect(dead_code))]
+    /// The instruction set.
     pub name: &'static str,
     /// `(dst, stride, src, stride, rows, cols)`: copies rows; strides in bytes.
     pub copy: Copy,

@@ -1,10 +1,10 @@
 //! How near every device comes to the truth: the one table, by the arithmetic of a run.
 //!
-//! Bounds are on [`relative_error`](crate::relative_error), a norm over a whole tensor, against the
-//! step interpreter in f64 on the same rounded inputs. They belong to the arithmetic and not to a
+//! Bounds are on [`relative_error`](baton_ir::interp::errors::relative_error), a norm over a whole tensor, against
+//! the step interpreter in f64 on the same rounded inputs. They belong to the arithmetic and not to a
 //! device, a recurrence or a size: a kernel that misses its bound is wrong, and no bound is loosened.
 
-use baton_runtime::device::gpu::Storage;
+use super::Storage;
 
 /// What sums of products are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

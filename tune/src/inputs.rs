@@ -1,4 +1,4 @@
-//! Inputs to measure with: from a seed, and as a trained model would give them.
+//! Inputs to measure and to judge with: from a seed, and as a trained model would give them.
 //!
 //! Values are standard normal, but for the ports that a log decay is made of. These are set so
 //! that a step forgets about [`FORGET`] of the state: the constant is searched for which, put in
@@ -10,18 +10,19 @@
 use baton_codegen::schedule::cost::RunShape;
 use baton_ir::pointwise;
 use baton_ir::recurrence::{Facts, Port, Pure, PureId, Recurrence};
-use baton_runtime::Tensor;
+use baton_runtime::{Call, Tensor, View};
 
 /// The share of the state that a step forgets.
 const FORGET: f64 = 0.05;
 
 /// Tensors of one run.
+#[derive(Clone)]
 pub struct Inputs {
     /// Every input, `[B, T, H, dims...]`.
     pub inputs: Vec<Tensor>,
     /// Every param, `[H, dims...]`.
     pub params: Vec<Tensor>,
-    /// Every state in, `[B, H, dims...]`.
+    /// Every state in, `[S, H, dims...]`.
     pub states: Vec<Tensor>,
     /// The gradient that arrives for every output.
     pub d_outputs: Vec<Tensor>,
@@ -30,9 +31,21 @@ pub struct Inputs {
 impl Inputs {
     /// The tensors of a run; the same for the same arguments.
     pub fn new(recurrence: &Recurrence, facts: &Facts, sizes: &[usize], run: RunShape) -> Self {
+        Self::drawn(recurrence, facts, sizes, run, run.batch, 0x5eed)
+    }
+
+    /// Those of a seed, for a run with so many sequences: B, or those that are packed in one row.
+    pub fn drawn(
+        recurrence: &Recurrence,
+        facts: &Facts,
+        sizes: &[usize],
+        run: RunShape,
+        sequences: usize,
+        seed: u64,
+    ) -> Self {
         let decay = Decay::new(recurrence, facts, sizes);
         let reads = Made::of(recurrence, facts, reads(facts));
-        let mut seed = Seed(0x5eed);
+        let mut seed = Seed(seed);
         let RunShape {
             batch,
             time,
@@ -74,13 +87,34 @@ impl Inputs {
                 })
                 .collect(),
             states: (recurrence.states.iter())
-                .map(|port| tensor(&[batch, heads], port, None, false))
+                .map(|port| tensor(&[sequences, heads], port, None, false))
                 .collect(),
             d_outputs: (recurrence.outputs.iter())
                 .map(|port| tensor(&[batch, time, heads], port, None, false))
                 .collect(),
         }
     }
+}
+
+impl Inputs {
+    /// The call of these tensors.
+    pub fn call<'a>(&'a self, cu_seqlens: Option<&'a [i64]>) -> Call<'a> {
+        Call {
+            inputs: self.inputs.iter().map(Tensor::view).collect(),
+            params: self.params.iter().map(Tensor::view).collect(),
+            states: some(&self.states),
+            cu_seqlens,
+        }
+    }
+
+    /// The gradients that arrive for the outputs and, of the values of the states in, for the states out.
+    pub fn arriving(&self) -> [Vec<Option<View<'_>>>; 2] {
+        [some(&self.d_outputs), some(&self.states)]
+    }
+}
+
+fn some(tensors: &[Tensor]) -> Vec<Option<View<'_>>> {
+    tensors.iter().map(|tensor| Some(tensor.view())).collect()
 }
 
 /// What stands in the reads of states in their updates.
@@ -172,7 +206,7 @@ fn evaluate(facts: &Facts, sizes: &[usize], id: PureId, value: f64) -> f64 {
 }
 
 /// Numbers from a seed (splitmix64).
-struct Seed(u64);
+pub(crate) struct Seed(pub u64);
 
 impl Seed {
     fn bits(&mut self) -> u64 {
@@ -181,6 +215,11 @@ impl Seed {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// One of `from..=to`.
+    pub fn between(&mut self, from: usize, to: usize) -> usize {
+        from + (self.bits() % (to - from + 1) as u64) as usize
     }
 
     /// Near normal: the sum of four uniform numbers, scaled to variance one.

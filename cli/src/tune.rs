@@ -1,0 +1,335 @@
+//! `baton tune`: the fastest plan for a recurrence and a shape on this machine, of those that are right.
+
+use crate::Context;
+use crate::bench::cpu_name;
+use crate::choices::{self, Choices};
+use crate::device::{self, Name};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::shape::Shape;
+use crate::source::Source;
+use baton_tune::{
+    Entry, Journal, Outcome, Progress, ROUNDS, Store, Subject, Terms, Workshop, tune,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Find the fastest plan for a shape by measuring, of those that agree with the f64 interpreter
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  baton tune gla --shape T=2048,H=16,K=128,V=128\n  \
+    baton tune --file my.rec --shapes shapes.txt --budget 30\n  baton tune --list\n\n\
+    A file of shapes has one a line, as --shape takes it, behind the name of a recurrence where none is given;\n\
+    what follows a # is left out. Results are kept below XDG_DATA_HOME (docs/tuning.md). A tuning that was killed,\n\
+    or ran out of time, goes on where it stopped."
+)]
+pub struct Tune {
+    /// The name of a built-in recurrence
+    #[arg(conflicts_with = "file")]
+    name: Option<String>,
+    /// A file with the text of a recurrence
+    #[arg(long, value_name = "F.rec")]
+    file: Option<PathBuf>,
+    /// What is tuned for; only the CPU has plans to choose
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: Name,
+    /// Sizes: T, H and every dim of the recurrence; B and G are 1 when absent
+    #[arg(long, value_name = "B=1,T=2048,H=80,..", conflicts_with = "shapes")]
+    shape: Option<Shape>,
+    /// A file of shapes, one a line
+    #[arg(long, value_name = "FILE")]
+    shapes: Option<PathBuf>,
+    /// Minutes for all shapes together; as long as it takes when absent
+    #[arg(long, value_name = "MINUTES", value_parser = minutes)]
+    budget: Option<f64>,
+    /// Threads; every core when absent
+    #[arg(long, value_name = "N", value_parser = device::threads())]
+    threads: Option<usize>,
+    /// Times that each of the last candidates is measured
+    #[arg(long, value_name = "N", default_value_t = ROUNDS as u32, value_parser = clap::value_parser!(u32).range(2..))]
+    rounds: u32,
+    /// Write results into this file, beside those of other shapes, instead of your own
+    #[arg(long, value_name = "FILE")]
+    into: Option<PathBuf>,
+    /// Tune again what was tuned before
+    #[arg(long)]
+    again: bool,
+    /// Only show what was found before
+    #[arg(long, conflicts_with_all = ["name", "file", "shape", "shapes", "into"])]
+    list: bool,
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let parsed = text.parse().ok().filter(|minutes| *minutes > 0.0);
+    parsed
+        .filter(|minutes: &f64| minutes.is_finite())
+        .ok_or_else(|| "expected more than 0 minutes".into())
+}
+
+/// A recurrence at a shape.
+struct Job {
+    source: Source,
+    shape: Shape,
+}
+
+/// What became of a job.
+enum Ended {
+    /// It has a result, of now or of before.
+    Entry { entry: Box<Entry>, before: bool },
+    /// The time was up.
+    Unfinished { what: String, progress: Progress },
+}
+
+impl Tune {
+    pub fn run(self, context: &Context) -> Result<(), Failure> {
+        if self.list {
+            return list(context);
+        }
+        if self.device != Name::Cpu {
+            return Err(Failure::new(format!(
+                "--device {} given, expected cpu: the plans of other devices are made by rules alone",
+                self.device.text()
+            )));
+        }
+        let jobs = self.jobs()?;
+        let until =
+            (self.budget).map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
+        let mut ended = vec![];
+        for (i, job) in jobs.iter().enumerate() {
+            let now = Instant::now();
+            let share = |until: Instant| {
+                now + until.saturating_duration_since(now) / (jobs.len() - i) as u32
+            };
+            ended.push(self.one(job, until.map(share), context.output)?);
+        }
+        context.output.result(
+            || json!({ "results": ended.iter().map(Ended::data).collect::<Vec<_>>() }),
+            || ended.iter().map(Ended::text).collect(),
+        )
+    }
+
+    fn jobs(&self) -> Result<Vec<Job>, Failure> {
+        let source = |name: Option<&str>| match (&self.file, name) {
+            (Some(file), None) => Source::file(file),
+            (None, Some(name)) => Source::builtin(name),
+            _ => Err(Failure::new(
+                "no recurrence given, expected the name of a built-in one, or --file F.rec",
+            )),
+        };
+        let given = self.name.as_deref();
+        match (&self.shape, &self.shapes) {
+            (Some(shape), _) => Ok(vec![Job {
+                source: source(given)?,
+                shape: shape.clone(),
+            }]),
+            (None, Some(path)) => {
+                let wrong = |why: String| Failure::new(format!("`{}`: {why}", path.display()));
+                let text = std::fs::read_to_string(path).map_err(|why| wrong(why.to_string()))?;
+                let lines = text
+                    .lines()
+                    .map(|line| line.split('#').next().unwrap_or_default().trim());
+                let mut jobs = vec![];
+                for line in lines.filter(|line| !line.is_empty()) {
+                    let (name, shape) = match line.split_once(char::is_whitespace) {
+                        Some((name, shape)) => (Some(name), shape),
+                        None => (given, line),
+                    };
+                    let named = || {
+                        wrong(format!(
+                            "`{line}`, expected `NAME SHAPE`, or a shape where a recurrence is given"
+                        ))
+                    };
+                    let shape = shape
+                        .parse()
+                        .map_err(|why| wrong(format!("`{line}`: {why}")))?;
+                    jobs.push(Job {
+                        source: source(name)
+                            .map_err(|why| if name.is_none() { named() } else { why })?,
+                        shape,
+                    });
+                }
+                match jobs.is_empty() {
+                    true => Err(wrong("holds no shape, expected one a line".into())),
+                    false => Ok(jobs),
+                }
+            }
+            (None, None) => Err(Failure::new(
+                "no shape given, expected --shape T=2048,H=16,.. or --shapes FILE",
+            )),
+        }
+    }
+
+    fn one(&self, job: &Job, until: Option<Instant>, output: Output) -> Result<Ended, Failure> {
+        let (recurrence, facts) = job.source.verify()?;
+        let (sizes, run) = job.shape.run(&recurrence)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let subject = Subject::new(recurrence, facts, sizes, run, self.threads.unwrap_or(cores))
+            .map_err(|list| job.source.failure(list))?;
+        let folder = choices::folder()?;
+        let store = match &self.into {
+            Some(file) if file.exists() => Store::empty().with_file(file)?,
+            Some(_) => Store::empty(),
+            None => Store::empty().with_folder(&folder)?,
+        };
+        let key = subject.key();
+        let known = store.find(&subject.compiler, subject.load());
+        if let Some(found) = known.filter(|found| !found.stale && !self.again) {
+            return Ok(Ended::Entry {
+                entry: Box::new(found.entry.clone()),
+                before: true,
+            });
+        }
+        let mut journal = Journal::at(&folder.join(format!("{}.journal", key.file_stem())));
+        let bar = bar(&key.text());
+        let mut watch = |progress: Progress| {
+            bar.set_length(progress.of as u64);
+            bar.set_position(progress.done as u64);
+            bar.set_prefix(match progress.judged < progress.field {
+                true => format!("judged {} of {}", progress.judged, progress.field),
+                false => format!("measuring {} of {}", progress.still, progress.field),
+            });
+        };
+        let terms = Terms {
+            rounds: self.rounds as usize,
+            until,
+            seed: seed(),
+        };
+        let mut workshop = Workshop::cpu(&subject, cpu_name());
+        let outcome = tune(&subject, &mut workshop, &mut journal, terms, &mut watch)?;
+        bar.finish_and_clear();
+        match outcome {
+            Outcome::Done(entry) => {
+                match &self.into {
+                    Some(file) => entry.write_into(file)?,
+                    None => drop(entry.write(&folder)?),
+                }
+                journal.done()?;
+                output.note(&format!("{}: tuned in {:.0} s", key.text(), entry.seconds));
+                Ok(Ended::Entry {
+                    entry,
+                    before: false,
+                })
+            }
+            Outcome::Unfinished(progress) => Ok(Ended::Unfinished {
+                what: key.text(),
+                progress,
+            }),
+        }
+    }
+}
+
+/// Numbers that nobody chose.
+fn seed() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    since.as_nanos() as u64 ^ u64::from(std::process::id()) << 32
+}
+
+fn bar(what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let style = "{msg}: {prefix}, {per_sec}, {eta} left {wide_bar}";
+    bar.set_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()));
+    bar.set_message(what.to_string());
+    bar
+}
+
+fn list(context: &Context) -> Result<(), Failure> {
+    let store = Choices::Own.store()?;
+    let data = || {
+        let all = store.entries();
+        let one = |(origin, entry): (_, &Entry)| json!({ "from": origin, "entry": entry });
+        json!({ "entries": all.map(one).collect::<Vec<_>>() })
+    };
+    let text = || match store.entries().count() {
+        0 => "nothing was tuned yet\n".to_string(),
+        _ => store.entries().map(|(_, entry)| described(entry)).collect(),
+    };
+    context.output.result(data, text)
+}
+
+impl Ended {
+    fn data(&self) -> Value {
+        match self {
+            Ended::Entry { entry, before } => json!({ "entry": entry, "before": before }),
+            Ended::Unfinished { what, progress } => json!({
+                "unfinished": what,
+                "judged": progress.judged,
+                "field": progress.field,
+                "steps": progress.done,
+                "steps_at_most": progress.of,
+            }),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Ended::Entry {
+                entry,
+                before: false,
+            } => described(entry),
+            Ended::Entry {
+                entry,
+                before: true,
+            } => format!(
+                "{}  tuned before; --again measures anew\n",
+                described(entry)
+            ),
+            Ended::Unfinished { what, progress } => format!(
+                "{what}: the time is up after {} of at most {} steps; the same command goes on from there\n",
+                progress.done, progress.of
+            ),
+        }
+    }
+}
+
+fn described(entry: &Entry) -> String {
+    let [batch, time, heads, groups] = entry.run;
+    let sizes = entry
+        .key
+        .sizes
+        .iter()
+        .map(|(dim, size)| format!(" {dim}={size}"));
+    let mut text = format!(
+        "{}{} B={batch} T={time} H={heads} G={groups}, {} threads of {}\n",
+        entry.key.recurrence,
+        sizes.collect::<String>(),
+        entry.threads,
+        entry.machine
+    );
+    let rules = entry.tried.first().map(|tried| tried.choice.text());
+    let rejected = entry.tried.iter().filter(|tried| tried.rejected.is_some());
+    let line = |what: &str, plan: &str, m: &baton_tune::Measured| {
+        format!(
+            "  {what:<6} {:>9.3} ms ({:.3} to {:.3}, {} rounds)  {plan}\n",
+            m.median, m.p10, m.p90, m.rounds
+        )
+    };
+    text += &line("rules", &rules.unwrap_or_default(), &entry.default);
+    match &entry.choice {
+        Some(chosen) => text += &line("tuned", &chosen.text(), &entry.tuned),
+        None => text += "  tuned      the rules' plan: nothing is faster beyond the noise\n",
+    }
+    let [low, middle, high] = entry.ratio;
+    let correlation = entry
+        .rank_correlation
+        .map_or("-".into(), |r| format!("{r:.2}"));
+    let _ = writeln!(
+        text,
+        "  ratio {middle:.3} ({low:.3} to {high:.3}); errors {:.1e} outputs, {:.1e} gradients; {} tried, {} rejected; \
+         model's rank correlation {correlation}; {:.0} s",
+        entry.errors.outputs,
+        entry.errors.gradients,
+        entry.tried.len(),
+        rejected.clone().count(),
+        entry.seconds
+    );
+    for tried in rejected {
+        let reason = tried.rejected.as_deref().unwrap_or_default();
+        let _ = writeln!(text, "  rejected   {}: {reason}", tried.choice.text());
+    }
+    text
+}

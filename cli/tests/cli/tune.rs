@@ -1,0 +1,188 @@
+//! Tuning as a process: killed at any moment it goes on, what it refuses, and what training keeps of it.
+
+use crate::program::{Finished, Folder};
+use serde_json::Value;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+const REC: &str = "recurrence damped {
+    dims   { K, V }
+    inputs { q: [K], k: [K], v: [V], g: [] }
+    state  { S: [K, V] }
+    S = sigmoid(g) * S + outer(k, v);
+    output o: [V] = dot(q, S);
+}
+";
+
+/// `baton` in a home of its own.
+fn command(folder: &Folder, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
+    command.args(arguments).current_dir(folder.path(""));
+    command.env("XDG_DATA_HOME", folder.path("home"));
+    command
+}
+
+fn finished(folder: &Folder, arguments: &[&str]) -> Finished {
+    let output = command(folder, arguments).output().expect("baton starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    Finished {
+        code: output.status.code().expect("baton exits by itself"),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+const TUNE: [&str; 9] = [
+    "tune",
+    "--file",
+    "damped.rec",
+    "--shape",
+    "T=96,H=2,K=5,V=3",
+    "--threads",
+    "1",
+    "--rounds",
+    "4",
+];
+
+/// The journal's lines, where there is one.
+fn journal(folder: &Folder) -> String {
+    let files = fs::read_dir(folder.path("home/baton/choices"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut files = files.map(|file| file.path());
+    let found = files.find(|path| path.extension().is_some_and(|ending| ending == "journal"));
+    let text = found.map(|path| fs::read_to_string(path).expect("UTF-8"));
+    let text = text.unwrap_or_default();
+    text[..text.rfind('\n').map_or(0, |at| at + 1)].to_string()
+}
+
+#[test]
+fn a_killed_tuning_goes_on_and_training_keeps_what_it_began_with() {
+    let folder = Folder::new("killed-tuning");
+    folder.write("damped.rec", REC);
+    let mut kept = String::new();
+    for milliseconds in [60, 250, 700] {
+        let mut child = command(&folder, &TUNE);
+        let mut child = child
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("baton starts");
+        sleep(Duration::from_millis(milliseconds));
+        if child.try_wait().expect("a child").is_some() {
+            break;
+        }
+        child.kill().expect("killed");
+        child.wait().expect("a child");
+        let lines = journal(&folder);
+        assert!(lines.starts_with(&kept), "{kept}\n{lines}");
+        kept = lines;
+    }
+    let done = finished(&folder, &[&TUNE[..], &["--json"]].concat());
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let entry = &done.json()["results"][0]["entry"];
+    assert!(
+        entry["tried"]
+            .as_array()
+            .is_some_and(|tried| tried.len() > 3),
+        "{entry}"
+    );
+    if let Some(head) = kept.lines().next() {
+        let head: Value = serde_json::from_str(head).expect("JSON");
+        assert_eq!(
+            entry["seed"], head["began"]["seed"],
+            "the first sitting's numbers"
+        );
+    }
+    assert_eq!(journal(&folder), "", "nothing is left of it");
+    let again = finished(&folder, &[&TUNE[..], &["--json"]].concat());
+    assert_eq!(again.json()["results"][0]["before"], true);
+    assert_eq!(&again.json()["results"][0]["entry"], entry);
+
+    folder.write("text.txt", &"a baton is handed on. ".repeat(40));
+    let train = |run: &str, choices: &[&str]| {
+        let small = [
+            "--length",
+            "16",
+            "--batch",
+            "1",
+            "--threads",
+            "1",
+            "--quiet",
+        ];
+        let asked = [
+            "train", "--folder", run, "--text", "text.txt", "--steps", "1",
+        ];
+        let ended = finished(&folder, &[&asked[..], &small, choices].concat());
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        fs::read_to_string(folder.path(&format!("{run}/choices.json"))).expect("kept")
+    };
+    let kept = train("own", &["--choices", "own"]);
+    assert!(kept.contains("damped"), "{kept}");
+    assert!(!train("plain", &[]).contains("damped"));
+    fs::remove_dir_all(folder.path("home")).expect("a home");
+    assert_eq!(train("own", &["--choices", "own"]), kept);
+}
+
+#[test]
+fn what_cannot_be_tuned_is_refused_in_words() {
+    let folder = Folder::new("tune-refusals");
+    folder.write("shapes.txt", "# none\n\n");
+    folder.write("odd.txt", "gla T=16,H=1,K=0,V=4\n");
+    for (arguments, part) in [
+        (&["tune", "gla"][..], "--shape"),
+        (&["tune", "--shape", "T=1,H=1"], "--file"),
+        (
+            &["tune", "gla", "--shape", "T=16,H=1,K=4"],
+            "does not give V",
+        ),
+        (
+            &[
+                "tune",
+                "gla",
+                "--shape",
+                "T=16,H=1,K=4,V=4",
+                "--device",
+                "emulator",
+            ],
+            "expected cpu",
+        ),
+        (&["tune", "gla", "--shapes", "shapes.txt"], "holds no shape"),
+        (&["tune", "--shapes", "odd.txt"], "`0` for K"),
+        (&["tune", "--shapes", "absent.txt"], "absent.txt"),
+        (
+            &[
+                "tune",
+                "gla",
+                "--shape",
+                "T=16,H=1,K=4,V=4",
+                "--budget",
+                "0",
+            ],
+            "more than 0",
+        ),
+    ] {
+        let refused = finished(&folder, arguments);
+        assert_eq!(refused.code, 2, "{arguments:?}");
+        assert!(
+            refused.stderr.contains(part),
+            "{arguments:?}: {}",
+            refused.stderr
+        );
+    }
+    // No time at all: it says what is left to do, and begins nothing anew later.
+    let shape = [
+        "tune",
+        "gla",
+        "--shape",
+        "T=16,H=1,K=4,V=4",
+        "--budget",
+        "0.0000001",
+        "--json",
+    ];
+    let stopped = finished(&folder, &shape).json();
+    assert_eq!(stopped["results"][0]["judged"], 0, "{stopped}");
+}
