@@ -192,7 +192,8 @@ pub(crate) fn fingerprint<'a>(
 /// Writes beside the place, flushes, and moves there.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let fail = |e| Error::file(path, e);
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(fail)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.part", std::process::id()));
