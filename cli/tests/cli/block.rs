@@ -357,7 +357,7 @@ fn what_makes_no_block_is_said_at_its_place() {
             part,
         );
     };
-    refused(line(&[], &bad), 1, "bad.rec:9:");
+    refused(line(&[], &bad), 1, "bad.rec:6:");
     refused(
         line(&[], "no.rec"),
         2,
@@ -391,6 +391,6 @@ fn what_makes_no_block_is_said_at_its_place() {
     );
     let json = [line(&[], &bad), vec!["--json".into()]].concat();
     let finished = baton(&json);
-    assert_eq!(finished.json()["diagnostics"][0]["line"], 9);
+    assert_eq!(finished.json()["diagnostics"][0]["line"], 6);
     assert!(!fs::exists(&run).expect("known"), "nothing is begun");
 }
