@@ -11,7 +11,7 @@ use baton_train::data::{Corpus, Source, Text, documents};
 use baton_train::initial_state::InitialStateConfig;
 use baton_train::models::{BlockConfig, LinearAttentionConfig};
 use baton_train::runs::{self, Ended, Place};
-use baton_train::small::base_config;
+use baton_train::small::{self, base_config};
 use baton_train::tasks::{Material, TaskConfig, TaskSource};
 use baton_train::tokenizer::{self, Tokenizer};
 use baton_train::trainer::TrainConfig;
@@ -112,6 +112,8 @@ pub struct Run {
 enum Block {
     /// Mamba-2, with long memories from the start
     Mamba2,
+    /// Mamba, the first
+    Mamba1,
     /// Linear attention without decay
     #[value(name = "linear_attention")]
     LinearAttention,
@@ -126,6 +128,15 @@ enum Block {
     Hgrn2,
     /// RWKV-6's recurrence
     Rwkv6,
+    /// Gated DeltaNet: the delta rule with a decay for each head
+    #[value(name = "gated_delta_net")]
+    GatedDeltaNet,
+    /// Kimi Delta Attention: the delta rule with a decay for each key
+    Kda,
+    /// mLSTM, of xLSTM
+    Mlstm,
+    /// RWKV-7
+    Rwkv7,
 }
 
 impl Train {
@@ -157,6 +168,11 @@ impl Train {
         config.schedule.peak = self.rate;
         let family: fn(LinearAttentionConfig) -> BlockConfig = match self.block {
             Block::Mamba2 => return config,
+            Block::Mamba1 => return small::with(config, "mamba1"),
+            Block::GatedDeltaNet => return small::with(config, "gated_delta_net"),
+            Block::Kda => return small::with(config, "kda"),
+            Block::Mlstm => return small::with(config, "mlstm"),
+            Block::Rwkv7 => return small::with(config, "rwkv7"),
             Block::LinearAttention => BlockConfig::LinearAttention,
             Block::Retnet => BlockConfig::Retnet,
             Block::SimpleGla => BlockConfig::SimpleGla,

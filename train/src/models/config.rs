@@ -1,5 +1,15 @@
 //! The shape of a model and how its weights begin. Stored with every checkpoint, and compared.
 
+mod delta;
+mod mamba1;
+mod mlstm;
+mod rwkv7;
+
+pub use delta::DeltaConfig;
+pub use mamba1::Mamba1Config;
+pub use mlstm::MlstmConfig;
+pub use rwkv7::Rwkv7Config;
+
 use crate::Error;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +30,13 @@ pub struct ModelConfig {
     /// Whether the logits use the embedding's weights.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub tie_word_embeddings: bool,
+    /// Inner width of the feed-forward after each block, which is gated by SiLU but for RWKV-7, whose own
+    /// reads the step before; absent is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intermediate_size: Option<usize>,
+    /// What logits are kept within, as c tanh(x / c); absent is without a bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_logit_soft_cap: Option<f64>,
     /// Which block, and its shape.
     pub block: BlockConfig,
 }
@@ -28,6 +45,8 @@ pub struct ModelConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum BlockConfig {
+    /// Mamba, the first.
+    Mamba1(Mamba1Config),
     /// Mamba-2.
     Mamba2(Mamba2Config),
     /// Linear attention without decay.
@@ -42,6 +61,14 @@ pub enum BlockConfig {
     Hgrn2(LinearAttentionConfig),
     /// RWKV-6's recurrence.
     Rwkv6(LinearAttentionConfig),
+    /// Gated DeltaNet: the delta rule with a decay for each head.
+    GatedDeltaNet(DeltaConfig),
+    /// Kimi Delta Attention: the delta rule with a decay for each key.
+    Kda(DeltaConfig),
+    /// mLSTM, of xLSTM.
+    Mlstm(MlstmConfig),
+    /// RWKV-7.
+    Rwkv7(Rwkv7Config),
 }
 
 /// A Mamba-2 block.
@@ -95,6 +122,36 @@ fn is_unbounded(limit: &[Option<f64>; 2]) -> bool {
     *limit == [None, None]
 }
 
+/// Refuses a range that nothing can be drawn from.
+fn ordered(name: &str, [low, high]: [f64; 2]) -> Result<(), Error> {
+    match 0.0 < low && low <= high && high.is_finite() {
+        true => Ok(()),
+        false => Err(Error::Config(format!(
+            "{name} {low} to {high} given, expected 0 < low <= high"
+        ))),
+    }
+}
+
+/// Refuses a size of zero by its name.
+fn not_zero(sizes: &[(&str, usize)]) -> Result<(), Error> {
+    match sizes.iter().find(|(_, size)| *size == 0) {
+        None => Ok(()),
+        Some((name, _)) => Err(Error::Config(format!(
+            "{name} 0 given, expected at least 1"
+        ))),
+    }
+}
+
+/// Refuses what nothing can be kept within.
+fn positive(name: &str, cap: f64) -> Result<(), Error> {
+    match cap > 0.0 && cap.is_finite() {
+        true => Ok(()),
+        false => Err(Error::Config(format!(
+            "{name} {cap} given, expected a positive number"
+        ))),
+    }
+}
+
 impl Default for Mamba2Config {
     /// As published.
     fn default() -> Self {
@@ -146,6 +203,7 @@ impl BlockConfig {
     /// Its name, as `type` says it in a file and the recurrence is called.
     pub fn name(&self) -> &'static str {
         match self {
+            BlockConfig::Mamba1(_) => "mamba1",
             BlockConfig::Mamba2(_) => "mamba2",
             BlockConfig::LinearAttention(_) => "linear_attention",
             BlockConfig::Retnet(_) => "retnet",
@@ -153,6 +211,10 @@ impl BlockConfig {
             BlockConfig::Gla(_) => "gla",
             BlockConfig::Hgrn2(_) => "hgrn2",
             BlockConfig::Rwkv6(_) => "rwkv6",
+            BlockConfig::GatedDeltaNet(_) => "gated_delta_net",
+            BlockConfig::Kda(_) => "kda",
+            BlockConfig::Mlstm(_) => "mlstm",
+            BlockConfig::Rwkv7(_) => "rwkv7",
         }
     }
 }
@@ -160,20 +222,26 @@ impl BlockConfig {
 impl ModelConfig {
     /// Sizes of every recurrence state without the batch, `[layer][state]`.
     pub fn state_sizes(&self) -> Vec<Vec<Vec<usize>>> {
-        let state = match &self.block {
-            BlockConfig::Mamba2(block) => vec![
+        let states = match &self.block {
+            BlockConfig::Mamba1(block) => block.states(self.hidden_size),
+            BlockConfig::GatedDeltaNet(block) | BlockConfig::Kda(block) => block.states(),
+            BlockConfig::Mlstm(block) => block.states(),
+            BlockConfig::Rwkv7(block) => block.states(self.hidden_size),
+            BlockConfig::Mamba2(block) => vec![vec![
                 block.num_heads(self.hidden_size),
                 block.state_size,
                 block.head_dim,
-            ],
+            ]],
             BlockConfig::LinearAttention(block)
             | BlockConfig::Retnet(block)
             | BlockConfig::SimpleGla(block)
             | BlockConfig::Gla(block)
             | BlockConfig::Hgrn2(block)
-            | BlockConfig::Rwkv6(block) => vec![block.num_heads, block.key_dim, block.value_dim],
+            | BlockConfig::Rwkv6(block) => {
+                vec![vec![block.num_heads, block.key_dim, block.value_dim]]
+            }
         };
-        vec![vec![state]; self.num_hidden_layers]
+        vec![states; self.num_hidden_layers]
     }
 
     /// About as many weights as the model has, without biases and norms: to refuse a size before
@@ -182,6 +250,12 @@ impl ModelConfig {
         let [vocab, hidden, layers] =
             [self.vocab_size, self.hidden_size, self.num_hidden_layers].map(|n| n as f64);
         let block = match &self.block {
+            BlockConfig::Mamba1(block) => block.about_weights(self.hidden_size),
+            BlockConfig::GatedDeltaNet(block) | BlockConfig::Kda(block) => {
+                block.about_weights(self.hidden_size)
+            }
+            BlockConfig::Mlstm(block) => block.about_weights(self.hidden_size),
+            BlockConfig::Rwkv7(block) => block.about_weights(self.hidden_size),
             BlockConfig::Mamba2(block) => {
                 let inner = block.expand as f64 * hidden;
                 let conv = inner + 2.0 * block.n_groups as f64 * block.state_size as f64;
@@ -197,7 +271,9 @@ impl ModelConfig {
                 hidden * (block.num_heads as f64 * widths + block.gate_rank as f64)
             }
         };
-        vocab * hidden + layers * block
+        let mlp = 3.0 * hidden * self.intermediate_size.unwrap_or(0) as f64;
+        let heads = if self.tie_word_embeddings { 1.0 } else { 2.0 };
+        heads * vocab * hidden + layers * (block + mlp)
     }
 
     /// Refuses sizes that do not fit together, or that no memory has.
@@ -218,7 +294,16 @@ impl ModelConfig {
         if self.vocab_size == 0 || self.hidden_size == 0 {
             return wrong("vocab_size and hidden_size given as 0, expected at least 1".into());
         }
+        if let Some(cap) = self.output_logit_soft_cap {
+            positive("output_logit_soft_cap", cap)?;
+        }
+        not_zero(&[("intermediate_size", self.intermediate_size.unwrap_or(1))])?;
         match &self.block {
+            BlockConfig::Mamba1(block) => block.check(self.hidden_size)?,
+            BlockConfig::GatedDeltaNet(block) => block.check(false)?,
+            BlockConfig::Kda(block) => block.check(true)?,
+            BlockConfig::Mlstm(block) => block.check()?,
+            BlockConfig::Rwkv7(block) => block.check(self.hidden_size)?,
             BlockConfig::Mamba2(block) => {
                 let (inner, heads) = (
                     block.intermediate(self.hidden_size),
@@ -236,17 +321,8 @@ impl ModelConfig {
                         block.n_groups
                     ));
                 }
-                let ranges = [
-                    ("a_init_range", block.a_init_range),
-                    ("time_step_range", block.time_step_range),
-                ];
-                for (name, [low, high]) in ranges {
-                    if !(0.0 < low && low <= high && high.is_finite()) {
-                        return wrong(format!(
-                            "{name} {low} to {high} given, expected 0 < low <= high"
-                        ));
-                    }
-                }
+                ordered("a_init_range", block.a_init_range)?;
+                ordered("time_step_range", block.time_step_range)?;
                 let [low, high] = block.time_step_limit;
                 if low.unwrap_or(0.0) < 0.0 || low.unwrap_or(0.0) >= high.unwrap_or(f64::INFINITY) {
                     return wrong(format!(
