@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 
 /// The bound that logits in f32 are held to; they reach about ten.
 const LOGITS: f64 = 2e-5;
+/// That of Gated DeltaNet, whose own program is 2.3e-5 away in f32: what roundings around the recurrence
+/// and in its chunks leave is 1.8e-5 and 2.0e-5.
+const LOGITS_DELTA: f64 = 3e-5;
 /// That of states and gradients, over their largest.
 const RELATIVE: f64 = 2e-5;
 
@@ -43,6 +46,13 @@ const CLASSES: [Class; 6] = [
     ("xlstm_hf", &["C", "n", "m"], &[]),
     ("rwkv7_fla", &["S"], &["shift", "ffn_shift"]),
 ];
+
+fn bound(class: &str) -> f64 {
+    match class {
+        "gated_deltanet_fla" => LOGITS_DELTA,
+        _ => LOGITS,
+    }
+}
 
 fn golden(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -153,7 +163,7 @@ fn logits_and_states_are_the_published_ones() {
         let layers = config.num_hidden_layers;
         assert_eq!(all.len(), 1 + layers * (states.len() + inputs.len()));
         let error = apart(&all["logits"], &values.tensor("logits_f64"));
-        assert!(error < LOGITS, "{class}: {error:e}");
+        assert!(error < bound(class), "{class}: {error:e}");
         for name in states.iter().chain(inputs) {
             for layer in 0..layers {
                 let name = format!("{name}.{layer}");
@@ -225,7 +235,7 @@ fn a_run_from_a_gaussian_state_and_its_gradient_are_the_published_ones() {
         let (logits, last) = model.forward(&ids, shape, Some(given.collect())).unwrap();
         let got = Value::new(logits.clone()).unwrap().to_host();
         let error = apart(&got, &values.tensor("rand_h0.logits_f64"));
-        assert!(error < LOGITS, "{class}: {error:e}");
+        assert!(error < bound(class), "{class}: {error:e}");
         let finals = published(&config, &host(&last), None);
         for name in states {
             for layer in 0..layers {
@@ -553,7 +563,7 @@ fn what_a_configuration_says_and_no_block_computes_is_refused_by_key() {
             json!(3),
             "`num_blocks` is 3, expected 2",
         ),
-        ("xlstm_hf", "eps", json!(1e-5), "`eps` is 1e-5"),
+        ("xlstm_hf", "eps", json!(1e-5), "`eps` is 0.00001"),
         (
             "rwkv7_fla",
             "hidden_act",

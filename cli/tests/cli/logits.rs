@@ -139,6 +139,9 @@ fn saved_again_and_converted_they_give_the_same() {
     check(&folder, &folder.path("mamba2_authors-hugging-face"));
 }
 
+/// That of Gated DeltaNet, whose own program is 2.3e-5 away in f32.
+const LOGITS_DELTA: f64 = 3e-5;
+
 /// The classes beside Mamba-2: the states of a recurrence, and the inputs that are remembered.
 const CLASSES: [(&str, &[&str], &[&str]); 6] = [
     ("mamba1_hf", &["ssm"], &["conv"]),
@@ -160,6 +163,10 @@ fn every_published_class_gives_its_values() {
     let folder = Folder::new("logits-classes");
     for (class, states, inputs) in CLASSES {
         let values = load(&golden(&format!("{class}_golden.safetensors")));
+        let bound = match class {
+            "gated_deltanet_fla" => LOGITS_DELTA,
+            _ => LOGITS,
+        };
         let ids = ids(&folder, &values);
         let (own, back) = (folder.path(class), folder.path(&format!("{class}-back")));
         for (from, to, layout) in [
@@ -174,7 +181,7 @@ fn every_published_class_gives_its_values() {
         assert_eq!(run(&folder, &back, &ids, &["--states"]), got, "{class}");
         assert_eq!(got.len(), 1 + 2 * (states.len() + inputs.len()), "{class}");
         let error = apart(&got, "logits", &values, "logits_f64");
-        assert!(error < LOGITS, "{class}: {error:e}");
+        assert!(error < bound, "{class}: {error:e}");
         let mut first = Tensors::new();
         for i in 0..2 {
             for state in states.iter().chain(inputs) {
@@ -195,7 +202,7 @@ fn every_published_class_gives_its_values() {
         let more = ["--states", "--initial-state", &from];
         let got = run(&folder, &golden(class), &ids, &more);
         let error = apart(&got, "logits", &values, "rand_h0.logits_f64");
-        assert!(error < LOGITS, "{class} from a state: {error:e}");
+        assert!(error < bound, "{class} from a state: {error:e}");
         for (name, _) in first {
             let error = relative(&got, &name, &values, &format!("rand_h0.final.{name}"));
             assert!(error < LOGITS, "{class}: {name} from a state: {error:e}");

@@ -150,22 +150,22 @@ impl Delta {
             packing,
         )?;
         let [q, key, value] = parts(split(qkv, &[&[h, k], &[h, k], &[heads, v]])?);
-        let [q, key] = [q, key].map(|x| Ok::<_, Error>(shared(l2_norm(x.tensor()?)?, heads)));
+        let q = shared(l2_norm(q.tensor()?)?, heads);
+        let key = shared(l2_norm(key.tensor()?)?, heads);
         let beta = sigmoid(beta.tensor::<3>()?);
         let beta = match config.allow_neg_eigval {
             true => beta * 2.0,
             false => beta,
         };
-        let (gate, step) = (gate.tensor()?, step.tensor()?);
-        let (q, k_, v_) = (q?, key?, value.tensor()?);
+        let (value, gate, step) = (value.tensor()?, gate.tensor()?, step.tensor()?);
         let (o, recurrence) = match &self.rule {
             Rule::Head(rule) => {
                 let g = softplus(step + self.dt_bias.val().reshape([1, 1, heads]));
                 let g = g * -self.A_log.val().exp().reshape([1, 1, heads]);
                 let inputs = gated_delta_net::Inputs {
                     q,
-                    k: k_,
-                    v: v_,
+                    k: key,
+                    v: value,
                     beta,
                     g,
                 };
@@ -180,8 +180,8 @@ impl Delta {
                 let g = softplus(step) * -self.A_log.val().exp().reshape([1, 1, heads, 1]);
                 let inputs = kda::Inputs {
                     q,
-                    k: k_,
-                    v: v_,
+                    k: key,
+                    v: value,
                     beta,
                     g,
                 };

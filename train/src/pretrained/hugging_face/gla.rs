@@ -7,7 +7,7 @@ use super::super::names::Names;
 use super::super::settings::Settings;
 use super::fla;
 use crate::Error;
-use crate::models::{BlockConfig, LinearAttentionConfig, ModelConfig};
+use crate::models::{BlockConfig, ModelConfig};
 use serde_json::{Map, Value, json};
 
 /// What `model_type` says.
@@ -35,45 +35,71 @@ pub(super) fn config(from: &Settings) -> Result<ModelConfig, Error> {
     let size = |key, default| Ok::<_, Error>(from.size(key)?.unwrap_or(default));
     let (hidden_size, num_heads) = (size("hidden_size", 2048)?, size("num_heads", 4)?);
     from.only("num_kv_heads", &[num_heads.into()])?;
-    let block = LinearAttentionConfig {
-        num_heads,
-        key_dim: fla::expanded(from, "expand_k", 0.5, hidden_size, num_heads)?,
-        value_dim: fla::expanded(from, "expand_v", 1.0, hidden_size, num_heads)?,
-        gate_rank: RANK,
-        gate_normalizer: NORMALIZER,
-    };
+    let key_dim = fla::expanded(from, "expand_k", 0.5, hidden_size, num_heads)?;
+    let value_dim = fla::expanded(from, "expand_v", 1.0, hidden_size, num_heads)?;
+    let vocab_size = size("vocab_size", 32000)?;
+    let num_hidden_layers = size("num_hidden_layers", 24)?;
     Ok(ModelConfig {
-        vocab_size: size("vocab_size", 32000)?,
+        vocab_size,
         hidden_size,
-        num_hidden_layers: size("num_hidden_layers", 24)?,
+        num_hidden_layers,
         layer_norm_epsilon: from.number("norm_eps")?.unwrap_or(1e-6),
         tie_word_embeddings: from.flag("tie_word_embeddings")?.unwrap_or(false),
         intermediate_size: Some(fla::intermediate(from, hidden_size)?),
         output_logit_soft_cap: None,
-        block: BlockConfig::Gla(block),
+        block: block([num_heads, key_dim, value_dim], hidden_size)?,
     })
+}
+
+/// The block of so many heads, keys and values, in the form that configurations of a model have.
+fn block([num_heads, key_dim, value_dim]: [usize; 3], hidden: usize) -> Result<BlockConfig, Error> {
+    let model = json!({
+        "vocab_size": 1,
+        "hidden_size": hidden,
+        "num_hidden_layers": 1,
+        "layer_norm_epsilon": 0.0,
+        "block": {
+            "type": "gla",
+            "num_heads": num_heads,
+            "key_dim": key_dim,
+            "value_dim": value_dim,
+            "gate_rank": RANK,
+            "gate_normalizer": NORMALIZER,
+        },
+    });
+    let model = serde_json::from_value::<ModelConfig>(model);
+    model
+        .map(|model| model.block)
+        .map_err(|e| Error::Config(e.to_string()))
+}
+
+/// Heads, keys and values of a model's blocks.
+fn sizes(model: &ModelConfig) -> Result<[usize; 3], Error> {
+    let state = model.state_sizes().into_iter().flatten().next();
+    let sizes = state.and_then(|state| <[usize; 3]>::try_from(state).ok());
+    sizes.ok_or_else(|| Error::Config("a model of gla without layers given, expected some".into()))
 }
 
 /// The configuration of a model: `source`, another one of this class or nothing, with what decides
 /// the model replaced.
 pub(super) fn settings(
     model: &ModelConfig,
-    block: &LinearAttentionConfig,
     source: Map<String, Value>,
 ) -> Result<Map<String, Value>, Error> {
-    if (block.gate_rank, block.gate_normalizer) != (RANK, NORMALIZER) {
+    let [heads, keys, values] = sizes(model)?;
+    if model.block != block([heads, keys, values], model.hidden_size)? {
         return Err(Error::Config(format!(
-            "gate_rank {} and gate_normalizer {} given, expected {RANK} and {NORMALIZER}: the \
-             published class has no key for them",
-            block.gate_rank, block.gate_normalizer
+            "{:?} given, expected a gate of rank {RANK} over {NORMALIZER} and nothing else of its own: \
+             the published class has no key for it",
+            model.block
         )));
     }
     let mut all = fla::settings(model, ["GLAForCausalLM", MODEL_TYPE], source)?;
-    let expand = |width: usize| (block.num_heads * width) as f64 / model.hidden_size as f64;
+    let expand = |width: usize| (heads * width) as f64 / model.hidden_size as f64;
     if let Value::Object(ours) = json!({
-        "num_heads": block.num_heads,
-        "expand_k": expand(block.key_dim),
-        "expand_v": expand(block.value_dim),
+        "num_heads": heads,
+        "expand_k": expand(keys),
+        "expand_v": expand(values),
         "use_gk": true,
         "use_gv": false,
         "use_output_gate": true,
@@ -86,12 +112,13 @@ pub(super) fn settings(
 }
 
 /// What the class calls the weights, with `fuse_norm` or without.
-pub(super) fn names(model: &ModelConfig, block: &LinearAttentionConfig, fused: bool) -> Names {
+pub(super) fn names(model: &ModelConfig, fused: bool) -> Names {
     let norm = match fused {
         true => "g_norm_swish_gate.weight",
         false => "g_norm.weight",
     };
-    let [keys, values] = [block.key_dim, block.value_dim].map(|width| block.num_heads * width);
+    let [heads, keys, values] = sizes(model).unwrap_or_default();
+    let [keys, values] = [heads * keys, heads * values];
     fla::names(model, |names, ours, theirs| {
         let rows = |name: &str, rows| {
             let shape = vec![rows, model.hidden_size];

@@ -75,7 +75,7 @@ pub(super) fn settings(
         }
         BlockConfig::Mamba1(block) => Ok(mamba::settings(model, block, source)),
         BlockConfig::Mamba2(block) => Ok(mamba2::settings(model, block, source)),
-        BlockConfig::Gla(block) => gla::settings(model, block, source),
+        block if block.name() == "gla" => gla::settings(model, source),
         BlockConfig::GatedDeltaNet(block) => gated_deltanet::settings(model, block, source),
         BlockConfig::Mlstm(block) => xlstm::settings(model, block, source),
         BlockConfig::Rwkv7(block) => rwkv7::settings(model, block, source),
@@ -90,7 +90,7 @@ pub(super) fn settings(
 pub(super) fn names(model: &ModelConfig, source: &Map<String, Value>) -> Names {
     let fused = source.get("fuse_norm") != Some(&false.into());
     match &model.block {
-        BlockConfig::Gla(block) => gla::names(model, block, fused),
+        block if block.name() == "gla" => gla::names(model, fused),
         BlockConfig::GatedDeltaNet(block) => gated_deltanet::names(model, block),
         BlockConfig::Mlstm(block) => xlstm::names(model, block),
         BlockConfig::Rwkv7(block) => rwkv7::names(model, block),
