@@ -3,17 +3,16 @@
 use crate::failure::Failure;
 use crate::source::Source;
 use baton_train::models::{BlockConfig, BlockText};
+use baton_train::small::{self, PUBLISHED};
+use baton_train::trainer::TrainConfig;
 use std::collections::BTreeMap;
-
-/// The block that is Mamba-2's as published, and no text's.
-const PUBLISHED: &str = "mamba2";
 
 /// Which block.
 #[derive(clap::Args)]
 pub struct Block {
-    /// The block of the model: mamba2, as published, or that of any other recurrence, by its built-in name or by
-    /// the file of its text (docs/own-block.md)
-    #[arg(long, value_name = "NAME|FILE", default_value = PUBLISHED)]
+    /// The block of the model: mamba1, mamba2, gated_delta_net, kda, mlstm or rwkv7, as published, or that of any other
+    /// recurrence, by its built-in name or by the file of its text (docs/own-block.md)
+    #[arg(long, value_name = "NAME|FILE", default_value = PUBLISHED[0])]
     block: String,
     /// Heads of the block; 4 when absent, or where a head has one number as many as channels
     #[arg(long)]
@@ -30,22 +29,24 @@ pub struct Block {
 }
 
 impl Block {
-    /// Its configuration in a residual stream of `hidden`; none for the published one.
-    pub fn config(&self, hidden: usize) -> Result<Option<BlockConfig>, Failure> {
-        if self.block == PUBLISHED {
+    /// Puts it into the configuration of a training.
+    pub fn put(&self, config: &mut TrainConfig) -> Result<(), Failure> {
+        let name = self.block.as_str();
+        if PUBLISHED.contains(&name) {
             let given = [
                 ("--heads", self.heads.is_some()),
                 ("--groups", self.groups.is_some()),
                 ("--dim", !self.dim.is_empty()),
                 ("--port", !self.port.is_empty()),
             ];
-            return match given.iter().find(|(_, given)| *given) {
-                None => Ok(None),
-                Some((option, _)) => Err(Failure::new(format!(
-                    "{option} given with the block {PUBLISHED}, which is as published; expected a text: \
-                     `baton print {PUBLISHED} > my.rec` and --block my.rec"
-                ))),
-            };
+            if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
+                return Err(Failure::new(format!(
+                    "{option} given with the block {name}, which is as published; expected a text: \
+                     `baton print {name} > my.rec` and --block my.rec"
+                )));
+            }
+            *config = small::with(config.clone(), name);
+            return Ok(());
         }
         let source = Source::find(&self.block)?;
         source.verify()?;
@@ -56,7 +57,8 @@ impl Block {
             dims: once("--dim", &self.dim)?,
             ports: once("--port", &self.port)?,
         };
-        Ok(Some(BlockConfig::Recurrence(block.settle(hidden)?)))
+        config.model.block = BlockConfig::Recurrence(block.settle(config.model.hidden_size)?);
+        Ok(())
     }
 }
 

@@ -13,7 +13,8 @@ use std::path::PathBuf;
     after_help = "Examples:\n  baton convert --from mamba2-130m --to mamba2-130m-hf --layout hugging-face\n  \
     baton convert --from runs/small/checkpoint.safetensors --to small --dtype bf16\n\n\
     Reads a folder of a published layout, a run's folder, or the trainer's checkpoint, of which only the\n\
-    weights are kept. Mamba-2 has all three layouts, other blocks only Baton's. The folder must not exist."
+    weights are kept. Baton's layout has every block, docs/checkpoints.md says which the others have. The\n\
+    folder must not exist."
 )]
 pub struct Convert {
     /// The checkpoint to read
@@ -32,7 +33,7 @@ pub struct Convert {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Name {
-    /// As transformers writes Mamba2ForCausalLM
+    /// As transformers or flash-linear-attention writes a model
     HuggingFace,
     /// As mamba_ssm writes MambaLMHeadModel
     Authors,

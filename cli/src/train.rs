@@ -157,9 +157,7 @@ impl Train {
         config.recompute = self.recompute;
         config.initial_state = self.initial_state.clone();
         config.schedule.peak = self.rate;
-        if let Some(block) = self.block.config(config.model.hidden_size)? {
-            config.model.block = block;
-        }
+        self.block.put(&mut config)?;
         Ok(config)
     }
 }

@@ -1,7 +1,8 @@
 //! AdamW with decoupled weight decay and clipping by the global norm.
 //!
 //! Its moments are plain memory under the names of the weights, so that a checkpoint holds them
-//! bit for bit. Vectors (norms, biases, A_log, D, dt_bias) are not decayed.
+//! bit for bit. Vectors (norms, biases, A_log, D, dt_bias) are not decayed, nor what has a number for
+//! each channel in more dims.
 //!
 //! A step that would leave a weight or a moment that is no finite number is not taken: every element is
 //! computed before the first is written, which costs a second pass over memory and no memory of its own.
@@ -13,6 +14,9 @@ use baton_runtime::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// Weights of two dims or more that are no matrices: Mamba's, then RWKV-7's.
+const BY_CHANNEL: [&str; 8] = ["A_log", "r_k", "x_r", "x_w", "x_k", "x_v", "x_a", "x_g"];
 
 /// The settings of AdamW.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -24,25 +24,39 @@ pub enum Purpose {
     Examples = 17,
 }
 
-/// A generator at one place of one stream.
-pub struct Rng(ChaCha8Rng);
+/// A generator at one place of one stream; one without a stream gives zeros.
+pub struct Rng(Option<ChaCha8Rng>);
 
 impl Rng {
     /// The numbers of `purpose` at `step`.
     pub fn at(seed: u64, purpose: Purpose, step: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ (purpose as u64) << 56);
         rng.set_stream(step);
-        Rng(rng)
+        Rng(Some(rng))
+    }
+
+    /// Draws nothing, for weights that are replaced at once.
+    pub fn blank() -> Self {
+        Rng(None)
+    }
+
+    /// Whether nothing is drawn.
+    pub fn is_blank(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn bits(&mut self) -> u64 {
+        self.0.as_mut().map_or(0, ChaCha8Rng::next_u64)
     }
 
     /// Another generator, seeded by this one's next number.
     pub fn fork(&mut self) -> Rng {
-        Rng(ChaCha8Rng::seed_from_u64(self.0.next_u64()))
+        Rng(Some(ChaCha8Rng::seed_from_u64(self.bits())))
     }
 
     /// Uniform in [0, 1).
     pub fn uniform(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Uniform in [low, high).
@@ -52,7 +66,7 @@ impl Rng {
 
     /// Uniform in 0 .. n; n is positive.
     pub fn below(&mut self, n: usize) -> usize {
-        (((self.0.next_u64() as u128) * n as u128) >> 64) as usize
+        (((self.bits() as u128) * n as u128) >> 64) as usize
     }
 
     /// One of `choices`, which is not empty.
@@ -106,7 +120,7 @@ mod tests {
 
     #[test]
     fn places_are_independent_of_history_and_of_each_other() {
-        let draw = |seed, purpose, step| Rng::at(seed, purpose, step).0.next_u64();
+        let draw = |seed, purpose, step| Rng::at(seed, purpose, step).bits();
         let all = [
             draw(1, Purpose::Windows, 0),
             draw(1, Purpose::Windows, 1),

@@ -3,10 +3,13 @@
 //!
 //! The setting must be one that fails honestly past its training length: with the published decays
 //! (A from 1 to 16) so small a model forgets before it can meet an unknown state, so A is drawn from
-//! 0.02 to 0.3, a long memory.
+//! 0.02 to 0.3, a long memory. Other published blocks come with what their authors put around them, at the
+//! same width.
 
 use crate::initial_state::InitialStateConfig;
-use crate::models::{BlockConfig, Mamba2Config, ModelConfig};
+use crate::models::{
+    BlockConfig, DeltaConfig, Mamba1Config, Mamba2Config, MlstmConfig, ModelConfig, Rwkv7Config,
+};
 use crate::optimizer::AdamWConfig;
 use crate::schedule::Schedule;
 use crate::trainer::TrainConfig;
@@ -20,6 +23,8 @@ pub fn base_config(seed: u64, steps: u64) -> TrainConfig {
             num_hidden_layers: 2,
             layer_norm_epsilon: 1e-5,
             tie_word_embeddings: true,
+            intermediate_size: None,
+            output_logit_soft_cap: None,
             block: BlockConfig::Mamba2(Mamba2Config {
                 head_dim: 32,
                 state_size: 64,
@@ -41,4 +46,68 @@ pub fn base_config(seed: u64, steps: u64) -> TrainConfig {
         initial_state: InitialStateConfig::Zero,
         seed,
     }
+}
+
+/// The blocks that come as their authors publish them, with what these put around them; the first is this training's.
+pub const PUBLISHED: [&str; 6] = [
+    "mamba2",
+    "mamba1",
+    "gated_delta_net",
+    "kda",
+    "mlstm",
+    "rwkv7",
+];
+
+/// The same training of a model with the block `name` and what stands around it as published; a name
+/// that is not known here changes nothing.
+pub fn with(mut config: TrainConfig, name: &str) -> TrainConfig {
+    let delta = || DeltaConfig {
+        num_heads: 4,
+        num_v_heads: None,
+        head_dim: 32,
+        value_dim: 32,
+        conv_kernel: 4,
+        allow_neg_eigval: false,
+        sigmoid_gate: name == "kda",
+        initializer_range: 0.02,
+    };
+    let (block, width, eps) = match name {
+        "mamba1" => {
+            config.model.block = BlockConfig::Mamba1(Mamba1Config::default());
+            return config;
+        }
+        "gated_delta_net" => (BlockConfig::GatedDeltaNet(delta()), 384, 1e-6),
+        "kda" => (BlockConfig::Kda(delta()), 384, 1e-6),
+        "mlstm" => {
+            config.model.output_logit_soft_cap = Some(30.0);
+            let block = MlstmConfig {
+                num_heads: 4,
+                key_dim: 16,
+                value_dim: 32,
+                gate_soft_cap: 15.0,
+            };
+            (BlockConfig::Mlstm(block), 384, 1e-6)
+        }
+        "rwkv7" => {
+            let block = Rwkv7Config {
+                head_dim: 32,
+                decay_rank: 32,
+                rate_rank: 32,
+                value_rank: 32,
+                gate_rank: 64,
+                fuse_norm: true,
+                norm_bias: true,
+            };
+            (BlockConfig::Rwkv7(block), 512, 1e-5)
+        }
+        _ => return config,
+    };
+    config.model = ModelConfig {
+        block,
+        intermediate_size: Some(width),
+        layer_norm_epsilon: eps,
+        tie_word_embeddings: false,
+        ..config.model
+    };
+    config
 }

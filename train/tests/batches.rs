@@ -4,8 +4,8 @@
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::{Device, Tensor};
 use baton_train::models::{
-    BlockConfig, BlockText, HostStates, LanguageModel, LayerState, Mamba2Config, ModelConfig, Pass,
-    Passed,
+    BlockConfig, BlockText, DeltaConfig, HostStates, LanguageModel, LayerState, Mamba1Config,
+    Mamba2Config, MlstmConfig, ModelConfig, Pass, Passed, Rwkv7Config, update,
 };
 use baton_train::op::{Packing, weighted_cross_entropy};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -36,7 +36,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn blocks() -> [BlockConfig; 4] {
+fn blocks() -> [BlockConfig; 9] {
     let mamba2 = BlockConfig::Mamba2(Mamba2Config {
         head_dim: 8,
         state_size: 16,
@@ -55,11 +55,53 @@ fn blocks() -> [BlockConfig; 4] {
     };
     // States of three shapes, two convolutions of other widths, one of them with a projection to itself.
     let convolved = [("q", "conv=2,act=silu"), ("v", "bias,conv=4")];
+    let delta = DeltaConfig {
+        num_heads: 2,
+        num_v_heads: Some(4),
+        head_dim: 8,
+        value_dim: 4,
+        conv_kernel: 4,
+        allow_neg_eigval: true,
+        sigmoid_gate: false,
+        initializer_range: 0.2,
+    };
+    let kda = DeltaConfig {
+        num_v_heads: None,
+        sigmoid_gate: true,
+        conv_kernel: 3,
+        ..delta.clone()
+    };
+    let mlstm = MlstmConfig {
+        num_heads: 2,
+        key_dim: 4,
+        value_dim: 8,
+        gate_soft_cap: 15.0,
+    };
+    let rwkv7 = Rwkv7Config {
+        head_dim: 8,
+        decay_rank: 3,
+        rate_rank: 4,
+        value_rank: 5,
+        gate_rank: 6,
+        fuse_norm: true,
+        norm_bias: true,
+    };
+    let mamba1 = Mamba1Config {
+        state_size: 4,
+        mixer_rms_eps: Some(1e-6),
+        use_bias: true,
+        ..Mamba1Config::default()
+    };
     [
         mamba2,
         of("gla", &[]),
         of("mlstm", &convolved),
         of("gated_delta_net", &[]),
+        BlockConfig::Mamba1(mamba1),
+        BlockConfig::GatedDeltaNet(delta),
+        BlockConfig::Kda(kda),
+        BlockConfig::Mlstm(mlstm),
+        BlockConfig::Rwkv7(rwkv7),
     ]
 }
 
@@ -70,10 +112,25 @@ fn model(block: BlockConfig, layers: usize) -> (LanguageModel, ModelConfig) {
         num_hidden_layers: layers,
         layer_norm_epsilon: 1e-5,
         tie_word_embeddings: true,
+        intermediate_size: match block {
+            BlockConfig::Mamba1(_) | BlockConfig::Mamba2(_) => None,
+            _ => Some(24),
+        },
+        output_logit_soft_cap: matches!(block, BlockConfig::Mlstm(_)).then_some(2.0),
         block,
     };
     let device: &dyn Device = &Cpu::new(Some(2)).unwrap();
-    (LanguageModel::new(&config, device, 5).unwrap(), config)
+    let model = LanguageModel::new(&config, device, 5).unwrap();
+    // What begins as zeros would hide what is behind it.
+    let mut drawn = numbers(1 << 16, 1000).into_iter().cycle();
+    let model = update(model, &mut |_, mut weight| {
+        if weight.data.iter().all(|x| *x == 0.0) {
+            let some = weight.data.iter_mut().zip(&mut drawn);
+            some.for_each(|(x, n)| *x = n as f32 / 2500.0 - 0.2);
+        }
+        weight
+    });
+    (model, config)
 }
 
 /// Reproducible numbers in 0 .. n.
@@ -196,6 +253,7 @@ fn a_packed_row_is_its_documents_apart() {
                     );
                     for (a, b) in ended.iter().zip(&one.finals) {
                         let b = b.to_host();
+                        assert_eq!(a.recurrence.len(), b.recurrence.len());
                         for (a, b) in a.recurrence.iter().zip(&b.recurrence) {
                             close("state", &a.data, &b.data, 1e-5);
                         }

@@ -84,6 +84,13 @@ const SETTINGS: &[&str] = &[
     "\"n_groups\"",
     "\"conv_kernel\"",
     "\"num_hidden_layers\"",
+    "\"expand_v\": 0.5",
+    "\"num_v_heads\"",
+    "\"intermediate_size\"",
+    "\"time_step_rank\": \"auto\"",
+    "\"ffn_round_up_to_multiple_of\"",
+    "\"value_dim\"",
+    "\"fuse_norm\": false",
 ];
 
 #[test]
@@ -120,4 +127,17 @@ fn configurations() {
         SETTINGS,
         1 << 16,
     );
+    for class in [
+        "mamba1_hf",
+        "mamba1_authors",
+        "falcon_mamba_hf",
+        "gla_fla",
+        "gated_deltanet_fla",
+        "rwkv7_fla",
+        "xlstm_hf",
+    ] {
+        let folder = format!("train/tests/golden/{class}");
+        let name = format!("config-{class}");
+        published(&name, &folder, "config.json", SETTINGS, 1 << 13);
+    }
 }

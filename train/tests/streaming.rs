@@ -49,6 +49,8 @@ fn memory_does_not_grow_with_the_length() {
         num_hidden_layers: 2,
         layer_norm_epsilon: 1e-5,
         tie_word_embeddings: true,
+        intermediate_size: None,
+        output_logit_soft_cap: None,
         block: BlockConfig::Mamba2(Mamba2Config {
             head_dim: 8,
             state_size: 8,

@@ -18,11 +18,11 @@ const IDS: &str = "input_ids";
     after_help = "Example:\n  baton eval logits --checkpoint mamba2-130m --inputs ids.safetensors \
     --output out.safetensors --states\n\n\
     The inputs hold input_ids [B, T], whole numbers of any type; the output gets logits [B, T, vocab]\n\
-    and, with --states, the states after the last token:\n  \
+    and, with --states, the states after the last token, of Mamba-2:\n  \
     ssm.<layer>    [B, H, P, N]\n  \
     conv.<layer>   [B, C, W]      the last W inputs of the convolution, the current one included\n\
     The initial state has the same names and shapes; every ssm.<layer> must be there, a conv.<layer>\n\
-    that is not is zero. States of a block of a text have the text's names: S.<layer> [B, H, K, V]."
+    that is not is zero. docs/checkpoints.md has the names of other blocks."
 )]
 pub struct Logits {
     /// A folder of a published layout, a run's folder, or a checkpoint file

@@ -139,6 +139,82 @@ fn saved_again_and_converted_they_give_the_same() {
     check(&folder, &folder.path("mamba2_authors-hugging-face"));
 }
 
+/// That of Gated DeltaNet, whose own program is 2.3e-5 away in f32.
+const LOGITS_DELTA: f64 = 3e-5;
+
+/// The classes beside Mamba-2: the states of a recurrence, and the inputs that are remembered.
+const CLASSES: [(&str, &[&str], &[&str]); 6] = [
+    ("mamba1_hf", &["ssm"], &["conv"]),
+    ("falcon_mamba_hf", &["ssm"], &["conv"]),
+    ("gla_fla", &["S"], &[]),
+    (
+        "gated_deltanet_fla",
+        &["S"],
+        &["conv_q", "conv_k", "conv_v"],
+    ),
+    ("xlstm_hf", &["C", "n", "m"], &[]),
+    ("rwkv7_fla", &["S"], &["shift", "ffn_shift"]),
+];
+
+/// Each class, as published and converted to Baton's layout and back: logits, states, the run from a
+/// Gaussian state.
+#[test]
+fn every_published_class_gives_its_values() {
+    let folder = Folder::new("logits-classes");
+    for (class, states, inputs) in CLASSES {
+        let values = load(&golden(&format!("{class}_golden.safetensors")));
+        let bound = match class {
+            "gated_deltanet_fla" => LOGITS_DELTA,
+            _ => LOGITS,
+        };
+        let ids = ids(&folder, &values);
+        let (own, back) = (folder.path(class), folder.path(&format!("{class}-back")));
+        for (from, to, layout) in [
+            (golden(class), &own, "baton"),
+            (own.clone(), &back, "hugging-face"),
+        ] {
+            let given = ["convert", "--from", &from, "--to", to, "--layout", layout];
+            let done = baton(&given);
+            assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{class}");
+        }
+        let got = run(&folder, &golden(class), &ids, &["--states"]);
+        assert_eq!(run(&folder, &back, &ids, &["--states"]), got, "{class}");
+        assert_eq!(got.len(), 1 + 2 * (states.len() + inputs.len()), "{class}");
+        let error = apart(&got, "logits", &values, "logits_f64");
+        assert!(error < bound, "{class}: {error:e}");
+        let mut first = Tensors::new();
+        for i in 0..2 {
+            for state in states.iter().chain(inputs) {
+                let name = format!("{state}.{i}");
+                let error = relative(&got, &name, &values, &format!("whole.{name}"));
+                assert!(error < LOGITS, "{class}: {name}: {error:e}");
+            }
+            for state in states {
+                let stored = match states.len() {
+                    1 => format!("rand_h0.{i}"),
+                    _ => format!("rand_h0.{state}.{i}"),
+                };
+                first.insert(format!("{state}.{i}"), values[&stored].clone());
+            }
+        }
+        let from = folder.path("states.safetensors");
+        save(&from, &first);
+        let more = ["--states", "--initial-state", &from];
+        let got = run(&folder, &golden(class), &ids, &more);
+        let error = apart(&got, "logits", &values, "rand_h0.logits_f64");
+        assert!(error < bound, "{class} from a state: {error:e}");
+        for (name, _) in first {
+            let error = relative(&got, &name, &values, &format!("rand_h0.final.{name}"));
+            assert!(error < LOGITS, "{class}: {name} from a state: {error:e}");
+        }
+    }
+    // The authors' layout holds the same Mamba.
+    let values = load(&golden("mamba1_hf_golden.safetensors"));
+    let ids = ids(&folder, &values);
+    let got = run(&folder, &golden("mamba1_authors"), &ids, &[]);
+    assert_eq!(got, run(&folder, &golden("mamba1_hf"), &ids, &[]));
+}
+
 /// The states out of the first part, handed on, make the second part that of the whole.
 #[test]
 fn states_handed_on_continue_the_sequence() {

@@ -390,3 +390,38 @@ fn training_on_a_gpu_says_what_it_lacks() {
     };
     assert!(refused.stderr.contains(expected), "{}", refused.stderr);
 }
+
+/// Each block trains, its run is published in its class's layout where it has one, and post-training
+/// goes on from that with states passed.
+#[test]
+fn every_published_block_trains_and_goes_on_as_published() {
+    let folder = Folder::new("train-blocks");
+    let text = text(&folder);
+    for (block, layout) in [
+        ("mamba1", "hugging-face"),
+        ("mamba1", "authors"),
+        ("gated_delta_net", "hugging-face"),
+        ("kda", "baton"),
+        ("mlstm", "hugging-face"),
+        ("rwkv7", "hugging-face"),
+    ] {
+        let run = folder.path(&format!("{block}-{layout}"));
+        let done = |arguments: &[&str]| {
+            let done = baton(arguments);
+            assert_eq!(done.code, 0, "{block}: {}", done.stderr);
+        };
+        let small = ["--text", &text, "--quiet", "--steps", "2", "--length", "8"];
+        let small = [&small[..], &["--batch", "2"]].concat();
+        let train = ["train", "--block", block, "--folder", &run];
+        done(&[&train[..], &small].concat());
+        let published = format!("{run}-published");
+        done(&[
+            "convert", "--from", &run, "--to", &published, "--layout", layout,
+        ]);
+        let on = format!("{run}-on");
+        let post = ["post-train", "--from", &published, "--folder", &on];
+        let passed = ["--initial-state", "state_passing", "--rate", "1e-3"];
+        done(&[&post[..], &passed, &small].concat());
+        assert_eq!(losses(&on).len(), 2, "{block}");
+    }
+}

@@ -10,6 +10,7 @@
 mod interval;
 pub mod logits;
 mod measurement;
+mod named;
 mod numbers;
 pub mod perplexity;
 pub mod remembrance;
@@ -128,6 +129,8 @@ pub(crate) mod tests {
             num_hidden_layers: 2,
             layer_norm_epsilon: 1e-5,
             tie_word_embeddings: true,
+            intermediate_size: None,
+            output_logit_soft_cap: None,
             block: BlockConfig::Mamba2(Mamba2Config {
                 head_dim: 8,
                 state_size: 8,

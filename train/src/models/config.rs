@@ -1,5 +1,15 @@
 //! The shape of a model and how its weights begin. Stored with every checkpoint, and compared.
 
+mod delta;
+mod mamba1;
+mod mlstm;
+mod rwkv7;
+
+pub use delta::DeltaConfig;
+pub use mamba1::Mamba1Config;
+pub use mlstm::MlstmConfig;
+pub use rwkv7::Rwkv7Config;
+
 use super::recurrence::{BlockText, OlderBlock, RecurrenceConfig};
 use crate::Error;
 use serde::{Deserialize, Serialize};
@@ -24,6 +34,13 @@ pub struct ModelConfig {
     /// Whether the logits use the embedding's weights.
     #[serde(skip_serializing_if = "is_yes")]
     pub tie_word_embeddings: bool,
+    /// Inner width of the feed-forward after each block, which is gated by SiLU but for RWKV-7, whose own
+    /// reads the step before; absent is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intermediate_size: Option<usize>,
+    /// What logits are kept within, as c tanh(x / c); absent is without a bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_logit_soft_cap: Option<f64>,
     /// Which block, and its shape.
     pub block: BlockConfig,
 }
@@ -32,8 +49,18 @@ pub struct ModelConfig {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum BlockConfig {
+    /// Mamba, the first, as published.
+    Mamba1(Mamba1Config),
     /// Mamba-2, as published.
     Mamba2(Mamba2Config),
+    /// Gated DeltaNet: the delta rule with a decay for each head, as published.
+    GatedDeltaNet(DeltaConfig),
+    /// Kimi Delta Attention: the delta rule with a decay for each key, as published.
+    Kda(DeltaConfig),
+    /// mLSTM, of xLSTM, as published.
+    Mlstm(MlstmConfig),
+    /// RWKV-7, as published.
+    Rwkv7(Rwkv7Config),
     /// That of the text of a recurrence.
     Recurrence(RecurrenceConfig),
 }
@@ -47,6 +74,10 @@ struct Said {
     layer_norm_epsilon: f64,
     #[serde(default = "yes")]
     tie_word_embeddings: bool,
+    #[serde(default)]
+    intermediate_size: Option<usize>,
+    #[serde(default)]
+    output_logit_soft_cap: Option<f64>,
     block: SaidBlock,
 }
 
@@ -54,7 +85,12 @@ struct Said {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum SaidBlock {
+    Mamba1(Mamba1Config),
     Mamba2(Mamba2Config),
+    GatedDeltaNet(DeltaConfig),
+    Kda(DeltaConfig),
+    Mlstm(MlstmConfig),
+    Rwkv7(Rwkv7Config),
     Recurrence(BlockText),
     LinearAttention(OlderBlock),
     Retnet(OlderBlock),
@@ -69,7 +105,12 @@ impl TryFrom<Said> for ModelConfig {
 
     fn try_from(said: Said) -> Result<Self, Error> {
         let block = match said.block {
-            SaidBlock::Mamba2(block) => Err(block),
+            SaidBlock::Mamba1(block) => Err(BlockConfig::Mamba1(block)),
+            SaidBlock::Mamba2(block) => Err(BlockConfig::Mamba2(block)),
+            SaidBlock::GatedDeltaNet(block) => Err(BlockConfig::GatedDeltaNet(block)),
+            SaidBlock::Kda(block) => Err(BlockConfig::Kda(block)),
+            SaidBlock::Mlstm(block) => Err(BlockConfig::Mlstm(block)),
+            SaidBlock::Rwkv7(block) => Err(BlockConfig::Rwkv7(block)),
             SaidBlock::Recurrence(block) => Ok(block),
             SaidBlock::LinearAttention(block) => Ok(block.of("linear_attention")),
             SaidBlock::Retnet(block) => Ok(block.of("retnet")),
@@ -84,9 +125,11 @@ impl TryFrom<Said> for ModelConfig {
             num_hidden_layers: said.num_hidden_layers,
             layer_norm_epsilon: said.layer_norm_epsilon,
             tie_word_embeddings: said.tie_word_embeddings,
+            intermediate_size: said.intermediate_size,
+            output_logit_soft_cap: said.output_logit_soft_cap,
             block: match block {
                 Ok(text) => BlockConfig::Recurrence(text.settle(said.hidden_size)?),
-                Err(block) => BlockConfig::Mamba2(block),
+                Err(block) => block,
             },
         })
     }
@@ -157,6 +200,36 @@ fn is_unbounded(limit: &[Option<f64>; 2]) -> bool {
     *limit == [None, None]
 }
 
+/// Refuses a range that nothing can be drawn from.
+fn ordered(name: &str, [low, high]: [f64; 2]) -> Result<(), Error> {
+    match 0.0 < low && low <= high && high.is_finite() {
+        true => Ok(()),
+        false => Err(Error::Config(format!(
+            "{name} {low} to {high} given, expected 0 < low <= high"
+        ))),
+    }
+}
+
+/// Refuses a size of zero by its name.
+fn not_zero(sizes: &[(&str, usize)]) -> Result<(), Error> {
+    match sizes.iter().find(|(_, size)| *size == 0) {
+        None => Ok(()),
+        Some((name, _)) => Err(Error::Config(format!(
+            "{name} 0 given, expected at least 1"
+        ))),
+    }
+}
+
+/// Refuses what nothing can be kept within.
+fn positive(name: &str, cap: f64) -> Result<(), Error> {
+    match cap > 0.0 && cap.is_finite() {
+        true => Ok(()),
+        false => Err(Error::Config(format!(
+            "{name} {cap} given, expected a positive number"
+        ))),
+    }
+}
+
 impl Default for Mamba2Config {
     /// As published.
     fn default() -> Self {
@@ -193,8 +266,13 @@ impl BlockConfig {
     /// What the recurrence is called.
     pub fn name(&self) -> &str {
         match self {
+            BlockConfig::Mamba1(_) => "mamba1",
             BlockConfig::Mamba2(_) => "mamba2",
             BlockConfig::Recurrence(block) => &block.recurrence().name,
+            BlockConfig::GatedDeltaNet(_) => "gated_delta_net",
+            BlockConfig::Kda(_) => "kda",
+            BlockConfig::Mlstm(_) => "mlstm",
+            BlockConfig::Rwkv7(_) => "rwkv7",
         }
     }
 }
@@ -203,6 +281,10 @@ impl ModelConfig {
     /// Sizes of every recurrence state without the batch, `[layer][state]`.
     pub fn state_sizes(&self) -> Vec<Vec<Vec<usize>>> {
         let states = match &self.block {
+            BlockConfig::Mamba1(block) => block.states(self.hidden_size),
+            BlockConfig::GatedDeltaNet(block) | BlockConfig::Kda(block) => block.states(),
+            BlockConfig::Mlstm(block) => block.states(),
+            BlockConfig::Rwkv7(block) => block.states(self.hidden_size),
             BlockConfig::Mamba2(block) => vec![vec![
                 block.num_heads(self.hidden_size),
                 block.state_size,
@@ -213,24 +295,18 @@ impl ModelConfig {
         vec![states; self.num_hidden_layers]
     }
 
-    /// Channels and taps of a block's convolution, if it has one.
-    pub fn conv_size(&self) -> Option<[usize; 2]> {
-        match &self.block {
-            BlockConfig::Mamba2(block) => {
-                let inner = block.intermediate(self.hidden_size);
-                let channels = inner + 2 * block.n_groups * block.state_size;
-                Some([channels, block.conv_kernel])
-            }
-            BlockConfig::Recurrence(block) => block.conv_size(),
-        }
-    }
-
     /// About as many weights as the model has, without biases and norms: to refuse a size before
     /// memory is asked for.
     pub fn about_weights(&self) -> f64 {
         let [vocab, hidden, layers] =
             [self.vocab_size, self.hidden_size, self.num_hidden_layers].map(|n| n as f64);
         let block = match &self.block {
+            BlockConfig::Mamba1(block) => block.about_weights(self.hidden_size),
+            BlockConfig::GatedDeltaNet(block) | BlockConfig::Kda(block) => {
+                block.about_weights(self.hidden_size)
+            }
+            BlockConfig::Mlstm(block) => block.about_weights(self.hidden_size),
+            BlockConfig::Rwkv7(block) => block.about_weights(self.hidden_size),
             BlockConfig::Mamba2(block) => {
                 let inner = block.expand as f64 * hidden;
                 let conv = inner + 2.0 * block.n_groups as f64 * block.state_size as f64;
@@ -238,7 +314,9 @@ impl ModelConfig {
             }
             BlockConfig::Recurrence(block) => block.about_weights(hidden),
         };
-        vocab * hidden + layers * block
+        let mlp = 3.0 * hidden * self.intermediate_size.unwrap_or(0) as f64;
+        let heads = if self.tie_word_embeddings { 1.0 } else { 2.0 };
+        heads * vocab * hidden + layers * (block + mlp)
     }
 
     /// Refuses sizes that do not fit together, or that no memory has.
@@ -259,7 +337,16 @@ impl ModelConfig {
         if self.vocab_size == 0 || self.hidden_size == 0 {
             return wrong("vocab_size and hidden_size given as 0, expected at least 1".into());
         }
+        if let Some(cap) = self.output_logit_soft_cap {
+            positive("output_logit_soft_cap", cap)?;
+        }
+        not_zero(&[("intermediate_size", self.intermediate_size.unwrap_or(1))])?;
         match &self.block {
+            BlockConfig::Mamba1(block) => block.check(self.hidden_size)?,
+            BlockConfig::GatedDeltaNet(block) => block.check(false)?,
+            BlockConfig::Kda(block) => block.check(true)?,
+            BlockConfig::Mlstm(block) => block.check()?,
+            BlockConfig::Rwkv7(block) => block.check(self.hidden_size)?,
             BlockConfig::Mamba2(block) => {
                 let (inner, heads) = (
                     block.intermediate(self.hidden_size),
@@ -277,17 +364,8 @@ impl ModelConfig {
                         block.n_groups
                     ));
                 }
-                let ranges = [
-                    ("a_init_range", block.a_init_range),
-                    ("time_step_range", block.time_step_range),
-                ];
-                for (name, [low, high]) in ranges {
-                    if !(0.0 < low && low <= high && high.is_finite()) {
-                        return wrong(format!(
-                            "{name} {low} to {high} given, expected 0 < low <= high"
-                        ));
-                    }
-                }
+                ordered("a_init_range", block.a_init_range)?;
+                ordered("time_step_range", block.time_step_range)?;
                 let [low, high] = block.time_step_limit;
                 if low.unwrap_or(0.0) < 0.0 || low.unwrap_or(0.0) >= high.unwrap_or(f64::INFINITY) {
                     let bound = |bound: Option<f64>| bound.map_or("none".into(), |x| x.to_string());

@@ -1,11 +1,13 @@
 //! A language model over any block: embedding, pre-norm residual blocks, norm, logits.
 
+use super::around::Around;
+use super::layers::{Norm, soft_cap};
 use super::{
-    BlockConfig, Embedding, LayerState, Linear, Mamba2, ModelConfig, RecurrenceBlock, RmsNorm,
-    States,
+    BlockConfig, ChannelMix, Delta, Embedding, LayerState, Linear, Mamba1, Mamba2, Mlp, Mlstm,
+    ModelConfig, RecurrenceBlock, Rwkv7, States,
 };
 use crate::Error;
-use crate::op::{self, Packing};
+use crate::op::{self, Packing, Value};
 use crate::rng::{Purpose, Rng};
 use burn::Tensor;
 use burn::module::Module;
@@ -17,6 +19,8 @@ pub struct LanguageModel {
     pub backbone: Backbone,
     /// To logits; the embedding's weights where absent.
     pub lm_head: Option<Linear>,
+    #[module(skip)]
+    cap: Option<f64>,
 }
 
 /// Embedding, blocks and the last norm.
@@ -24,64 +28,160 @@ pub struct LanguageModel {
 pub struct Backbone {
     /// Tokens to the residual stream, and back to logits.
     pub embeddings: Embedding,
+    /// What replaces the stream before the first block; RWKV-7 has it.
+    pub pre_norm: Option<Norm>,
     /// First to last.
     pub layers: Vec<Layer>,
     /// Before the logits.
-    pub norm_f: RmsNorm,
+    pub norm_f: Norm,
 }
 
 /// One residual block.
 #[derive(Module, Debug)]
 pub struct Layer {
     /// Before the mixer.
-    pub norm: RmsNorm,
+    pub norm: Norm,
     /// The block.
     pub mixer: Mixer,
+    /// Before the feed-forward.
+    pub mlp_norm: Option<Norm>,
+    /// The feed-forward, where the model has one.
+    pub mlp: Option<FeedForward>,
+}
+
+/// Which feed-forward a layer has.
+#[derive(Module, Debug)]
+pub enum FeedForward {
+    /// Gated by SiLU.
+    Gated(Mlp),
+    /// RWKV-7's, which reads the step before.
+    Mixed(ChannelMix),
 }
 
 /// Which block a layer has.
 #[derive(Module, Debug)]
 #[allow(clippy::large_enum_variant)]
 pub enum Mixer {
+    /// Mamba, the first.
+    Mamba1(Mamba1),
     /// Mamba-2.
     Mamba2(Mamba2),
     /// That of a text.
     Recurrence(RecurrenceBlock),
+    /// Gated DeltaNet or KDA.
+    Delta(Delta),
+    /// mLSTM.
+    Mlstm(Mlstm),
+    /// RWKV-7.
+    Rwkv7(Rwkv7),
 }
 
 impl Mixer {
     /// [B, T, D] and the state before it to [B, T, D] and the state after it; with `packing` one
-    /// row of its sequences, each with its own state.
+    /// row of its sequences, each with its own state. `first` are the values of the first layer, which
+    /// RWKV-7 passes on beside the stream.
     pub fn forward(
         &self,
         x: Tensor<3>,
+        first: Option<Tensor<3>>,
         state: Option<LayerState>,
         packing: Option<&Packing>,
-    ) -> Result<(Tensor<3>, LayerState), Error> {
-        match self {
+    ) -> Result<(Tensor<3>, Option<Tensor<3>>, LayerState), Error> {
+        let (y, state) = match self {
+            Mixer::Rwkv7(block) => {
+                let (y, first, state) = block.forward(x, first, state, packing)?;
+                return Ok((y, Some(first), state));
+            }
+            Mixer::Mamba1(block) => block.forward(x, state, packing),
             Mixer::Mamba2(block) => block.forward(x, state, packing),
             Mixer::Recurrence(block) => block.forward(x, state, packing),
+            Mixer::Delta(block) => block.forward(x, state, packing),
+            Mixer::Mlstm(block) => block.forward(x, state, packing),
+        }?;
+        Ok((y, None, state))
+    }
+}
+
+impl FeedForward {
+    /// [B, T, D] to [B, T, D], and from the step before to the last one where it reads that.
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        shift: Option<Tensor<3>>,
+        packing: Option<&Packing>,
+    ) -> Result<(Tensor<3>, Option<Tensor<3>>), Error> {
+        match self {
+            FeedForward::Gated(mlp) => Ok((mlp.forward(x), None)),
+            FeedForward::Mixed(mix) => {
+                let (y, last) = mix.forward(x, shift, packing)?;
+                Ok((y, Some(last)))
+            }
         }
     }
 }
 
+/// The first `width` columns of the stream, and what is beside them.
+fn apart(x: Tensor<3>, width: usize) -> (Tensor<3>, Option<Tensor<3>>) {
+    let [batch, time, all] = x.dims();
+    if all == width {
+        return (x, None);
+    }
+    let columns = |range| x.clone().slice([0..batch, 0..time, range]);
+    (columns(0..width), Some(columns(width..all)))
+}
+
+/// Columns beside each other, where there are some.
+fn beside(x: Tensor<3>, more: Option<Tensor<3>>) -> Tensor<3> {
+    match more {
+        Some(more) => Tensor::cat(vec![x, more], 2),
+        None => x,
+    }
+}
+
 impl Layer {
-    /// What the layer adds to the residual stream `x`, and the state after it.
+    /// The residual stream `x` after the layer, and the states after it.
     ///
-    /// States are those of rows, also with `packing`.
+    /// States are those of rows, also with `packing`. What stands beside the stream is passed on; the
+    /// step before that a feed-forward reads stands beside the convolution's inputs.
     pub fn forward(
         &self,
         x: Tensor<3>,
         state: Option<LayerState>,
         packing: Option<&Packing>,
     ) -> Result<(Tensor<3>, LayerState), Error> {
-        let x = self.norm.forward(x)?;
-        let Some(packing) = packing else {
-            return self.mixer.forward(x, state, None);
+        let mut state = match (packing, state) {
+            (Some(packing), Some(state)) => Some(state.map(|s| packing.enter(s))?),
+            (_, state) => state,
         };
-        let state = state.map(|state| state.map(|s| packing.enter(s)));
-        let (y, state) = self.mixer.forward(x, state.transpose()?, Some(packing))?;
-        Ok((y, state.map(|s| packing.leave(s))?))
+        let width = self.norm.width();
+        let shift = match (&self.mlp, &mut state) {
+            (Some(FeedForward::Mixed(_)), Some(state)) => {
+                let conv = state.conv.take().map(Value::tensor).transpose()?;
+                let (own, shift) = conv.map_or((None, None), |conv| {
+                    let (own, shift) = apart(conv, width);
+                    (Some(own), shift)
+                });
+                state.conv = own.map(Value::new).transpose()?;
+                shift
+            }
+            _ => None,
+        };
+        let (x, first) = apart(x, width);
+        let h = self.norm.forward(x.clone())?;
+        let (y, first, mut state) = self.mixer.forward(h, first, state, packing)?;
+        let mut x = x + y;
+        if let (Some(norm), Some(mlp)) = (&self.mlp_norm, &self.mlp) {
+            let (y, last) = mlp.forward(norm.forward(x.clone())?, shift, packing)?;
+            x = x + y;
+            if let (Some(own), Some(last)) = (&state.conv, last) {
+                state.conv = Some(Value::new(beside(own.clone().tensor()?, Some(last)))?);
+            }
+        }
+        let state = match packing {
+            Some(packing) => state.map(|s| packing.leave(s))?,
+            None => state,
+        };
+        Ok((beside(x, first), state))
     }
 }
 
@@ -93,15 +193,35 @@ impl LanguageModel {
         target: &dyn baton_runtime::Device,
         seed: u64,
     ) -> Result<Self, Error> {
+        LanguageModel::drawn(config, target, &mut Rng::at(seed, Purpose::Weights, 0))
+    }
+
+    /// A model whose weights are replaced at once: drawing those of a large one takes as long as
+    /// reading them.
+    pub(crate) fn blank(
+        config: &ModelConfig,
+        target: &dyn baton_runtime::Device,
+    ) -> Result<Self, Error> {
+        LanguageModel::drawn(config, target, &mut Rng::blank())
+    }
+
+    fn drawn(
+        config: &ModelConfig,
+        target: &dyn baton_runtime::Device,
+        rng: &mut Rng,
+    ) -> Result<Self, Error> {
         config.check()?;
         let device = &op::device(target)?.autodiff();
         let (hidden, layers) = (config.hidden_size, config.num_hidden_layers);
         let eps = config.layer_norm_epsilon;
-        let mut rng = Rng::at(seed, Purpose::Weights, 0);
-        let rng = &mut rng;
-        let embeddings = Embedding::new(config.vocab_size, hidden, rng, device);
-        let mut layer = || {
+        let around = Around::of(config);
+        let shape = [config.vocab_size, hidden];
+        let embeddings = Embedding::drawn(shape, around.embedding, rng, device);
+        let mut layer = |layer: usize| {
             let mixer = match &config.block {
+                BlockConfig::Mamba1(block) => {
+                    Mixer::Mamba1(Mamba1::new(block, [hidden, layers], target, rng, device)?)
+                }
                 BlockConfig::Mamba2(block) => Mixer::Mamba2(Mamba2::new(
                     block,
                     [hidden, layers],
@@ -113,19 +233,52 @@ impl LanguageModel {
                 BlockConfig::Recurrence(block) => Mixer::Recurrence(RecurrenceBlock::new(
                     block, hidden, eps, target, rng, device,
                 )?),
+                BlockConfig::GatedDeltaNet(block) | BlockConfig::Kda(block) => {
+                    let keyed = matches!(config.block, BlockConfig::Kda(_));
+                    let delta = Delta::new(block, keyed, hidden, eps, target, rng, device)?;
+                    Mixer::Delta(delta)
+                }
+                BlockConfig::Mlstm(block) => {
+                    let mlstm = Mlstm::new(block, [hidden, layers], eps, target, rng, device)?;
+                    Mixer::Mlstm(mlstm)
+                }
+                BlockConfig::Rwkv7(block) => {
+                    let place = [hidden, layer, layers];
+                    Mixer::Rwkv7(Rwkv7::new(block, place, eps, target, rng, device)?)
+                }
             };
-            let norm = RmsNorm::new(hidden, eps, device);
-            Ok(Layer { norm, mixer })
+            let mlp = config.intermediate_size.map(|width| match mixer {
+                Mixer::Rwkv7(_) => {
+                    let place = [layer, layers];
+                    let mix = ChannelMix::new([hidden, width], place, rng, device);
+                    FeedForward::Mixed(mix)
+                }
+                _ => {
+                    let draws = [around.inner, around.back];
+                    FeedForward::Gated(Mlp::new([hidden, width], draws, rng, device))
+                }
+            });
+            Ok(Layer {
+                norm: around.norm(hidden, eps, device),
+                mixer,
+                mlp_norm: mlp.as_ref().map(|_| around.norm(hidden, eps, device)),
+                mlp,
+            })
         };
-        let layers = (0..layers).map(|_| layer()).collect::<Result<_, Error>>()?;
-        let norm_f = RmsNorm::new(hidden, eps, device);
+        let all = (0..layers).map(&mut layer).collect::<Result<_, Error>>()?;
+        let norm_f = around.norm(hidden, eps, device);
+        let centred = around.centred.is_some();
+        let pre_norm = centred.then(|| around.norm(hidden, eps, device));
         let own = !config.tie_word_embeddings;
-        let lm_head = own.then(|| Linear::new(hidden, config.vocab_size, 1.0, rng, device));
+        let lm_head =
+            own.then(|| Linear::drawn([hidden, config.vocab_size], around.head, rng, device));
         Ok(LanguageModel {
             lm_head,
+            cap: config.output_logit_soft_cap,
             backbone: Backbone {
                 embeddings,
-                layers,
+                pre_norm,
+                layers: all,
                 norm_f,
             },
         })
@@ -181,18 +334,22 @@ impl LanguageModel {
         let mut after = Vec::with_capacity(layers.len());
         let mut x = self.backbone.embed(ids, shape, packing)?;
         for (layer, state) in layers.iter().zip(&mut before) {
-            let (y, state) = layer.forward(x.clone(), state.take(), packing)?;
-            x = x + y;
+            let (y, state) = layer.forward(x, state.take(), packing)?;
+            x = y;
             after.push(state);
         }
-        Ok((self.backbone.norm_f.forward(x)?, after))
+        Ok((self.backbone.read(x)?, after))
     }
 
     /// [B, T, D] of [`hidden`](Self::hidden) to [B, T, V].
     pub fn logits(&self, x: Tensor<3>) -> Tensor<3> {
-        match &self.lm_head {
+        let logits = match &self.lm_head {
             Some(head) => head.forward(x),
             None => self.backbone.embeddings.logits(x),
+        };
+        match self.cap {
+            Some(cap) => soft_cap(logits, cap),
+            None => logits,
         }
     }
 
@@ -218,7 +375,8 @@ impl LanguageModel {
 }
 
 impl Backbone {
-    /// Tokens [B, T] to the residual stream: [B, T, D], or with `packing` [1, B T, D].
+    /// Tokens [B, T] to the residual stream: [B, T, D], or with `packing` [1, B T, D]. Where layers
+    /// pass on the first one's values, zeros stand beside it.
     pub(super) fn embed(
         &self,
         ids: &[u32],
@@ -226,13 +384,31 @@ impl Backbone {
         packing: Option<&Packing>,
     ) -> Result<Tensor<3>, Error> {
         let tokens = shape[0] * shape[1];
-        match packing {
+        let x = match packing {
             None => self.embeddings.forward(ids, shape),
             Some(packing) if packing.len() == tokens => self.embeddings.forward(ids, [1, tokens]),
             Some(packing) => Err(Error::Tensor(format!(
                 "{} packed tokens given, expected [B, T] = {shape:?}",
                 packing.len()
             ))),
-        }
+        }?;
+        let x = match &self.pre_norm {
+            Some(norm) => norm.forward(x)?,
+            None => x,
+        };
+        let passed = self.layers.first().map(|layer| &layer.mixer);
+        let zeros = match passed {
+            Some(Mixer::Rwkv7(_)) => {
+                let device = x.device().without_autodiff();
+                Some(Tensor::zeros(x.dims(), &device))
+            }
+            _ => None,
+        };
+        Ok(beside(x, zeros))
+    }
+
+    /// The residual stream to what logits are made from.
+    pub(super) fn read(&self, x: Tensor<3>) -> Result<Tensor<3>, Error> {
+        self.norm_f.forward(apart(x, self.norm_f.width()).0)
     }
 }

@@ -4,6 +4,7 @@
 //! a causal convolution of width 4 and SiLU; the recurrence runs by heads; the gate is applied
 //! before a norm that takes its mean by group; a projection leads back.
 
+use super::layers::{parts, softplus_inverse};
 use super::{Compiled, Conv1d, LayerState, Linear, Mamba2Config, RmsNorm, layers::parameter};
 use crate::Error;
 use crate::op::{Packing, Value, causal_conv_packed, gated_rms_norm, split};
@@ -128,15 +129,12 @@ impl Mamba2 {
             state: n,
         } = self.sizes;
         let inner = heads * head_dim;
-        let (recurrence, conv) = match state {
-            Some(state) => (Some(state.recurrence), state.conv),
-            None => (None, None),
-        };
+        let (recurrence, conv) = LayerState::parts(state);
         let columns = split(
             self.in_proj.forward(u),
             &[&[inner], &[inner + 2 * groups * n], &[heads]],
         )?;
-        let [z, xbc, dt] = three(columns);
+        let [z, xbc, dt] = parts(columns);
         let (xbc, conv) = causal_conv_packed(
             xbc.tensor()?,
             self.conv1d.weight.val(),
@@ -145,7 +143,7 @@ impl Mamba2 {
             conv.map(Value::tensor).transpose()?,
             packing,
         )?;
-        let [x, b, c] = three(split(
+        let [x, b, c] = parts(split(
             xbc,
             &[&[heads, head_dim], &[groups, n], &[groups, n]],
         )?);
@@ -202,13 +200,4 @@ impl Mamba2 {
         let device = sum.device().without_autodiff();
         (sum, Tensor::zeros([heads], &device))
     }
-}
-
-/// x with ln(1 + exp(x)) = y.
-fn softplus_inverse(y: f64) -> f64 {
-    y + (-(-y).exp_m1()).ln()
-}
-
-fn three(parts: Vec<Value>) -> [Value; 3] {
-    <[Value; 3]>::try_from(parts).expect("split gives as many parts as were asked for")
 }

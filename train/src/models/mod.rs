@@ -4,31 +4,47 @@
 //! so that a module path *is* a tensor name. Every forward takes the states and returns them:
 //! a long text is a chain of segments, and an intervention is a choice of the first state.
 
+mod around;
 mod compiled;
 mod config;
+#[allow(non_snake_case)] // weights are called as in published checkpoints
+mod delta;
 mod layers;
 mod lm;
-#[allow(non_snake_case)] // weights are called as in published checkpoints
+#[allow(non_snake_case)]
+mod mamba1;
+#[allow(non_snake_case)]
 mod mamba2;
+mod mlp;
+mod mlstm;
 mod named;
 mod parameters;
 mod recompute;
 mod recurrence;
+mod rwkv7;
 mod states;
 #[cfg(test)]
 mod tests;
 
 pub use compiled::Compiled;
-pub use config::{BlockConfig, Mamba2Config, ModelConfig, said};
-pub use layers::{Conv1d, Embedding, Linear, RmsNorm};
-pub use lm::{Backbone, LanguageModel, Layer, Mixer};
+pub use config::{
+    BlockConfig, DeltaConfig, Mamba1Config, Mamba2Config, MlstmConfig, ModelConfig, Rwkv7Config,
+    said,
+};
+pub use delta::Delta;
+pub use layers::{Conv1d, Embedding, LayerNorm, Linear, Norm as StreamNorm, RmsNorm};
+pub use lm::{Backbone, FeedForward, LanguageModel, Layer, Mixer};
+pub use mamba1::Mamba1;
 pub use mamba2::Mamba2;
+pub use mlp::Mlp;
+pub use mlstm::Mlstm;
 pub use named::Named;
 pub(crate) use parameters::each;
-pub use parameters::{Parameter, gradients, load, parameters, update};
+pub use parameters::{Parameter, gradients, load, load_called, parameters, update};
 pub use recompute::{Pass, Passed};
 pub use recurrence::{
     Act, BlockText, Init, InputPort, Norm, OutputPort, ParamPort, Projection, RecurrenceBlock,
     RecurrenceConfig, Weight,
 };
+pub use rwkv7::{ChannelMix, Rwkv7};
 pub use states::{HostState, HostStates, LayerState, States};

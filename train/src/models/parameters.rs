@@ -183,7 +183,16 @@ pub fn update(model: LanguageModel, change: Change<'_>) -> LanguageModel {
 /// The model with the weights of `given`; every weight must be there, in its shape, and no other.
 pub fn load(
     model: LanguageModel,
+    given: BTreeMap<String, HostTensor>,
+) -> Result<LanguageModel, Error> {
+    load_called(model, given, &str::to_string)
+}
+
+/// The same; an error calls a weight what `called` makes of its name.
+pub fn load_called(
+    model: LanguageModel,
     mut given: BTreeMap<String, HostTensor>,
+    called: &dyn Fn(&str) -> String,
 ) -> Result<LanguageModel, Error> {
     let mut wrong = Vec::new();
     let model = update(model, &mut |name, value| match given.remove(name) {
@@ -191,12 +200,13 @@ pub fn load(
         Some(new) => {
             let (found, expected) = (new.shape, &value.shape);
             wrong.push(format!(
-                "tensor `{name}` has shape {found:?}, expected {expected:?}"
+                "tensor `{}` has shape {found:?}, expected {expected:?}",
+                called(name)
             ));
             value
         }
         None => {
-            wrong.push(format!("tensor `{name}` is missing"));
+            wrong.push(format!("tensor `{}` is missing", called(name)));
             value
         }
     });

@@ -71,13 +71,13 @@ impl Pass<'_> {
         let mut x = plain.embed(self.ids, self.shape, self.packing)?;
         for (layer, state) in plain.layers.iter().zip(&before) {
             let (y, after) = layer.forward(x.clone(), state.clone(), self.packing)?;
-            entered.push(x.clone());
+            entered.push(x);
             finals.push(after);
-            x = x + y;
+            x = y;
         }
         let mut found = BTreeMap::new();
         let top = x.autodiff().require_grad();
-        let logits = model.logits(backbone.norm_f.forward(top.clone())?);
+        let logits = model.logits(backbone.read(top.clone())?);
         let [_, _, vocab] = logits.dims();
         let loss = loss(logits.reshape([self.shape[0], self.shape[1], vocab]))?;
         let value = scalar(&loss)?;
@@ -86,8 +86,8 @@ impl Pass<'_> {
         for ((layer, x), state) in backbone.layers.iter().zip(entered).zip(before).rev() {
             let x = x.autodiff().require_grad();
             let (y, _) = layer.forward(x.clone(), state, self.packing)?;
-            // The gradient of this sum in the layer's output is what arrived, to the bit.
-            let product = ((x.clone() + y) * arrived).sum();
+            // The gradient of this sum in what leaves the layer is what arrived, to the bit.
+            let product = (y * arrived).sum();
             arrived = pull(model, &mut found, product, Some(&x))?.ok_or_else(unreached)?;
         }
         let x = backbone.embed(self.ids, self.shape, self.packing)?;

@@ -59,6 +59,8 @@ fn config() -> ModelConfig {
         num_hidden_layers: 3,
         layer_norm_epsilon: 1e-5,
         tie_word_embeddings: true,
+        intermediate_size: None,
+        output_logit_soft_cap: None,
         block: BlockConfig::Mamba2(Mamba2Config {
             head_dim: 8,
             state_size: 16,
@@ -205,11 +207,20 @@ fn wrong_weights_are_refused_by_name() {
 }
 
 #[test]
-fn the_recurrence_said_here_is_the_built_in() {
+fn the_recurrences_said_here_are_the_built_in() {
     use baton_runtime::typed::Definition;
-    let built_in = baton_ir::builtin::text("mamba2").unwrap();
-    let built_in = baton_ir::text::parse(built_in).unwrap();
-    assert_eq!(super::mamba2::mamba2::Definition::recurrence(), &built_in);
+    for said in [
+        super::mamba1::mamba1::Definition::recurrence(),
+        super::mamba2::mamba2::Definition::recurrence(),
+        super::delta::gated_delta_net::Definition::recurrence(),
+        super::delta::kda::Definition::recurrence(),
+        super::mlstm::mlstm::Definition::recurrence(),
+        super::rwkv7::rwkv7::Definition::recurrence(),
+    ] {
+        let built_in = baton_ir::builtin::text(&said.name).unwrap();
+        let built_in = baton_ir::text::parse(built_in).unwrap();
+        assert_eq!(said, &built_in);
+    }
 }
 
 /// A limit that leaves one time step gives what weights that say this step give.

@@ -14,7 +14,7 @@ use burn::tensor::activation::{log_softmax, silu};
 use burn::tensor::{Device, Int, TensorData};
 
 /// Indices as a tensor.
-fn places(places: impl IntoIterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
+pub(super) fn places(places: impl IntoIterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
     let places: Vec<i64> = places.into_iter().map(|place| place as i64).collect();
     let count = places.len();
     let device = device.clone().without_autodiff();

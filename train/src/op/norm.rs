@@ -27,6 +27,24 @@ pub fn rms_norm<const R: usize>(
     normalise(Value::new(x)?, None, Value::new(weight)?, width, eps)?.tensor()
 }
 
+/// The same with means over each `group` elements of the last dim.
+pub fn grouped_rms_norm<const R: usize>(
+    x: Tensor<R>,
+    weight: Tensor<1>,
+    group: usize,
+    eps: f32,
+) -> Result<Tensor<R>, Error> {
+    normalise(Value::new(x)?, None, Value::new(weight)?, group, eps)?.tensor()
+}
+
+/// x over its length in the last dim, with 1e-6 added under the root.
+pub fn l2_norm<const R: usize>(x: Tensor<R>) -> Result<Tensor<R>, Error> {
+    let width = x.dims()[R - 1].max(1) as f32;
+    let device = x.device().without_autodiff();
+    let weight = Tensor::full([width as usize], width.sqrt().recip(), &device);
+    rms_norm(x, weight, 1e-6 / width)
+}
+
 /// `w u / rms(u)` with `u = y silu(z)` over each `group` elements of the last dim of y, z [B, T, D].
 /// y may come as heads, [B, T, H, P] with H P = D.
 pub fn gated_rms_norm<const R: usize>(

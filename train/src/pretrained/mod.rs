@@ -2,7 +2,7 @@
 //! the run that made them.
 //!
 //! Three layouts are read and written, each a folder of `config.json` and weights:
-//! Hugging Face's (`hugging_face.rs`), that of the authors of Mamba-2 (`authors.rs`), and Baton's
+//! Hugging Face's (`hugging_face`), that of the authors of Mamba (`authors.rs`), and Baton's
 //! own, which any model has ([`Layout::Baton`]). The trainer's checkpoint is read too, so that a
 //! verb that takes a checkpoint takes them all: [`open`]. Whatever the layout, weights are called
 //! here as in Hugging Face's, which are the paths of the model's fields, and are f32.
@@ -12,6 +12,7 @@
 
 mod authors;
 mod hugging_face;
+mod names;
 mod save;
 mod settings;
 mod tensors;
@@ -30,9 +31,11 @@ use crate::tokenizer::Tokenizer;
 use crate::trainer::{CHECKPOINT, TrainConfig};
 use baton_runtime::{Device, Tensor};
 use burn::module::Module;
+use names::Names;
+use serde_json::{Map, Value};
 use settings::Settings;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The configuration of every layout.
 const CONFIG: &str = "config.json";
@@ -47,7 +50,7 @@ const SMALL: f64 = 1e7;
 /// How a checkpoint lies on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// As transformers writes `Mamba2ForCausalLM`.
+    /// As transformers writes a class of models that a block here has.
     HuggingFace,
     /// As mamba_ssm writes `MambaLMHeadModel`.
     Authors,
@@ -73,7 +76,9 @@ pub struct Stored {
     /// How it lay on the disk.
     pub layout: Layout,
     /// Its configuration as it was found, for what the layout holds beside the model's shape.
-    source: serde_json::Map<String, serde_json::Value>,
+    source: Map<String, Value>,
+    /// The files in its folder that are neither configuration nor weights nor vocabulary.
+    beside: Vec<PathBuf>,
 }
 
 /// A checkpoint that runs.
@@ -144,25 +149,45 @@ impl Stored {
 
     /// The model with these weights, ready to train; a weight that does not fit is refused by name.
     pub fn model(self, device: &dyn Device) -> Result<LanguageModel, Error> {
-        models::load(LanguageModel::new(&self.config, device, 0)?, self.weights)
+        let (names, model) = (
+            names(self.layout, &self.config, &self.source),
+            LanguageModel::blank(&self.config, device)?,
+        );
+        models::load_called(model, self.weights, &|ours| names.called(ours).to_string())
+    }
+
+    /// Tensors that are called and shaped as the model's weights, under the names that its own
+    /// layout has for them.
+    pub fn named(&self, weights: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+        let names = names(self.layout, &self.config, &self.source);
+        let named = names.write(weights).into_iter();
+        named
+            .map(|(name, tensor)| (name.to_string(), tensor.into_owned()))
+            .collect()
     }
 }
 
 fn published(folder: &Path, config: &Path) -> Result<Stored, Error> {
     let settings = Settings::read(config)?;
     let (layout, config, train_length) = match settings.text("model_type")? {
-        Some("mamba2") => (Layout::HuggingFace, hugging_face::config(&settings)?, None),
         Some(BATON) => {
             let (config, train_length) = own(&settings)?;
             (Layout::Baton, config, train_length)
         }
         None if settings.has("d_model") => (Layout::Authors, authors::config(&settings)?, None),
         given => {
-            return Err(settings.wrong(
-                "model_type",
-                given.map_or("nothing".into(), |given| format!("{given:?}")),
-                "\"mamba2\" (or the authors' layout, which has `d_model`)",
-            ));
+            let class = given.map(|class| hugging_face::config(class, &settings));
+            match class.transpose()?.flatten() {
+                Some(config) => (Layout::HuggingFace, config, None),
+                None => {
+                    let expected = format!(
+                        "one of {} (or the authors' layout, which has `d_model`)",
+                        hugging_face::known()
+                    );
+                    let given = given.map_or("nothing".into(), |given| format!("{given:?}"));
+                    return Err(settings.wrong("model_type", given, &expected));
+                }
+            }
         }
     };
     config
@@ -178,7 +203,10 @@ fn published(folder: &Path, config: &Path) -> Result<Stored, Error> {
         );
         return Err(Error::file(settings.path(), what));
     }
-    canonical(&mut weights, config.tie_word_embeddings).map_err(|e| Error::file(folder, e))?;
+    names(layout, &config, settings.map())
+        .read(&mut weights)
+        .and_then(|()| canonical(&mut weights, config.tie_word_embeddings))
+        .map_err(|e| Error::file(folder, e))?;
     Ok(Stored {
         config,
         weights,
@@ -188,7 +216,16 @@ fn published(folder: &Path, config: &Path) -> Result<Stored, Error> {
         tokenizer: Tokenizer::of(folder)?,
         layout,
         source: settings.into_map(),
+        beside: tensors::beside(folder)?,
     })
+}
+
+/// What a layout calls the weights of a model.
+fn names(layout: Layout, config: &ModelConfig, source: &Map<String, Value>) -> Names {
+    match layout {
+        Layout::HuggingFace => hugging_face::names(config, source),
+        Layout::Authors | Layout::Baton => Names::default(),
+    }
 }
 
 /// Calls weights as Hugging Face's layout does; a head that repeats the embedding goes.
@@ -239,5 +276,6 @@ fn trained(file: &Path, folder: &Path) -> Result<Stored, Error> {
         tokenizer: Tokenizer::of(folder)?,
         layout: Layout::Baton,
         source: Default::default(),
+        beside: Vec::new(),
     })
 }

@@ -1,8 +1,7 @@
 //! Writing a checkpoint's folder: everything beside its place first, then moved there in one step.
 
-use super::{BATON, CONFIG, EMBEDDING, HEAD, Layout, Stored, authors, hugging_face, torch};
+use super::{BATON, CONFIG, EMBEDDING, HEAD, Layout, Stored, authors, hugging_face, names, torch};
 use crate::Error;
-use crate::models::{BlockConfig, Mamba2Config};
 use crate::tokenizer;
 use baton_runtime::Tensor;
 use half::{bf16, f16};
@@ -146,9 +145,15 @@ fn contents(
         let to = folder.join(tokenizer::FILE);
         fs::copy(from, &to).map_err(|e| Error::file(from, e))?;
     }
-    let weights = stored.weights.iter().map(|(name, tensor)| {
-        let name = name.as_str();
-        (name, Weight { tensor, precision })
+    for from in stored.beside.iter().filter(|_| layout == stored.layout) {
+        let to = folder.join(from.file_name().unwrap_or_default());
+        fs::copy(from, &to).map_err(|e| Error::file(from, e))?;
+    }
+    let names = names(layout, &stored.config, &config);
+    let named = names.write(&stored.weights);
+    let weights = named.iter().map(|(name, tensor)| {
+        let tensor = tensor.as_ref();
+        (*name, Weight { tensor, precision })
     });
     if layout == Layout::Authors {
         let [ours, theirs] = EMBEDDING;
@@ -180,22 +185,9 @@ fn config(
         true => stored.source.clone(),
         false => Map::new(),
     };
-    let published = || -> Result<&Mamba2Config, Error> {
-        match &stored.config.block {
-            BlockConfig::Mamba2(block) => Ok(block),
-            other => Err(Error::Config(format!(
-                "a model of {} given, expected Mamba-2: the published layouts have no other",
-                other.name()
-            ))),
-        }
-    };
     match layout {
-        Layout::HuggingFace => {
-            let dtype = precision.name();
-            let block = published()?;
-            Ok(hugging_face::settings(&stored.config, block, dtype, source))
-        }
-        Layout::Authors => authors::settings(&stored.config, published()?, source),
+        Layout::HuggingFace => hugging_face::settings(&stored.config, precision.name(), source),
+        Layout::Authors => authors::settings(&stored.config, source),
         Layout::Baton => {
             let mut config = Map::new();
             config.insert("model_type".into(), BATON.into());

@@ -37,6 +37,11 @@ impl Settings {
         &self.path
     }
 
+    /// Everything, to look at.
+    pub fn map(&self) -> &Map<String, Value> {
+        &self.map
+    }
+
     /// Everything.
     pub fn into_map(self) -> Map<String, Value> {
         self.map
@@ -72,9 +77,15 @@ impl Settings {
 
     /// A whole number.
     pub fn size(&self, key: &str) -> Result<Option<usize>, Error> {
-        self.typed(key, "a whole number", |value| {
-            value.as_u64().and_then(|n| usize::try_from(n).ok())
-        })
+        self.typed(key, "a whole number", whole)
+    }
+
+    /// A whole number, or absent for "auto".
+    pub fn size_or_auto(&self, key: &str) -> Result<Option<usize>, Error> {
+        match self.get(key) == Some(&"auto".into()) {
+            true => Ok(None),
+            false => self.typed(key, "a whole number or \"auto\"", whole),
+        }
     }
 
     /// A number.
@@ -117,7 +128,10 @@ impl Settings {
     pub fn only(&self, key: &str, allowed: &[Value]) -> Result<(), Error> {
         match self.get(key) {
             Some(given) if !allowed.contains(given) => {
-                let allowed: Vec<String> = allowed.iter().map(Value::to_string).collect();
+                let allowed: Vec<String> = match allowed {
+                    [] => vec!["nothing".into()],
+                    some => some.iter().map(Value::to_string).collect(),
+                };
                 Err(self.wrong(key, given, &allowed.join(" or ")))
             }
             _ => Ok(()),
@@ -144,6 +158,10 @@ impl Settings {
             None => Ok(None),
         }
     }
+}
+
+fn whole(value: &Value) -> Option<usize> {
+    value.as_u64().and_then(|n| usize::try_from(n).ok())
 }
 
 /// A number, in digits or in a word.

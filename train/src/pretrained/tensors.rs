@@ -3,16 +3,17 @@
 //! Floats of 32, 16 and bfloat 16 bits become f32. Everything else is refused with the name of the
 //! tensor: another type, a file that ends within it, a value that is no number.
 
-use super::torch;
+use super::{CONFIG, torch};
 use crate::Error;
 use crate::checkpoint::finite;
+use crate::tokenizer;
 use baton_runtime::Tensor;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 type Tensors = BTreeMap<String, Tensor>;
 
@@ -42,6 +43,24 @@ pub(super) fn read(folder: &Path) -> Result<Tensors, Error> {
             expected.join(", ")
         ),
     ))
+}
+
+/// The files in `folder` that hold neither weights nor what is read of a checkpoint beside them.
+pub(super) fn beside(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = fs::read_dir(folder).map_err(|e| Error::file(folder, e))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| Error::file(folder, e))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let weights = name.starts_with("pytorch_model")
+            || name.ends_with(".safetensors")
+            || name.ends_with(".index.json");
+        if path.is_file() && !weights && name != CONFIG && name != tokenizer::FILE {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 #[derive(Deserialize)]

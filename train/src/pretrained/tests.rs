@@ -106,6 +106,8 @@ fn a_head_of_its_own_and_all_biases_are_kept() {
         num_hidden_layers: 1,
         layer_norm_epsilon: 1e-5,
         tie_word_embeddings: false,
+        intermediate_size: None,
+        output_logit_soft_cap: None,
         block: BlockConfig::Mamba2(models::Mamba2Config {
             head_dim: 4,
             state_size: 2,
@@ -134,6 +136,7 @@ fn a_head_of_its_own_and_all_biases_are_kept() {
         tokenizer: Tokenizer::Bytes,
         layout: Layout::Baton,
         source: Default::default(),
+        beside: Vec::new(),
     };
     for layout in [Layout::HuggingFace, Layout::Authors, Layout::Baton] {
         let to = scratch.0.join(format!("{layout:?}"));
@@ -207,7 +210,7 @@ fn nothing_is_overwritten() {
     assert!(
         error
             .to_string()
-            .starts_with("a model of gla given, expected Mamba-2"),
+            .starts_with("a model of gla given, expected Mamba or Mamba-2"),
         "{error}"
     );
     assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1);
@@ -422,8 +425,8 @@ fn what_a_configuration_says_and_this_program_cannot_is_refused_by_name() {
         (
             &hf,
             r#""mamba2""#,
-            r#""mamba""#,
-            r#"`model_type` is "mamba", expected "mamba2""#,
+            r#""mamba3""#,
+            r#"`model_type` is "mamba3", expected one of "mamba", "falcon_mamba", "mamba2""#,
         ),
         (
             &hf,
@@ -458,8 +461,8 @@ fn what_a_configuration_says_and_this_program_cannot_is_refused_by_name() {
         (
             &authors,
             r#""Mamba2""#,
-            r#""Mamba1""#,
-            r#"`ssm_cfg.layer` is "Mamba1", expected"#,
+            r#""Mamba3""#,
+            r#"`ssm_cfg.layer` is "Mamba3", expected"#,
         ),
         (
             &authors,

@@ -19,6 +19,8 @@ fn config(initial_state: InitialStateConfig) -> TrainConfig {
             num_hidden_layers: 2,
             layer_norm_epsilon: 1e-5,
             tie_word_embeddings: true,
+            intermediate_size: None,
+            output_logit_soft_cap: None,
             block: BlockConfig::Mamba2(Mamba2Config {
                 head_dim: 8,
                 state_size: 4,

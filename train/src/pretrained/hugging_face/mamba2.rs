@@ -6,22 +6,18 @@
 //! but transformers 5.23 divides the out-projections of *loaded* weights by it again, so that true
 //! is never written: weights that are saved have begun.
 
-use super::settings::{Settings, limit};
+use super::super::settings::{Settings, limit};
 use crate::Error;
 use crate::models::{BlockConfig, Mamba2Config, ModelConfig};
 use serde_json::{Map, Value, json};
+
+/// What `model_type` says.
+pub(super) const MODEL_TYPE: &str = "mamba2";
 
 /// The model that a configuration describes.
 pub(super) fn config(from: &Settings) -> Result<ModelConfig, Error> {
     from.only("hidden_act", &["silu".into(), "swish".into()])?;
     from.only("rms_norm", &[true.into()])?;
-    if let Some(given) = from.get("quantization_config") {
-        return Err(from.wrong(
-            "quantization_config",
-            given,
-            "weights that are not quantized",
-        ));
-    }
     let defaults = Mamba2Config::default();
     let size = |key, default| Ok::<_, Error>(from.size(key)?.unwrap_or(default));
     let number = |key, default| Ok::<_, Error>(from.number(key)?.unwrap_or(default));
@@ -58,6 +54,8 @@ pub(super) fn config(from: &Settings) -> Result<ModelConfig, Error> {
         num_hidden_layers: size("num_hidden_layers", 64)?,
         layer_norm_epsilon: number("layer_norm_epsilon", 1e-5)?,
         tie_word_embeddings: flag("tie_word_embeddings", false)?,
+        intermediate_size: None,
+        output_logit_soft_cap: None,
         block: BlockConfig::Mamba2(block),
     })
 }
@@ -67,14 +65,11 @@ pub(super) fn config(from: &Settings) -> Result<ModelConfig, Error> {
 pub(super) fn settings(
     model: &ModelConfig,
     block: &Mamba2Config,
-    dtype: &str,
     mut source: Map<String, Value>,
 ) -> Map<String, Value> {
-    source.remove("torch_dtype"); // what version 4 calls `dtype`
     let ours = json!({
         "architectures": ["Mamba2ForCausalLM"],
-        "model_type": "mamba2",
-        "dtype": dtype,
+        "model_type": MODEL_TYPE,
         "vocab_size": model.vocab_size,
         "hidden_size": model.hidden_size,
         "num_hidden_layers": model.num_hidden_layers,

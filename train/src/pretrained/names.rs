@@ -1,0 +1,127 @@
+//! How a layout calls the weights, where it has other names than the paths of the model's fields.
+//!
+//! A weight here may be several there, rows under each other: what is one product here is often
+//! several projections in a file. Each of these is checked by its own name before it is joined; a
+//! tensor that no entry names keeps its name, so that it is refused by it later.
+
+use crate::Error;
+use baton_runtime::Tensor;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// Names of every weight that is called otherwise.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names(Vec<Entry>);
+
+#[derive(Clone, Debug)]
+struct Entry {
+    ours: String,
+    theirs: Theirs,
+}
+
+#[derive(Clone, Debug)]
+enum Theirs {
+    One(String),
+    /// In order, with the shape of each.
+    Joined(Vec<(String, Vec<usize>)>),
+}
+
+impl Names {
+    /// A weight of another name.
+    pub fn rename(&mut self, ours: impl Into<String>, theirs: impl Into<String>) {
+        self.0.push(Entry {
+            ours: ours.into(),
+            theirs: Theirs::One(theirs.into()),
+        });
+    }
+
+    /// A weight that is several in the file.
+    pub fn join(&mut self, ours: impl Into<String>, theirs: Vec<(String, Vec<usize>)>) {
+        self.0.push(Entry {
+            ours: ours.into(),
+            theirs: Theirs::Joined(theirs),
+        });
+    }
+
+    /// Calls weights from a file as the model does.
+    pub fn read(&self, weights: &mut BTreeMap<String, Tensor>) -> Result<(), Error> {
+        let mut wrong = Vec::new();
+        for Entry { ours, theirs } in &self.0 {
+            let value = match theirs {
+                Theirs::One(name) => weights.remove(name),
+                Theirs::Joined(parts) => joined(parts, weights, &mut wrong),
+            };
+            if let Some(value) = value {
+                weights.insert(ours.clone(), value);
+            }
+        }
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Tensor(wrong.join("; "))),
+        }
+    }
+
+    /// Calls the model's weights as the file does.
+    pub fn write<'a>(
+        &'a self,
+        weights: &'a BTreeMap<String, Tensor>,
+    ) -> BTreeMap<&'a str, Cow<'a, Tensor>> {
+        let mut named: BTreeMap<&str, Cow<Tensor>> = weights
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), Cow::Borrowed(tensor)))
+            .collect();
+        for Entry { ours, theirs } in &self.0 {
+            let Some(whole) = named.remove(ours.as_str()) else {
+                continue;
+            };
+            match theirs {
+                Theirs::One(name) => {
+                    named.insert(name, whole);
+                }
+                Theirs::Joined(parts) => {
+                    let mut at = 0;
+                    for (name, shape) in parts {
+                        let count: usize = shape.iter().product();
+                        let data = whole.data[at..at + count].to_vec();
+                        let shape = shape.clone();
+                        named.insert(name, Cow::Owned(Tensor { shape, data }));
+                        at += count;
+                    }
+                }
+            }
+        }
+        named
+    }
+
+    /// What the file calls `ours`.
+    pub fn called<'a>(&'a self, ours: &'a str) -> &'a str {
+        let entry = self.0.iter().find(|entry| entry.ours == ours);
+        match entry.map(|entry| &entry.theirs) {
+            Some(Theirs::One(name)) => name,
+            _ => ours,
+        }
+    }
+}
+
+/// The rows of `parts` under each other; absent where something is wrong with one.
+fn joined(
+    parts: &[(String, Vec<usize>)],
+    weights: &mut BTreeMap<String, Tensor>,
+    wrong: &mut Vec<String>,
+) -> Option<Tensor> {
+    let mut data = Vec::new();
+    let before = wrong.len();
+    for (name, shape) in parts {
+        match weights.remove(name) {
+            None => wrong.push(format!("tensor `{name}` is missing")),
+            Some(part) if part.shape == *shape => data.extend(part.data),
+            Some(part) => wrong.push(format!(
+                "tensor `{name}` has shape {:?}, expected {shape:?}",
+                part.shape
+            )),
+        }
+    }
+    let mut shape = parts.first()?.1.clone();
+    shape[0] = parts.iter().map(|(_, shape)| shape[0]).sum();
+    (wrong.len() == before).then_some(Tensor { shape, data })
+}
