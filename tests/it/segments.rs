@@ -1,11 +1,12 @@
 //! Segments whose summary is a matrix: the matrix against the truth, runs that are cut by it, what is not cut.
 
 use crate::{reads, tiles};
+use baton_codegen::schedule::cost::{Cost, RunShape};
 use baton_codegen::schedule::{Load, Plan};
-use baton_codegen::{Compiler, Summary, derive};
-use baton_ir::builtin;
+use baton_codegen::{Compiler, Phase, Summary, derive};
 use baton_ir::recurrence::Side;
 use baton_ir::verify::verify;
+use baton_ir::{builtin, text};
 use baton_runtime::Options;
 use baton_runtime::device::cpu::Cpu;
 use baton_tests::harness::{Prepared, check_prepared};
@@ -239,4 +240,43 @@ fn matrices_are_made_where_they_pay() {
     assert_eq!(segment("delta_net", [64, 64], 2048, 2), None);
     assert_eq!(segment("delta_net", [64, 64], 511, 1), None);
     assert_eq!(segment("mamba2", [16, 64], 2048, 3), Some(16));
+}
+
+/// What a run of eight segments multiplies, in that of a whole one, forward and with its backward: less than what
+/// three cores do in its time, so four gain, for every member up to the largest matrices that are made.
+#[test]
+fn matrices_cost_less_than_idle_cores() {
+    for name in read() {
+        for sizes in [[64, 64], [128, 128], [128, 64]] {
+            let recurrence = text::parse(builtin::text(name).expect("a built-in name"));
+            let recurrence = recurrence.expect("it parses");
+            let compiler = Compiler::new(&recurrence, &sizes).expect("it has a chunked form");
+            let traits = compiler.traits();
+            let chunk = if traits.by_channel {
+                16
+            } else {
+                64 / traits.reads
+            };
+            let run = RunShape {
+                batch: 1,
+                time: 8192,
+                heads: 1,
+                groups: 1,
+                entering: false,
+            };
+            let products = |phase| {
+                let cost = Cost::new(&compiler.program(phase, chunk), run, |_| 4);
+                cost.flops.products as f64
+            };
+            let [keep, backward] = [Phase::ForwardKeep, Phase::Backward].map(products);
+            let matrix = products(Phase::Transition);
+            let first = 7.0 / 8.0 * (products(Phase::Summary) + matrix);
+            let back = 7.0 / 8.0 * (products(Phase::BackwardState) + matrix);
+            let forward = 1.0 + first / keep;
+            let both = 1.0 + (first + back) / (keep + backward);
+            println!("{name} {sizes:?}: {forward:.2} forward, {both:.2} with backward");
+            let pays = forward < 3.0 && both < 3.0;
+            assert!(pays, "{name}: {forward} and {both}");
+        }
+    }
 }
