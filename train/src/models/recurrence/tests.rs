@@ -11,6 +11,9 @@ use baton_runtime::device::cpu::Cpu;
 use baton_runtime::device::interpreter::Interpreter;
 use std::collections::BTreeMap;
 
+/// Wide, so that no norm of two small numbers is a step where it is compared with differences.
+const EPSILON: f64 = 1e-2;
+
 /// Numbers below `n`.
 fn drawn(count: usize, n: usize, seed: u64) -> Vec<u32> {
     let mut rng = Rng::at(seed, Purpose::Trials, 0);
@@ -35,7 +38,7 @@ fn small(name: &str, seed: u64) -> ModelConfig {
         vocab_size: 13,
         hidden_size: 7,
         num_hidden_layers: 2,
-        layer_norm_epsilon: 1e-5,
+        layer_norm_epsilon: EPSILON,
         tie_word_embeddings: true,
         block: BlockConfig::Recurrence(text.settle(7).unwrap()),
     }
@@ -61,6 +64,7 @@ fn every_built_in_recurrence_is_a_block() {
         let states = states.clone()?.into_iter();
         Some(states.map(LayerState::from_host).collect())
     };
+    let mut wrong = Vec::new();
     for (seed, name) in builtin::NAMES.iter().enumerate() {
         let config = small(name, seed as u64);
         let BlockConfig::Recurrence(block) = &config.block else {
@@ -133,15 +137,18 @@ fn every_built_in_recurrence_is_a_block() {
         assert_eq!(reached.len(), parameters(&model).len(), "{name}");
         let all = gradients.values().flat_map(|g| &g.data);
         let norm = all.map(|g| (*g as f64).powi(2)).sum::<f64>().sqrt();
-        let step = 2e-3;
+        let step = 5e-4;
         let by = (step / norm) as f32;
         let [up, down] = [by, -by].map(|by| {
             let there = moved(model.clone(), by, &gradients);
             run(&there, &states).loss as f64
         });
         let slope = (up - down) / (2.0 * step);
-        assert!((slope / norm - 1.0).abs() < 0.02, "{name}: {slope}, {norm}");
+        if (slope / norm - 1.0).abs() > 0.02 {
+            wrong.push(format!("{name}: {slope}, {norm}"));
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// A segment after another from its states is the whole, whatever states there are.
