@@ -116,11 +116,8 @@ impl LowRank {
         let draw = Draw::Orthogonal(0.1 * (rank as f64 / hidden as f64).sqrt().max(1.0));
         let mut up = Linear::drawn([rank, hidden], draw, rng, device);
         let mut channels = 0..;
-        up.bias = bias.map(|bias| {
-            parameter([hidden], device, || {
-                channels.next().map_or(0.0, |i| bias(i))
-            })
-        });
+        up.bias =
+            bias.map(|bias| parameter([hidden], device, || channels.next().map_or(0.0, bias)));
         LowRank {
             down: Linear::drawn([hidden, rank], Draw::Gaussian(0.0), rng, device),
             up,

@@ -74,7 +74,7 @@ impl DeltaConfig {
         ])?;
         let heads = self.value_heads();
         let (h, multiple) = (self.num_heads, if keyed { "" } else { "a multiple of " });
-        match heads >= 1 && heads % h == 0 && (!keyed || heads == h) {
+        match heads >= 1 && heads.is_multiple_of(h) && (!keyed || heads == h) {
             true => Ok(()),
             false => Err(Error::Config(format!(
                 "num_v_heads {heads} given, expected {multiple}num_heads {h}"

@@ -53,7 +53,7 @@ impl Rwkv7Config {
             ("value_rank", self.value_rank),
             ("gate_rank", self.gate_rank),
         ])?;
-        match hidden % self.head_dim == 0 {
+        match hidden.is_multiple_of(self.head_dim) {
             true => Ok(()),
             false => Err(Error::Config(format!(
                 "head_dim {} given, expected a divisor of hidden_size {hidden}",

@@ -30,7 +30,7 @@ pub(super) fn expanded(
     let expand = from.number(key)?.unwrap_or(default);
     let all = expand * width as f64;
     let each = all / heads.max(1) as f64;
-    match each.fract() == 0.0 && each >= 1.0 && each < 1e9 {
+    match each.fract() == 0.0 && (1.0..1e9).contains(&each) {
         true => Ok(each as usize),
         false => {
             let expected = format!("a factor that makes {width} a multiple of {heads} heads");
