@@ -190,16 +190,19 @@ impl AdamW {
             self.moments.entry(name.clone()).or_insert_with(fresh);
         }
         let [vector, matrix] = self.steps(norm, rate, step);
-        let of = |weight: &Tensor| match weight.shape.len() {
-            0 | 1 => vector,
-            _ => matrix,
+        let of = |name: &str, weight: &Tensor| {
+            let last = name.rsplit('.').next().unwrap_or(name);
+            match weight.shape.len() < 2 || BY_CHANNEL.contains(&last) {
+                true => vector,
+                false => matrix,
+            }
         };
         let finite = |name: &str, weight: Tensor| {
             let (Some(gradient), Some(moments)) = (gradients.get(name), self.moments.get(name))
             else {
                 return true;
             };
-            let with = of(&weight);
+            let with = of(name, &weight);
             let first = moments.first.data.par_chunks(BLOCK);
             let moments = first.zip(moments.second.data.par_chunks(BLOCK));
             let weights = weight.data.par_chunks(BLOCK);
@@ -216,7 +219,7 @@ impl AdamW {
             else {
                 return weight;
             };
-            let with = of(&weight);
+            let with = of(name, &weight);
             let weights = weight.data.par_chunks_mut(BLOCK);
             let first = moments.first.data.par_chunks_mut(BLOCK);
             let moments = first.zip(moments.second.data.par_chunks_mut(BLOCK));

@@ -146,6 +146,7 @@ impl Delta {
             qkv.tensor()?,
             self.conv1d.weight.val(),
             self.conv1d.bias(),
+            true,
             conv.map(Value::tensor).transpose()?,
             packing,
         )?;

@@ -132,6 +132,7 @@ impl Mamba1 {
             u.tensor()?,
             self.conv1d.weight.val(),
             self.conv1d.bias(),
+            true,
             conv.map(Value::tensor).transpose()?,
             packing,
         )?;

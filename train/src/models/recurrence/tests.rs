@@ -40,6 +40,8 @@ fn small(name: &str, seed: u64) -> ModelConfig {
         num_hidden_layers: 2,
         layer_norm_epsilon: EPSILON,
         tie_word_embeddings: true,
+        intermediate_size: None,
+        output_logit_soft_cap: None,
         block: BlockConfig::Recurrence(text.settle(7).unwrap()),
     }
 }
