@@ -170,7 +170,10 @@ fn a_refusal_names_the_nearest_size_that_runs() {
         .expect_err("a state of 1024 rows")
         .to_string();
     assert!(why.contains("bytes of shared memory"), "{why}");
-    assert!(why.contains("`K` is summed over"), "{why}");
+    assert!(
+        why.contains("no strips are cut: output `o` has no `K`"),
+        "{why}"
+    );
     let (_, nearest) = why
         .split_once("nearest size that runs is K=")
         .expect("a size");

@@ -82,7 +82,7 @@ fn check_says_what_a_gpu_does_with_sizes() {
             .collect()
     };
     let cut = said(&["gla"]);
-    assert_eq!(cut[0], "no strips of K: `K` is summed over");
+    assert_eq!(cut[0], "no strips of K: output `o` has no `K`");
     assert!(cut[1].ends_with("cut into strips of V"), "{cut:?}");
     let wide = said(&["gla", "--shape", "K=128,V=1024"]);
     assert!(wide[0].contains("strips of K=128, V="), "{wide:?}");

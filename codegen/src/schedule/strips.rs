@@ -30,9 +30,10 @@ impl Strips {
 /// Why the indices of a dim cannot be run apart from each other, in words; `None` where they can.
 pub fn bound(forward: &Chunked, dim: DimId) -> Option<String> {
     let name = &forward.dims[dim.index()];
-    let mixes = forward.ops.iter().find_map(|op| mixes(forward, op, dim));
-    let mixes = mixes.map(|mixes| format!("`{name}` {mixes}"));
-    mixes.or_else(|| ports(forward, dim))
+    ports(forward, dim).or_else(|| {
+        let mixes = forward.ops.iter().find_map(|op| mixes(forward, op, dim))?;
+        Some(format!("`{name}` {mixes}"))
+    })
 }
 
 /// What of the tensors stands against it: a slice is one piece of memory at a step, and what is written is
