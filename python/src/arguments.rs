@@ -132,8 +132,8 @@ impl Arguments {
 
 /// Views of arrays, absent ones absent.
 pub fn views<T: Number>(arrays: &[Option<Array>]) -> Vec<Option<View<'_, T>>> {
-    let view = |array: &Option<Array>| array.as_ref().map(Array::view);
-    arrays.iter().map(view).collect()
+    let arrays = arrays.iter().map(Option::as_ref);
+    arrays.map(|array| array.map(Array::view)).collect()
 }
 
 fn names<'a>(ports: impl Iterator<Item = &'a Port>) -> String {

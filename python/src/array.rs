@@ -7,7 +7,8 @@
 use baton_runtime::{Error, Tensor, View};
 use numpy::ndarray::{ArrayD, IxDyn};
 use numpy::{
-    Element, PyArrayDescrMethods, PyArrayDyn, PyUntypedArray, PyUntypedArrayMethods, dtype,
+    Element, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray,
+    PyUntypedArrayMethods, dtype,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -80,8 +81,10 @@ impl Array {
                 copy.cast_into()?
             }
         };
-        // SAFETY: the pointer is to an array of numpy that we hold.
-        let address = unsafe { (*array.as_array_ptr()).data } as usize;
+        let address = match precision {
+            Precision::F32 => array.cast::<PyArrayDyn<f32>>()?.data() as usize,
+            Precision::F64 => array.cast::<PyArrayDyn<f64>>()?.data() as usize,
+        };
         let strides = array.strides().iter();
         Ok(Array {
             precision,

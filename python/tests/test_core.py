@@ -3,7 +3,9 @@
 import copy
 import multiprocessing
 import pickle
+import sys
 import threading
+import time
 
 import baton
 import numpy as np
@@ -237,21 +239,32 @@ def test_bits_do_not_depend_on_threads():
 
 def test_other_threads_of_python_run_meanwhile():
     recurrence = baton.Recurrence("gla")
-    # The interpreter of one head takes long enough to be seen.
-    size = {"B": 1, "T": 3000, "H": 1, "K": 16, "V": 16}
+    size = {"B": 1, "T": 500, "H": 1, "K": 16, "V": 16}
     tensors, _ = arguments(recurrence, np.random.default_rng(4), size, np.float64)
-    running, counted = threading.Event(), 0
+    inside, seen = False, False
 
     def run():
-        recurrence(**tensors)
-        running.set()
+        nonlocal inside
+        for _ in range(200):
+            inside = True
+            recurrence(**tensors)
+            inside = False
+            if seen:
+                return
 
-    worker = threading.Thread(target=run)
-    worker.start()
-    while not running.wait(0.0005):
-        counted += 1
+    # Nobody is made to give the interpreter up: only a call that does so lets us see it from inside.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    try:
+        worker = threading.Thread(target=run)
+        worker.start()
+        while worker.is_alive() and not seen:
+            seen = inside
+            time.sleep(0.0002)
+    finally:
+        sys.setswitchinterval(interval)
     worker.join()
-    assert counted > 5
+    assert seen
 
 
 def in_child(queue):
