@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Where the demo writes; pass DEMO="--text FILE" (or --help) to choose.
 DEMO ?=
 
-.PHONY: demo test lint fuzz check-cuda bench table throughput cuda-tools kernels choices
+.PHONY: demo test lint fuzz check-cuda bench table throughput cuda-tools kernels choices wheel test-python
 
 demo:
 	$(CARGO) build --release --package baton
@@ -12,7 +12,8 @@ demo:
 
 # The documents' examples first, then everything else; nextest where it is installed. The kernels for
 # GPUs are tested under the emulator where MLIR can be had; scripts/mlir.sh installs it or says why not.
-# Tests that need a GPU itself are counted, and run where there is one.
+# Tests that need a GPU itself are counted, and run where there is one. The Python package has a target of
+# its own, as it builds the compiler once more.
 test:
 	$(CARGO) fmt --all --check
 	features=$$(scripts/mlir.sh) && \
@@ -23,6 +24,14 @@ test:
 	sed 's/$$/ tests wait for an NVIDIA GPU: skipped/'; fi; \
 	$(CARGO) nextest run --workspace $$features $$ignored --no-fail-fast; \
 	else $(CARGO) test --workspace $$features --lib --bins --tests; fi
+	@echo "the Python package is tested by make test-python"
+
+# The Python package as a wheel in target/python/wheels, and its tests; what they need is installed below target/.
+wheel:
+	scripts/python.sh wheel
+
+test-python:
+	scripts/python.sh test
 
 # Readers of everything that is given, on inputs changed at random: so many bytes for each of them.
 BYTES ?= 10000000

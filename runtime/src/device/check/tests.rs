@@ -1,6 +1,8 @@
 //! Messages name the tensor, what was given and what was expected.
 
 use super::*;
+use crate::device::cpu::Cpu;
+use crate::{Device, Options};
 use baton_ir::{builtin, text};
 
 const N: usize = 16;
@@ -180,4 +182,19 @@ fn counts_and_sizes_are_checked() {
     call.inputs.pop();
     let error = bind(&mamba2(), &[N, P], &call).unwrap_err().to_string();
     assert_eq!(error, "3 inputs given, expected 4: [x, b, c, dt]");
+}
+
+#[test]
+fn the_cpu_loads_no_dimension_of_size_zero() {
+    let cpu = Cpu::new(Some(1)).unwrap();
+    for name in builtin::NAMES {
+        let recurrence = text::parse(builtin::text(name).unwrap()).unwrap();
+        for (empty, dim) in recurrence.dims.iter().enumerate() {
+            let mut sizes = vec![4; recurrence.dims.len()];
+            sizes[empty] = 0;
+            let error = cpu.load(&recurrence, &sizes, &Options::default());
+            let expected = format!("dimension `{dim}` has size 0, expected at least 1");
+            assert_eq!(error.err().unwrap().to_string(), expected, "{name}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ mod task;
 mod threads;
 
 use crate::Error;
-use crate::device::{Device, Kernel, Options};
+use crate::device::{Device, Kernel, Options, check};
 use crate::engine::host::HostKernel;
 use crate::engine::machine::HostMachine;
 use baton_codegen::Compiler;
@@ -82,6 +82,7 @@ impl Device for Cpu {
                 "chunk {chunk} given, expected 16, 32, 64 or 128"
             )));
         }
+        check::sizes(recurrence, sizes)?;
         let text = baton_ir::text::print(recurrence);
         let key = (text, sizes.to_vec(), options.clone());
         let mut loaded = self.loaded.lock().expect("no holder of this lock panics");

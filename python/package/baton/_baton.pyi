@@ -1,0 +1,80 @@
+"""The compiled core."""
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, Optional, Protocol, Union, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._types import Gradients, Port, Run
+
+class SupportsDLPack(Protocol):
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __dlpack_device__(self) -> Any: ...
+
+# float32, or float64 throughout.
+Array = Union[NDArray[np.float32], NDArray[np.float64], SupportsDLPack]
+Arrays = Mapping[str, Optional[Array]]
+
+@final
+class Recurrence:
+    def __new__(cls, name: str) -> Recurrence: ...
+    @classmethod
+    def from_text(cls, text: str, name: str = "<text>") -> Recurrence: ...
+    @classmethod
+    def from_file(cls, path: Union[str, PathLike[str]]) -> Recurrence: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def dims(self) -> tuple[str, ...]: ...
+    @property
+    def inputs(self) -> tuple[Port, ...]: ...
+    @property
+    def params(self) -> tuple[Port, ...]: ...
+    @property
+    def states(self) -> tuple[Port, ...]: ...
+    @property
+    def outputs(self) -> tuple[Port, ...]: ...
+    @property
+    def class_(self) -> str: ...
+    def derivation(self, *, gradient: bool = False) -> str: ...
+    def __call__(
+        self,
+        *,
+        initial_state: Optional[Arrays] = None,
+        output_final_state: bool = False,
+        cu_seqlens: Optional[Any] = None,
+        **tensors: Array,
+    ) -> Run: ...
+    def vjp(
+        self,
+        *,
+        initial_state: Optional[Arrays] = None,
+        cu_seqlens: Optional[Any] = None,
+        **tensors: Array,
+    ) -> tuple[Run, Pullback]: ...
+    def backward(
+        self,
+        *,
+        d_outputs: Optional[Arrays] = None,
+        d_final_state: Optional[Arrays] = None,
+        initial_state: Optional[Arrays] = None,
+        cu_seqlens: Optional[Any] = None,
+        **tensors: Array,
+    ) -> Gradients: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Pullback:
+    def __call__(
+        self, d_outputs: Optional[Arrays] = None, d_final_state: Optional[Arrays] = None
+    ) -> Gradients: ...
+
+def builtins() -> tuple[str, ...]: ...
+def set_num_threads(threads: Optional[int]) -> None: ...
+def get_num_threads() -> int: ...
+def keep_memory() -> None: ...

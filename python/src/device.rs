@@ -1,0 +1,88 @@
+//! The one CPU device of the process and its threads.
+//!
+//! Invariant: the lock is held only with the interpreter's lock and for a moment, so a fork never copies it
+//! held. Threads do not survive a fork: a child starts a device of its own.
+
+use baton_runtime::device::cpu::Cpu;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+struct Running {
+    process: u32,
+    cpu: Arc<Cpu>,
+}
+
+struct Pool {
+    /// Absent is one for each core.
+    threads: Option<usize>,
+    running: Option<Running>,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool {
+    threads: None,
+    running: None,
+});
+
+fn pool() -> MutexGuard<'static, Pool> {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The device, started where there is none in this process. With the interpreter's lock.
+pub fn cpu(_: Python<'_>) -> PyResult<Arc<Cpu>> {
+    let mut pool = pool();
+    let process = std::process::id();
+    if (pool.running.as_ref()).is_none_or(|running| running.process != process) {
+        let cpu = Cpu::new(pool.threads);
+        let cpu = cpu.map_err(|why| PyRuntimeError::new_err(why.to_string()))?;
+        let cpu = Arc::new(cpu);
+        // A parent's pool must not be dropped here: its threads, which dropping wakes, are not there.
+        mem::forget(pool.running.replace(Running { process, cpu }));
+    }
+    let running = pool.running.as_ref().map(|running| running.cpu.clone());
+    running.ok_or_else(|| PyRuntimeError::new_err("the device is gone"))
+}
+
+/// The number of threads that kernels run on, from the next call on: `None` is one for each core.
+/// Results do not depend on it, to the bit.
+#[pyfunction]
+#[pyo3(signature = (threads))]
+pub fn set_num_threads(threads: Option<i64>) -> PyResult<()> {
+    let threads = match threads.map(usize::try_from) {
+        None => None,
+        Some(Ok(threads @ 1..=4096)) => Some(threads),
+        Some(_) => {
+            let given = threads.unwrap_or_default();
+            let text = format!("threads={given} given, expected 1 to 4096, or None for every core");
+            return Err(PyValueError::new_err(text));
+        }
+    };
+    let mut pool = pool();
+    if pool.threads != threads {
+        pool.threads = threads;
+        let before = pool.running.take();
+        if before
+            .as_ref()
+            .is_some_and(|running| running.process != std::process::id())
+        {
+            mem::forget(before);
+        }
+    }
+    Ok(())
+}
+
+/// The number of threads that kernels run on.
+#[pyfunction]
+pub fn get_num_threads() -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    pool().threads.unwrap_or_else(cores)
+}
+
+/// Keeps freed memory in the process from now on, for every library in it; meant for programs of their own.
+/// Runs return fresh arrays, and giving their memory back to the system each time can cost half of a run.
+/// Does nothing where the allocator is not GNU's.
+#[pyfunction]
+pub fn keep_memory() {
+    baton_runtime::memory::keep();
+}
