@@ -15,6 +15,7 @@ demo:
 # Tests that need a GPU itself are counted, and run where there is one. The Python package has a target of
 # its own, as it builds the compiler once more.
 test:
+	@echo "the Python package is tested by make test-python"
 	$(CARGO) fmt --all --check
 	features=$$(scripts/mlir.sh) && \
 	$(CARGO) test --workspace $$features --doc && \
@@ -24,7 +25,6 @@ test:
 	sed 's/$$/ tests wait for an NVIDIA GPU: skipped/'; fi; \
 	$(CARGO) nextest run --workspace $$features $$ignored --no-fail-fast; \
 	else $(CARGO) test --workspace $$features --lib --bins --tests; fi
-	@echo "the Python package is tested by make test-python"
 
 # The Python package as a wheel in target/python/wheels, and its tests; what they need is installed below target/.
 wheel:
