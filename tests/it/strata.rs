@@ -5,8 +5,8 @@
 
 use crate::devices;
 use baton_codegen::derive;
+use baton_ir::text;
 use baton_ir::verify::verify;
-use baton_ir::{builtin, text};
 use baton_runtime::Options;
 use baton_runtime::device::cpu::Cpu;
 use baton_tests::harness::Prepared;
@@ -124,7 +124,7 @@ fn the_emulator_agrees() {
     use baton_runtime::device::gpu::{Emulator, Gpu, Storage};
     use baton_tests::{harness, tolerance::Arithmetic};
     let device = Emulator::new(Gpu::sm_80(Storage::F32));
-    let turned = builtin::text("mamba3").expect("a built-in name");
+    let turned = baton_ir::builtin::text("mamba3").expect("a built-in name");
     let sources = STRATA.into_iter().map(extra).chain([turned]);
     for (seed, source) in sources.enumerate() {
         for chunk in [16, 32] {

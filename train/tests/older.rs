@@ -53,11 +53,15 @@ fn runs_of_the_older_form_go_on() {
         assert_eq!(config.model.block.name(), name);
 
         let mut fresh = Trainer::new(config.clone(), &Interpreter, &source).unwrap();
-        (0..3).for_each(|_| drop(fresh.step().unwrap()));
+        (0..3).for_each(|_| {
+            fresh.step().unwrap();
+        });
         same(name, &fresh.weights(), &half.weights);
         let path = golden(name, "half");
         let mut run = Trainer::resume(config.clone(), &Interpreter, &source, &path).unwrap();
-        (0..3).for_each(|_| drop(run.step().unwrap()));
+        (0..3).for_each(|_| {
+            run.step().unwrap();
+        });
         same(name, &run.weights(), &end.weights);
 
         let mut other = config;

@@ -282,7 +282,11 @@ fn a_model_of_a_text_of_ones_own_lives() {
         "--layout",
         "hugging-face",
     ];
-    refused(&line, 2, "a model of remembered given, expected another block");
+    refused(
+        &line,
+        2,
+        "a model of remembered given, expected another block",
+    );
 }
 
 #[test]

@@ -93,9 +93,12 @@ fn check_says_what_a_gpu_does_with_sizes() {
         [1, 2, 2],
         "{odd:?}"
     );
-    assert!(said(&["mamba3"]).is_empty());
+    let folder = Folder::new("stepped");
+    let stepped = "recurrence r { dims { D, N } inputs { u: [D], c: [N] } params { a: [D, N] } state { S: [D, N] }
+        S = exp(-exp(a)) * S + outer(u, c); output y: [D] = dot(S, c); }";
+    assert!(said(&[&folder.write("stepped.rec", stepped)]).is_empty());
     let refused = baton(&["check", "gla", "--shape", "Q=3"]);
-    assert_eq!(refused.code, 1);
+    assert_eq!(refused.code, 2);
     let narrow = said(&["rwkv6", "--shape", "K=1024,V=16"]);
     assert!(
         narrow[0].contains("the nearest size that runs is"),

@@ -65,7 +65,7 @@ fn a_text_in_pieces_is_the_text_in_one() {
     for first in [0, 1, 2, 11, 23] {
         let one = made(&subject, Place::default(), PROMPT, first);
         assert_eq!(one.tokens, whole.tokens[..first]);
-        Place::write(&[one.place.clone()], &subject, &target).unwrap();
+        Place::write(std::slice::from_ref(&one.place), &subject, &target).unwrap();
         let place = Place::open(&path, &subject).unwrap().remove(0);
         assert_eq!(place.past, one.place.past);
         let two = match first {
