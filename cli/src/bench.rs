@@ -7,8 +7,8 @@
 
 mod peak;
 
-use crate::Context;
 use crate::choices::{Choices, Origins, cpu, load};
+use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
 use crate::shape::Shape;

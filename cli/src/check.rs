@@ -2,8 +2,8 @@
 
 mod sizes;
 
-use crate::Context;
 use crate::choices::{Choices, Origins, load};
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::gpu::Dtype;
 use crate::shape::Shape;

@@ -1,7 +1,7 @@
 //! `baton completions` and `baton man`: what shells and manuals know of the command line, from its own
 //! definition.
 
-use crate::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use clap_complete::Shell;
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! `baton convert`: a checkpoint in another layout or type.
 
-use crate::Context;
+use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
 use baton_train::pretrained::{self, Layout, Precision};

@@ -1,6 +1,6 @@
 //! `baton demo`: failure past the training length, and its repair, from text to plot.
 
-use crate::Context;
+use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
 use baton_train::demo::{self, DemoOptions};

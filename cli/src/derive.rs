@@ -1,6 +1,6 @@
 //! `baton derive`: level 2, the algebra of one chunk, forward and in reverse.
 
-use crate::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::source::Source;
 use baton_ir::text::chunked::print;

@@ -2,22 +2,23 @@
 
 mod entry;
 mod errors;
+mod maker;
 mod shipped;
 
-use crate::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::gpu::Dtype;
 use crate::shape::Shape;
 use crate::source::Source;
 use crate::tools::Tools;
 use baton_codegen::target::Gpu;
-use baton_codegen::{Artifact, Assembler, Compiler, Phase};
+use baton_codegen::{Artifact, Compiler, Phase};
 use baton_ir::recurrence::Recurrence;
 use baton_ir::text::tile;
 use baton_kernels::manifest::Manifest;
-use baton_train::files::write_whole;
 pub use entry::label;
 use entry::{GENERATOR, entry};
+use maker::{Maker, make_folder, refused, write};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -246,39 +247,4 @@ impl Work {
             absent: vec![],
         })
     }
-}
-
-/// PTX of texts: what MLIR makes of them where it is built in, else what is shipped.
-struct Maker(Option<Assembler>);
-
-impl Maker {
-    fn new() -> Self {
-        Self(Assembler::new())
-    }
-
-    fn ptx(&self, name: &str, text: &str) -> Result<String, Failure> {
-        match &self.0 {
-            Some(assembler) => assembler.ptx(text).map_err(refused),
-            None => baton_kernels::ptx(name, text).ok_or_else(|| {
-                Failure::new(format!(
-                    "`{name}` of this schedule is not among the {} kernels shipped with this program, and it \
-                     was built without the feature `mlir`, which makes any other",
-                    baton_kernels::count()
-                ))
-            }),
-        }
-    }
-}
-
-fn write(file: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
-    Ok(write_whole(file, bytes.as_ref())?)
-}
-
-fn make_folder(folder: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(folder)
-        .map_err(|why| Failure::new(format!("cannot make `{}`: {why}", folder.display())))
-}
-
-fn refused(why: impl ToString) -> Failure {
-    Failure::new(why.to_string())
 }

@@ -1,6 +1,5 @@
 //! Why a verb did not do what was asked.
 
-use crate::source::Source;
 use baton_ir::diag::Diagnostic;
 use std::process::ExitCode;
 
@@ -9,8 +8,10 @@ use std::process::ExitCode;
 pub enum Failure {
     /// A recurrence that does not parse or verify.
     Text {
+        /// The file or the built-in name.
+        name: String,
         /// The text.
-        source: Source,
+        text: String,
         /// Everything that is wrong with it.
         diagnostics: Vec<Diagnostic>,
     },
@@ -54,7 +55,8 @@ impl From<baton_train::Error> for Failure {
                 text,
                 diagnostics,
             } => Failure::Text {
-                source: Source { name, text },
+                name,
+                text,
                 diagnostics,
             },
             error => Failure::Message(error.to_string()),

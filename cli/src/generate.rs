@@ -1,6 +1,6 @@
 //! `baton generate`: text from a checkpoint, as it is made.
 
-use crate::Context;
+use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
 use crate::input;

@@ -3,7 +3,7 @@
 
 mod floor;
 
-use crate::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::parallel;
 use crate::shape::Shape;

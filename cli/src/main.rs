@@ -14,6 +14,7 @@ mod block;
 mod check;
 mod choices;
 mod complete;
+mod context;
 mod convert;
 mod demo;
 mod derive;
@@ -42,6 +43,7 @@ mod train;
 mod tune;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use context::Context;
 use failure::Failure;
 use output::Output;
 use std::process::ExitCode;
@@ -125,16 +127,6 @@ verbs! {
     Demo(demo::Demo),
     Completions(complete::Completions),
     Man(complete::Man),
-}
-
-/// What every verb is given.
-struct Context {
-    /// When the process started.
-    started: Instant,
-    /// Where results go.
-    output: Output,
-    /// The command line itself, which shells and manuals are told of.
-    command: fn() -> clap::Command,
 }
 
 fn main() -> ExitCode {

@@ -44,16 +44,16 @@ impl Output {
     pub fn failure(self, failure: &Failure) {
         match failure {
             Failure::Text {
-                source,
+                name,
+                text: source,
                 diagnostics,
             } => match self.json {
                 true => {
-                    let list: Vec<Value> =
-                        diagnostics.iter().map(|d| entry(&source.text, d)).collect();
+                    let list: Vec<Value> = diagnostics.iter().map(|d| entry(source, d)).collect();
                     let _ = stdout(format!("{}\n", json!({ "diagnostics": list })).as_bytes());
                 }
                 false => {
-                    let text = render(&source.name, &source.text, diagnostics);
+                    let text = render(name, source, diagnostics);
                     let colour =
                         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
                     stderr(&if colour { coloured(&text) } else { text });

@@ -1,6 +1,6 @@
 //! `baton post-train`: a few more steps from a checkpoint, beginning at other states.
 
-use crate::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::stop::Stop;
 use crate::train::{Run, finish, initial_state};

@@ -1,6 +1,6 @@
 //! `baton print`: the canonical text of a recurrence.
 
-use crate::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::source::Source;
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! `baton report`: a folder of runs as one page.
 
-use crate::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use baton_train::files::{Target, write_whole};
 use baton_train::report::{Experiment, figures, page, tables};

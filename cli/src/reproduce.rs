@@ -1,6 +1,6 @@
 //! `baton reproduce`: an experiment from its plan, from seed to results.
 
-use crate::Context;
+use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
 use crate::train::text;

@@ -4,9 +4,9 @@
 //! name, then types, then shapes (the last by the runtime, so that every caller gets the same
 //! words). The sizes of the dims are those of the tensors.
 
-use crate::Context;
 use crate::archive::{Archive, Element, label, pack, wrong_dtype};
 use crate::choices::{self, Choices, Origins};
+use crate::context::Context;
 use crate::device::{self, Name};
 use crate::failure::Failure;
 use crate::gpu;

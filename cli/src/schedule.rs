@@ -1,6 +1,6 @@
 //! `baton schedule`: level 3, the tile program of one kernel.
 
-use crate::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::shape::Shape;
 use crate::source::Source;

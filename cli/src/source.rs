@@ -77,7 +77,8 @@ impl Source {
     /// A failure of this text.
     pub fn failure(&self, diagnostics: Vec<Diagnostic>) -> Failure {
         Failure::Text {
-            source: self.clone(),
+            name: self.name.clone(),
+            text: self.text.clone(),
             diagnostics,
         }
     }

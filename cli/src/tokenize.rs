@@ -1,6 +1,6 @@
 //! `baton tokenize`: texts to shards of tokens that training maps into memory.
 
-use crate::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use baton_train::data::shards::{self, Part, SHARD_TOKENS};
 use baton_train::data::{Corpus, documents};

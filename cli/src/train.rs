@@ -1,8 +1,8 @@
 //! `baton train`: a language model from fresh weights.
 
-use crate::Context;
 use crate::block::Block;
 use crate::choices::{self, Choices};
+use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
 use crate::gpu::Dtype;

@@ -1,8 +1,8 @@
 //! `baton tune`: the fastest plan for a recurrence and a shape on this machine, of those that are right.
 
-use crate::Context;
 use crate::bench::cpu_name;
 use crate::choices::{self, Choices};
+use crate::context::Context;
 use crate::device::{self, Name};
 use crate::failure::Failure;
 use crate::output::Output;

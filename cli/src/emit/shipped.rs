@@ -7,8 +7,8 @@
 
 use super::entry::{CHIPS, GENERATOR, assembled, entry, label, strips, why};
 use super::errors::errors;
-use super::{Maker, make_folder, refused, write};
-use crate::Context;
+use super::maker::{Maker, make_folder, refused, write};
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::parallel;
 use crate::source::Source;

@@ -1,7 +1,7 @@
 //! What all tasks share: lengths and trials, one run over every cell, and the tables of scores.
 
-use super::Given;
-use crate::Context;
+use super::given::Given;
+use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
 use baton_train::eval::{Measurement, Subject};

@@ -1,7 +1,7 @@
 //! `baton eval babi`: questions about facts among the sentences of a text.
 
 use super::asking::Asking;
-use crate::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 
 /// Answer questions about facts in a haystack, as BABILong asks them

@@ -1,7 +1,7 @@
 //! `baton eval copying`: how much of a string a model copies.
 
 use super::asking::Asking;
-use crate::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 
 /// Copy a string: characters and whole strings under teacher forcing

@@ -1,7 +1,7 @@
 //! `baton eval logits`: logits and states of given tokens, in a file that other programs read.
 
-use crate::Context;
 use crate::archive::{Archive, pack};
+use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
 use baton_train::eval::logits::{Named, initial, logits};

@@ -1,11 +1,12 @@
 //! `baton eval`: one verb for each measure.
 //!
-//! All of them take a checkpoint and answer with a [`Measurement`]; what they share is [`Given`].
+//! All of them take a checkpoint and answer with a [`Measurement`]; what they share is `given`.
 //! A new measure is its file, its `mod` line and its line in [`Measure`].
 
 mod asking;
 mod babi;
 mod copying;
+mod given;
 mod logits;
 mod passkey;
 mod perplexity;
@@ -14,18 +15,9 @@ mod remembrance;
 mod ruler;
 mod states;
 
-use crate::Context;
-use crate::device;
+use crate::context::Context;
 use crate::failure::Failure;
-use baton_runtime::Device;
-use baton_train::data::Corpus;
-use baton_train::eval::{Measurement, Subject, progress};
-use baton_train::files::Target;
-use baton_train::origin::Origin;
 use clap::Subcommand;
-use indicatif::ProgressBar;
-use serde_json::json;
-use std::path::PathBuf;
 
 /// Evaluate a checkpoint far past its training length
 #[derive(clap::Args)]
@@ -38,14 +30,6 @@ use std::path::PathBuf;
 pub struct Eval {
     #[command(subcommand)]
     measure: Measure,
-}
-
-/// A number for a person.
-fn number(x: f64, digits: usize) -> String {
-    match x.is_finite() {
-        true => format!("{x:.digits$}"),
-        false => "not finite".into(),
-    }
 }
 
 macro_rules! measures {
@@ -73,89 +57,4 @@ measures! {
     Ruler(ruler::Ruler),
     Recall(recall::Recall),
     Copying(copying::Copying),
-}
-
-/// What every measure is given.
-#[derive(clap::Args)]
-pub struct Given {
-    /// The checkpoint
-    #[arg(long)]
-    checkpoint: PathBuf,
-    /// The text that it was trained on, where it lies now: what training held out is evaluated; that of
-    /// the checkpoint's own run when absent
-    #[arg(long)]
-    text: Option<PathBuf>,
-    /// The same, of a folder that `baton tokenize` wrote
-    #[arg(long, conflicts_with_all = ["text", "whole"])]
-    data: Option<PathBuf>,
-    /// Evaluate the whole text: for a model that never saw any of it
-    #[arg(long, requires = "text")]
-    whole: bool,
-    /// Write the result to this JSON file too
-    #[arg(long)]
-    output: Option<PathBuf>,
-    /// Threads; every core when absent
-    #[arg(long, value_parser = device::threads())]
-    threads: Option<usize>,
-    /// Show no progress
-    #[arg(long)]
-    quiet: bool,
-}
-
-impl Given {
-    /// The CPU.
-    pub fn device(&self) -> Result<Box<dyn Device>, Failure> {
-        Ok(device::device(device::Name::Cpu, self.threads)?)
-    }
-
-    /// The model. Before anything is read it is found out whether the result can be written.
-    pub fn subject(&self) -> Result<Subject, Failure> {
-        self.target()?;
-        Ok(Subject::open(&self.checkpoint, self.device()?.as_ref())?)
-    }
-
-    /// What is evaluated, in words and in the subject's tokens.
-    pub fn text(&self, subject: &Subject) -> Result<(String, Corpus), Failure> {
-        let given = match (&self.text, &self.data) {
-            (Some(path), _) => Some(Origin::Text {
-                path: path.clone(),
-                documents: true,
-                reset: false,
-            }),
-            (None, Some(path)) => Some(Origin::Shards {
-                path: path.clone(),
-                reset: false,
-            }),
-            (None, None) => None,
-        };
-        let text = subject.held_out(given, self.whole)?;
-        Ok((text.name.clone(), text))
-    }
-
-    /// The file of the result.
-    fn target(&self) -> Result<Option<Target>, Failure> {
-        let target = self.output.as_deref().map(Target::with_folders);
-        Ok(target.transpose()?)
-    }
-
-    /// A bar over `tokens`, unless none is wanted.
-    pub fn bar(&self, title: &str, tokens: usize) -> ProgressBar {
-        progress((!self.quiet).then_some(title), tokens)
-    }
-
-    /// Writes a measurement where it was asked for; `shown` is the same for a person.
-    pub fn finish(
-        &self,
-        context: &Context,
-        measurement: Measurement,
-        mut shown: String,
-    ) -> Result<(), Failure> {
-        if let Some(target) = self.target()? {
-            measurement.write_to(&target)?;
-        }
-        if let Some(path) = &self.output {
-            shown.push_str(&format!("{}\n", path.display()));
-        }
-        context.output.result(|| json!(measurement), || shown)
-    }
 }

@@ -1,7 +1,7 @@
 //! `baton eval passkey`: a key hidden in noise, over lengths and depths.
 
 use super::asking::Asking;
-use crate::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use baton_train::tasks::TaskConfig;
 

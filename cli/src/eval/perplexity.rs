@@ -1,8 +1,8 @@
 //! `baton eval perplexity`: perplexity by position.
 
+use super::given::{Given, number};
 use super::logits::{at, states};
-use super::{Given, number};
-use crate::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use baton_train::eval::Measurement;
 use baton_train::eval::logits::initial;

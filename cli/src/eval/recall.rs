@@ -1,7 +1,7 @@
 //! `baton eval recall`: multi-query associative recall.
 
 use super::asking::Asking;
-use crate::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 
 /// Recall the values of keys: many pairs first, each key once more later

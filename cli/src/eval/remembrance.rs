@@ -1,7 +1,7 @@
 //! `baton eval remembrance`: effective remembrance.
 
-use super::{Given, number};
-use crate::Context;
+use super::given::{Given, number};
+use crate::context::Context;
 use crate::failure::Failure;
 use baton_train::eval::Measurement;
 use baton_train::eval::remembrance::{Options, Remembrance as Found, Spacing, remembrance};

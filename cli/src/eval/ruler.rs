@@ -1,7 +1,7 @@
 //! `baton eval ruler`: RULER's synthetic tasks.
 
 use super::asking::{Asking, one_of};
-use crate::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use baton_train::tasks::ruler::Name;
 

@@ -1,7 +1,7 @@
 //! `baton eval states`: statistics of the states over time.
 
-use super::{Given, number};
-use crate::Context;
+use super::given::{Given, number};
+use crate::context::Context;
 use crate::failure::Failure;
 use baton_train::eval::Measurement;
 use baton_train::eval::states::{Options, OverTime, over_time};
