@@ -25,26 +25,26 @@ pub fn number(x: f64, digits: usize) -> String {
 pub struct Given {
     /// The checkpoint
     #[arg(long)]
-    checkpoint: PathBuf,
+    pub checkpoint: PathBuf,
     /// The text that it was trained on, where it lies now: what training held out is evaluated; that of
     /// the checkpoint's own run when absent
     #[arg(long)]
-    text: Option<PathBuf>,
+    pub text: Option<PathBuf>,
     /// The same, of a folder that `baton tokenize` wrote
     #[arg(long, conflicts_with_all = ["text", "whole"])]
-    data: Option<PathBuf>,
+    pub data: Option<PathBuf>,
     /// Evaluate the whole text: for a model that never saw any of it
     #[arg(long, requires = "text")]
-    whole: bool,
+    pub whole: bool,
     /// Write the result to this JSON file too
     #[arg(long)]
-    output: Option<PathBuf>,
+    pub output: Option<PathBuf>,
     /// Threads; every core when absent
     #[arg(long, value_parser = device::threads())]
-    threads: Option<usize>,
+    pub threads: Option<usize>,
     /// Show no progress
     #[arg(long)]
-    quiet: bool,
+    pub quiet: bool,
 }
 
 impl Given {
