@@ -29,7 +29,7 @@ mod strata;
 mod summary;
 
 pub use summary::Summary;
-pub(crate) use summary::{matrices, summaries};
+pub(crate) use summary::summaries;
 
 use baton_ir::chunked::{
     Axis, Builder, Chunked, Direction, FORGOTTEN, Interval, Op, Target, ValueId,
@@ -92,6 +92,19 @@ fn refusal(recurrence: &Recurrence, facts: &Facts, state: usize) -> Option<Strin
         Some(obstacle) => Some(obstacle.reason(recurrence)),
         None => held::refusal(recurrence, facts, state),
     }
+}
+
+/// The program whose states, begun at the identity, become the matrices of dense summaries, of a recurrence that has
+/// a chunked form; none where there are no such, or where some state has no summary.
+pub(crate) fn matrices(recurrence: &Recurrence, facts: &Facts) -> Option<Chunked> {
+    let summaries = summaries(facts);
+    let (recurrence, facts) = summary::squared(recurrence, facts)?;
+    let program = derive(&recurrence, &facts);
+    let program = program.expect("what is added is no reason to refuse a state");
+    Some(program.keep(|target| match target {
+        Target::State(state) => matches!(summaries[state.index()], Summary::Dense(_)),
+        _ => false,
+    }))
 }
 
 /// The log decays and added terms of a state, masked past the end.

@@ -6,7 +6,6 @@
 //! (docs/numerics.md, "Segments"). It is derived like any other.
 
 use super::held::{is_plain, parts, stateful};
-use baton_ir::chunked::{Chunked, Target};
 use baton_ir::recurrence::{Facts, Recurrence, Side, Transition};
 
 /// The kind of a state's summary.
@@ -48,9 +47,9 @@ fn over(facts: &Facts, stateful: &[bool], state: usize, transition: &Transition)
     alone.then_some(side)
 }
 
-/// The program whose states, begun at the identity, become the matrices of dense summaries, of a recurrence that has
-/// a chunked form; none where there are no such, or where some state has no summary.
-pub fn matrices(recurrence: &Recurrence, facts: &Facts) -> Option<Chunked> {
+/// The recurrence whose states, begun at the identity, become the matrices of dense summaries: without additions, of
+/// square states; none where there are no such, or where some state has no summary.
+pub fn squared(recurrence: &Recurrence, facts: &Facts) -> Option<(Recurrence, Facts)> {
     let summaries = summaries(facts);
     let is_dense = |summary: &Summary| matches!(summary, Summary::Dense(_));
     if summaries.contains(&Summary::Open) || !summaries.iter().any(is_dense) {
@@ -66,10 +65,5 @@ pub fn matrices(recurrence: &Recurrence, facts: &Facts) -> Option<Chunked> {
     }
     recurrence.outputs.clear();
     facts.outputs.clear();
-    let program = super::derive(&recurrence, &facts);
-    let program = program.expect("what is added is no reason to refuse a state");
-    Some(program.keep(|target| match target {
-        Target::State(state) => is_dense(&summaries[state.index()]),
-        _ => false,
-    }))
+    Some((recurrence, facts))
 }

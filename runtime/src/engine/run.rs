@@ -9,7 +9,7 @@ use super::call::{Arguments, Strided, Wanted};
 use super::cut::{Cut, Range};
 use super::machine::{Carries, Kernels, Launch, Machine, Sum};
 use super::plan::{kept_bytes, kept_head_bytes};
-use super::strips::Kind;
+use super::shapes::Kind;
 use crate::Error;
 use baton_codegen::Phase;
 use baton_codegen::target::Storage;

@@ -76,3 +76,10 @@ impl Shapes {
         states.map(row).collect()
     }
 }
+
+/// What states are to a run.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    Values,
+    Gradients,
+}

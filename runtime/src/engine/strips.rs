@@ -11,19 +11,13 @@ use super::call::Strided;
 use super::cut::Range;
 use super::machine::{Carries, Launch, Sum};
 use super::run::Engine;
+use super::shapes::Kind;
 use crate::Error;
 use baton_codegen::Phase;
 use baton_codegen::target::Storage;
 use baton_ir::recurrence::Port;
 use baton_ir::tile::{Pace, Role};
 use std::collections::HashMap;
-
-/// What states are to a run.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Kind {
-    Values,
-    Gradients,
-}
 
 impl Engine<'_> {
     /// Notes where the strips of a tensor of steps are.

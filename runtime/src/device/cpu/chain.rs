@@ -3,7 +3,7 @@
 //! Invariant: an entry of a state is one sum in one order, whoever adds it up, so results do not depend on the
 //! number of threads.
 
-use super::threads::{numbers, numbers_mut};
+use super::memory::{numbers, numbers_mut};
 use crate::engine::machine::{Chain, Summary};
 use baton_ir::recurrence::Side;
 use rayon::prelude::*;

@@ -1,6 +1,5 @@
 //! The kernels of a recurrence for the CPU, by phase and chunk, compiled at first use.
 
-use super::Choices;
 use crate::Error;
 use crate::device::Options;
 use crate::engine::cut::Cut;
@@ -13,6 +12,13 @@ use baton_ir::recurrence::{Port, Recurrence};
 use baton_ir::tile::{Role, TileProgram};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+
+/// What plans are made by where something better than the rules is known.
+pub trait Choices: Send + Sync {
+    /// The choice for loads of a kind; none where the rules choose. The same for every load of a
+    /// [`Bucket`](baton_codegen::schedule::Bucket), and for as long as a device has it.
+    fn choose(&self, compiler: &Compiler, load: Load) -> Option<Choice>;
+}
 
 /// Name of this device.
 pub(super) const NAME: &str = "cpu";

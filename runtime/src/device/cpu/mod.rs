@@ -6,6 +6,7 @@
 
 mod chain;
 mod kernels;
+mod memory;
 mod task;
 mod threads;
 
@@ -13,9 +14,9 @@ use crate::Error;
 use crate::device::{Device, Kernel, Options, check};
 use crate::engine::host::HostKernel;
 use crate::engine::machine::HostMachine;
-use baton_codegen::Compiler;
-use baton_codegen::schedule::{CHUNKS, Choice, Load};
+use baton_codegen::schedule::CHUNKS;
 use baton_ir::recurrence::Recurrence;
+pub use kernels::Choices;
 use kernels::{CpuKernels, NAME, failed};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::HashMap;
@@ -24,13 +25,6 @@ use threads::Threads;
 
 /// What a kernel is loaded for: the text, the sizes and the choices.
 type Key = (String, Vec<usize>, Options);
-
-/// What plans are made by where something better than the rules is known.
-pub trait Choices: Send + Sync {
-    /// The choice for loads of a kind; none where the rules choose. The same for every load of a
-    /// [`Bucket`](baton_codegen::schedule::Bucket), and for as long as a device has it.
-    fn choose(&self, compiler: &Compiler, load: Load) -> Option<Choice>;
-}
 
 /// The CPU device.
 pub struct Cpu {

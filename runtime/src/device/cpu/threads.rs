@@ -5,6 +5,7 @@
 //! of threads. Here and in [`task`](super::task) are the only places that turn tensors into addresses.
 
 use super::kernels::{CpuKernels, failed};
+use super::memory::{numbers, numbers_mut};
 use super::task::{Scratch, Task, call};
 use crate::engine::call::Strided;
 use crate::engine::machine::{Chain, HostMachine, Launch, Machine, Sum, identities};
@@ -23,24 +24,6 @@ pub(super) struct Threads {
     kernels: Arc<CpuKernels>,
     pool: Arc<ThreadPool>,
     memory: Vec<Vec<f32>>,
-}
-
-/// `count` numbers at an address.
-///
-/// # Safety
-/// They are of this run's memory, and nobody writes them meanwhile.
-pub(super) unsafe fn numbers<'a>(address: u64, count: usize) -> &'a [f32] {
-    // SAFETY: the caller's promise.
-    unsafe { std::slice::from_raw_parts(address as *const f32, count) }
-}
-
-/// The same to write.
-///
-/// # Safety
-/// They are of this run's memory, and nobody else uses them meanwhile.
-pub(super) unsafe fn numbers_mut<'a>(address: u64, count: usize) -> &'a mut [f32] {
-    // SAFETY: the caller's promise.
-    unsafe { std::slice::from_raw_parts_mut(address as *mut f32, count) }
 }
 
 impl Threads {
