@@ -19,6 +19,7 @@ kda T=2048,H=16,K=128,V=128
 rwkv7 T=2048,H=16,K=64,V=64
 mlstm T=2048,H=8,K=64,V=64
 mlstm_sigmoid T=2048,H=8,K=64,V=64
+mamba3 T=2048,H=16,R=64,V=64
 mamba1 T=2048,H=1536,N=16
 longhorn T=2048,H=1536,N=16
 rg_lru T=2048,H=2560
