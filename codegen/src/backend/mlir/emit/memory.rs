@@ -323,6 +323,27 @@ impl Machine<'_> {
         }
     }
 
+    /// Runs `write` where a row exists: of steps up to the sequence's end, else up to what is `there` of a tile's rows.
+    fn where_row(
+        &mut self,
+        row: Val,
+        steps: bool,
+        [there, rows]: [u32; 2],
+        write: impl FnOnce(&mut Self),
+    ) {
+        let end = match steps {
+            true => Some(self.valid),
+            false => (there < rows).then(|| self.text.int(there as i32)),
+        };
+        match end {
+            Some(end) => {
+                let there = self.text.icmp("slt", row, end);
+                self.when(there, write);
+            }
+            None => write(self),
+        }
+    }
+
     /// Writes f32 pairs of a matrix, rows `time` apart (contiguous and all there when `None`).
     fn store_fragment(
         &mut self,
@@ -355,17 +376,7 @@ impl Machine<'_> {
                         }
                     }
                 };
-                let end = match time {
-                    Some(_) => Some(machine.valid),
-                    None => (there[0] < shape[0]).then(|| machine.text.int(there[0] as i32)),
-                };
-                match end {
-                    Some(end) => {
-                        let there = machine.text.icmp("slt", row, end);
-                        machine.when(there, write);
-                    }
-                    None => write(machine),
-                }
+                machine.where_row(row, time.is_some(), [there[0], shape[0]], write);
             }
         });
     }
@@ -420,17 +431,7 @@ impl Machine<'_> {
                         };
                         machine.text.store(value, at, 1, "f32");
                     };
-                    let end = match steps {
-                        Some(_) => Some(machine.valid),
-                        None => (there[0] < shape[0]).then(|| machine.text.int(there[0] as i32)),
-                    };
-                    match end {
-                        Some(end) => {
-                            let there = machine.text.icmp("slt", row, end);
-                            machine.when(there, write);
-                        }
-                        None => write(machine),
-                    }
+                    machine.where_row(row, steps.is_some(), [there[0], shape[0]], write);
                 }
             });
         });
