@@ -250,14 +250,13 @@ impl Derivation<'_> {
         let mut open = vec![root];
         while let Some(&id) = open.last() {
             if self.values[id.index()].is_none() {
-                let operands = match self.facts.pure(id) {
-                    Pure::Unary(_, a) | Pure::Sum(a) => [Some(a), None],
-                    Pure::Binary(_, a, b) => [Some(a), Some(b)],
-                    Pure::Readout(readout) => [self.weight_of_states(readout), None],
-                    _ => [None, None],
+                let pure = self.facts.pure(id);
+                let weight = match pure {
+                    Pure::Readout(readout) => self.weight_of_states(readout),
+                    _ => None,
                 };
                 let missing = |id: &PureId| self.values[id.index()].is_none();
-                if let Some(next) = operands.into_iter().flatten().find(missing) {
+                if let Some(next) = pure.operands().chain(weight).find(missing) {
                     open.push(next);
                     continue;
                 }
@@ -286,6 +285,10 @@ impl Derivation<'_> {
             Pure::Binary(function, a, b) => {
                 let (a, b) = (of(self, a), of(self, b));
                 self.build.binary(function, a, b)
+            }
+            Pure::Select(operands) => {
+                let [x, y, a, b] = operands.map(|operand| of(self, operand));
+                self.build.select(x, y, a, b)
             }
             Pure::Sum(a) => {
                 let axis = Axis::Dim(self.facts.dim(a).expect("a sum is over a vector"));

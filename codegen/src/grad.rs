@@ -14,7 +14,7 @@ mod range;
 mod running;
 
 use baton_ir::chunked::{Axis, Builder, Chunked, Direction, Op, Partial, Target, ValueId};
-use baton_ir::recurrence::StateId;
+use baton_ir::recurrence::{InputId, ParamId, StateId};
 use range::Range;
 
 /// The reverse program of `forward`: its results are the gradients of every input, param and
@@ -44,7 +44,7 @@ pub fn grad(forward: &Chunked) -> Chunked {
             reverse.pull(ValueId(i as u32), adjoint);
         }
     }
-    reverse.unread();
+    reverse.unreached();
     reverse.build.finish()
 }
 
@@ -96,18 +96,31 @@ impl Reverse {
         zero
     }
 
-    /// What entered of a state and was not read has a gradient of zero: it is replaced before.
-    fn unread(&mut self) {
-        for (index, port) in self.build.program().states.clone().iter().enumerate() {
-            let target = Target::DState(StateId(index as u32));
-            let mut known = self.build.program().results.iter();
-            if known.all(|(known, _)| *known != target) {
-                let mut zero = self.build.number(0.0);
-                for axis in port.axes(false) {
-                    zero = self.build.add(Op::Broadcast(zero, axis));
-                }
-                self.build.result(target, zero);
+    /// What nothing came back to has a gradient of zero: a state that is replaced before it is read, and
+    /// what is only compared.
+    fn unreached(&mut self) {
+        let program = self.build.program();
+        let states = (0..)
+            .map(|i| Target::DState(StateId(i)))
+            .zip(&program.states);
+        let params = (0..)
+            .map(|i| Target::DParam(ParamId(i)))
+            .zip(&program.params);
+        let inputs = (0..)
+            .map(|i| Target::DInput(InputId(i)))
+            .zip(&program.inputs);
+        let all = (states
+            .chain(params)
+            .map(|(target, port)| (target, port.axes(false))))
+        .chain(inputs.map(|(target, port)| (target, port.axes(true))));
+        let reached = |target| program.results.iter().any(|(known, _)| *known == target);
+        let missing: Vec<_> = all.filter(|&(target, _)| !reached(target)).collect();
+        for (target, axes) in missing {
+            let mut zero = self.build.number(0.0);
+            for axis in axes {
+                zero = self.build.add(Op::Broadcast(zero, axis));
             }
+            self.build.result(target, zero);
         }
     }
 
@@ -120,6 +133,14 @@ impl Reverse {
             Op::Number(_) | Op::Size(_) => {}
             Op::Unary(function, x) => self.pull_unary(function, x, value, adjoint),
             Op::Binary(function, a, b) => self.pull_binary(function, a, b, value, adjoint),
+            // What decides has no slope.
+            Op::Select(x, y, a, b) => {
+                let zero = self.build.number(0.0);
+                let to_a = self.build.select(x, y, adjoint, zero);
+                let to_b = self.build.select(x, y, zero, adjoint);
+                self.give(a, to_a);
+                self.give(b, to_b);
+            }
             Op::Valid(x) => {
                 let part = self.build.add(Op::Valid(adjoint));
                 self.give(x, part);
@@ -169,7 +190,6 @@ impl Reverse {
             Op::DOutput(_)
             | Op::DState(_)
             | Op::Spread(..)
-            | Op::Select(..)
             | Op::Solve(true, ..)
             | Op::Delay(true, ..) => {
                 unreachable!("a forward program has no op of a gradient")

@@ -132,6 +132,10 @@ impl Step<'_> {
                 let (a, b) = (self.value(a), self.value(b));
                 self.build.binary(function, a, b)
             }
+            Expr::Select(operands) => {
+                let [x, y, a, b] = operands.map(|operand| self.value(operand));
+                self.build.select(x, y, a, b)
+            }
             Expr::Rows(a) => self.side(a, self.sides(id)[0]),
             Expr::Cols(a) => self.side(a, self.sides(id)[1]),
             Expr::Outer(a, b) => {

@@ -1,7 +1,7 @@
 //! Recurrences of the tests: what the built-in ones leave untested, with a chunked form and without.
 
 /// The recurrences that the built-in ones leave untested: several states, a decay for each
-/// column, readouts of the entering state, equal dims, dims against their order, every pointwise function; states
+/// column, readouts of the entering state, equal dims, dims against their order, every pointwise function, selections; states
 /// read in their own update on either side and between updates, with decays of every kind around it; states
 /// above others, overwritten ones, and running extremes.
 pub const EXTRAS: &[&str] = &[
@@ -113,6 +113,15 @@ pub const EXTRAS: &[&str] = &[
         n = exp(entering - m) * n + exp(i - m) * k;
         low = min(low + 0.1, x);
         output o: [V] = dot(q, S) / max(abs(dot(q, n)), exp(-m)) + low;
+    }",
+    "recurrence chosen {
+        dims { K, V }
+        inputs { q: [K], k: [K], v: [V], g: [K], mark: [], level: [K] per group }
+        params { edge: [] }
+        state { S: [K, V], n: [K] }
+        S = rows(select(mark < edge, pow(sigmoid(g), 0.0625), 0.99)) * S + outer(1 + elu(k), v);
+        n = 0.9 * n + select(level > mark, k, pow(1 + q * q, -1.5));
+        output o: [V] = gelu_tanh(dot(q, S)) + select(sum(n) >= 0, 1, 2) * v;
     }",
 ];
 

@@ -153,9 +153,7 @@ impl Made {
             match facts.pure(id) {
                 Pure::Input(i) => made.inputs[i.index()] = true,
                 Pure::Param(i) => made.params[i.index()] = true,
-                Pure::Unary(_, a) | Pure::Sum(a) => open.push(a),
-                Pure::Binary(_, a, b) => open.extend([a, b]),
-                Pure::Number(_) | Pure::Size(_) | Pure::Readout(_) => {}
+                pure => open.extend(pure.operands()),
             }
         }
         made
@@ -201,6 +199,7 @@ fn evaluate(facts: &Facts, sizes: &[usize], id: PureId, value: f64) -> f64 {
         Pure::Input(_) | Pure::Param(_) | Pure::Readout(_) => value,
         Pure::Unary(function, a) => pointwise::unary(function, of(a)),
         Pure::Binary(function, a, b) => pointwise::binary(function, of(a), of(b)),
+        Pure::Select([x, y, a, b]) => pointwise::select(of(x), of(y), of(a), of(b)),
         Pure::Sum(a) => of(a) * facts.dim(a).map_or(1.0, |dim| sizes[dim.index()] as f64),
     }
 }

@@ -106,13 +106,7 @@ fn summed(facts: &Facts, root: PureId) -> Vec<bool> {
         }
         match facts.pure(id) {
             Pure::Sum(a) => open.push((a, true)),
-            Pure::Unary(_, a) => open.push((a, inside)),
-            Pure::Binary(_, a, b) => open.extend([(a, inside), (b, inside)]),
-            Pure::Number(_)
-            | Pure::Size(_)
-            | Pure::Input(_)
-            | Pure::Param(_)
-            | Pure::Readout(_) => {}
+            pure => open.extend(pure.operands().map(|operand| (operand, inside))),
         }
     }
     known.into_iter().map(|[_, inside]| inside).collect()
@@ -166,14 +160,12 @@ fn entering(facts: &Facts, state: usize) -> BTreeSet<usize> {
             continue;
         }
         match facts.pure(id) {
-            Pure::Unary(_, a) | Pure::Sum(a) => open.push(a),
-            Pure::Binary(_, a, b) => open.extend([a, b]),
             Pure::Readout(readout) => {
                 let readout = &facts.readouts[readout.index()];
                 found.insert(readout.state.index());
                 open.extend(readout.weight.map(|(_, weight)| weight));
             }
-            Pure::Number(_) | Pure::Size(_) | Pure::Input(_) | Pure::Param(_) => {}
+            pure => open.extend(pure.operands()),
         }
     }
     found
@@ -211,15 +203,11 @@ pub(super) fn is_plain(stateful: &[bool], transition: &Transition) -> bool {
 
 /// Which expressions hold readouts.
 pub(super) fn stateful(facts: &Facts) -> Vec<bool> {
-    let mut found = vec![];
+    let mut found: Vec<bool> = vec![];
     for expr in &facts.pure {
-        let of = |id: &PureId| found[id.index()];
-        found.push(match expr {
-            Pure::Readout(_) => true,
-            Pure::Unary(_, a) | Pure::Sum(a) => of(a),
-            Pure::Binary(_, a, b) => of(a) || of(b),
-            Pure::Number(_) | Pure::Size(_) | Pure::Input(_) | Pure::Param(_) => false,
-        });
+        let mut operands = expr.operands();
+        let any = operands.any(|operand| found[operand.index()]);
+        found.push(any || matches!(expr, Pure::Readout(_)));
     }
     found
 }

@@ -164,6 +164,15 @@ impl<'a> Step<'a> {
                 let at = |i| pointwise::binary(function, at_index(a, i), at_index(b, i));
                 (0..a.len().max(b.len())).map(at).collect()
             }
+            Pure::Select([x, y, a, b]) => {
+                let (x, y, a, b) = (of(x)?, of(y)?, of(a)?, of(b)?);
+                let len = [x, y, a, b].iter().map(|of| of.len()).max();
+                let at = |i| {
+                    let [x, y, a, b] = [x, y, a, b].map(|of| at_index(of, i));
+                    pointwise::select(x, y, a, b)
+                };
+                (0..len.unwrap_or(0)).map(at).collect()
+            }
             Pure::Sum(a) => vec![of(a)?.iter().sum()],
         })
     }

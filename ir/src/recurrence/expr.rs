@@ -33,6 +33,9 @@ pub enum Expr {
     Unary(UnaryFn, ExprId),
     /// A pointwise function of two values; a scalar broadcasts.
     Binary(BinaryFn, ExprId, ExprId),
+    /// `select(x > y, a, b)` of `[x, y, a, b]`: `a` where `x > y`, else `b`; NaN where `x` or `y` is. A scalar
+    /// broadcasts.
+    Select([ExprId; 4]),
     /// `rows(a)`: the vector spread over a matrix's first dimension; must meet a matrix in `*`.
     Rows(ExprId),
     /// `cols(a)`: the vector spread over a matrix's second dimension; must meet a matrix in `*`.
@@ -49,18 +52,21 @@ pub enum Expr {
 
 impl Expr {
     /// The operands, in order.
-    pub fn operands(&self) -> [Option<ExprId>; 2] {
+    pub fn operands(&self) -> [Option<ExprId>; 4] {
         match *self {
             Expr::Number(_)
             | Expr::Size(_)
             | Expr::Input(_)
             | Expr::Param(_)
             | Expr::Let(_)
-            | Expr::State(_) => [None, None],
+            | Expr::State(_) => [None; 4],
             Expr::Unary(_, a) | Expr::Rows(a) | Expr::Cols(a) | Expr::Sum(a) | Expr::L2norm(a) => {
-                [Some(a), None]
+                [Some(a), None, None, None]
             }
-            Expr::Binary(_, a, b) | Expr::Outer(a, b) | Expr::Dot(a, b) => [Some(a), Some(b)],
+            Expr::Binary(_, a, b) | Expr::Outer(a, b) | Expr::Dot(a, b) => {
+                [Some(a), Some(b), None, None]
+            }
+            Expr::Select(operands) => operands.map(Some),
         }
     }
 }

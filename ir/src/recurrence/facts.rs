@@ -43,8 +43,27 @@ pub enum Pure {
     Unary(UnaryFn, PureId),
     /// A pointwise function; scalars broadcast.
     Binary(BinaryFn, PureId, PureId),
+    /// Of `[x, y, a, b]`: `a` where `x > y`, else `b`; scalars broadcast.
+    Select([PureId; 4]),
     /// The sum of the elements of a vector.
     Sum(PureId),
+}
+
+impl Pure {
+    /// What the expression is made of; a readout's weight is none of it.
+    pub fn operands(self) -> impl Iterator<Item = PureId> {
+        let operands = match self {
+            Pure::Unary(_, a) | Pure::Sum(a) => [Some(a), None, None, None],
+            Pure::Binary(_, a, b) => [Some(a), Some(b), None, None],
+            Pure::Select(operands) => operands.map(Some),
+            Pure::Number(_)
+            | Pure::Size(_)
+            | Pure::Input(_)
+            | Pure::Param(_)
+            | Pure::Readout(_) => [None; 4],
+        };
+        operands.into_iter().flatten()
+    }
 }
 
 /// Which dimension of a state.

@@ -1,6 +1,7 @@
 //! The functions that a text can call, and how many arguments each takes.
 //!
-//! The pointwise ones are those of the IR; the rest contract, spread or multiply tensors.
+//! The pointwise ones are those of the IR; the rest contract, spread or multiply tensors, choose, or are
+//! made of others.
 
 use crate::recurrence::{BinaryFn, Expr, ExprId, UnaryFn};
 
@@ -15,15 +16,34 @@ pub(super) enum Function {
     Dot,
     Sum,
     L2norm,
+    /// `select(x > y, a, b)`, which has a comparison in it.
+    Select,
+    /// Made of others by the parser.
+    Made(Made),
 }
 
-const TENSOR: [(&str, Function); 6] = [
+/// A function that is spelled out in others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Made {
+    /// `x` above zero, `exp(x) - 1` below.
+    Elu,
+    /// The form of GELU with a hyperbolic tangent.
+    GeluTanh,
+    /// `x` to the power of a number.
+    Pow,
+}
+
+const OTHERS: [(&str, Function); 10] = [
     ("rows", Function::Rows),
     ("cols", Function::Cols),
     ("outer", Function::Outer),
     ("dot", Function::Dot),
     ("sum", Function::Sum),
     ("l2norm", Function::L2norm),
+    ("select", Function::Select),
+    ("elu", Function::Made(Made::Elu)),
+    ("gelu_tanh", Function::Made(Made::GeluTanh)),
+    ("pow", Function::Made(Made::Pow)),
 ];
 
 impl Function {
@@ -36,7 +56,7 @@ impl Function {
             .map(|&f| (f.name(), Function::Binary(f)));
         unary
             .chain(binary)
-            .chain(TENSOR)
+            .chain(OTHERS)
             .filter(move |(name, _)| called(name))
     }
 
@@ -44,19 +64,28 @@ impl Function {
         Self::all().find_map(|(found, function)| (found == name).then_some(function))
     }
 
-    /// The call as an expression, or the number of arguments that it takes.
-    pub fn apply(self, arguments: &[ExprId]) -> Result<Expr, usize> {
-        match (self, arguments) {
-            (Function::Unary(f), &[a]) => Ok(Expr::Unary(f, a)),
-            (Function::Rows, &[a]) => Ok(Expr::Rows(a)),
-            (Function::Cols, &[a]) => Ok(Expr::Cols(a)),
-            (Function::Sum, &[a]) => Ok(Expr::Sum(a)),
-            (Function::L2norm, &[a]) => Ok(Expr::L2norm(a)),
-            (Function::Binary(f), &[a, b]) => Ok(Expr::Binary(f, a, b)),
-            (Function::Outer, &[a, b]) => Ok(Expr::Outer(a, b)),
-            (Function::Dot, &[a, b]) => Ok(Expr::Dot(a, b)),
-            (Function::Binary(_) | Function::Outer | Function::Dot, _) => Err(2),
-            _ => Err(1),
+    /// How many arguments it takes, a comparison being two.
+    pub fn count(self) -> usize {
+        match self {
+            Function::Binary(_) | Function::Outer | Function::Dot | Function::Made(Made::Pow) => 2,
+            Function::Select => 4,
+            _ => 1,
+        }
+    }
+
+    /// The call as an expression of so many arguments.
+    pub fn apply(self, arguments: &[ExprId]) -> Expr {
+        let [a, b] = [0, 1].map(|i| arguments[i.min(arguments.len() - 1)]);
+        match self {
+            Function::Unary(f) => Expr::Unary(f, a),
+            Function::Rows => Expr::Rows(a),
+            Function::Cols => Expr::Cols(a),
+            Function::Sum => Expr::Sum(a),
+            Function::L2norm => Expr::L2norm(a),
+            Function::Binary(f) => Expr::Binary(f, a, b),
+            Function::Outer => Expr::Outer(a, b),
+            Function::Dot => Expr::Dot(a, b),
+            Function::Select | Function::Made(_) => unreachable!("the parser spells these out"),
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) enum Kind {
     Word,
     /// A number.
     Number(f64),
-    /// One of the language's marks; at level 1 `{ } [ ] ( ) : ; , = + - * /`.
+    /// One of the language's marks; at level 1 `{ } [ ] ( ) : ; , = + - * / < >`.
     Mark(char),
     /// The end of the text.
     End,
@@ -27,7 +27,7 @@ pub(super) struct Token {
     pub span: Span,
 }
 
-const MARKS: &str = "{}[]():;,=+-*/";
+const MARKS: &str = "{}[]():;,=+-*/<>";
 
 /// The tokens of level 1.
 pub(super) fn lex(source: &str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Token> {

@@ -5,8 +5,9 @@
 //! finds the grammar, `resolve` binds names to handles. Each goes on after an error, so that all
 //! errors of a text are reported at once; what a text may *mean* is checked by `crate::verify`.
 //!
-//! Printing is canonical: `parse(print(x)) == x` for every `x` that a parse returned, and for
-//! every recurrence whose arena is in post-order (operands just before their user, no sharing).
+//! Printing is canonical: `parse(print(x)) == x` for every recurrence whose arena is in post-order
+//! (operands just before their user, no sharing), as it is after a parse, unless the text has a comparison by
+//! `<` or a function that is made of others, which are printed as what they are made of.
 //!
 //! | code | the text |
 //! |---|---|
@@ -20,12 +21,13 @@
 //! | R012 | reads a name that nothing above declares |
 //! | R013 | reads something that is no value: an output, or a function without arguments |
 //! | R014 | calls a function that does not exist |
-//! | R015 | calls a function with the wrong number of arguments |
+//! | R015 | calls a function with the wrong number of arguments, or `pow` with an exponent that is no number |
 //! | R016 | assigns to something that is no state |
 //! | R017 | uses a dimension that `dims` does not declare |
 //! | R018 | says `per group` of something that is no input |
 //! | R019 | gives a tensor more than two dimensions |
 
+mod call;
 pub mod chunked;
 mod cursor;
 mod function;

@@ -9,6 +9,7 @@
 //! expr   = product (("+" | "-") product)*
 //! product = minus (("*" | "/") minus)*
 //! minus  = "-" minus | number | name | name "(" expr,* ")" | "(" expr ")"
+//!        | "select" "(" expr (">" | "<") "="? expr "," expr "," expr ")"
 //! ```
 //!
 //! Expressions go straight into the arena, operands first; names in them are bound afterwards
@@ -18,7 +19,6 @@
 //! expression can overflow the stack.
 
 use super::MAX_HEIGHT;
-use super::function::Function;
 use super::lex::{Kind, Token};
 use super::resolve::{Entry, Name, Read, Statement, Syntax, Verb};
 use crate::diag::Diagnostic;
@@ -40,16 +40,16 @@ pub(super) fn parse(source: &str, tokens: &[Token], diagnostics: &mut Vec<Diagno
     parser.syntax
 }
 
-struct Parser<'a> {
-    source: &'a str,
+pub(super) struct Parser<'a> {
+    pub(super) source: &'a str,
     tokens: &'a [Token],
-    at: usize,
+    pub(super) at: usize,
     nesting: usize,
     /// Height of each expression of the arena.
-    heights: Vec<usize>,
+    pub(super) heights: Vec<usize>,
     /// Blocks seen.
     blocks: Vec<&'a str>,
-    syntax: Syntax,
+    pub(super) syntax: Syntax,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
@@ -184,14 +184,27 @@ impl<'a> Parser<'a> {
         self.nesting = 0;
         let value = self.expr(1)?;
         if !self.mark(';') {
-            self.unexpected("`;` or an operator");
+            self.unended();
             return None;
         }
         Some(value)
     }
 
+    /// A statement that does not end: the fault is where its line ends, if nothing more is on it.
+    fn unended(&mut self) {
+        let (last, next) = (self.last(), self.span());
+        if !self.source[last.end as usize..next.start as usize].contains('\n') {
+            return self.unexpected("`;` or an operator");
+        }
+        self.report(
+            Diagnostic::new("R003", last, "expected `;` or an operator after this")
+                .found("the end of the line")
+                .expected("`;` or an operator"),
+        );
+    }
+
     /// An expression of operators that bind at least as tightly as `least`.
-    fn expr(&mut self, least: u8) -> Option<ExprId> {
+    pub(super) fn expr(&mut self, least: u8) -> Option<ExprId> {
         let mut left = self.minus()?;
         loop {
             let (function, level) = match self.peek() {
@@ -265,52 +278,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn call(&mut self, name: &str, start: Span) -> Option<ExprId> {
-        self.at += 1;
-        let mut arguments = Vec::new();
-        let mut sound = true;
-        self.list(')', |parser| {
-            let argument = parser.expr(1);
-            sound &= argument.is_some();
-            arguments.push(argument?);
-            Some(())
-        });
-        if !sound {
-            return None;
-        }
-        let span = start.to(self.last());
-        let Some(function) = Function::find(name) else {
-            let names: Vec<&str> = Function::all().map(|(name, _)| name).collect();
-            self.report(
-                Diagnostic::new("R014", start, format!("there is no function `{name}`"))
-                    .found(format!("`{name}(...)`"))
-                    .expected(format!("one of {}", names.join(", ")))
-                    .remedy("products are written with `*`, `outer` or `dot`"),
-            );
-            return self.push(Expr::Number(0.0), span, &[]);
-        };
-        match function.apply(&arguments) {
-            Ok(expr) => self.push(expr, span, &arguments),
-            Err(count) => {
-                let number = |n| {
-                    if n == 1 {
-                        "1 argument".into()
-                    } else {
-                        format!("{n} arguments")
-                    }
-                };
-                let message = format!("`{name}` takes {}", number(count));
-                self.report(
-                    Diagnostic::new("R015", span, message)
-                        .found(number(arguments.len()))
-                        .expected(number(count)),
-                );
-                self.push(Expr::Number(0.0), span, &[])
-            }
-        }
-    }
-
-    fn push(&mut self, expr: Expr, span: Span, operands: &[ExprId]) -> Option<ExprId> {
+    pub(super) fn push(&mut self, expr: Expr, span: Span, operands: &[ExprId]) -> Option<ExprId> {
         let highest = operands.iter().map(|id| self.heights[id.index()]).max();
         let height = highest.map_or(0, |height| height + 1);
         if height > MAX_HEIGHT {
@@ -324,7 +292,7 @@ impl<'a> Parser<'a> {
         Some(id)
     }
 
-    fn too_deep(&mut self, span: Span) {
+    pub(super) fn too_deep(&mut self, span: Span) {
         self.report(
             Diagnostic::new("R004", span, "this expression is nested too deeply")
                 .found(format!("more than {MAX_HEIGHT} operations in a row"))
@@ -334,7 +302,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Entries up to `close`, which is consumed; a comma may end the list.
-    fn list(&mut self, close: char, mut item: impl FnMut(&mut Self) -> Option<()>) {
+    pub(super) fn list(&mut self, close: char, mut item: impl FnMut(&mut Self) -> Option<()>) {
         loop {
             if self.mark(close) || self.peek() == Kind::End {
                 return;
@@ -409,29 +377,33 @@ impl<'a> Parser<'a> {
         })
     }
 
-    fn unexpected(&mut self, expected: &str) {
+    pub(super) fn unexpected(&mut self, expected: &str) {
         let span = self.span();
         let found = match self.peek() {
             Kind::End => "the end of the text".to_string(),
             _ => format!("`{}`", &self.source[span.start as usize..span.end as usize]),
         };
         let message = format!("expected {expected}, found {found}");
-        self.report(
-            Diagnostic::new("R003", span, message)
-                .found(found)
-                .expected(expected),
-        );
+        let diagnostic = Diagnostic::new("R003", span, message)
+            .found(found)
+            .expected(expected);
+        self.report(match self.peek() {
+            Kind::Mark('<' | '>') => {
+                diagnostic.remedy("a comparison stands first in `select(x > y, a, b)`")
+            }
+            _ => diagnostic,
+        });
     }
 
     /// One message a place: what follows from an error at the same token is not another error.
-    fn report(&mut self, diagnostic: Diagnostic) {
+    pub(super) fn report(&mut self, diagnostic: Diagnostic) {
         let last = self.diagnostics.last();
         if last.is_none_or(|last| last.span.start != diagnostic.span.start) {
             self.diagnostics.push(diagnostic);
         }
     }
 
-    fn peek(&self) -> Kind {
+    pub(super) fn peek(&self) -> Kind {
         self.tokens[self.at.min(self.tokens.len() - 1)].kind
     }
 
@@ -440,7 +412,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The span of the token before this one.
-    fn last(&self) -> Span {
+    pub(super) fn last(&self) -> Span {
         self.tokens[self.at.saturating_sub(1).min(self.tokens.len() - 1)].span
     }
 
@@ -459,7 +431,7 @@ impl<'a> Parser<'a> {
         found
     }
 
-    fn mark(&mut self, mark: char) -> bool {
+    pub(super) fn mark(&mut self, mark: char) -> bool {
         let found = self.peek() == Kind::Mark(mark);
         self.at += usize::from(found);
         found

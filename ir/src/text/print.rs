@@ -146,6 +146,15 @@ fn write_expr(recurrence: &Recurrence, id: ExprId, least: Level, out: &mut Strin
         }
         Expr::Unary(f, a) => call(recurrence, f.name(), &[a], out),
         Expr::Binary(f, a, b) => call(recurrence, f.name(), &[a, b], out),
+        Expr::Select([x, y, a, b]) => {
+            out.push_str("select(");
+            write_expr(recurrence, x, Level::Sum, out);
+            for (mark, operand) in [(" > ", y), (", ", a), (", ", b)] {
+                out.push_str(mark);
+                write_expr(recurrence, operand, Level::Sum, out);
+            }
+            out.push(')');
+        }
         Expr::Rows(a) => call(recurrence, "rows", &[a], out),
         Expr::Cols(a) => call(recurrence, "cols", &[a], out),
         Expr::Outer(a, b) => call(recurrence, "outer", &[a, b], out),

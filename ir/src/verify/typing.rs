@@ -98,6 +98,7 @@ impl Typing<'_> {
             Expr::Unary(UnaryFn::Neg, a) => return self.kinds[a.index()].clone(),
             Expr::Unary(_, a) => self.value(a)?,
             Expr::Binary(f, a, b) => return self.binary(f, a, b),
+            Expr::Select(operands) => self.select(operands)?,
             Expr::Rows(a) => return Some(Kind::Spread(Some(self.vector("rows", a)?), None)),
             Expr::Cols(a) => return Some(Kind::Spread(None, Some(self.vector("cols", a)?))),
             Expr::Outer(a, b) => {
@@ -323,6 +324,39 @@ impl Typing<'_> {
         };
         self.report(diagnostic);
         None
+    }
+
+    fn select(&mut self, operands: [ExprId; 4]) -> Option<Shape> {
+        let mut widest: Option<(ExprId, Shape)> = None;
+        for id in operands {
+            let shape = self.value(id)?;
+            if shape.len() == 2 {
+                self.report(
+                    Diagnostic::new("R022", self.at(id), "`select` does not take this matrix")
+                        .found(self.noun(&shape))
+                        .expected("scalars or vectors")
+                        .remedy("apply it to the vectors that the matrix is made of"),
+                );
+                return None;
+            }
+            match &widest {
+                Some((first, known)) if !shape.is_empty() && *known != shape => {
+                    self.report(
+                        Diagnostic::new("R021", self.at(id), "shapes do not meet in `select`")
+                            .found(format!("{} beside {}", self.noun(&shape), self.noun(known)))
+                            .expected(format!(
+                                "{} like `{}`, or a scalar",
+                                self.noun(known),
+                                self.text(*first)
+                            )),
+                    );
+                    return None;
+                }
+                None if !shape.is_empty() => widest = Some((id, shape)),
+                _ => {}
+            }
+        }
+        Some(widest.map_or_else(Shape::new, |(_, shape)| shape))
     }
 
     fn dot(&mut self, id: ExprId, a: ExprId, b: ExprId) -> Option<Shape> {

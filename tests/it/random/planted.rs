@@ -7,7 +7,7 @@ use baton_tests::Random;
 use baton_tests::random::terms::Term;
 use baton_tests::random::{Drawn, Expr, Verb};
 
-const CASES: u64 = 60;
+const CASES: u64 = 100;
 
 /// Cases whose numbers are plain, so that there is something to see.
 fn cases() -> impl Iterator<Item = Drawn> {

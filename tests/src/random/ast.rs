@@ -83,6 +83,9 @@ impl Display for Expr {
             Expr::Apply(mark @ ("+" | "-" | "*" | "/"), a) => {
                 write!(f, "({} {mark} {})", a[0], a[1])
             }
+            Expr::Apply("select", a) if a.len() == 4 => {
+                write!(f, "select({} > {}, {}, {})", a[0], a[1], a[2], a[3])
+            }
             Expr::Apply(function, arguments) => {
                 write!(f, "{function}(")?;
                 for (i, argument) in arguments.iter().enumerate() {

@@ -6,8 +6,28 @@ use super::ast::{Expr, Stmt, Verb};
 use crate::Random;
 
 const WORDS: &[&str] = &[
-    "exp", "log", "sqrt", "rsqrt", "abs", "sigmoid", "softplus", "silu", "tanh", "relu", "min",
-    "max", "rows", "cols", "outer", "dot", "sum", "l2norm",
+    "exp",
+    "log",
+    "sqrt",
+    "rsqrt",
+    "abs",
+    "sigmoid",
+    "softplus",
+    "silu",
+    "tanh",
+    "relu",
+    "min",
+    "max",
+    "rows",
+    "cols",
+    "outer",
+    "dot",
+    "sum",
+    "l2norm",
+    "select",
+    "elu",
+    "pow",
+    "gelu_tanh",
 ];
 const MARKS: &[&str] = &[
     "(",

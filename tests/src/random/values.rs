@@ -62,7 +62,8 @@ impl Grammar<'_> {
             return self.leaf(dim, class);
         }
         let depth = depth - 1;
-        match self.random.below(10) {
+        match self.random.below(11) {
+            10 => self.made(dim, class, depth),
             0..4 => self.unary(dim, class, depth),
             4..8 => self.binary(dim, class, depth),
             8 => match dim {
@@ -111,6 +112,31 @@ impl Grammar<'_> {
             _ => self.value(dim, class, depth),
         };
         Expr::one(function.name(), argument)
+    }
+
+    /// A selection, or a function that is made of others.
+    fn made(&mut self, dim: Dim, class: Class, depth: u32) -> Expr {
+        if self.random.chance(0.5) {
+            let mut side = |own: Dim| {
+                let dim = if self.random.chance(0.8) { own } else { None };
+                self.value(dim, class, depth)
+            };
+            let mut operands = vec![side(dim), side(dim), side(dim)];
+            operands.push(self.value(dim, class, depth));
+            return Expr::Apply("select", operands);
+        }
+        let argument = self.value(dim, class, depth);
+        match self.random.below(3) {
+            0 => Expr::one("elu", argument),
+            1 => Expr::one("gelu_tanh", argument),
+            _ => {
+                let exponent = *self
+                    .random
+                    .pick(&[0.5, -0.5, 2.0, -2.0, 3.0, 1.5, -1.5, 0.25, 0.3]);
+                let base = self.value(dim, Class::Positive, depth);
+                Expr::two("pow", base, number(exponent))
+            }
+        }
     }
 
     fn binary(&mut self, dim: Dim, class: Class, depth: u32) -> Expr {
@@ -247,7 +273,7 @@ impl Grammar<'_> {
             };
             Expr::one("sigmoid", inner)
         };
-        match self.random.below(13) {
+        match self.random.below(15) {
             0..3 => Expr::one("exp", self.port("g", dim)),
             3 => gate(self),
             4 => Expr::two("-", number(1.0), gate(self)),
@@ -281,6 +307,14 @@ impl Grammar<'_> {
                     "exp",
                     Expr::two("-", log, Expr::two("*", number(0.2), slow)),
                 )
+            }
+            12 => {
+                let exponent = number(*self.random.pick(&[0.0625, 0.5, 1.5, 2.0]));
+                Expr::two("pow", gate(self), exponent)
+            }
+            13 => {
+                let (x, y) = (self.value(dim, Class::Any, depth), number(self.constant()));
+                Expr::Apply("select", vec![x, y, gate(self), gate(self)])
             }
             _ => match dim {
                 None => number(*self.random.pick(&[0.5, 0.9, 0.99, 1.0])),

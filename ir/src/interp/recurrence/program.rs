@@ -23,6 +23,11 @@ impl Slot {
         &buffer[self.at..self.at + self.len]
     }
 
+    /// Where the entry stands that meets entry `i` of a result.
+    pub fn meets(self, i: usize) -> usize {
+        self.at + if self.len == 1 { 0 } else { i }
+    }
+
     pub fn of_mut(self, buffer: &mut [f64]) -> &mut [f64] {
         &mut buffer[self.at..self.at + self.len]
     }
@@ -34,6 +39,8 @@ pub(super) enum Work {
     Unary(UnaryFn, Slot),
     /// Operands have the result's length, or one entry.
     Binary(BinaryFn, Slot, Slot),
+    /// Of `[x, y, a, b]`; operands have the result's length, or one entry.
+    Select([Slot; 4]),
     Rows(Slot),
     Cols(Slot),
     Outer(Slot, Slot),
@@ -190,6 +197,7 @@ impl Compiler<'_> {
             Expr::State(id) => return program.leaving[id.index()],
             Expr::Unary(f, a) => Work::Unary(f, self.slot(a)),
             Expr::Binary(f, a, b) => Work::Binary(f, self.slot(a), self.slot(b)),
+            Expr::Select(operands) => Work::Select(operands.map(|operand| self.slot(operand))),
             Expr::Rows(a) => Work::Rows(self.slot(a)),
             Expr::Cols(a) => Work::Cols(self.slot(a)),
             Expr::Outer(a, b) => Work::Outer(self.slot(a), self.slot(b)),
@@ -250,6 +258,12 @@ fn run(work: Work, from: &[f64], to: &mut [f64]) {
                 BinaryFn::Min | BinaryFn::Max => {
                     pointwise2(a, b, to, |a, b| pointwise::binary(f, a, b))
                 }
+            }
+        }
+        Work::Select(operands) => {
+            for (i, to) in to.iter_mut().enumerate() {
+                let [x, y, a, b] = operands.map(|of| from[of.meets(i)]);
+                *to = pointwise::select(x, y, a, b);
             }
         }
         Work::Rows(a) => {

@@ -32,6 +32,13 @@ fn pull(op: &Op, values: &[f64], d: &mut [f64], dy: &[f64]) {
             weigh(a.of_mut(d), x, y, dy, |x, y| pointwise::slopes(f, x, y)[0]);
             weigh(b.of_mut(d), y, x, dy, |y, x| pointwise::slopes(f, x, y)[1]);
         }
+        Work::Select([x, y, a, b]) => {
+            for (i, &dy) in dy.iter().enumerate() {
+                let [x, y] = [x, y].map(|of| values[of.meets(i)]);
+                d[a.meets(i)] += pointwise::select(x, y, dy, 0.0);
+                d[b.meets(i)] += pointwise::select(x, y, 0.0, dy);
+            }
+        }
         Work::Rows(a) => {
             let cols = (dy.len() / a.len.max(1)).max(1);
             for (da, row) in a.of_mut(d).iter_mut().zip(dy.chunks_exact(cols)) {

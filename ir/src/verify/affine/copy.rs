@@ -85,9 +85,8 @@ impl<'a> Copy<'a> {
         while let Some(&id) = open.last() {
             if self.known[id.index()].is_none() {
                 let expr = self.analysis.pool.pure(id);
-                let missing = self.operands(expr).into_iter().flatten();
-                let mut missing = missing.filter(|id| self.known[id.index()].is_none());
-                if let Some(next) = missing.next() {
+                let mut operands = expr.operands().chain(self.behind(expr));
+                if let Some(next) = operands.find(|id| self.known[id.index()].is_none()) {
                     open.push(next);
                     continue;
                 }
@@ -103,18 +102,17 @@ impl<'a> Copy<'a> {
         self.known[id.index()].expect("operands are copied first")
     }
 
-    fn operands(&self, expr: Pure) -> [Option<PureId>; 2] {
-        match expr {
-            Pure::Unary(_, a) | Pure::Sum(a) => [Some(a), None],
-            Pure::Binary(_, a, b) => [Some(a), Some(b)],
-            Pure::Readout(readout) => match self.meanings[readout.index()] {
-                Meaning::Is(pure) => [Some(pure), None],
-                Meaning::At(_) => {
-                    let weight = self.analysis.seen[readout.index()].weight;
-                    [weight.map(|(_, weight)| weight), None]
-                }
-            },
-            _ => [None, None],
+    /// What a readout means, or its weight.
+    fn behind(&self, expr: Pure) -> Option<PureId> {
+        let Pure::Readout(readout) = expr else {
+            return None;
+        };
+        match self.meanings[readout.index()] {
+            Meaning::Is(pure) => Some(pure),
+            Meaning::At(_) => {
+                let weight = self.analysis.seen[readout.index()].weight;
+                weight.map(|(_, weight)| weight)
+            }
         }
     }
 
@@ -122,6 +120,10 @@ impl<'a> Copy<'a> {
         match expr {
             Pure::Unary(function, a) => self.pool.unary(function, self.of(a)),
             Pure::Binary(function, a, b) => self.pool.binary(function, self.of(a), self.of(b)),
+            Pure::Select(operands) => {
+                let operands = operands.map(|operand| self.of(operand));
+                self.pool.select(operands)
+            }
             Pure::Sum(a) => {
                 // What a readout means may be a scalar in the place of a vector.
                 let dim = self.analysis.pool.dim(a).expect("a sum is over a vector");

@@ -16,6 +16,9 @@ impl Analysis<'_> {
         for &id in &needed {
             let found = self.expression(id);
             let found = self.bounded(found, id);
+            if let Value::Pure(pure) = found {
+                self.said[id.index()] = Some(pure);
+            }
             self.values[id.index()] = Some(found);
         }
         let value = self.found(root);
@@ -82,6 +85,13 @@ impl Analysis<'_> {
             Expr::State(state) => self.state(state),
             Expr::Unary(function, a) => self.eval_unary(function, a, id),
             Expr::Binary(function, a, b) => self.eval_binary(function, a, b, id),
+            Expr::Select(operands) => {
+                let operands = operands.map(|operand| {
+                    let value = self.value(operand);
+                    self.pure_value(value, id)
+                });
+                Value::Pure(self.pool.select(operands))
+            }
             Expr::Rows(a) => {
                 let row = Some(self.eval_pure(a));
                 Value::Factor(Factor {

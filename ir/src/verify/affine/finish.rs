@@ -9,7 +9,9 @@ use super::running::Running;
 use super::value::{Factor, LowRank, Matrix, Read, Vector, split};
 use super::{Analysis, Expanded, log};
 use crate::diag::Diagnostic;
-use crate::recurrence::{Class, Facts, Moment, Obstacle, PureId, Readout, Side, StateId};
+use crate::recurrence::{
+    BinaryFn, Class, ExprId, Facts, Moment, Obstacle, Pure, PureId, Readout, Side, StateId, Stmt,
+};
 use crate::running::Bound;
 
 /// What a readout of the evaluation means.
@@ -118,12 +120,12 @@ impl Analysis<'_> {
             draft.logs = parts.map(|part| part.and_then(|part| log::log(&mut self.pool, part)));
             draft.overwritten = factors.is_empty();
             let mut lost = parts.iter().zip(&draft.logs);
-            if lost.any(|(part, log)| part.is_some() && log.is_none()) {
+            if let Some(lost) = lost.find_map(|(part, log)| part.filter(|_| log.is_none())) {
                 match class {
                     // What comes back over another state is no decay that was said.
                     Class::Coupled => draft.obstacle = Some(Obstacle::Unsigned),
                     _ if self.broken[state.index()] => {}
-                    _ => self.unsigned(state),
+                    _ => self.unsigned(state, lost),
                 }
             }
         }
@@ -211,9 +213,33 @@ impl Analysis<'_> {
         reads.push(next);
     }
 
-    fn unsigned(&mut self, state: StateId) {
+    /// Reports a factor that may not be positive, where it was said: of a product the part that it is for.
+    fn unsigned(&mut self, state: StateId, mut factor: PureId) {
+        let updates = self.recurrence.body.iter().filter_map(|stmt| match *stmt {
+            Stmt::Update(updated, value) if updated == state => Some(value),
+            _ => None,
+        });
+        let own = updates.flat_map(|root| self.recurrence.parts(root, |_| false));
+        let places: Vec<ExprId> = own.chain((0..self.said.len() as u32).map(ExprId)).collect();
+        let mut place = None;
+        loop {
+            let is = |id: &&ExprId| self.said[id.index()] == Some(factor);
+            place = places.iter().find(is).or(place);
+            factor = match self.pool.pure(factor) {
+                Pure::Binary(BinaryFn::Mul | BinaryFn::Div, a, b) => {
+                    match log::log(&mut self.pool, a) {
+                        Some(_) => b,
+                        None => a,
+                    }
+                }
+                _ => break,
+            };
+        }
         let name = self.state_name(state);
-        let span = self.recurrence.spans.states[state.index()];
+        let spans = &self.recurrence.spans;
+        let span = place.map_or(spans.states[state.index()], |place| {
+            spans.exprs[place.index()]
+        });
         self.diagnostics.push(
             Diagnostic::new(
                 "R043",

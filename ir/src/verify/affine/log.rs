@@ -25,9 +25,13 @@ pub(super) fn log(pool: &mut Pool, factor: PureId) -> Option<PureId> {
         open.push((id, true));
         match pool.pure(id) {
             Pure::Unary(UnaryFn::Sqrt | UnaryFn::Rsqrt, x) => open.push((x, false)),
+            Pure::Unary(UnaryFn::Exp, x) => {
+                open.extend(power(pool, x).map(|(_, base)| (base, false)))
+            }
             Pure::Binary(function, a, b) if function != BinaryFn::Sub => {
                 open.extend([(b, false), (a, false)]);
             }
+            Pure::Select([_, _, a, b]) => open.extend([(b, false), (a, false)]),
             _ => {}
         }
     }
@@ -40,7 +44,10 @@ fn step(
     known: &BTreeMap<PureId, Option<PureId>>,
 ) -> Option<PureId> {
     Some(match pool.pure(factor) {
-        Pure::Unary(UnaryFn::Exp, x) => x,
+        Pure::Unary(UnaryFn::Exp, x) => match power(pool, x) {
+            Some((exponent, base)) if let Some(log) = known[&base] => pool.mul(exponent, log),
+            _ => x,
+        },
         Pure::Number(x) if x > 0.0 => pool.number(x.ln()),
         Pure::Unary(UnaryFn::Sigmoid, x) => log_sigmoid(pool, x),
         Pure::Unary(function @ (UnaryFn::Sqrt | UnaryFn::Rsqrt), x) => {
@@ -56,6 +63,10 @@ fn step(
                 BinaryFn::Sub
             };
             pool.binary(function, a, b)
+        }
+        Pure::Select([x, y, a, b]) => {
+            let (a, b) = (known[&a]?, known[&b]?);
+            pool.select([x, y, a, b])
         }
         Pure::Binary(function @ (BinaryFn::Min | BinaryFn::Max), a, b)
             if let (Some(a), Some(b)) = (known[&a], known[&b]) =>
@@ -106,6 +117,17 @@ fn log_sum(pool: &mut Pool, a: PureId, b: PureId) -> PureId {
     let sum = pool.plus(a, b);
     let rest = pool.unary(UnaryFn::Log, sum);
     pool.plus(larger, rest)
+}
+
+/// The exponent and the base of `exp(c * log(x))`.
+fn power(pool: &Pool, exponent: PureId) -> Option<(PureId, PureId)> {
+    let Pure::Binary(BinaryFn::Mul, c, log) = pool.pure(exponent) else {
+        return None;
+    };
+    match pool.pure(log) {
+        Pure::Unary(UnaryFn::Log, base) => Some((c, base)),
+        _ => None,
+    }
 }
 
 /// Whether a value keeps a sum from zero in every arithmetic.

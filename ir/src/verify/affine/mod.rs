@@ -65,6 +65,8 @@ struct Analysis<'a> {
     lets: Vec<Option<Value>>,
     /// Values of the statement that is evaluated.
     values: Vec<Option<Value>>,
+    /// What each expression without a state is.
+    said: Vec<Option<PureId>>,
     seen: Vec<Seen>,
     diagnostics: Vec<Diagnostic>,
 }
@@ -85,6 +87,7 @@ pub fn check(recurrence: &Recurrence, shapes: &[Shape]) -> Result<Facts, Vec<Dia
         broken: vec![false; states],
         lets: vec![None; recurrence.lets.len()],
         values: vec![None; recurrence.exprs.len()],
+        said: vec![None; recurrence.exprs.len()],
         seen: vec![],
         diagnostics: vec![],
     };

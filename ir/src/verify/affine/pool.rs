@@ -27,6 +27,7 @@ impl Key {
             Pure::Unary(f, a) => (5, f as u64, id(a), 0),
             Pure::Binary(f, a, b) => (6, f as u64, id(a), id(b)),
             Pure::Sum(a) => (7, id(a), 0, 0),
+            Pure::Select([x, y, a, b]) => (8, id(x) << 32 | id(y), id(a) << 32 | id(b), 0),
         }
     }
 }
@@ -152,6 +153,12 @@ impl Pool {
         self.add(Pure::Binary(function, a, b), dim)
     }
 
+    /// `a` where `x > y`, else `b`.
+    pub fn select(&mut self, operands: [PureId; 4]) -> PureId {
+        let dim = operands.iter().find_map(|&operand| self.dim(operand));
+        self.add(Pure::Select(operands), dim)
+    }
+
     pub fn mul(&mut self, a: PureId, b: PureId) -> PureId {
         self.binary(BinaryFn::Mul, a, b)
     }
@@ -208,9 +215,7 @@ impl Pool {
         let of = |id: PureId| self.known[id.index()];
         let readout = match expr {
             Pure::Readout(readout) => Some(readout),
-            Pure::Unary(_, a) | Pure::Sum(a) => of(a).readout,
-            Pure::Binary(_, a, b) => of(a).readout.or(of(b).readout),
-            _ => None,
+            expr => expr.operands().find_map(|operand| of(operand).readout),
         };
         let positive = match expr {
             Pure::Number(x) => x > 0.0,
@@ -220,6 +225,7 @@ impl Pool {
             Pure::Binary(BinaryFn::Mul | BinaryFn::Div | BinaryFn::Min, a, b) => {
                 of(a).positive && of(b).positive
             }
+            Pure::Select([_, _, a, b]) => of(a).positive && of(b).positive,
             Pure::Binary(BinaryFn::Max, a, b) => of(a).positive || of(b).positive,
             Pure::Binary(BinaryFn::Add, a, b) => {
                 (of(a).positive && !of(b).negative) || (of(b).positive && !of(a).negative)
@@ -233,6 +239,7 @@ impl Pool {
         let negative = match expr {
             Pure::Number(x) => x < 0.0,
             Pure::Unary(UnaryFn::Abs | UnaryFn::Relu, _) => false,
+            Pure::Select([_, _, a, b]) => of(a).negative || of(b).negative,
             _ => !positive,
         };
         let upper = match expr {
@@ -246,6 +253,7 @@ impl Pool {
             Pure::Binary(BinaryFn::Mul, a, b) if of(a).positive && of(b).positive => {
                 of(a).upper.zip(of(b).upper).map(|(a, b)| a * b)
             }
+            Pure::Select([_, _, a, b]) => of(a).upper.zip(of(b).upper).map(|(a, b)| a.max(b)),
             Pure::Binary(BinaryFn::Min, a, b) => match (of(a).upper, of(b).upper) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),

@@ -44,15 +44,13 @@ impl Analysis<'_> {
                 continue;
             }
             match self.pool.pure(id) {
-                Pure::Unary(_, a) | Pure::Sum(a) => open.push(a),
-                Pure::Binary(_, a, b) => open.extend([a, b]),
                 Pure::Readout(readout) => {
                     let seen = &self.seen[readout.index()];
                     entering.states.insert(seen.version.0);
                     entering.bent.entry(seen.version.0).or_insert(seen.place);
                     open.extend(seen.weight.map(|(_, weight)| weight));
                 }
-                _ => {}
+                pure => open.extend(pure.operands()),
             }
         }
         true
@@ -100,6 +98,7 @@ impl Analysis<'_> {
         let function = match self.recurrence.expr(place) {
             Expr::Unary(function, _) => format!("`{}`", function.name()),
             Expr::Binary(function, ..) => format!("`{}`", function.name()),
+            Expr::Select(_) => "`select`".into(),
             Expr::Dot(..) => "a second `dot`".into(),
             _ => "a pointwise function".into(),
         };

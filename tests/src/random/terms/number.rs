@@ -183,6 +183,27 @@ impl Term {
         Term::new(value, value.abs() + self.size * slope, self.carried * slope)
     }
 
+    /// `self` where the first of a pair is greater, else `other`.
+    pub fn selected(self, other: Term, [x, y]: [Term; 2], bound: f64) -> Term {
+        match y.chosen(BinaryFn::Max, x, bound) {
+            Term {
+                value: 0.0,
+                size: 0.0,
+                ..
+            } => self,
+            Term {
+                value: 1.0,
+                size: 1.0,
+                ..
+            } => other,
+            _ => Term::new(
+                pointwise::select(x.value, y.value, self.value, other.value),
+                f64::INFINITY,
+                0.0,
+            ),
+        }
+    }
+
     /// What of an arriving gradient goes to the first operand of `min` or `max`, as a weight.
     pub fn chosen(self, function: BinaryFn, other: Term, bound: f64) -> Term {
         let (a, b) = (self.value, other.value);

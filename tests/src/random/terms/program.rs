@@ -30,6 +30,7 @@ impl Slot {
 enum Work {
     Unary(UnaryFn, Slot),
     Binary(BinaryFn, Slot, Slot),
+    Select([Slot; 4]),
     L2norm(Slot),
     /// `to[i] += a[..] * b[..]` over all triples of a pattern; a spread has no `b`.
     Linear(Slot, Option<Slot>, Pattern),
@@ -109,6 +110,7 @@ impl Code {
                             }
                             Expr::Unary(f, a) => Some(Work::Unary(f, of(a))),
                             Expr::Binary(f, a, b) => Some(Work::Binary(f, of(a), of(b))),
+                            Expr::Select(operands) => Some(Work::Select(operands.map(of))),
                             Expr::L2norm(a) => Some(Work::L2norm(of(a))),
                             Expr::Sum(a) => Some(linear(a, None, Pattern::Sum)),
                             Expr::Rows(a) => {
@@ -182,6 +184,12 @@ impl Code {
                         values[to.at + i] = values[a.meets(i)].binary(f, values[b.meets(i)], bound);
                     }
                 }
+                Work::Select([x, y, a, b]) => {
+                    for i in 0..to.len {
+                        let [x, y, a, b] = [x, y, a, b].map(|of| values[of.meets(i)]);
+                        values[to.at + i] = a.selected(b, [x, y], bound);
+                    }
+                }
                 Work::L2norm(a) => {
                     let scale = scale(a.of(values), bound);
                     for i in 0..to.len {
@@ -214,6 +222,17 @@ impl Code {
                         let [da, db] = partials(f, values[at_a], values[at_b], bound);
                         d[at_a] = d[at_a] + d[to.at + i] * da;
                         d[at_b] = d[at_b] + d[to.at + i] * db;
+                    }
+                }
+                Work::Select([x, y, a, b]) => {
+                    for i in 0..to.len {
+                        let other =
+                            values[y.meets(i)].chosen(BinaryFn::Max, values[x.meets(i)], bound);
+                        let first = Term::exact(1.0) + other.negated();
+                        for (of, weight) in [(a, first), (b, other)] {
+                            let at = of.meets(i);
+                            d[at] = d[at] + d[to.at + i] * weight;
+                        }
                     }
                 }
                 Work::L2norm(a) => {
