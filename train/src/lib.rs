@@ -18,6 +18,7 @@ pub mod optimizer;
 pub mod origin;
 pub mod plot;
 pub mod pretrained;
+pub mod ranks;
 pub mod report;
 pub mod reproduce;
 pub mod rng;

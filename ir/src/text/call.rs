@@ -6,7 +6,6 @@
 
 use super::MAX_HEIGHT;
 use super::function::{Function, Made};
-use super::lex::Kind;
 use super::parse::Parser;
 use crate::diag::Diagnostic;
 use crate::recurrence::{BinaryFn, Expr, ExprId, UnaryFn};

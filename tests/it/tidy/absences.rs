@@ -78,6 +78,7 @@ fn libraries_are_named_in_one_folder() {
         ("melior", "codegen/src/backend/mlir/"),
         ("mlir_sys", "codegen/src/backend/mlir/"),
         ("cudarc", "runtime/src/device/cuda/"),
+        ("mpi::", "train/src/ranks/"),
     ];
     let guard = |files: &[File]| {
         each(files, rust, |file| {
@@ -98,6 +99,7 @@ fn libraries_are_named_in_one_folder() {
             )],
             &[("codegen/src/grad.rs", "use cranelift_codegen::ir;")],
             &[("tests/it/gpu.rs", "use melior::Context;")],
+            &[("train/src/trainer/run.rs", "use mpi::topology;")],
         ],
     );
 }

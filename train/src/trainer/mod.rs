@@ -7,13 +7,14 @@
 //! that it hands on or the weights that it would leave, is read and not taken.
 
 use crate::Error;
-use crate::checkpoint::{Checkpoint, Progress};
+use crate::checkpoint::{Checkpoint, Progress, fingerprint};
 use crate::data::{Batch, Sampling, Source};
 use crate::initial_state::{InitialState, InitialStateConfig, Moment, Order, sequences};
 use crate::models::{self, HostStates, LanguageModel, LayerState, ModelConfig, Parameter, Pass};
 use crate::op::{Packing, weighted_cross_entropy};
 use crate::optimizer::{AdamW, AdamWConfig, Stepped, global_norm};
 use crate::origin::Origin;
+use crate::ranks::{self, Alone, Group, Sum};
 use crate::rng::{Purpose, Rng};
 use crate::schedule::Schedule;
 use baton_runtime::{Device, Tensor};
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -129,6 +131,8 @@ pub struct Trainer<'a> {
     progress: Progress,
     /// Where the data is, for its checkpoints.
     pub(crate) origin: Option<Origin>,
+    /// The processes that compute it together.
+    group: Rc<dyn Group>,
 }
 
 impl<'a> Trainer<'a> {
@@ -181,8 +185,31 @@ impl<'a> Trainer<'a> {
             source,
             progress: Progress::default(),
             origin: None,
+            group: Rc::new(Alone),
             config,
         })
+    }
+
+    /// The same run, its parts shared out over ranks, each of which has made it alike: what it computes has the bits
+    /// of one process. Refuses ranks that would compute another run, and parts that cannot be shared evenly.
+    pub fn together(mut self, group: Rc<dyn Group>) -> Result<Self, Error> {
+        let (parts, size) = (self.config.parts, group.size());
+        if !parts.is_multiple_of(size) {
+            return Err(Error::Config(format!(
+                "parts {parts} given with {size} ranks, expected a multiple of {size}: each rank runs as many parts of a step"
+            )));
+        }
+        let weights = fingerprint(&self.weights());
+        let own = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "instructions": instructions(),
+            "run": serde_json::from_str::<Value>(&self.identity()?).unwrap_or_default(),
+            "step": self.progress.step,
+            "weights": weights,
+        });
+        ranks::alike(&*group, &own.to_string(), difference)?;
+        self.group = group;
+        Ok(self)
     }
 
     /// A run from the weights of another, whose tokens and seconds count on; new optimiser, step 0.
@@ -341,26 +368,30 @@ impl<'a> Trainer<'a> {
         batch.check(&self.source.name(), &self.sampling)?;
         let states = self.initial_states(step, &batch);
         let (size, total) = (self.config.batch_size, batch.total());
-        let mut sum: Vec<Parameter> = Vec::new();
+        let group = self.group.clone();
+        let mut sum = Sum::new(&*group);
         let mut finals = Vec::new();
-        let mut loss = 0.0;
-        for part in 0..self.config.parts {
+        let mut losses = Vec::new();
+        for part in ranks::share(&*group, self.config.parts) {
             let rows = part * size..(part + 1) * size;
             let states = states.as_ref().map(|s| sequences::rows(s, rows.clone()));
             let batch = batch.rows(rows, self.config.train_length);
             let (part_loss, gradients, after) = self.part(batch, total, states)?;
-            loss += part_loss;
+            losses.push(part_loss);
             finals.extend(after);
-            sum = add(sum, gradients);
+            sum.add(gradients);
         }
+        let sum = sum.finish();
+        let loss: f32 = ranks::numbers(&*group, losses).into_iter().sum();
+        let finals = ranks::states(&*group, sequences::join(finals));
         let rate = self.config.schedule.rate(step);
-        let finite = loss.is_finite() && finals.iter().all(sequences::are_finite);
+        let finite = loss.is_finite() && sequences::are_finite(&finals);
         let (taken, norm) = match finite {
             true => self.update(sum, rate),
             false => (false, global_norm(&sum)),
         };
         match taken {
-            true if self.policy.observes() => self.policy.observe(sequences::join(finals)),
+            true if self.policy.observes() => self.policy.observe(finals),
             true => {}
             false => self.progress.skipped += 1,
         }
@@ -395,7 +426,7 @@ impl<'a> Trainer<'a> {
         for i in 0..self.policy.fit_batches() as u64 {
             let batch = self.source.batch(FIRST + i, &self.sampling)?;
             let size = self.config.batch_size;
-            let parts = (0..self.config.parts).map(|part| {
+            let parts = ranks::share(&*self.group, self.config.parts).map(|part| {
                 let rows = batch.rows(part * size..(part + 1) * size, self.config.train_length);
                 let (shape, packing) = self.packing(&rows)?;
                 let (_, after) =
@@ -403,7 +434,8 @@ impl<'a> Trainer<'a> {
                 Ok(after.iter().map(LayerState::to_host).collect())
             });
             let parts = parts.collect::<Result<Vec<HostStates>, Error>>()?;
-            self.policy.fit(&sequences::join(parts));
+            let finals = ranks::states(&*self.group, sequences::join(parts));
+            self.policy.fit(&finals);
         }
         Ok(())
     }
@@ -460,15 +492,15 @@ impl<'a> Trainer<'a> {
     }
 }
 
-fn add(mut sum: Vec<Parameter>, more: Vec<Parameter>) -> Vec<Parameter> {
-    if sum.is_empty() {
-        return more;
+/// Vector instructions that decide how kernels round.
+fn instructions() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        return "AVX-512";
+    } else if std::arch::is_x86_feature_detected!("avx2") {
+        return "AVX2";
     }
-    for (sum, more) in sum.iter_mut().zip(more) {
-        let pairs = sum.value.data.iter_mut().zip(more.value.data);
-        pairs.for_each(|(sum, more)| *sum += more);
-    }
-    sum
+    std::env::consts::ARCH
 }
 
 /// The first place where two configurations differ, in words; of texts the first line.
@@ -520,3 +552,5 @@ fn in_todays_form(mut stored: Value) -> Value {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod together;

@@ -9,6 +9,7 @@ use super::show::Show;
 use super::{CHECKPOINT, RunOptions, StepReport, Trainer};
 use crate::Error;
 use crate::metrics::Metrics;
+use crate::ranks;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -29,11 +30,13 @@ impl Trainer<'_> {
             None => None,
         };
         let show = Show::new(options.title.as_deref(), steps, &self.progress);
+        let group = self.group.clone();
         let asked = || {
-            options
-                .stop
-                .as_ref()
-                .is_some_and(|stop| stop.load(Ordering::Relaxed))
+            let stop = options.stop.as_ref();
+            ranks::any(
+                &*group,
+                stop.is_some_and(|stop| stop.load(Ordering::Relaxed)),
+            )
         };
         let mut saved = Instant::now();
         let (mut last, mut skipped, mut due) = (None, 0, false);

@@ -11,7 +11,7 @@ use baton_runtime::{Gradients, Kernel};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-fn config(initial_state: InitialStateConfig) -> TrainConfig {
+pub(super) fn config(initial_state: InitialStateConfig) -> TrainConfig {
     TrainConfig {
         model: ModelConfig {
             vocab_size: 256,
@@ -44,12 +44,12 @@ fn config(initial_state: InitialStateConfig) -> TrainConfig {
     }
 }
 
-fn text() -> Text {
+pub(super) fn text() -> Text {
     let words = "the state is the baton: one segment hands it to the next. ";
     Text::cut("words", words.repeat(40).into_bytes(), 0.25)
 }
 
-fn folder(name: &str) -> PathBuf {
+pub(super) fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("baton-train-{name}-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     folder

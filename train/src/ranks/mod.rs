@@ -1,0 +1,203 @@
+//! Processes that train one model together.
+//!
+//! [`Group`] is what is asked of a message-passing library; what ranks do with it is written here once, so that no
+//! result depends on the library. Sums run in the order of ranks, each rank adding its terms one after another to
+//! what the ranks below left: a step of several ranks has the bits of one process that runs all parts. The chain goes
+//! tensor by tensor, so ranks add different tensors at the same time. A library's own reduction would choose an order
+//! by the number of ranks and the size of the message.
+//!
+//! Every rank holds all weights, moments and carried states, so any of them can write a checkpoint, and the next run
+//! may have another number of ranks.
+
+use crate::Error;
+use crate::models::{HostStates, Parameter};
+use baton_runtime::Tensor;
+use std::ops::Range;
+use std::rc::Rc;
+
+mod alone;
+#[cfg(feature = "mpi")]
+mod mpi;
+
+pub use alone::Alone;
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
+
+/// Ranks that send each other messages. What fails below it ends all of them.
+pub trait Group {
+    /// This one's number, from 0.
+    fn rank(&self) -> usize;
+
+    /// How many there are.
+    fn size(&self) -> usize;
+
+    /// Sends to another rank. Messages between two ranks arrive in order.
+    fn send(&self, to: usize, numbers: &[f32]);
+
+    /// Takes what another rank sends, of the same length.
+    fn receive(&self, from: usize, numbers: &mut [f32]);
+
+    /// Gives what one rank has to all, which call it alike.
+    fn broadcast(&self, from: usize, numbers: &mut [f32]);
+
+    /// What every rank has, of any length, by rank.
+    fn gather(&self, own: &[u8]) -> Vec<Vec<u8>>;
+
+    /// Ends every rank at once.
+    fn abort(&self) -> !;
+}
+
+/// The ranks that were started together with this process, or the process alone.
+///
+/// A build without MPI refuses to be one of several: each would do the whole work and write the same files.
+pub fn start() -> Result<Rc<dyn Group>, Error> {
+    match launched() {
+        0 | 1 => Ok(Rc::new(Alone)),
+        #[cfg(feature = "mpi")]
+        _ => Ok(Rc::new(Mpi::start()?)),
+        #[cfg(not(feature = "mpi"))]
+        ranks => Err(Error::Config(format!(
+            "{ranks} ranks were started by MPI, expected one: this build does not know MPI, and each rank would \
+             run everything and write the same files. Build with `--features mpi` (scripts/mpi.sh installs what it needs)"
+        ))),
+    }
+}
+
+/// How many ranks a launcher of MPI programs says that it started; 0 without one.
+fn launched() -> usize {
+    let known = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"];
+    let said = known.iter().filter_map(|name| std::env::var(name).ok());
+    said.filter_map(|size| size.parse().ok()).max().unwrap_or(0)
+}
+
+/// How many of the ranks share this machine, as the launcher says; 1 without one.
+pub fn on_this_machine() -> usize {
+    let known = [
+        "OMPI_COMM_WORLD_LOCAL_SIZE",
+        "MPI_LOCALNRANKS",
+        "SLURM_NTASKS_PER_NODE",
+    ];
+    let mut said = known.iter().filter_map(|name| std::env::var(name).ok());
+    said.find_map(|size| size.parse().ok()).unwrap_or(1).max(1)
+}
+
+/// The part of `0..count` that a rank does, which every rank does as much of.
+pub(crate) fn share(group: &dyn Group, count: usize) -> Range<usize> {
+    let each = count / group.size();
+    group.rank() * each..(group.rank() + 1) * each
+}
+
+/// Refuses ranks that would not compute the same run: `own` says everything that decides it. Where one differs,
+/// `differs` says how, from the first rank's text and its own.
+pub(crate) fn alike(
+    group: &dyn Group,
+    own: &str,
+    differs: impl Fn(&str, &str) -> Option<String>,
+) -> Result<(), Error> {
+    let all = group.gather(own.as_bytes());
+    let text = |rank: usize| String::from_utf8_lossy(&all[rank]).into_owned();
+    for rank in 1..all.len() {
+        if let Some(difference) = differs(&text(0), &text(rank)) {
+            return Err(Error::Config(format!(
+                "rank {rank} runs something else than rank 0: {difference}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether it holds for any rank.
+pub(crate) fn any(group: &dyn Group, own: bool) -> bool {
+    group.size() > 1 && group.gather(&[u8::from(own)]).contains(&vec![1]) || own
+}
+
+/// The numbers of all ranks, in their order.
+pub(crate) fn numbers(group: &dyn Group, own: Vec<f32>) -> Vec<f32> {
+    if group.size() == 1 {
+        return own;
+    }
+    let bytes: Vec<u8> = own.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let all = group.gather(&bytes);
+    let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    (all.iter().flat_map(|own| own.chunks_exact(4)).map(number)).collect()
+}
+
+/// The states of all ranks' sequences, in the order of ranks, each of which has as many.
+pub(crate) fn states(group: &dyn Group, mut own: HostStates) -> HostStates {
+    if group.size() == 1 {
+        return own;
+    }
+    for layer in &mut own {
+        for state in layer.recurrence.iter_mut().chain(&mut layer.conv) {
+            let data = numbers(group, std::mem::take(&mut state.data));
+            state.shape[0] *= group.size();
+            *state = Tensor {
+                data,
+                shape: std::mem::take(&mut state.shape),
+            };
+        }
+    }
+    own
+}
+
+/// A sum of gradients over parts, those of all ranks in order.
+pub(crate) struct Sum<'g> {
+    group: &'g dyn Group,
+    /// The first rank adds as it goes, as nothing comes before its parts.
+    terms: Vec<Vec<Parameter>>,
+}
+
+impl<'g> Sum<'g> {
+    pub fn new(group: &'g dyn Group) -> Self {
+        let terms = Vec::new();
+        Sum { group, terms }
+    }
+
+    /// The gradients of this rank's next part.
+    pub fn add(&mut self, part: Vec<Parameter>) {
+        match self.terms.first_mut() {
+            Some(sum) if self.group.rank() == 0 => {
+                for (sum, more) in sum.iter_mut().zip(part) {
+                    add(&mut sum.value.data, &more.value.data);
+                }
+            }
+            _ => self.terms.push(part),
+        }
+    }
+
+    /// The sum, on every rank.
+    pub fn finish(self) -> Vec<Parameter> {
+        let (rank, size) = (self.group.rank(), self.group.size());
+        let mut terms = self.terms.into_iter();
+        let mut sum = terms.next().unwrap_or_default();
+        let rest: Vec<Vec<Parameter>> = terms.collect();
+        for (i, Parameter { value, .. }) in sum.iter_mut().enumerate() {
+            if rank > 0 {
+                let mut below = vec![0.0; value.data.len()];
+                self.group.receive(rank - 1, &mut below);
+                add(&mut below, &value.data);
+                for part in &rest {
+                    add(&mut below, &part[i].value.data);
+                }
+                value.data = below;
+            }
+            if rank + 1 < size {
+                self.group.send(rank + 1, &value.data);
+            }
+        }
+        if size > 1 {
+            for Parameter { value, .. } in &mut sum {
+                self.group.broadcast(size - 1, &mut value.data);
+            }
+        }
+        sum
+    }
+}
+
+fn add(sum: &mut [f32], more: &[f32]) {
+    let pairs = sum.iter_mut().zip(more);
+    pairs.for_each(|(sum, more)| *sum += more);
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,114 @@
+//! A run of several ranks has the bits of one process, at every step, and goes on with another number of ranks.
+
+use super::tests::{config, folder, text};
+use super::*;
+use crate::initial_state::InitialStateConfig;
+use crate::ranks::tests::together;
+use crate::sequential::Sequential;
+
+fn policies() -> Vec<InitialStateConfig> {
+    let read = |name: &str| serde_json::from_str(&format!(r#"{{"type":"{name}"}}"#)).unwrap();
+    ["zero", "state_passing", "fitted_noise", "truncated_bptt"]
+        .map(read)
+        .to_vec()
+}
+
+fn four_parts(policy: InitialStateConfig) -> TrainConfig {
+    let mut config = config(policy);
+    (config.parts, config.batch_size) = (4, 2);
+    config
+}
+
+/// Losses and the checkpoint, but for the time that it took.
+type Ended = (Vec<u32>, Checkpoint);
+
+fn steps(mut run: Trainer<'_>, count: usize) -> Ended {
+    let losses = (0..count)
+        .map(|_| run.step().unwrap().loss.to_bits())
+        .collect();
+    let mut checkpoint = run.checkpoint().unwrap();
+    checkpoint.progress.seconds = 0.0;
+    (losses, checkpoint)
+}
+
+#[test]
+fn ranks_have_the_bits_of_one_process() {
+    let text = text();
+    for policy in policies() {
+        let config = four_parts(policy);
+        let new = || Trainer::new(config.clone(), &Sequential, &text).unwrap();
+        let whole = steps(new(), 5);
+        for size in [2, 4] {
+            for ended in together(size, |group| steps(new().together(group).unwrap(), 5)) {
+                assert!(ended == whole, "{size} ranks, {:?}", config.initial_state);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_goes_on_with_another_number_of_ranks() {
+    let text = text();
+    let config = four_parts(InitialStateConfig::state_passing());
+    let path = folder("ranks").join(CHECKPOINT);
+    let new = || Trainer::new(config.clone(), &Sequential, &text).unwrap();
+    let whole = steps(new(), 6);
+    let first = together(4, |group| steps(new().together(group).unwrap(), 3));
+    first[3].1.write(&path).unwrap();
+    for size in [1, 2] {
+        for (losses, ended) in together(size, |group| {
+            let run = Trainer::resume(config.clone(), &Sequential, &text, &path).unwrap();
+            steps(run.together(group).unwrap(), 3)
+        }) {
+            assert_eq!([&first[0].0[..], &losses[..]].concat(), whole.0);
+            assert!(ended == whole.1, "{size} ranks");
+        }
+    }
+    let _ = std::fs::remove_dir_all(path.parent().unwrap());
+}
+
+#[test]
+fn ranks_of_another_run_are_refused_by_what_differs() {
+    let text = text();
+    let found = together(2, |group| {
+        let mut config = four_parts(InitialStateConfig::Zero);
+        if group.rank() == 1 {
+            config.seed = 4;
+        }
+        let run = Trainer::new(config, &Sequential, &text).unwrap();
+        run.together(group).err().map(|e| e.to_string())
+    });
+    let wanted =
+        "rank 1 runs something else than rank 0: `run.config.seed` was 3 there and is 4 now";
+    assert_eq!(found, [Some(wanted.to_string()), Some(wanted.to_string())]);
+    let found = together(3, |group| {
+        let config = four_parts(InitialStateConfig::Zero);
+        let run = Trainer::new(config, &Sequential, &text).unwrap();
+        run.together(group).err().map(|e| e.to_string())
+    });
+    let wanted = "parts 4 given with 3 ranks, expected a multiple of 3: each rank runs as many parts of a step";
+    assert_eq!(found, vec![Some(wanted.to_string()); 3]);
+}
+
+#[test]
+fn a_rank_whose_numbers_are_not_finite_leaves_the_step_out_for_all() {
+    let text = text();
+    let config = four_parts(InitialStateConfig::state_passing());
+    let ended = together(2, |group| {
+        let mut run = Trainer::new(config.clone(), &Sequential, &text).unwrap();
+        run = run.together(group).unwrap();
+        run.step().unwrap();
+        // What one rank has of the carried states is no number, as memory that failed would leave it.
+        if run.group.rank() == 1 {
+            let mut carried = run.policy.carried();
+            carried
+                .iter_mut()
+                .for_each(|(_, state)| state.data.fill(f32::NAN));
+            run.policy.restore(carried).unwrap();
+        }
+        let before = fingerprint(&run.weights());
+        let report = run.step().unwrap();
+        (report.skipped, fingerprint(&run.weights()) == before)
+    });
+    assert_eq!(ended, [(true, true); 2]);
+}
