@@ -29,7 +29,16 @@ const ARROWS: &[(&str, &[&str])] = &[
             "baton-runtime",
         ],
     ),
-    ("train", &["baton-ir", "baton-macros", "baton-runtime"]),
+    ("retrieval", &[]),
+    (
+        "train",
+        &[
+            "baton-ir",
+            "baton-macros",
+            "baton-retrieval",
+            "baton-runtime",
+        ],
+    ),
     (
         "cli",
         &[
