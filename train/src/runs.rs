@@ -180,6 +180,7 @@ impl PostTraining {
                 .batch_size
                 .ok_or_else(|| missing("the size of a batch"))?,
             parts: 1,
+            segments: 1,
             recompute: false,
             schedule: Schedule {
                 peak,

@@ -35,6 +35,7 @@ pub fn base_config(seed: u64, steps: u64) -> TrainConfig {
         train_length: 64,
         batch_size: 64,
         parts: 1,
+        segments: 1,
         recompute: false,
         schedule: Schedule {
             peak: 3e-3,

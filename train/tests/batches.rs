@@ -3,6 +3,7 @@
 
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::{Device, Tensor};
+use baton_train::models::segments::{self, Segment, Whole};
 use baton_train::models::{
     BlockConfig, BlockText, DeltaConfig, HostStates, LanguageModel, LayerState, Mamba1Config,
     Mamba2Config, MlstmConfig, ModelConfig, Pass, Passed, Rwkv7Config, update,
@@ -291,6 +292,72 @@ fn recomputed_gradients_have_the_same_bits() {
         assert_eq!(kept.gradients, again.gradients);
         for (a, b) in kept.finals.iter().zip(&again.finals) {
             assert_eq!(a.to_host(), b.to_host());
+        }
+    }
+}
+
+#[test]
+fn segments_give_the_gradients_of_the_whole() {
+    let _alone = ALONE.lock();
+    for block in blocks() {
+        let (model, _) = model(block, 3);
+        let (ids, targets) = (numbers(24, 48), numbers(25, 48)[1..].to_vec());
+        let first = states(&model, 2);
+        // Documents begin inside of a segment in row 0, and with one in row 1; or nowhere.
+        for starts in [&[3, 18][..], &[]] {
+            let packing = |shape, starts: &[usize]| {
+                (!starts.is_empty()).then(|| Packing::new(shape, starts).unwrap())
+            };
+            let all = packing([2, 12], starts);
+            let before = Some(first.clone());
+            let (whole, _) = run(&model, &ids, &targets, [2, 12], before, all.as_ref(), false);
+            let cut: Vec<_> = [(0, 5), (5, 6), (6, 12)]
+                .map(|(from, to)| {
+                    let length = to - from;
+                    let columns = |of: &[u32]| [&of[from..to], &of[12 + from..12 + to]].concat();
+                    let within = starts.iter().filter(|&&at| (from..to).contains(&(at % 12)));
+                    let within = within.map(|at| at / 12 * length + at % 12 - from);
+                    let packing = packing([2, length], &within.collect::<Vec<_>>());
+                    (columns(&ids), columns(&targets), [2, length], packing)
+                })
+                .into();
+            let segments = cut.iter().map(|(ids, targets, shape, packing)| {
+                let (shape, packing) = (*shape, packing.as_ref());
+                let loss = |logits| weighted_cross_entropy(logits, targets.clone(), None, 24.0);
+                (
+                    Segment {
+                        ids,
+                        shape,
+                        packing,
+                    },
+                    loss,
+                )
+            });
+            let before = first.iter().cloned().map(LayerState::from_host).collect();
+            let found = segments::run(&model, segments.collect(), Some(before), &Whole);
+            let (parts, finals) = found.unwrap();
+            let loss: f32 = parts.iter().map(|(loss, _)| loss).sum();
+            assert!((loss - whole.loss).abs() < 1e-5, "{loss} {}", whole.loss);
+            for (i, gradient) in whole.gradients.iter().enumerate() {
+                let mut sum = vec![0.0; gradient.value.data.len()];
+                for (_, gradients) in &parts {
+                    assert_eq!(gradients[i].name, gradient.name);
+                    let terms = sum.iter_mut().zip(&gradients[i].value.data);
+                    terms.for_each(|(sum, term)| *sum += term);
+                }
+                close(&gradient.name, &sum, &gradient.value.data, 2e-5);
+            }
+            for (a, b) in finals.iter().zip(&whole.finals) {
+                let (a, b) = (a.to_host(), b.to_host());
+                for (a, b) in a
+                    .recurrence
+                    .iter()
+                    .chain(&a.conv)
+                    .zip(b.recurrence.iter().chain(&b.conv))
+                {
+                    close("state", &a.data, &b.data, 1e-5);
+                }
+            }
         }
     }
 }

@@ -97,6 +97,28 @@ impl Batch {
         }
     }
 
+    /// Columns `columns` of all rows, which are of `length`, as a batch of its own.
+    pub fn columns(&self, columns: Range<usize>, length: usize) -> Batch {
+        let rows = self.inputs.len() / length.max(1);
+        let places = |row: usize| row * length + columns.start..row * length + columns.end;
+        let numbers = |of: &[u32]| (0..rows).flat_map(|row| of[places(row)].to_vec()).collect();
+        let within = |starts: &Vec<usize>| {
+            let starts = starts
+                .iter()
+                .filter(|&&at| columns.contains(&(at % length)));
+            starts
+                .map(|at| at / length * columns.len() + at % length - columns.start)
+                .collect()
+        };
+        let weights = |of: &Vec<f32>| (0..rows).flat_map(|row| of[places(row)].to_vec()).collect();
+        Batch {
+            inputs: numbers(&self.inputs),
+            targets: numbers(&self.targets),
+            weights: self.weights.as_ref().map(weights),
+            starts: self.starts.as_ref().map(within),
+        }
+    }
+
     /// Refuses a batch that is not what `sampling` asked for; `name` is the source's.
     pub fn check(&self, name: &str, sampling: &Sampling) -> Result<(), Error> {
         let expected = sampling.batch * sampling.length;
@@ -177,6 +199,22 @@ mod tests {
         assert_eq!(rows.targets, (5..13).collect::<Vec<u32>>());
         assert_eq!(rows.starts, Some(vec![0, 2, 7]));
         assert_eq!(rows.total(), (4..12).sum::<u32>() as f64);
+    }
+
+    #[test]
+    fn columns_take_their_weights_and_starts() {
+        let batch = Batch {
+            inputs: (0..12).collect(),
+            targets: (1..13).collect(),
+            weights: Some((0..12).map(|w| w as f32).collect()),
+            starts: Some(vec![1, 4, 6, 11]),
+        };
+        let columns = batch.columns(2..4, 4);
+        assert_eq!(columns.inputs, [2, 3, 6, 7, 10, 11]);
+        assert_eq!(columns.targets, [3, 4, 7, 8, 11, 12]);
+        assert_eq!(columns.starts, Some(vec![2, 5]));
+        assert_eq!(columns.total(), (2 + 3 + 6 + 7 + 10 + 11) as f64);
+        assert_eq!(batch.columns(0..4, 4), batch);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod parameters;
 mod recompute;
 mod recurrence;
 mod rwkv7;
+pub mod segments;
 mod states;
 #[cfg(test)]
 mod tests;

@@ -41,16 +41,30 @@ impl LayerState {
     /// Every state replaced by what `change` makes of it.
     pub(super) fn map(
         &self,
-        change: impl Fn(&Value) -> Result<Value, Error>,
+        mut change: impl FnMut(&Value) -> Result<Value, Error>,
     ) -> Result<Self, Error> {
+        let recurrence = self.recurrence.iter().map(&mut change);
         Ok(LayerState {
-            recurrence: self
-                .recurrence
-                .iter()
-                .map(&change)
-                .collect::<Result<_, _>>()?,
-            conv: self.conv.as_ref().map(&change).transpose()?,
+            recurrence: recurrence.collect::<Result<_, _>>()?,
+            conv: self.conv.as_ref().map(change).transpose()?,
         })
+    }
+
+    /// Every state, the convolution's last.
+    pub(super) fn values(&self) -> impl Iterator<Item = &Value> {
+        self.recurrence.iter().chain(&self.conv)
+    }
+
+    /// Leaves states of no sequence.
+    pub(crate) fn clear(&mut self) {
+        let none = |value: &Value| {
+            let shape = [&[0], &value.shape()[1..]].concat();
+            Value::from_host(Tensor::full(&shape, 0.0))
+        };
+        self.recurrence
+            .iter_mut()
+            .for_each(|value| *value = none(value));
+        self.conv.iter_mut().for_each(|value| *value = none(value));
     }
 
     /// A copy on the host.

@@ -11,17 +11,18 @@
 
 use crate::Error;
 use crate::models::{HostStates, Parameter};
-use baton_runtime::Tensor;
 use std::ops::Range;
 use std::rc::Rc;
 
 mod alone;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod neighbours;
 
 pub use alone::Alone;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
+pub(crate) use neighbours::Neighbours;
 
 /// Ranks that send each other messages. What fails below it ends all of them.
 pub trait Group {
@@ -81,7 +82,7 @@ pub fn on_this_machine() -> usize {
     said.find_map(|size| size.parse().ok()).unwrap_or(1).max(1)
 }
 
-/// The part of `0..count` that a rank does, which every rank does as much of.
+/// The part of `0..count` that a rank does; every rank does as much.
 pub(crate) fn share(group: &dyn Group, count: usize) -> Range<usize> {
     let each = count / group.size();
     group.rank() * each..(group.rank() + 1) * each
@@ -122,25 +123,21 @@ pub(crate) fn numbers(group: &dyn Group, own: Vec<f32>) -> Vec<f32> {
     (all.iter().flat_map(|own| own.chunks_exact(4)).map(number)).collect()
 }
 
-/// The states of all ranks' sequences, in the order of ranks, each of which has as many.
-pub(crate) fn states(group: &dyn Group, mut own: HostStates) -> HostStates {
+/// The states of all `rows`, in the order of ranks; a rank has those of as many as its tensors hold.
+pub(crate) fn states(group: &dyn Group, mut own: HostStates, rows: usize) -> HostStates {
     if group.size() == 1 {
         return own;
     }
     for layer in &mut own {
         for state in layer.recurrence.iter_mut().chain(&mut layer.conv) {
-            let data = numbers(group, std::mem::take(&mut state.data));
-            state.shape[0] *= group.size();
-            *state = Tensor {
-                data,
-                shape: std::mem::take(&mut state.shape),
-            };
+            state.data = numbers(group, std::mem::take(&mut state.data));
+            state.shape[0] = rows;
         }
     }
     own
 }
 
-/// A sum of gradients over parts, those of all ranks in order.
+/// A sum of gradients over parts and their segments, those of all ranks in order.
 pub(crate) struct Sum<'g> {
     group: &'g dyn Group,
     /// The first rank adds as it goes, as nothing comes before its parts.

@@ -1,6 +1,7 @@
 //! Ranks as threads: sums have the bits of one process, whatever the number of ranks.
 
 use super::*;
+use baton_runtime::Tensor;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 

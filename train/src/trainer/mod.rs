@@ -10,11 +10,12 @@ use crate::Error;
 use crate::checkpoint::{Checkpoint, Progress, fingerprint};
 use crate::data::{Batch, Sampling, Source};
 use crate::initial_state::{InitialState, InitialStateConfig, Moment, Order, sequences};
+use crate::models::segments::{self, Segment};
 use crate::models::{self, HostStates, LanguageModel, LayerState, ModelConfig, Parameter, Pass};
 use crate::op::{Packing, weighted_cross_entropy};
 use crate::optimizer::{AdamW, AdamWConfig, Stepped, global_norm};
 use crate::origin::Origin;
-use crate::ranks::{self, Alone, Group, Sum};
+use crate::ranks::{self, Alone, Group, Neighbours, Sum};
 use crate::rng::{Purpose, Rng};
 use crate::schedule::Schedule;
 use baton_runtime::{Device, Tensor};
@@ -22,6 +23,7 @@ use burn::module::Module;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,6 +46,11 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Runs whose gradients are summed for one step: a step reads `parts * batch_size` sequences.
     pub parts: usize,
+    /// Segments in time that each sequence is cut into, whose gradients are summed one after another; states pass from each to
+    /// the next, and gradients back. The sequence's whole gradient, layer by layer as with `recompute`; several ranks
+    /// may share its segments.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub segments: usize,
     /// Gradient checkpointing: layers are run again in the backward instead of being kept. The
     /// same bits in less memory and more time.
     #[serde(default)]
@@ -92,6 +99,14 @@ pub struct StepReport {
     pub tokens: u64,
     /// Seconds spent after it.
     pub seconds: f64,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 fn is_no(flag: &bool) -> bool {
@@ -151,6 +166,12 @@ impl<'a> Trainer<'a> {
                 config.batch_size, config.parts, config.train_length
             )));
         }
+        if config.segments == 0 || !config.train_length.is_multiple_of(config.segments) {
+            return Err(Error::Config(format!(
+                "segments {} given, expected a number that divides train_length {}",
+                config.segments, config.train_length
+            )));
+        }
         config.schedule.check()?;
         config.optimizer.check()?;
         let model = LanguageModel::new(&config.model, device, config.seed)?;
@@ -193,10 +214,13 @@ impl<'a> Trainer<'a> {
     /// The same run, its parts shared out over ranks, each of which has made it alike: what it computes has the bits
     /// of one process. Refuses ranks that would compute another run, and parts that cannot be shared evenly.
     pub fn together(mut self, group: Rc<dyn Group>) -> Result<Self, Error> {
-        let (parts, size) = (self.config.parts, group.size());
-        if !parts.is_multiple_of(size) {
+        let (parts, segments, size) = (self.config.parts, self.config.segments, group.size());
+        if !parts.is_multiple_of(size)
+            && !(size.is_multiple_of(parts) && segments.is_multiple_of(size / parts))
+        {
             return Err(Error::Config(format!(
-                "parts {parts} given with {size} ranks, expected a multiple of {size}: each rank runs as many parts of a step"
+                "parts {parts} of {segments} segments given with {size} ranks, expected a multiple of {size} parts, or \
+                 {size} a multiple of the parts and as many segments for each: every rank runs as much of a step"
             )));
         }
         let weights = fingerprint(&self.weights());
@@ -372,18 +396,25 @@ impl<'a> Trainer<'a> {
         let mut sum = Sum::new(&*group);
         let mut finals = Vec::new();
         let mut losses = Vec::new();
-        for part in ranks::share(&*group, self.config.parts) {
+        let segments = self.config.segments;
+        let own = ranks::share(&*group, self.config.parts * segments);
+        for part in own.start / segments..own.end.div_ceil(segments) {
             let rows = part * size..(part + 1) * size;
             let states = states.as_ref().map(|s| sequences::rows(s, rows.clone()));
             let batch = batch.rows(rows, self.config.train_length);
-            let (part_loss, gradients, after) = self.part(batch, total, states)?;
-            losses.push(part_loss);
+            let first = own.start.saturating_sub(part * segments);
+            let own = first..(own.end - part * segments).min(segments);
+            let (all, after) = self.part(batch, total, states, own)?;
+            for (loss, gradients) in all {
+                losses.push(loss);
+                sum.add(gradients);
+            }
             finals.extend(after);
-            sum.add(gradients);
         }
         let sum = sum.finish();
         let loss: f32 = ranks::numbers(&*group, losses).into_iter().sum();
-        let finals = ranks::states(&*group, sequences::join(finals));
+        let rows = self.sampling.batch;
+        let finals = ranks::states(&*group, sequences::join(finals), rows);
         let rate = self.config.schedule.rate(step);
         let finite = loss.is_finite() && sequences::are_finite(&finals);
         let (taken, norm) = match finite {
@@ -426,7 +457,7 @@ impl<'a> Trainer<'a> {
         for i in 0..self.policy.fit_batches() as u64 {
             let batch = self.source.batch(FIRST + i, &self.sampling)?;
             let size = self.config.batch_size;
-            let parts = ranks::share(&*self.group, self.config.parts).map(|part| {
+            let parts = (0..self.config.parts).map(|part| {
                 let rows = batch.rows(part * size..(part + 1) * size, self.config.train_length);
                 let (shape, packing) = self.packing(&rows)?;
                 let (_, after) =
@@ -434,21 +465,15 @@ impl<'a> Trainer<'a> {
                 Ok(after.iter().map(LayerState::to_host).collect())
             });
             let parts = parts.collect::<Result<Vec<HostStates>, Error>>()?;
-            let finals = ranks::states(&*self.group, sequences::join(parts));
-            self.policy.fit(&finals);
+            self.policy.fit(&sequences::join(parts));
         }
         Ok(())
     }
 
-    /// The shape of a part, and the documents inside of its rows. Rows that begin with a document
-    /// need no packing: their state is zero.
+    /// The shape of a part, and the documents inside of its rows.
     fn packing(&self, batch: &Batch) -> Result<([usize; 2], Option<Packing>), Error> {
-        let length = self.config.train_length;
-        let shape = [self.config.batch_size, length];
-        let inside = |starts: &&Vec<usize>| starts.iter().any(|at| !at.is_multiple_of(length));
-        let packing = batch.starts.as_ref().filter(inside);
-        let packing = packing.map(|starts| Packing::new(shape, starts));
-        Ok((shape, packing.transpose()?))
+        let shape = [self.config.batch_size, self.config.train_length];
+        Ok((shape, packing(shape, batch, true)?))
     }
 
     /// What the policy draws, with zero where a document begins at a row's first token.
@@ -467,29 +492,76 @@ impl<'a> Trainer<'a> {
         Some(states)
     }
 
-    /// Loss over `total`, gradients and (if the policy wants them) final states of one part.
+    /// For each of a part's segments `own` the loss over `total` and the gradients; and the final states, if the policy wants
+    /// them: empty where the last segment is another rank's.
     fn part(
         &self,
         batch: Batch,
         total: f64,
         states: Option<HostStates>,
-    ) -> Result<(f32, Vec<Parameter>, Option<HostStates>), Error> {
-        let (shape, packing) = self.packing(&batch)?;
+        own: Range<usize>,
+    ) -> Result<(Vec<segments::Part>, Option<HostStates>), Error> {
+        let (config, model) = (&self.config, self.model());
         let states = states.map(|s| s.into_iter().map(LayerState::from_host).collect());
-        let pass = Pass {
-            ids: &batch.inputs,
-            shape,
-            states,
-            packing: packing.as_ref(),
+        let loss = |batch: Batch| {
+            move |logits| weighted_cross_entropy(logits, batch.targets, batch.weights, total)
         };
-        let (targets, weights) = (batch.targets, batch.weights);
-        let passed = pass.run(self.model(), self.config.recompute, |logits| {
-            weighted_cross_entropy(logits, targets, weights, total)
-        })?;
-        let finals = passed.finals.iter().map(LayerState::to_host);
+        let (parts, finals) = match config.segments {
+            1 => {
+                let (shape, packing) = self.packing(&batch)?;
+                let pass = Pass {
+                    ids: &batch.inputs.clone(),
+                    shape,
+                    states,
+                    packing: packing.as_ref(),
+                };
+                let passed = pass.run(model, config.recompute, loss(batch))?;
+                (vec![(passed.loss, passed.gradients)], passed.finals)
+            }
+            count => {
+                let (last, length) = (own.end == count, config.train_length / count);
+                let neighbours = Neighbours {
+                    group: &*self.group,
+                    before: own.start > 0,
+                    after: !last,
+                };
+                let cut = own
+                    .clone()
+                    .map(|i| batch.columns(i * length..(i + 1) * length, config.train_length));
+                let cut: Vec<Batch> = cut.collect();
+                let shape = [config.batch_size, length];
+                let packings = own
+                    .zip(&cut)
+                    .map(|(i, batch)| packing(shape, batch, i == 0));
+                let packings = packings.collect::<Result<Vec<_>, Error>>()?;
+                let all = cut.iter().zip(&packings).map(|(batch, packing)| {
+                    let segment = Segment {
+                        ids: &batch.inputs,
+                        shape,
+                        packing: packing.as_ref(),
+                    };
+                    (segment, loss(batch.clone()))
+                });
+                let states = states.filter(|_| !neighbours.before);
+                let (parts, mut finals) = segments::run(model, all.collect(), states, &neighbours)?;
+                if !last {
+                    finals.iter_mut().for_each(LayerState::clear);
+                }
+                (parts, finals)
+            }
+        };
+        let finals = finals.iter().map(LayerState::to_host);
         let finals = self.policy.observes().then(|| finals.collect());
-        Ok((passed.loss, passed.gradients, finals))
+        Ok((parts, finals))
     }
+}
+
+/// The documents of rows that are not one each. Rows that begin with a document need no packing where their state is
+/// zero without it, as at the beginning of a row.
+fn packing(shape: [usize; 2], batch: &Batch, begins: bool) -> Result<Option<Packing>, Error> {
+    let counts = |at: &usize| !begins || !at.is_multiple_of(shape[1]);
+    let starts = (batch.starts.as_ref()).filter(|starts| starts.iter().any(counts));
+    starts.map(|starts| Packing::new(shape, starts)).transpose()
 }
 
 /// Vector instructions that decide how kernels round.

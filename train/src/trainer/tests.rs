@@ -31,6 +31,7 @@ pub(super) fn config(initial_state: InitialStateConfig) -> TrainConfig {
         train_length: 12,
         batch_size: 4,
         parts: 2,
+        segments: 1,
         recompute: false,
         schedule: Schedule {
             peak: 1e-2,

@@ -2,9 +2,12 @@
 
 use super::tests::{config, folder, text};
 use super::*;
+use crate::data::{Corpus, Document};
 use crate::initial_state::InitialStateConfig;
 use crate::ranks::tests::together;
 use crate::sequential::Sequential;
+use crate::tokenizer::Tokenizer;
+use baton_runtime::device::cpu::Cpu;
 
 fn policies() -> Vec<InitialStateConfig> {
     let read = |name: &str| serde_json::from_str(&format!(r#"{{"type":"{name}"}}"#)).unwrap();
@@ -40,6 +43,67 @@ fn ranks_have_the_bits_of_one_process() {
         let whole = steps(new(), 5);
         for size in [2, 4] {
             for ended in together(size, |group| steps(new().together(group).unwrap(), 5)) {
+                assert!(ended == whole, "{size} ranks, {:?}", config.initial_state);
+            }
+        }
+    }
+}
+
+/// Tokens of many short documents, whose states are reset.
+fn documents() -> Corpus {
+    let words = "one segment hands its state to the next, ".repeat(3);
+    let document = |i: usize| Document {
+        path: "it".into(),
+        bytes: words.as_bytes()[i..20 + 7 * i % 31 + 2 * i].to_vec(),
+    };
+    let all: Vec<Document> = (0..20).map(document).collect();
+    let corpus = Corpus::new("it", &all, &Tokenizer::Bytes, None).unwrap();
+    Corpus {
+        reset: true,
+        ..corpus
+    }
+}
+
+#[test]
+fn segments_give_the_gradients_of_whole_sequences() {
+    let (cpu, corpus) = (Cpu::new(Some(1)).unwrap(), documents());
+    for order in policies() {
+        let mut config = four_parts(order);
+        (config.parts, config.train_length) = (2, 36);
+        let run = |segments: usize| {
+            let config = TrainConfig {
+                segments,
+                ..config.clone()
+            };
+            let mut run = Trainer::new(config, &cpu, &corpus).unwrap();
+            (0..3)
+                .map(|_| run.step().unwrap())
+                .map(|step| (step.loss, step.norm))
+                .collect::<Vec<_>>()
+        };
+        let whole = run(1);
+        for segments in [2, 3, 12, 36] {
+            for ((loss, norm), (wanted, length)) in run(segments).into_iter().zip(&whole) {
+                assert!((loss - wanted).abs() < 1e-5 * wanted, "{loss} {wanted}");
+                assert!(
+                    (norm - length).abs() < 1e-4 * length,
+                    "{segments}: {norm} {length}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn segments_over_ranks_have_the_bits_of_one_process() {
+    let text = text();
+    for policy in policies() {
+        let mut config = four_parts(policy);
+        (config.parts, config.batch_size, config.segments) = (2, 3, 4);
+        let new = || Trainer::new(config.clone(), &Sequential, &text).unwrap();
+        let whole = steps(new(), 4);
+        for size in [2, 4, 8] {
+            for ended in together(size, |group| steps(new().together(group).unwrap(), 4)) {
                 assert!(ended == whole, "{size} ranks, {:?}", config.initial_state);
             }
         }
@@ -86,7 +150,7 @@ fn ranks_of_another_run_are_refused_by_what_differs() {
         let run = Trainer::new(config, &Sequential, &text).unwrap();
         run.together(group).err().map(|e| e.to_string())
     });
-    let wanted = "parts 4 given with 3 ranks, expected a multiple of 3: each rank runs as many parts of a step";
+    let wanted = "parts 4 of 1 segments given with 3 ranks, expected a multiple of 3 parts, or 3 a multiple of the parts and as many segments for each: every rank runs as much of a step";
     assert_eq!(found, vec![Some(wanted.to_string()); 3]);
 }
 

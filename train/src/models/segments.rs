@@ -1,0 +1,227 @@
+//! Backpropagation layer by layer through rows that are cut into segments in time: the same gradients in less
+//! memory, and on several ranks.
+//!
+//! The forward runs without a graph and keeps each layer's input and states only; backward, each layer is run again with
+//! a graph of its own, from the last segment to the first and from the last layer to the first, and pulls the gradient
+//! that arrives from above and, in the states that leave it, from the segment after. The second run repeats the first in
+//! every bit: it reads the same inputs and states, and nothing is drawn or observed in it.
+//!
+//! What lies before the first segment here and after the last is behind [`Borders`]. They are asked layer by
+//! layer, so that whoever runs the segment before is one layer ahead and not one model: several ranks work at once.
+
+use super::parameters::names;
+use super::{HostState, LanguageModel, LayerState, Parameter, States, gradients};
+use crate::Error;
+use crate::op::{Packing, Value, backward};
+use burn::Tensor;
+use burn::module::Module;
+use burn::tensor::Gradients;
+use std::collections::BTreeMap;
+
+/// A segment of all rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// Tokens, [B, T] in row order.
+    pub ids: &'a [u32],
+    /// [B, T].
+    pub shape: [usize; 2],
+    /// Documents inside of the rows, or at their beginnings.
+    pub packing: Option<&'a Packing>,
+}
+
+/// What is run before the first segment and after the last; nothing by default.
+pub trait Borders {
+    /// Whether something is before the first segment, which wants gradients in the states that it gives.
+    fn continues(&self) -> bool {
+        false
+    }
+
+    /// The states that layer `layer` enters the first segment with, where something is before it.
+    fn enter(&self, _layer: usize) -> Option<HostState> {
+        None
+    }
+
+    /// Takes the states that it leaves the last segment with.
+    fn leave(&self, _layer: usize, _state: &LayerState) {}
+
+    /// The gradient in these, where something is after it.
+    fn arrive(&self, _layer: usize) -> Option<HostState> {
+        None
+    }
+
+    /// Takes the gradient in the states that [`enter`](Self::enter) gave.
+    fn hand_back(&self, _layer: usize, _gradient: &LayerState) {}
+}
+
+/// Rows that are whole.
+pub struct Whole;
+
+impl Borders for Whole {}
+
+/// What a segment gives: its loss, and the gradient of every weight that has one, in the order of the model.
+pub type Part = (f32, Vec<Parameter>);
+
+/// A layer's run, to be run again.
+struct Entered {
+    x: Tensor<3>,
+    state: Option<LayerState>,
+}
+
+/// Forward and backward through `segments`, which follow each other from `states`, each with the loss of its logits
+/// [B, T, V]. Gives what each comes to, and the states after the last.
+pub fn run<L>(
+    model: &LanguageModel,
+    segments: Vec<(Segment<'_>, L)>,
+    states: Option<States>,
+    borders: &dyn Borders,
+) -> Result<(Vec<Part>, States), Error>
+where
+    L: FnOnce(Tensor<3>) -> Result<Tensor<1>, Error>,
+{
+    let (backbone, plain) = (&model.backbone, model.valid().backbone);
+    let last = segments.len().saturating_sub(1);
+    let device = backbone.embeddings.weight.val().device().without_autodiff();
+    let mut states = model.each_layer(states)?;
+    let mut runs = Vec::with_capacity(segments.len());
+    for (number, (segment, _)) in segments.iter().enumerate() {
+        let mut x = plain.embed(segment.ids, segment.shape, segment.packing)?;
+        let mut entered = Vec::with_capacity(plain.layers.len());
+        for (i, layer) in plain.layers.iter().enumerate() {
+            if number == 0
+                && let Some(state) = borders.enter(i)
+            {
+                states[i] = Some(LayerState::from_host(state).on(&device));
+            }
+            let state = states[i].take();
+            let (y, after) = layer.forward(x.clone(), state.clone(), segment.packing)?;
+            entered.push(Entered { x, state });
+            if number == last {
+                borders.leave(i, &after);
+            }
+            (x, states[i]) = (y, Some(after));
+        }
+        runs.push((entered, x));
+    }
+    let mut after: Vec<Option<LayerState>> = vec![None; backbone.layers.len()];
+    let mut parts = Vec::with_capacity(segments.len());
+    let runs = segments.into_iter().zip(runs).enumerate().rev();
+    for (number, ((segment, loss), (entered, x))) in runs {
+        let mut found = BTreeMap::new();
+        let top = x.autodiff().require_grad();
+        let logits = model.logits(backbone.read(top.clone())?);
+        let [_, _, vocab] = logits.dims();
+        let [rows, length] = segment.shape;
+        let loss = loss(logits.reshape([rows, length, vocab]))?;
+        let value = scalar(&loss)?;
+        let mut arrived = of(&top, &mut pull(model, &mut found, loss)?)?;
+        for (i, (layer, Entered { x, state })) in
+            backbone.layers.iter().zip(entered).enumerate().rev()
+        {
+            if number == last
+                && let Some(gradient) = borders.arrive(i)
+            {
+                after[i] = Some(LayerState::from_host(gradient).on(&device));
+            }
+            let x = x.autodiff().require_grad();
+            let begins = number == 0 && !borders.continues();
+            let leaves = match &state {
+                Some(state) if !begins => Some(Leaves::new(state)?),
+                _ => None,
+            };
+            let state = leaves.as_ref().map(|leaves| leaves.state.clone()).or(state);
+            let (y, left) = layer.forward(x.clone(), state, segment.packing)?;
+            // The gradient of these sums in what leaves the layer is what arrived, to the bit.
+            let mut product = (y * arrived).sum();
+            if let Some(gradient) = after[i].take() {
+                for (left, gradient) in left.values().zip(gradient.values()) {
+                    product = product + (flat(left)? * flat(gradient)?).sum();
+                }
+            }
+            let mut all = pull(model, &mut found, product)?;
+            arrived = of(&x, &mut all)?;
+            if let Some(leaves) = leaves {
+                let gradient = leaves.gradient(&mut all)?;
+                match number {
+                    0 => borders.hand_back(i, &gradient),
+                    _ => after[i] = Some(gradient),
+                }
+            }
+        }
+        let x = backbone.embed(segment.ids, segment.shape, segment.packing)?;
+        pull(model, &mut found, (x * arrived).sum())?;
+        let gradients = names(model).into_iter().filter_map(|name| {
+            let value = found.remove(&name)?;
+            Some(Parameter { name, value })
+        });
+        parts.push((value, gradients.collect()));
+    }
+    parts.reverse();
+    Ok((parts, states.into_iter().flatten().collect()))
+}
+
+/// States that gradients are asked for.
+struct Leaves {
+    state: LayerState,
+    /// The elements of each state, in the order of [`LayerState::values`].
+    flat: Vec<Tensor<1>>,
+}
+
+impl Leaves {
+    fn new(state: &LayerState) -> Result<Self, Error> {
+        let mut all = Vec::new();
+        let state = state.map(|value: &Value| {
+            let leaf = flat(value)?.autodiff().require_grad();
+            all.push(leaf.clone());
+            Ok(Value::new(leaf)?.reshape(&value.shape()))
+        })?;
+        Ok(Leaves { state, flat: all })
+    }
+
+    /// The gradient in each, zero where nothing came back.
+    fn gradient(self, all: &mut Gradients) -> Result<LayerState, Error> {
+        let mut leaves = self.flat.iter();
+        self.state.map(|value: &Value| {
+            let leaf = leaves.next().expect("a leaf for each state");
+            let gradient = leaf.grad_remove(all);
+            let zeros = || Tensor::zeros(leaf.dims(), &leaf.device().without_autodiff());
+            Ok(Value::new(gradient.unwrap_or_else(zeros))?.reshape(&value.shape()))
+        })
+    }
+}
+
+fn flat(value: &Value) -> Result<Tensor<1>, Error> {
+    let elements = value.shape().iter().product();
+    value.clone().reshape(&[elements]).tensor()
+}
+
+/// Runs backward from `from` and adds the weights' gradients to `found`.
+fn pull(
+    model: &LanguageModel,
+    found: &mut BTreeMap<String, baton_runtime::Tensor>,
+    from: Tensor<1>,
+) -> Result<Gradients, Error> {
+    let mut all = backward(&from)?;
+    for Parameter { name, value } in gradients(model, &mut all) {
+        match found.get_mut(&name) {
+            Some(sum) => {
+                let pairs = sum.data.iter_mut().zip(value.data);
+                pairs.for_each(|(sum, more)| *sum += more);
+            }
+            None => {
+                found.insert(name, value);
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn of(leaf: &Tensor<3>, all: &mut Gradients) -> Result<Tensor<3>, Error> {
+    let unreached = || Error::Tensor("the loss does not depend on the logits".into());
+    leaf.grad_remove(all).ok_or_else(unreached)
+}
+
+pub(super) fn scalar(loss: &Tensor<1>) -> Result<f32, Error> {
+    let value = Value::new(loss.clone())?.to_host().data;
+    let none = || Error::Tensor("an empty loss given, expected a scalar".into());
+    value.first().copied().ok_or_else(none)
+}
