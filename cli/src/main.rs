@@ -10,7 +10,6 @@
 
 mod archive;
 mod bench;
-mod block;
 mod check;
 mod choices;
 mod complete;
@@ -26,8 +25,11 @@ mod generate;
 mod gpu;
 mod input;
 mod inspect;
+mod model;
+mod options;
 mod output;
 mod parallel;
+mod place;
 mod post_train;
 mod print;
 mod report;

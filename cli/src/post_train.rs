@@ -2,13 +2,16 @@
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::options::Options;
+use crate::place::Run;
 use crate::stop::Stop;
-use crate::train::{Run, finish, initial_state};
+use crate::train::{finish, print};
+use baton_train::config::{self, Beginning, Said};
 use baton_train::files;
 use baton_train::initial_state::InitialStateConfig;
 use baton_train::origin;
 use baton_train::pretrained;
-use baton_train::runs::{self, PostTraining, Rate};
+use baton_train::runs::{self, PostTraining, Rate, says_nothing, stand_in};
 use baton_train::tokenizer::Tokenizer;
 use std::path::PathBuf;
 
@@ -32,64 +35,71 @@ pub struct PostTrain {
     /// Train on other data than the checkpoint's own run did
     #[arg(long)]
     other_data: bool,
-    /// Where sequences begin: zero, noise:std=0.1, fitted_noise, state_passing:p_zero=0.1,
-    /// truncated_bptt, a mixture as 0.5*state_passing + 0.5*zero, or a JSON file (docs/training.md)
-    #[arg(long, value_parser = initial_state, default_value = "state_passing")]
-    initial_state: InitialStateConfig,
-    /// Tokens in a training sequence; those of the checkpoint's run when absent
-    #[arg(long)]
-    length: Option<usize>,
-    /// Sequences in a batch; those of the checkpoint's run when absent
-    #[arg(long)]
-    batch: Option<usize>,
-    /// Batches whose gradients are summed for one step
-    #[arg(long)]
-    parts: Option<usize>,
-    /// Run layers again in the backward instead of keeping them: less memory, the same bits
-    #[arg(long)]
-    recompute: bool,
-    /// Optimiser steps
-    #[arg(long, default_value_t = 300)]
-    steps: u64,
-    /// The highest learning rate; a published checkpoint needs it
-    #[arg(long, conflicts_with = "rate_share")]
-    rate: Option<f64>,
-    /// The highest learning rate over that of the first training
-    #[arg(long, default_value_t = 0.1)]
-    rate_share: f64,
-    /// Seed of all random choices
-    #[arg(long, default_value_t = 2)]
-    seed: u64,
+    /// The highest learning rate over that of the first training; 0.1 when absent. A published checkpoint needs
+    /// --rate
+    #[arg(long, conflicts_with = "rate")]
+    rate_share: Option<f64>,
+    #[command(flatten)]
+    options: Options,
 }
+
+/// Steps and seed where nothing is said.
+const STEPS: u64 = 300;
+const SEED: u64 = 2;
 
 impl PostTrain {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let post = PostTraining {
-            initial_state: self.initial_state.clone(),
-            steps: self.steps,
-            rate: match self.rate {
-                Some(rate) => Rate::Peak(rate),
-                None => Rate::Share(self.rate_share),
-            },
-            seed: self.seed,
-            train_length: self.length,
-            batch_size: self.batch,
-            parts: self.parts,
-            recompute: self.recompute,
-        };
+        let stored = pretrained::read(&self.from)?;
+        let first = stored.run.as_ref().map(|(config, _)| config.clone());
+        let mut said = self.options.said(Vec::new())?;
+        if let (Some(share), Some(first)) = (self.rate_share, &first) {
+            let peak = first.schedule.peak * share;
+            said.push(Said::key("--rate-share", "schedule.peak", peak.into()));
+        }
+        let mut post = PostTraining::new(InitialStateConfig::state_passing(), STEPS, SEED);
+        if first.is_none() {
+            post.rate = Rate::Peak(0.0);
+        }
+        let base = post.config(&first.clone().unwrap_or_else(|| stand_in(&stored)));
+        let laid = config::lay(&Beginning::After(base), said)?;
+        if first.is_none() {
+            let length = stored.train_length.is_some();
+            let missing = [
+                ("schedule.peak", false, "the peak learning rate (--rate)"),
+                (
+                    "train_length",
+                    length,
+                    "the length of a sequence (--length)",
+                ),
+                ("batch_size", false, "the size of a batch (--batch)"),
+            ];
+            let missing = missing
+                .iter()
+                .filter(|(key, known, _)| !known && !laid.says(key));
+            let missing: Vec<&str> = missing.map(|(.., what)| *what).collect();
+            if !missing.is_empty() {
+                return Err(says_nothing(&missing).into());
+            }
+        }
+        let config = laid.config;
+        if self.options.print_config {
+            return print(context, &config);
+        }
         let folder = match self.from.is_dir() {
             true => self.from.as_path(),
             false => files::folder(&self.from),
         };
         let tokenizer = Tokenizer::of(folder)?;
         let given = self.place.given(tokenizer.path().is_some())?;
-        let known = pretrained::data(&self.from)?;
-        let origin = origin::after(known.as_ref(), given, self.other_data, &tokenizer)?;
-        let (device, source) = (self.place.device()?, origin.open(&tokenizer)?.train);
+        let origin = origin::after(stored.data.as_ref(), given, self.other_data, &tokenizer)?;
+        let (device, opened) = (self.place.device()?, origin.open(&tokenizer)?);
         self.place.keep_tokenizer(folder)?;
         let stop = Stop::listen()?;
-        let place = self.place.place("post-train", &stop, origin);
-        let ended = runs::post_train(&self.from, &post, source.as_ref(), &place, device.as_ref())?;
+        let place = self
+            .place
+            .place("post-train", &stop, origin, opened.held_out)?;
+        let source = opened.train.as_ref();
+        let ended = runs::train_stored(stored, &config, source, &place, device.as_ref())?;
         finish(context, &ended, &stop)
     }
 }

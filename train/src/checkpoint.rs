@@ -12,9 +12,10 @@ use crate::origin::Origin;
 use baton_runtime::Tensor;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::Path;
+use std::{fmt, fs};
 
 const FIRST: &str = "optimizer.first.";
 const SECOND: &str = "optimizer.second.";
@@ -34,6 +35,37 @@ pub struct Progress {
     /// Steps of those done that were not taken, as they were not finite.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
+    /// Where held-out text was predicted best, if that is looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<Best>,
+}
+
+/// The lowest loss on held-out text within the training length.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Mean nats per token.
+    pub loss: f64,
+}
+
+/// A change of a run's configuration that was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Optimiser steps done before it.
+    pub step: u64,
+    /// What was and what is, by key.
+    pub keys: BTreeMap<String, [Value; 2]>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.keys.iter();
+        let keys: Vec<String> = keys
+            .map(|(key, [was, is])| format!("{key} {was} to {is}"))
+            .collect();
+        write!(f, "from step {}: {}", self.step, keys.join(", "))
+    }
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -55,6 +87,8 @@ pub struct Checkpoint {
     pub carried: Vec<(String, Tensor)>,
     /// Where its data was, if it is said.
     pub origin: Option<Origin>,
+    /// How its configuration was changed on the way, in order.
+    pub changes: Vec<Change>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -67,6 +101,8 @@ struct Header {
     /// Where the data was; older files do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin: Option<Origin>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    changes: Vec<Change>,
 }
 
 impl Checkpoint {
@@ -95,6 +131,7 @@ impl Checkpoint {
                 .map(|(name, tensor)| (name.clone(), fingerprint([(name, *tensor)])))
                 .collect(),
             origin: self.origin.clone(),
+            changes: self.changes.clone(),
         };
         let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
             .into_iter()
@@ -134,6 +171,7 @@ impl Checkpoint {
             progress,
             tensors: written,
             origin,
+            changes,
         } = serde_json::from_str(header).map_err(|e| damaged(&e))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
         let mut checkpoint = Checkpoint {
@@ -143,6 +181,7 @@ impl Checkpoint {
             moments: BTreeMap::new(),
             carried: Vec::new(),
             origin,
+            changes,
         };
         let (mut first, mut second) = (BTreeMap::new(), BTreeMap::new());
         let all: BTreeMap<String, TensorView<'_>> = file.tensors().into_iter().collect();

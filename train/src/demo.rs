@@ -140,6 +140,7 @@ fn found(kept: &Path) -> Result<(TrainConfig, [Ended; 3]), Error> {
         steps: progress.step,
         progress,
         checkpoint: kept.join(name),
+        early: false,
     };
     let all = [
         ended(base.progress, KEPT[0]),

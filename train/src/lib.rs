@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 
 pub mod checkpoint;
+pub mod config;
 pub mod corpus;
 pub mod data;
 pub mod demo;

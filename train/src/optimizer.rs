@@ -14,6 +14,7 @@ use baton_runtime::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Weights of two dims or more that are no matrices: Mamba's, then RWKV-7's.
 const BY_CHANNEL: [&str; 8] = ["A_log", "r_k", "x_r", "x_w", "x_k", "x_v", "x_a", "x_g"];
@@ -42,6 +43,22 @@ impl Default for AdamWConfig {
             weight_decay: 0.1,
             clip: 1.0,
         }
+    }
+}
+
+impl fmt::Display for AdamWConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AdamWConfig {
+            beta1,
+            beta2,
+            weight_decay,
+            clip,
+            ..
+        } = self;
+        write!(
+            f,
+            "AdamW, betas {beta1} and {beta2}, weight decay {weight_decay}, clipped to {clip}"
+        )
     }
 }
 

@@ -10,11 +10,11 @@ use crate::data::Source;
 use crate::eval::perplexity::{self, ByPosition};
 use crate::eval::{Subject, progress};
 use crate::initial_state::InitialStateConfig;
-use crate::optimizer::AdamWConfig;
 use crate::origin::Origin;
 use crate::pretrained::{self, Stored};
 use crate::schedule::Schedule;
-use crate::trainer::{CHECKPOINT, RunOptions, TrainConfig, Trainer};
+use crate::small::base_config;
+use crate::trainer::{BEST, CHECKPOINT, HeldOut, RunOptions, TrainConfig, Trainer};
 use baton_runtime::{Device, Tensor};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -41,6 +41,10 @@ pub struct Place {
     pub origin: Option<Origin>,
     /// Set by whoever wants it to end after its step, with a checkpoint.
     pub stop: Option<Arc<AtomicBool>>,
+    /// What is looked at on the way.
+    pub held_out: Option<HeldOut>,
+    /// Whether metrics are written as `metrics.csv` too.
+    pub csv: bool,
 }
 
 impl Place {
@@ -54,6 +58,8 @@ impl Place {
             device: "cpu".into(),
             origin: None,
             stop: None,
+            held_out: None,
+            csv: false,
         }
     }
 
@@ -65,8 +71,13 @@ impl Place {
             (steps, None) => format!("every {steps} steps and at the end"),
             (steps, Some(minutes)) => format!("every {steps} steps, {minutes} min and at the end"),
         };
+        let best = match self.held_out {
+            Some(_) => format!(", {BEST}"),
+            None => String::new(),
+        };
+        let table = if self.csv { ", metrics.csv" } else { "" };
         format!(
-            "{}: {CHECKPOINT} {every}, metrics.jsonl",
+            "{}: {CHECKPOINT} {every}{best}, metrics.jsonl{table}",
             self.folder.display()
         )
     }
@@ -85,12 +96,14 @@ pub struct Ended {
     pub steps: u64,
     /// Its checkpoint.
     pub checkpoint: PathBuf,
+    /// Whether it ended as held-out text was long not better predicted.
+    pub early: bool,
 }
 
 impl Ended {
     /// Whether it was asked to stop before its end.
     pub fn stopped(&self) -> bool {
-        self.progress.step < self.steps
+        self.progress.step < self.steps && !self.early
     }
 }
 
@@ -150,7 +163,8 @@ impl PostTraining {
                 peak,
                 warmup: self.steps / 10,
                 steps: self.steps,
-                floor: base.schedule.floor,
+                decay: None,
+                ..base.schedule.clone()
             },
             initial_state: self.initial_state.clone(),
             seed: self.seed,
@@ -164,35 +178,41 @@ impl PostTraining {
 
     /// What stands for the first training of a checkpoint that says nothing of it.
     fn unknown(&self, stored: &Stored) -> Result<TrainConfig, Error> {
-        let missing = |what: &str| {
-            Error::Config(format!(
-                "a checkpoint that says nothing of its first training given: expected {what} too"
-            ))
-        };
-        let Rate::Peak(peak) = self.rate else {
-            return Err(missing("the peak learning rate"));
-        };
         let length = self.train_length.or(stored.train_length);
-        Ok(TrainConfig {
-            model: stored.config.clone(),
-            train_length: length.ok_or_else(|| missing("the length of a sequence"))?,
-            batch_size: self
-                .batch_size
-                .ok_or_else(|| missing("the size of a batch"))?,
-            parts: 1,
-            segments: 1,
-            recompute: false,
-            schedule: Schedule {
-                peak,
-                warmup: 0,
-                steps: 0,
-                floor: 0.1,
-            },
-            optimizer: AdamWConfig::default(),
-            initial_state: InitialStateConfig::Zero,
-            seed: self.seed,
-        })
+        let all = [
+            (matches!(self.rate, Rate::Peak(_)), "the peak learning rate"),
+            (length.is_some(), "the length of a sequence"),
+            (self.batch_size.is_some(), "the size of a batch"),
+        ];
+        let missing = all.iter().filter(|(known, _)| !known);
+        let missing: Vec<&str> = missing.map(|(_, what)| *what).collect();
+        match missing.is_empty() {
+            true => Ok(stand_in(stored)),
+            false => Err(says_nothing(&missing)),
+        }
     }
+}
+
+/// The configuration of a first training that a checkpoint says nothing of: its model, and numbers that are none
+/// where there is no default.
+pub fn stand_in(stored: &Stored) -> TrainConfig {
+    let mut config = base_config(0, 0);
+    config.model = stored.config.clone();
+    config.train_length = stored.train_length.unwrap_or(1);
+    config.batch_size = 1;
+    config.schedule.peak = 0.0;
+    config
+}
+
+/// The error of a checkpoint that says nothing of its first training where so much is missing.
+pub fn says_nothing(missing: &[&str]) -> Error {
+    let all = match missing {
+        [all @ .., last] if !all.is_empty() => format!("{} and {last}", all.join(", ")),
+        all => all.concat(),
+    };
+    Error::Config(format!(
+        "a checkpoint that says nothing of its first training given: expected {all} too"
+    ))
 }
 
 /// Trains from fresh weights, or resumes.
@@ -206,6 +226,22 @@ pub fn train(
     go(begin(config, source, place, device, None)?, place)
 }
 
+/// Goes on with the run of a folder by `config` from where it stands, which its checkpoint and metrics record; refuses
+/// another model and other data.
+pub fn change(
+    config: &TrainConfig,
+    source: &dyn Source,
+    place: &Place,
+    device: &dyn Device,
+) -> Result<Ended, Error> {
+    let _alone = Lock::take(&place.folder)?;
+    let stored = place.folder.join(CHECKPOINT);
+    go(
+        Trainer::change(config.clone(), device, source, &stored)?,
+        place,
+    )
+}
+
 /// Trains from the weights of a checkpoint of any layout, or resumes.
 pub fn post_train(
     from: &Path,
@@ -215,14 +251,11 @@ pub fn post_train(
     device: &dyn Device,
 ) -> Result<Ended, Error> {
     let stored = pretrained::read(from)?;
-    let (base, before) = match &stored.run {
-        Some((base, progress)) => (base.clone(), progress.clone()),
-        None => (post.unknown(&stored)?, Progress::default()),
+    let base = match &stored.run {
+        Some((base, _)) => base.clone(),
+        None => post.unknown(&stored)?,
     };
-    let config = post.config(&base);
-    let _alone = Lock::take(&place.folder)?;
-    let weights = Some((stored.weights, before));
-    go(begin(&config, source, place, device, weights)?, place)
+    train_stored(stored, &post.config(&base), source, place, device)
 }
 
 /// Trains from the weights of a checkpoint by a configuration of its own, or resumes.
@@ -233,7 +266,17 @@ pub fn train_from(
     place: &Place,
     device: &dyn Device,
 ) -> Result<Ended, Error> {
-    let stored = pretrained::read(from)?;
+    train_stored(pretrained::read(from)?, config, source, place, device)
+}
+
+/// As [`train_from`], from a checkpoint that was read.
+pub fn train_stored(
+    stored: Stored,
+    config: &TrainConfig,
+    source: &dyn Source,
+    place: &Place,
+    device: &dyn Device,
+) -> Result<Ended, Error> {
     let before = stored.run.map(|(_, progress)| progress);
     let _alone = Lock::take(&place.folder)?;
     let weights = Some((stored.weights, before.unwrap_or_default()));
@@ -315,6 +358,9 @@ fn go(mut trainer: Trainer<'_>, place: &Place) -> Result<Ended, Error> {
     if let Some(title) = &place.title {
         let mut told = trainer.describe();
         told.insert(1, ["device".to_string(), place.device.clone()]);
+        if let Some(held_out) = &place.held_out {
+            told.push(["held out".to_string(), held_out.to_string()]);
+        }
         told.push(["files".to_string(), place.files()]);
         let lines = told
             .iter()
@@ -329,10 +375,15 @@ fn go(mut trainer: Trainer<'_>, place: &Place) -> Result<Ended, Error> {
         checkpoint_minutes: place.checkpoint_minutes,
         title: place.title.clone(),
         stop: place.stop.clone(),
+        held_out: place.held_out.clone(),
+        csv: place.csv,
     };
     let loss = trainer.run(&options, &mut |_| {})?;
+    let Progress { step, best, .. } = *trainer.progress();
+    let held_out = options.held_out.as_ref();
     Ok(Ended {
         loss,
+        early: held_out.is_some_and(|held_out| held_out.is_over(step, best)),
         progress: trainer.progress().clone(),
         data: trainer.data(),
         steps: trainer.config().schedule.steps,

@@ -11,41 +11,52 @@ use crate::models::{
     BlockConfig, DeltaConfig, Mamba1Config, Mamba2Config, MlstmConfig, ModelConfig, Rwkv7Config,
 };
 use crate::optimizer::AdamWConfig;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Shape};
 use crate::trainer::TrainConfig;
 
 /// Its training from fresh weights.
 pub fn base_config(seed: u64, steps: u64) -> TrainConfig {
     TrainConfig {
-        model: ModelConfig {
-            vocab_size: 256,
-            hidden_size: 128,
-            num_hidden_layers: 2,
-            layer_norm_epsilon: 1e-5,
-            tie_word_embeddings: true,
-            intermediate_size: None,
-            output_logit_soft_cap: None,
-            block: BlockConfig::Mamba2(Mamba2Config {
-                head_dim: 32,
-                state_size: 64,
-                a_init_range: [0.02, 0.3],
-                ..Mamba2Config::default()
-            }),
-        },
+        model: model(),
         train_length: 64,
         batch_size: 64,
         parts: 1,
         segments: 1,
         recompute: false,
         schedule: Schedule {
+            shape: Shape::Cosine,
             peak: 3e-3,
-            warmup: 100.min(steps / 10),
+            warmup: warmup(steps),
             steps,
             floor: 0.1,
+            decay: None,
         },
         optimizer: AdamWConfig::default(),
         initial_state: InitialStateConfig::Zero,
         seed,
+    }
+}
+
+/// Steps of warm-up of a training of so many steps.
+pub fn warmup(steps: u64) -> u64 {
+    100.min(steps / 10)
+}
+
+fn model() -> ModelConfig {
+    ModelConfig {
+        vocab_size: 256,
+        hidden_size: 128,
+        num_hidden_layers: 2,
+        layer_norm_epsilon: 1e-5,
+        tie_word_embeddings: true,
+        intermediate_size: None,
+        output_logit_soft_cap: None,
+        block: BlockConfig::Mamba2(Mamba2Config {
+            head_dim: 32,
+            state_size: 64,
+            a_init_range: [0.02, 0.3],
+            ..Mamba2Config::default()
+        }),
     }
 }
 
@@ -60,8 +71,14 @@ pub const PUBLISHED: [&str; 6] = [
 ];
 
 /// The same training of a model with the block `name` and what stands around it as published; a name
-/// that is not known here changes nothing.
+/// that is not known here is a recurrence's, whose block stands alone and is left as it is.
 pub fn with(mut config: TrainConfig, name: &str) -> TrainConfig {
+    let stand = ModelConfig {
+        vocab_size: config.model.vocab_size,
+        hidden_size: config.model.hidden_size,
+        num_hidden_layers: config.model.num_hidden_layers,
+        ..model()
+    };
     let delta = || DeltaConfig {
         num_heads: 4,
         num_v_heads: None,
@@ -72,22 +89,32 @@ pub fn with(mut config: TrainConfig, name: &str) -> TrainConfig {
         sigmoid_gate: name == "kda",
         initializer_range: 0.02,
     };
-    let (block, width, eps) = match name {
-        "mamba1" => {
-            config.model.block = BlockConfig::Mamba1(Mamba1Config::default());
-            return config;
-        }
-        "gated_delta_net" => (BlockConfig::GatedDeltaNet(delta()), 384, 1e-6),
-        "kda" => (BlockConfig::Kda(delta()), 384, 1e-6),
+    let around = |block, width, eps| ModelConfig {
+        block,
+        intermediate_size: Some(width),
+        layer_norm_epsilon: eps,
+        tie_word_embeddings: false,
+        ..stand.clone()
+    };
+    config.model = match name {
+        "mamba2" => stand,
+        "mamba1" => ModelConfig {
+            block: BlockConfig::Mamba1(Mamba1Config::default()),
+            ..stand
+        },
+        "gated_delta_net" => around(BlockConfig::GatedDeltaNet(delta()), 384, 1e-6),
+        "kda" => around(BlockConfig::Kda(delta()), 384, 1e-6),
         "mlstm" => {
-            config.model.output_logit_soft_cap = Some(30.0);
             let block = MlstmConfig {
                 num_heads: 4,
                 key_dim: 16,
                 value_dim: 32,
                 gate_soft_cap: 15.0,
             };
-            (BlockConfig::Mlstm(block), 384, 1e-6)
+            ModelConfig {
+                output_logit_soft_cap: Some(30.0),
+                ..around(BlockConfig::Mlstm(block), 384, 1e-6)
+            }
         }
         "rwkv7" => {
             let block = Rwkv7Config {
@@ -99,16 +126,12 @@ pub fn with(mut config: TrainConfig, name: &str) -> TrainConfig {
                 fuse_norm: true,
                 norm_bias: true,
             };
-            (BlockConfig::Rwkv7(block), 512, 1e-5)
+            around(BlockConfig::Rwkv7(block), 512, 1e-5)
         }
-        _ => return config,
-    };
-    config.model = ModelConfig {
-        block,
-        intermediate_size: Some(width),
-        layer_norm_epsilon: eps,
-        tie_word_embeddings: false,
-        ..config.model
+        _ => ModelConfig {
+            block: config.model.block,
+            ..stand
+        },
     };
     config
 }

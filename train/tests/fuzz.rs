@@ -32,6 +32,7 @@ fn checkpoints() {
         moments: Default::default(),
         carried: vec![("s".into(), tensor(&[3]))],
         origin: None,
+        changes: Vec::new(),
     };
     let path = scratch.0.join("made.safetensors");
     checkpoint.write(&path).expect("it is written");

@@ -361,7 +361,7 @@ fn what_makes_no_block_is_said_at_its_place() {
             part,
         );
     };
-    refused(line(&[], &bad), 1, "bad.rec:6:");
+    refused(line(&[], &bad), 1, "bad.rec:9:");
     refused(
         line(&[], "no.rec"),
         2,
@@ -391,10 +391,10 @@ fn what_makes_no_block_is_said_at_its_place() {
     refused(
         line(&["--heads", "2"], "mamba2"),
         2,
-        "--heads given with the block mamba2, which is as published",
+        "--heads: `model.block.num_heads` given, expected a key of the block mamba2: there are expand, head_dim, ",
     );
     let json = [line(&[], &bad), vec!["--json".into()]].concat();
     let finished = baton(&json);
-    assert_eq!(finished.json()["diagnostics"][0]["line"], 6);
+    assert_eq!(finished.json()["diagnostics"][0]["line"], 9);
     assert!(!fs::exists(&run).expect("known"), "nothing is begun");
 }

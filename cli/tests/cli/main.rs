@@ -4,11 +4,13 @@
 
 mod bench;
 mod block;
+mod config;
 mod eval;
 mod finite;
 mod generate;
 mod gpu;
 mod logits;
+mod long;
 mod origin;
 mod outputs;
 mod pages;

@@ -134,7 +134,12 @@ fn a_runs_own_text_is_read_and_another_is_refused() {
         0
     );
     for done in [
-        post(&folder, &model, "fourth", &["--rate", "1e-3"]),
+        post(
+            &folder,
+            &model,
+            "fourth",
+            &["--rate", "1e-3", "--batch", "2"],
+        ),
         eval(&model, &[]),
     ] {
         assert_eq!((done.code, done.stdout.as_str()), (2, ""));

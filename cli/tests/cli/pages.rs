@@ -32,6 +32,19 @@ fn follow(folder: &Folder, commands: &str) -> Vec<(String, String, String)> {
     commands.lines().map(run).collect()
 }
 
+/// Runs a line of a shell in the folder, `baton` being ours; what it told beside.
+fn shell(folder: &Folder, line: &str) -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_baton"));
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", program.parent().expect("a folder").display());
+    let mut shell = Command::new("bash");
+    let shell = shell.args(["-c", line]).env("PATH", &path);
+    let ran = shell.current_dir(folder.path("")).output().expect("bash");
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(ran.status.success(), "{line}: {told}");
+    told
+}
+
 #[test]
 fn a_recurrence_is_added_as_the_page_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/add-a-recurrence.md");
@@ -127,17 +140,10 @@ fn texts_are_made_as_the_page_says() {
     let folder = Folder::new("generated");
     let checkpoints = root.join("checkpoints").canonicalize().expect("ours");
     std::os::unix::fs::symlink(checkpoints, folder.path("checkpoints")).expect("a link");
-    let program = Path::new(env!("CARGO_BIN_EXE_baton"));
-    let path = std::env::var("PATH").unwrap_or_default();
-    let path = format!("{}:{path}", program.parent().expect("a folder").display());
     let commands = blocks(&page, "sh");
     assert_eq!(commands.len(), 2);
     for line in commands.iter().flat_map(|block| block.lines()) {
-        let mut shell = Command::new("bash");
-        let shell = shell.args(["-c", line]).env("PATH", &path);
-        let ran = shell.current_dir(folder.path("")).output().expect("bash");
-        let told = String::from_utf8_lossy(&ran.stderr);
-        assert!(ran.status.success(), "{line}: {told}");
+        let told = shell(&folder, line);
         assert!(
             !line.starts_with("baton") || told.contains(" tokens/s)"),
             "{told}"
@@ -155,6 +161,35 @@ fn texts_are_made_as_the_page_says() {
         "{texts:?}"
     );
     assert_eq!(three["made"]["tokens"], 90);
+}
+
+/// Every command of the page on configurations, with the file that it shows.
+#[test]
+fn a_run_is_configured_as_the_page_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    let folder = Folder::new("configured");
+    let ([commands], [file]) = (&blocks(&page, "sh")[..], &blocks(&page, "toml")[..]) else {
+        panic!("one list of commands and one file")
+    };
+    folder.write("small.toml", file);
+    folder.write(
+        "text.txt",
+        &"one segment hands its state to the next. ".repeat(60),
+    );
+    for line in commands.lines() {
+        shell(&folder, line);
+    }
+    let metrics =
+        std::fs::read_to_string(folder.path("runs/small/metrics.jsonl")).expect("metrics");
+    assert_eq!(metrics.lines().count(), 2);
+    let printed = std::fs::read_to_string(folder.path("my.json")).expect("JSON");
+    let printed: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    assert_eq!(printed["model"]["block"]["state_size"], 64);
+    assert_eq!(
+        (&printed["schedule"]["shape"], &printed["seed"]),
+        (&"wsd".into(), &2.into())
+    );
 }
 
 /// The page on tuning: its commands, in a home of their own.

@@ -355,7 +355,7 @@ fn a_published_checkpoint_is_trained_further() {
     assert!(
         refused
             .stderr
-            .contains("expected the peak learning rate too"),
+            .contains("expected the peak learning rate (--rate) too"),
         "{}",
         refused.stderr
     );

@@ -32,6 +32,7 @@ pub mod chunked;
 mod cursor;
 mod function;
 mod lex;
+mod nearest;
 mod ops;
 mod parse;
 mod place;
@@ -39,6 +40,7 @@ mod print;
 mod resolve;
 pub mod tile;
 
+pub use nearest::nearest;
 pub use place::{Place, place, render};
 pub use print::{expression, print, shape};
 

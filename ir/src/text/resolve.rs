@@ -3,6 +3,7 @@
 //! All names share one space, so that a name means one thing in a text. Declarations hold
 //! everywhere, a `let` from its statement on. A state's name on the left of `=` is its update.
 
+use super::nearest;
 use crate::diag::Diagnostic;
 use crate::recurrence::{
     DimId, Expr, ExprId, InputId, LetId, OutputId, ParamId, Port, Recurrence, Spans, StateId, Stmt,
@@ -246,7 +247,10 @@ impl Resolver<'_> {
                 let message = format!("nothing above is called `{text}`");
                 // The search reads every name: many unknown ones would take time without bound.
                 let few = self.diagnostics.len() < MANY;
-                let remedy = match few.then(|| self.nearest(text)).flatten() {
+                let remedy = match few
+                    .then(|| nearest(text, self.names.keys().map(String::as_str)))
+                    .flatten()
+                {
                     Some(name) => format!("did you mean `{name}`?"),
                     None => "declare it as an input or a param, or bind it by `let`".into(),
                 };
@@ -313,17 +317,6 @@ impl Resolver<'_> {
         );
         None
     }
-
-    /// The known name that differs least from `name`, if by at most a third of its letters.
-    fn nearest(&self, name: &str) -> Option<&str> {
-        let most = (name.len() / 3).max(1);
-        self.names
-            .keys()
-            .map(|known| (distance(known, name), known))
-            .filter(|&(distance, known)| distance <= most && distance < known.len())
-            .min()
-            .map(|(_, known)| known.as_str())
-    }
 }
 
 fn article(noun: &str) -> &'static str {
@@ -331,20 +324,4 @@ fn article(noun: &str) -> &'static str {
         "input" | "output" => "an",
         _ => "a",
     }
-}
-
-/// Letters to insert, remove or replace to make `b` of `a`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

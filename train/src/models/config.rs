@@ -2,19 +2,19 @@
 
 mod delta;
 mod mamba1;
+mod mamba2;
 mod mlstm;
 mod rwkv7;
 
 pub use delta::DeltaConfig;
 pub use mamba1::Mamba1Config;
+pub use mamba2::Mamba2Config;
 pub use mlstm::MlstmConfig;
 pub use rwkv7::Rwkv7Config;
 
 use super::recurrence::{BlockText, OlderBlock, RecurrenceConfig};
 use crate::Error;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::path::Path;
 
 /// The most weights that a model may have: 17 GB of them in f32.
 const MOST_WEIGHTS: f64 = (1u64 << 32) as f64;
@@ -135,52 +135,6 @@ impl TryFrom<Said> for ModelConfig {
     }
 }
 
-/// Replaces the path of a text by the text, in a configuration read from a file of `folder`.
-pub fn said(config: &mut Value, folder: &Path) -> Result<(), Error> {
-    let Some(block) = config.pointer_mut("/model/block") else {
-        return Ok(());
-    };
-    if let Some(text) = block["text"]
-        .as_str()
-        .filter(|_| block["type"] == "recurrence")
-    {
-        block["text"] = BlockText::new(text).found(folder)?.text.into();
-    }
-    Ok(())
-}
-
-/// A Mamba-2 block.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Mamba2Config {
-    /// Inner width over residual width.
-    pub expand: usize,
-    /// Channels of a head, P.
-    pub head_dim: usize,
-    /// Rows of the state, N.
-    pub state_size: usize,
-    /// Groups of heads that share b and c.
-    pub n_groups: usize,
-    /// Taps of the convolution.
-    pub conv_kernel: usize,
-    /// Range that -A is drawn from; the published one is 1 to 16, a slow one keeps a long memory.
-    pub a_init_range: [f64; 2],
-    /// Range that the time step is drawn from, evenly in its logarithm.
-    pub time_step_range: [f64; 2],
-    /// The least time step drawn.
-    pub time_step_floor: f64,
-    /// Whether the out-projection begins smaller by the root of the number of layers.
-    pub rescale_prenorm_residual: bool,
-    /// Whether both projections have a bias.
-    #[serde(default, skip_serializing_if = "is_no")]
-    pub use_bias: bool,
-    /// Whether the convolution has a bias.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
-    pub use_conv_bias: bool,
-    /// What the time step is clamped to after its softplus; absent is without a bound.
-    #[serde(default, skip_serializing_if = "is_unbounded")]
-    pub time_step_limit: [Option<f64>; 2],
-}
-
 // What a configuration does not say is as it was before it could be said, and is not written, so
 // that a run of an older program is resumed.
 
@@ -194,10 +148,6 @@ fn is_yes(flag: &bool) -> bool {
 
 fn is_no(flag: &bool) -> bool {
     !flag
-}
-
-fn is_unbounded(limit: &[Option<f64>; 2]) -> bool {
-    *limit == [None, None]
 }
 
 /// Refuses a range that nothing can be drawn from.
@@ -230,38 +180,6 @@ fn positive(name: &str, cap: f64) -> Result<(), Error> {
     }
 }
 
-impl Default for Mamba2Config {
-    /// As published.
-    fn default() -> Self {
-        Mamba2Config {
-            expand: 2,
-            head_dim: 64,
-            state_size: 128,
-            n_groups: 1,
-            conv_kernel: 4,
-            a_init_range: [1.0, 16.0],
-            time_step_range: [1e-3, 1e-1],
-            time_step_floor: 1e-4,
-            rescale_prenorm_residual: true,
-            use_bias: false,
-            use_conv_bias: true,
-            time_step_limit: [None, None],
-        }
-    }
-}
-
-impl Mamba2Config {
-    /// Inner width for a residual stream of `hidden`.
-    pub fn intermediate(&self, hidden: usize) -> usize {
-        self.expand * hidden
-    }
-
-    /// Number of heads for a residual stream of `hidden`.
-    pub fn num_heads(&self, hidden: usize) -> usize {
-        self.intermediate(hidden) / self.head_dim.max(1)
-    }
-}
-
 impl BlockConfig {
     /// What the recurrence is called.
     pub fn name(&self) -> &str {
@@ -285,11 +203,7 @@ impl ModelConfig {
             BlockConfig::GatedDeltaNet(block) | BlockConfig::Kda(block) => block.states(),
             BlockConfig::Mlstm(block) => block.states(),
             BlockConfig::Rwkv7(block) => block.states(self.hidden_size),
-            BlockConfig::Mamba2(block) => vec![vec![
-                block.num_heads(self.hidden_size),
-                block.state_size,
-                block.head_dim,
-            ]],
+            BlockConfig::Mamba2(block) => block.states(self.hidden_size),
             BlockConfig::Recurrence(block) => block.state_sizes(),
         };
         vec![states; self.num_hidden_layers]
@@ -307,11 +221,7 @@ impl ModelConfig {
             }
             BlockConfig::Mlstm(block) => block.about_weights(self.hidden_size),
             BlockConfig::Rwkv7(block) => block.about_weights(self.hidden_size),
-            BlockConfig::Mamba2(block) => {
-                let inner = block.expand as f64 * hidden;
-                let conv = inner + 2.0 * block.n_groups as f64 * block.state_size as f64;
-                hidden * (2.0 * inner + conv) + conv * block.conv_kernel as f64
-            }
+            BlockConfig::Mamba2(block) => block.about_weights(self.hidden_size),
             BlockConfig::Recurrence(block) => block.about_weights(hidden),
         };
         let mlp = 3.0 * hidden * self.intermediate_size.unwrap_or(0) as f64;
@@ -347,40 +257,7 @@ impl ModelConfig {
             BlockConfig::Kda(block) => block.check(true)?,
             BlockConfig::Mlstm(block) => block.check()?,
             BlockConfig::Rwkv7(block) => block.check(self.hidden_size)?,
-            BlockConfig::Mamba2(block) => {
-                let (inner, heads) = (
-                    block.intermediate(self.hidden_size),
-                    block.num_heads(self.hidden_size),
-                );
-                if heads == 0 || heads * block.head_dim != inner {
-                    return wrong(format!(
-                        "head_dim {} given, expected a divisor of expand * hidden_size = {inner}",
-                        block.head_dim
-                    ));
-                }
-                if block.n_groups == 0 || heads % block.n_groups != 0 {
-                    return wrong(format!(
-                        "n_groups {} given, expected a divisor of the {heads} heads",
-                        block.n_groups
-                    ));
-                }
-                ordered("a_init_range", block.a_init_range)?;
-                ordered("time_step_range", block.time_step_range)?;
-                let [low, high] = block.time_step_limit;
-                if low.unwrap_or(0.0) < 0.0 || low.unwrap_or(0.0) >= high.unwrap_or(f64::INFINITY) {
-                    let bound = |bound: Option<f64>| bound.map_or("none".into(), |x| x.to_string());
-                    return wrong(format!(
-                        "time_step_limit from {} to {} given, expected 0 <= low < high",
-                        bound(low),
-                        bound(high)
-                    ));
-                }
-                if block.conv_kernel == 0 || block.state_size == 0 {
-                    return wrong(
-                        "conv_kernel or state_size given as 0, expected at least 1".into(),
-                    );
-                }
-            }
+            BlockConfig::Mamba2(block) => block.check(self.hidden_size)?,
             // Checked where it was settled.
             BlockConfig::Recurrence(_) => {}
         }

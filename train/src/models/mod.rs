@@ -30,7 +30,6 @@ mod tests;
 pub use compiled::Compiled;
 pub use config::{
     BlockConfig, DeltaConfig, Mamba1Config, Mamba2Config, MlstmConfig, ModelConfig, Rwkv7Config,
-    said,
 };
 pub use delta::Delta;
 pub use layers::{Conv1d, Embedding, LayerNorm, Linear, Norm as StreamNorm, RmsNorm};
@@ -47,5 +46,6 @@ pub use recurrence::{
     Act, BlockText, Init, InputPort, Norm, OutputPort, ParamPort, Projection, RecurrenceBlock,
     RecurrenceConfig, Weight,
 };
+pub(crate) use recurrence::{canonical, in_todays_form};
 pub use rwkv7::{ChannelMix, Rwkv7};
 pub use states::{HostState, HostStates, LayerState, States};

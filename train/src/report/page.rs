@@ -4,6 +4,7 @@ use super::{Experiment, Family, Table, figures, tables};
 use crate::Error;
 use crate::plot::PAGE_COLOURS;
 use std::fmt::Write;
+use std::time::Duration;
 
 const STYLE: &str = "
 * { box-sizing: border-box; }
@@ -27,8 +28,14 @@ details { margin-top: 24px; } summary { cursor: pointer; color: var(--faint); }
 code { font-size: 13px; }
 ";
 
-/// The page of an experiment.
-pub fn page(experiment: &Experiment) -> Result<String, Error> {
+/// The page of an experiment; one that is written again and again loads itself anew after `every`.
+pub fn page(experiment: &Experiment, every: Option<Duration>) -> Result<String, Error> {
+    let again = every.map_or(String::new(), |every| {
+        format!(
+            "<meta http-equiv=\"refresh\" content=\"{}\">\n",
+            every.as_secs()
+        )
+    });
     let name = escaped(&experiment.name);
     let families = &experiment.families;
     let arms = families.iter().flat_map(|family| &family.arms);
@@ -37,7 +44,7 @@ pub fn page(experiment: &Experiment) -> Result<String, Error> {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{name}</title>\n<style>\n{PAGE_COLOURS}{STYLE}</style>\n</head>\n<body>\n\
+         {again}<title>{name}</title>\n<style>\n{PAGE_COLOURS}{STYLE}</style>\n</head>\n<body>\n\
          <h1>{name}</h1>\n<p>{} runs, {measurements} measurements. What is measured, and how: \
          docs/evaluation.md of Baton.</p>\n",
         runs.len()

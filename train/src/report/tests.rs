@@ -114,7 +114,7 @@ fn figures_and_tables_say_what_was_measured() {
 #[test]
 fn the_page_fetches_nothing_and_escapes_what_it_is_given() {
     let root = experiment("page");
-    let html = page(&Experiment::read(&root).unwrap()).unwrap();
+    let html = page(&Experiment::read(&root).unwrap(), None).unwrap();
     fs::remove_dir_all(&root).unwrap();
     assert!(html.starts_with("<!doctype html>") && html.ends_with("</html>\n"));
     for fetched in ["src=", "<link", "url(", "@import", "<script"] {

@@ -3,8 +3,8 @@
 use super::plan::{Base, Evaluation, Plan, Post};
 use crate::Error;
 use crate::checkpoint::Progress;
+use crate::config::{self, Beginning, Said};
 use crate::schedule::Schedule;
-use crate::small::base_config;
 use crate::trainer::TrainConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -129,7 +129,6 @@ impl Plan {
     }
 
     fn base(&self, base: &Base, seed: u64, order: usize) -> Result<Job, Error> {
-        let steps = base.config["schedule"]["steps"].as_u64().unwrap_or(1000);
         let label = Label {
             family: base.family.clone().unwrap_or_else(|| base.name.clone()),
             arm: base.arm.clone(),
@@ -138,7 +137,7 @@ impl Plan {
         };
         Ok(Job {
             folder: label.folder(),
-            config: patched(&base_config(seed, steps), &base.config, &base.name)?,
+            config: laid(&Beginning::Fresh, Some(seed), &base.config, &base.name)?,
             label,
             from: None,
             task: base.task.clone(),
@@ -157,6 +156,8 @@ impl Plan {
     ) -> Result<Job, Error> {
         let config = TrainConfig {
             schedule: Schedule {
+                shape: base.config.schedule.shape,
+                decay: None,
                 peak: base.config.schedule.peak * post.rate_share,
                 warmup: steps / 10,
                 steps,
@@ -177,7 +178,7 @@ impl Plan {
         };
         Ok(Job {
             folder: label.folder(),
-            config: patched(&config, &post.config, &post.name)?,
+            config: laid(&Beginning::Same(config), None, &post.config, &post.name)?,
             label,
             from: Some(base.folder.clone()),
             haystack: match post.task {
@@ -209,40 +210,15 @@ impl Label {
     }
 }
 
-/// `config` with the parts that `patch` names; refuses a part that there is not.
-fn patched(config: &TrainConfig, patch: &Value, name: &str) -> Result<TrainConfig, Error> {
-    let wrong = |why: String| Error::Config(format!("the configuration of `{name}`: {why}"));
-    let mut value = serde_json::to_value(config).map_err(|e| wrong(e.to_string()))?;
-    merge(&mut value, patch);
-    let config: TrainConfig = serde_json::from_value(value).map_err(|e| wrong(e.to_string()))?;
-    let said = serde_json::to_value(&config).map_err(|e| wrong(e.to_string()))?;
-    match missing("", patch, &said) {
-        None => Ok(config),
-        Some(path) => Err(wrong(format!("there is no `{path}`"))),
-    }
-}
-
-/// Objects are merged key by key; of another `type`, replaced.
-fn merge(into: &mut Value, patch: &Value) {
-    match (into, patch) {
-        (Value::Object(into), Value::Object(patch))
-            if patch.get("type").is_none() || patch.get("type") == into.get("type") =>
-        {
-            for (key, value) in patch {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (into, patch) => *into = patch.clone(),
-    }
-}
-
-/// The first key of `patch` that `said` does not have.
-fn missing(path: &str, patch: &Value, said: &Value) -> Option<String> {
-    patch.as_object()?.iter().find_map(|(key, value)| {
-        let path = format!("{path}.{key}");
-        match said.get(key) {
-            Some(said) => missing(&path, value, said),
-            None => Some(path.trim_start_matches('.').to_string()),
-        }
-    })
+/// What a plan says of `name`, laid over `beginning`.
+fn laid(
+    beginning: &Beginning,
+    seed: Option<u64>,
+    patch: &Value,
+    name: &str,
+) -> Result<TrainConfig, Error> {
+    let by = format!("the configuration of `{name}`");
+    let seed = seed.map(|seed| Said::key(&by, "seed", seed.into()));
+    let parts = seed.into_iter().chain([Said::part(&by, patch.clone())]);
+    Ok(config::lay(beginning, parts.collect())?.config)
 }

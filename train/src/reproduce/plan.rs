@@ -1,9 +1,9 @@
 //! What an experiment is: a JSON file.
 
 use crate::Error;
+use crate::config;
 use crate::eval::remembrance::Spacing;
 use crate::initial_state::InitialStateConfig;
-use crate::models;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -158,7 +158,7 @@ impl Plan {
         let posts = plan.post_trainings.iter_mut().map(|post| &mut post.config);
         bases
             .chain(posts)
-            .try_for_each(|config| models::said(config, folder))?;
+            .try_for_each(|said| config::in_full(said, folder))?;
         Ok(plan)
     }
 

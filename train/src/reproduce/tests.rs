@@ -83,7 +83,7 @@ fn what_is_wrong_with_a_plan_is_named() {
     let typo = error(&|plan| plan.bases[0].config["train_lenght"] = 3.into());
     assert_eq!(
         typo,
-        "the configuration of `micro`: there is no `train_lenght`"
+        "the configuration of `micro`: `train_lenght` given, expected a key: did you mean `train_length`?"
     );
     let unknown = error(&|plan| plan.bases[0].evaluate = Some(vec!["x".into()]));
     assert!(unknown.starts_with("evaluation `x` given, expected one of"));

@@ -7,20 +7,19 @@
 //! that it hands on or the weights that it would leave, is read and not taken.
 
 use crate::Error;
-use crate::checkpoint::{Checkpoint, Progress, fingerprint};
+use crate::checkpoint::{Change, Checkpoint, Progress, fingerprint};
 use crate::data::{Batch, Sampling, Source};
-use crate::initial_state::{InitialState, InitialStateConfig, Moment, Order, sequences};
+use crate::initial_state::{InitialState, Moment, Order, sequences};
 use crate::models::segments::{self, Segment};
-use crate::models::{self, HostStates, LanguageModel, LayerState, ModelConfig, Parameter, Pass};
+use crate::models::{self, HostStates, LanguageModel, LayerState, Parameter, Pass};
 use crate::op::{Packing, weighted_cross_entropy};
-use crate::optimizer::{AdamW, AdamWConfig, Stepped, global_norm};
+use crate::optimizer::{AdamW, Stepped, global_norm};
 use crate::origin::Origin;
 use crate::ranks::{self, Alone, Group, Neighbours, Sum};
 use crate::rng::{Purpose, Rng};
-use crate::schedule::Schedule;
 use baton_runtime::{Device, Tensor};
 use burn::module::Module;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -30,56 +29,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+mod config;
+mod held_out;
 mod run;
 mod show;
 
+pub use config::TrainConfig;
+use config::{changed, difference};
+pub use held_out::{BEST, HeldOut, Loss};
 pub use run::MOST_SKIPPED;
-
-/// Everything that decides what a run computes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TrainConfig {
-    /// The model.
-    pub model: ModelConfig,
-    /// Tokens in a training sequence.
-    pub train_length: usize,
-    /// Sequences that are run at once.
-    pub batch_size: usize,
-    /// Runs whose gradients are summed for one step: a step reads `parts * batch_size` sequences.
-    pub parts: usize,
-    /// Segments in time that each sequence is cut into, whose gradients are summed one after another; states pass from each to
-    /// the next, and gradients back. The sequence's whole gradient, layer by layer as with `recompute`; several ranks
-    /// may share its segments.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub segments: usize,
-    /// Gradient checkpointing: layers are run again in the backward instead of being kept. The
-    /// same bits in less memory and more time.
-    #[serde(default)]
-    pub recompute: bool,
-    /// The learning rate and the number of steps.
-    pub schedule: Schedule,
-    /// The optimiser.
-    pub optimizer: AdamWConfig,
-    /// Where sequences begin.
-    pub initial_state: InitialStateConfig,
-    /// Of all random choices.
-    pub seed: u64,
-}
-
-impl TrainConfig {
-    /// The configuration that a checkpoint, read from `path`, was made by, and the fingerprint of its data.
-    pub fn of(checkpoint: &Checkpoint, path: &Path) -> Result<(Self, Option<String>), Error> {
-        #[derive(Deserialize)]
-        struct Identity {
-            config: TrainConfig,
-            #[serde(default)]
-            data: Option<String>,
-        }
-        let identity = serde_json::from_str::<Identity>(&checkpoint.config);
-        let identity = identity
-            .map_err(|e| Error::file(path, format!("its configuration cannot be read: {e}")))?;
-        Ok((identity.config, identity.data))
-    }
-}
 
 /// What one step tells.
 #[derive(Clone, Debug, Serialize)]
@@ -99,14 +57,12 @@ pub struct StepReport {
     pub tokens: u64,
     /// Seconds spent after it.
     pub seconds: f64,
-}
-
-fn one() -> usize {
-    1
-}
-
-fn is_one(count: &usize) -> bool {
-    *count == 1
+    /// How held-out text is predicted after it, where that was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<Loss>,
+    /// What of the configuration was changed before it: what was and what is, by key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed: Option<BTreeMap<String, [Value; 2]>>,
 }
 
 fn is_no(flag: &bool) -> bool {
@@ -126,13 +82,14 @@ pub struct RunOptions {
     pub title: Option<String>,
     /// Set by whoever wants it to end after its step, with a checkpoint.
     pub stop: Option<Arc<AtomicBool>>,
+    /// What is looked at on the way.
+    pub held_out: Option<HeldOut>,
+    /// Whether metrics are written as `metrics.csv` too.
+    pub csv: bool,
 }
 
 /// The name of a checkpoint in its folder.
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
-
-/// The most tokens that a step may read.
-const MOST_TOKENS: f64 = (1u64 << 32) as f64;
 
 /// A run.
 pub struct Trainer<'a> {
@@ -144,10 +101,16 @@ pub struct Trainer<'a> {
     sampling: Sampling,
     sizes: Vec<Vec<Vec<usize>>>,
     progress: Progress,
+    /// Whether the policy has seen what it wants to see before its first step.
+    fitted: bool,
     /// Where the data is, for its checkpoints.
     pub(crate) origin: Option<Origin>,
     /// The processes that compute it together.
     group: Rc<dyn Group>,
+    /// How the configuration was changed on the way.
+    changes: Vec<Change>,
+    /// The last of these, until a step reports it.
+    changed: Option<Change>,
 }
 
 impl<'a> Trainer<'a> {
@@ -157,23 +120,9 @@ impl<'a> Trainer<'a> {
         device: &dyn Device,
         source: &'a dyn Source,
     ) -> Result<Self, Error> {
-        let sizes = [config.batch_size, config.parts, config.train_length];
-        let tokens = sizes.iter().map(|&size| size as f64).product::<f64>();
-        if !(1.0..=MOST_TOKENS).contains(&tokens) {
-            return Err(Error::Config(format!(
-                "batch_size {}, parts {}, train_length {} given, expected at least 1 each and at \
-                 most {MOST_TOKENS} tokens in a step",
-                config.batch_size, config.parts, config.train_length
-            )));
+        if let Some((_, problem)) = config.problems().into_iter().next() {
+            return Err(problem);
         }
-        if config.segments == 0 || !config.train_length.is_multiple_of(config.segments) {
-            return Err(Error::Config(format!(
-                "segments {} given, expected a number that divides train_length {}",
-                config.segments, config.train_length
-            )));
-        }
-        config.schedule.check()?;
-        config.optimizer.check()?;
         let model = LanguageModel::new(&config.model, device, config.seed)?;
         if config.model.vocab_size < source.vocab_size() {
             return Err(Error::Config(format!(
@@ -205,8 +154,11 @@ impl<'a> Trainer<'a> {
             policy,
             source,
             progress: Progress::default(),
+            fitted: false,
             origin: None,
             group: Rc::new(Alone),
+            changes: Vec::new(),
+            changed: None,
             config,
         })
     }
@@ -266,12 +218,63 @@ impl<'a> Trainer<'a> {
                 format!("made by another configuration: {difference}"),
             ));
         }
-        run.replace_weights(checkpoint.weights)?;
-        run.optimizer.moments = checkpoint.moments;
-        run.policy.restore(checkpoint.carried)?;
-        run.progress = checkpoint.progress;
-        run.origin = checkpoint.origin;
+        run.policy.restore(checkpoint.carried.clone())?;
+        run.fitted = checkpoint.progress.step > 0;
+        run.take_up(checkpoint)?;
         Ok(run)
+    }
+
+    /// The run that a checkpoint stopped, by `config` from there on, which is recorded; the model and the data
+    /// stay. Where sequences are other ones now, states that were carried are not theirs, and the policy begins anew.
+    pub fn change(
+        config: TrainConfig,
+        device: &dyn Device,
+        source: &'a dyn Source,
+        path: &Path,
+    ) -> Result<Self, Error> {
+        let checkpoint = Checkpoint::read(path)?;
+        let (stored, _) = TrainConfig::of(&checkpoint, path)?;
+        let mut run = Trainer::new(config.clone(), device, source)?;
+        let same = TrainConfig {
+            model: config.model.clone(),
+            ..stored.clone()
+        };
+        run.config = same;
+        if let Some(difference) = difference(&checkpoint.config, &run.identity()?) {
+            return Err(Error::file(
+                path,
+                format!(
+                    "made by another model or of other data, which cannot change: {difference}"
+                ),
+            ));
+        }
+        let of = |config: &TrainConfig| {
+            let sequences = config.parts * config.batch_size;
+            (config.initial_state.clone(), sequences, config.train_length)
+        };
+        match of(&stored) == of(&config) {
+            true => {
+                run.policy.restore(checkpoint.carried.clone())?;
+                run.fitted = checkpoint.progress.step > 0;
+            }
+            false => {}
+        }
+        let step = checkpoint.progress.step;
+        run.take_up(checkpoint)?;
+        run.changed = changed(&stored, &config).map(|keys| Change { step, keys });
+        run.changes.extend(run.changed.clone());
+        run.config = config;
+        Ok(run)
+    }
+
+    /// Goes on from a checkpoint in all but the policy.
+    fn take_up(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
+        self.replace_weights(checkpoint.weights)?;
+        self.optimizer.moments = checkpoint.moments;
+        self.progress = checkpoint.progress;
+        self.origin = checkpoint.origin;
+        self.changes = checkpoint.changes;
+        Ok(())
     }
 
     fn replace_weights(&mut self, weights: BTreeMap<String, Tensor>) -> Result<(), Error> {
@@ -343,9 +346,15 @@ impl<'a> Trainer<'a> {
                 ),
             ),
             of("rate", format!("{schedule}; seed {}", self.config.seed)),
+            of("optimiser", self.config.optimizer.to_string()),
         ];
         let state = serde_json::to_string(&self.config.initial_state);
         all.push(of("initial state", state.unwrap_or_default()));
+        all.extend(
+            self.changes
+                .iter()
+                .map(|change| of("changed", change.to_string())),
+        );
         all
     }
 
@@ -378,6 +387,7 @@ impl<'a> Trainer<'a> {
             moments: self.optimizer.moments.clone(),
             carried: self.policy.carried(),
             origin: self.origin.clone(),
+            changes: self.changes.clone(),
         })
     }
 
@@ -385,7 +395,7 @@ impl<'a> Trainer<'a> {
     pub fn step(&mut self) -> Result<StepReport, Error> {
         let begun = Instant::now();
         let step = self.progress.step;
-        if step == 0 {
+        if !std::mem::replace(&mut self.fitted, true) {
             self.fit()?;
         }
         let batch = self.source.batch(step, &self.sampling)?;
@@ -437,6 +447,8 @@ impl<'a> Trainer<'a> {
             norm,
             tokens: self.progress.tokens,
             seconds: self.progress.seconds,
+            held_out: None,
+            changed: self.changed.take().map(|change| change.keys),
         })
     }
 
@@ -573,53 +585,6 @@ fn instructions() -> &'static str {
         return "AVX2";
     }
     std::env::consts::ARCH
-}
-
-/// The first place where two configurations differ, in words; of texts the first line.
-fn difference(stored: &str, now: &str) -> Option<String> {
-    fn walk(path: &str, a: &Value, b: &Value) -> Option<String> {
-        if let (Some(x), Some(y)) = (a.as_object(), b.as_object()) {
-            let keys = x.keys().chain(y.keys().filter(|k| !x.contains_key(*k)));
-            return keys.into_iter().find_map(|key| {
-                let path = format!("{path}.{key}");
-                walk(path.trim_start_matches('.'), &a[key], &b[key])
-            });
-        }
-        let lines = |text: &Value| -> Vec<String> {
-            let lines = text.as_str().unwrap_or_default().lines();
-            lines.map(|line| line.trim().into()).collect()
-        };
-        let (x, y) = (lines(a), lines(b));
-        let place = (0..x.len().max(y.len())).find(|&i| x.get(i) != y.get(i));
-        match place {
-            Some(i) if x.len() > 1 && y.len() > 1 => {
-                let [x, y] = [&x, &y].map(|lines| lines.get(i).map_or("nothing", String::as_str));
-                let line = i + 1;
-                Some(format!(
-                    "line {line} of `{path}` was `{x}` there and is `{y}` now"
-                ))
-            }
-            _ => (a != b).then(|| format!("`{path}` was {a} there and is {b} now")),
-        }
-    }
-    let parsed = [stored, now].map(serde_json::from_str::<Value>);
-    match parsed {
-        [Ok(stored), Ok(now)] => walk("", &in_todays_form(stored), &now),
-        _ => (stored != now).then(|| format!("{stored} there, {now} now")),
-    }
-}
-
-/// A stored configuration whose block was a kind of its own, as one of a text.
-fn in_todays_form(mut stored: Value) -> Value {
-    if let Some(model) = stored.pointer_mut("/config/model")
-        && !["mamba2", "recurrence"]
-            .iter()
-            .any(|kind| model["block"]["type"] == *kind)
-        && let Ok(today) = serde_json::from_value::<ModelConfig>(model.clone())
-    {
-        *model = serde_json::json!(today);
-    }
-    stored
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 //! Steps that are not taken cost the run their data and nothing else, as long as they are few. So many in a
 //! row mean that it has diverged: it ends with an error, and the checkpoint on the disk is the last one that
 //! was written after a step that was taken. A run that is asked to stop does so after its step, with a
-//! checkpoint.
+//! checkpoint, and so does one whose held-out text was long not better predicted.
 
 use super::show::Show;
-use super::{CHECKPOINT, RunOptions, StepReport, Trainer};
+use super::{BEST, CHECKPOINT, RunOptions, StepReport, Trainer};
 use crate::Error;
+use crate::checkpoint::Progress;
 use crate::metrics::Metrics;
 use crate::ranks;
 use std::sync::atomic::Ordering;
@@ -26,7 +27,7 @@ impl Trainer<'_> {
     ) -> Result<Option<f32>, Error> {
         let (first, steps) = (self.progress.step, self.config.schedule.steps);
         let mut metrics = match &options.folder {
-            Some(folder) => Some(Metrics::open(&folder.join("metrics.jsonl"), first)?),
+            Some(folder) => Some(Metrics::open(folder, first, options.csv)?),
             None => None,
         };
         let show = Show::new(options.title.as_deref(), steps, &self.progress);
@@ -41,14 +42,23 @@ impl Trainer<'_> {
         let mut saved = Instant::now();
         let (mut last, mut skipped, mut due) = (None, 0, false);
         let mut stop = asked();
-        while self.progress.step < steps && !stop {
-            let report = self.step()?;
+        let held_out = options.held_out.as_ref();
+        let over = |progress: &Progress| {
+            held_out.is_some_and(|held_out| held_out.is_over(progress.step, progress.best))
+        };
+        while self.progress.step < steps && !stop && !over(&self.progress) {
+            let mut report = self.step()?;
+            let looked = self.look(held_out)?;
+            report.held_out = looked.map(|(loss, _)| loss);
             last = Some(report.loss);
             show.step(&report);
             if let Some(metrics) = &mut metrics {
                 metrics.write(&report)?;
             }
             each(&report);
+            if let (Some(folder), Some((_, true))) = (&options.folder, looked) {
+                self.checkpoint()?.write(&folder.join(BEST))?;
+            }
             let step = self.progress.step;
             skipped = if report.skipped { skipped + 1 } else { 0 };
             if skipped == MOST_SKIPPED || skipped == steps - first {
@@ -62,7 +72,7 @@ impl Trainer<'_> {
             due |= by_time || every > 0 && step.is_multiple_of(every);
             // After a step that was left out, a checkpoint waits for one that is taken.
             if let Some(folder) = &options.folder
-                && (due && skipped == 0 || step == steps || stop)
+                && (due && skipped == 0 || step == steps || stop || over(&self.progress))
             {
                 if let Some(metrics) = &metrics {
                     metrics.sync()?;

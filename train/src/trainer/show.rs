@@ -50,6 +50,20 @@ impl Show {
         self.bar
             .set_message(format!("loss {:.3}  {speed:.0} tokens/s", report.loss));
         self.bar.inc(1);
+        if let (Some(loss), true) = (&report.held_out, self.speaks()) {
+            let past = loss
+                .past
+                .map_or(String::new(), |past| format!(", {past:.4} past it"));
+            let line = format!(
+                "step {}/{}  held out: loss {:.4} within the training length{past}\n",
+                report.step + 1,
+                self.steps,
+                loss.within
+            );
+            // Nobody who reads it is no reason to end a run.
+            self.bar
+                .suspend(|| drop(std::io::stderr().write_all(line.as_bytes())));
+        }
         let Some((lines, _)) = &self.lines else {
             return;
         };
@@ -66,6 +80,11 @@ impl Show {
             report.norm,
             FormattedDuration(left)
         ));
+    }
+
+    /// Whether anything is shown.
+    fn speaks(&self) -> bool {
+        self.lines.is_some() || !self.bar.is_hidden()
     }
 
     /// Shows the last step, and no more.

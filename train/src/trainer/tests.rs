@@ -3,8 +3,10 @@
 
 use super::*;
 use crate::data::Text;
-use crate::initial_state::Convolution;
-use crate::models::{BlockConfig, BlockText, Mamba2Config};
+use crate::initial_state::{Convolution, InitialStateConfig};
+use crate::models::{BlockConfig, BlockText, Mamba2Config, ModelConfig};
+use crate::optimizer::AdamWConfig;
+use crate::schedule::{Schedule, Shape};
 use crate::sequential::Sequential;
 use baton_runtime::device::interpreter::Interpreter;
 use baton_runtime::{Gradients, Kernel};
@@ -34,6 +36,8 @@ pub(super) fn config(initial_state: InitialStateConfig) -> TrainConfig {
         segments: 1,
         recompute: false,
         schedule: Schedule {
+            shape: Shape::Cosine,
+            decay: None,
             peak: 1e-2,
             warmup: 2,
             steps: 9,

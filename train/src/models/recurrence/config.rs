@@ -194,6 +194,12 @@ fn understood(given: &str) -> Result<(Recurrence, baton_ir::recurrence::Facts), 
     Ok((recurrence, facts))
 }
 
+/// The canonical text of a recurrence that is given by its text or its built-in name.
+pub(crate) fn canonical(given: &str) -> Option<String> {
+    let (recurrence, _) = understood(given).ok()?;
+    Some(text::print(&recurrence))
+}
+
 impl RecurrenceConfig {
     /// The recurrence.
     pub fn recurrence(&self) -> &Recurrence {

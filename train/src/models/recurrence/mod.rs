@@ -18,8 +18,10 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use config::canonical;
 pub use config::{BlockText, RecurrenceConfig};
 pub(super) use defaults::OlderBlock;
+pub(crate) use defaults::in_todays_form;
 pub use inputs::Projection;
 pub use port::{Act, Init, InputPort, Norm, OutputPort, ParamPort};
 

@@ -536,7 +536,8 @@ fn the_text_is_found_by_path_from_the_folder_on() {
     let found = |text: &str| {
         let mut config =
             serde_json::json!({"model": {"block": {"type": "recurrence", "text": text}}});
-        crate::models::said(&mut config, &folder).map(|()| config["model"]["block"]["text"].clone())
+        crate::config::in_full(&mut config, &folder)
+            .map(|()| config["model"]["block"]["text"].clone())
     };
     assert_eq!(found("my.rec").unwrap(), EVERYTHING);
     assert_eq!(found("gla").unwrap(), "gla");

@@ -1,0 +1,147 @@
+//! The options that decide what a run computes: each is a key of the configuration, laid over a file's.
+
+use crate::failure::Failure;
+use crate::train::initial_state;
+use baton_train::config::Said;
+use baton_train::initial_state::InitialStateConfig;
+use baton_train::schedule::Shape;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// What decides a run, but for its model.
+#[derive(clap::Args)]
+pub struct Options {
+    /// A file of the configuration or of any part of it, TOML or JSON; options are laid over it
+    /// (docs/configuration.md)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Any key of the configuration: --set schedule.floor=0.01 --set model.block.state_size=64
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Print the whole configuration, as TOML or with --json as JSON, and do nothing else
+    #[arg(long)]
+    pub print_config: bool,
+    /// Optimiser steps; 1000, in a post-training 300 when absent
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Tokens in a training sequence; 64 when absent
+    #[arg(long)]
+    length: Option<usize>,
+    /// Sequences in a batch; 64 when absent
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Batches whose gradients are summed for one step; 1 when absent
+    #[arg(long)]
+    parts: Option<usize>,
+    /// Segments in time that a sequence is cut into, for less memory and the same gradient; 1 when absent
+    #[arg(long)]
+    segments: Option<usize>,
+    /// Run layers again in the backward instead of keeping them: less memory, the same bits
+    #[arg(long)]
+    recompute: bool,
+    /// The highest learning rate; 0.003 when absent
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Steps of linear warm-up; a tenth of the steps, in a first training at most 100, when absent
+    #[arg(long)]
+    warmup: Option<u64>,
+    /// How the rate goes on after the warm-up: cosine when absent, constant, linear, or wsd (constant, then a line
+    /// over the last steps)
+    #[arg(long, value_parser = shape)]
+    schedule: Option<&'static str>,
+    /// The last rate over the highest; 0.1 when absent
+    #[arg(long)]
+    floor: Option<f64>,
+    /// Steps of the last part of a wsd schedule; a tenth of all when absent
+    #[arg(long)]
+    decay: Option<u64>,
+    /// AdamW's decay of the first moment; 0.9 when absent
+    #[arg(long)]
+    beta1: Option<f64>,
+    /// AdamW's decay of the second moment; 0.95 when absent
+    #[arg(long)]
+    beta2: Option<f64>,
+    /// AdamW's epsilon; 1e-8 when absent
+    #[arg(long)]
+    epsilon: Option<f64>,
+    /// Decay of matrices, times the rate; 0.1 when absent
+    #[arg(long)]
+    weight_decay: Option<f64>,
+    /// The largest global norm of the gradients; 1 when absent
+    #[arg(long)]
+    clip: Option<f64>,
+    /// Where sequences begin: zero, noise:std=0.1, fitted_noise, state_passing:p_zero=0.1,
+    /// truncated_bptt, a mixture as 0.5*state_passing + 0.5*zero, or a JSON file (docs/training.md)
+    #[arg(long, value_parser = initial_state)]
+    initial_state: Option<InitialStateConfig>,
+    /// Seed of all random choices; 1, in a post-training 2 when absent
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+fn shape(text: &str) -> Result<&'static str, String> {
+    let names = Shape::ALL.map(Shape::name);
+    let found = names.into_iter().find(|name| *name == text);
+    found.ok_or_else(|| format!("expected {}", names.join(", ")))
+}
+
+impl Options {
+    /// What is said: the file, then `model`, then the options, the general ones last.
+    pub fn said(&self, model: Vec<Said>) -> Result<Vec<Said>, Failure> {
+        let mut all = match &self.config {
+            Some(path) => Said::file(path)?,
+            None => Vec::new(),
+        };
+        all.extend(model);
+        for (option, key, value) in [
+            ("--steps", "schedule.steps", self.steps.map(Value::from)),
+            ("--length", "train_length", self.length.map(Value::from)),
+            ("--batch", "batch_size", self.batch.map(Value::from)),
+            ("--parts", "parts", self.parts.map(Value::from)),
+            ("--segments", "segments", self.segments.map(Value::from)),
+            (
+                "--recompute",
+                "recompute",
+                self.recompute.then(|| true.into()),
+            ),
+            ("--rate", "schedule.peak", self.rate.map(number)),
+            ("--warmup", "schedule.warmup", self.warmup.map(Value::from)),
+            (
+                "--schedule",
+                "schedule.shape",
+                self.schedule.map(Value::from),
+            ),
+            ("--floor", "schedule.floor", self.floor.map(number)),
+            ("--decay", "schedule.decay", self.decay.map(Value::from)),
+            ("--beta1", "optimizer.beta1", self.beta1.map(number)),
+            ("--beta2", "optimizer.beta2", self.beta2.map(number)),
+            ("--epsilon", "optimizer.epsilon", self.epsilon.map(number)),
+            (
+                "--weight-decay",
+                "optimizer.weight_decay",
+                self.weight_decay.map(number),
+            ),
+            ("--clip", "optimizer.clip", self.clip.map(number)),
+            (
+                "--initial-state",
+                "initial_state",
+                self.initial_state.as_ref().map(|state| json!(state)),
+            ),
+            ("--seed", "seed", self.seed.map(Value::from)),
+        ] {
+            all.extend(value.map(|value| Said::key(option, key, value)));
+        }
+        for text in &self.set {
+            all.push(Said::setting("--set", text)?);
+        }
+        Ok(all)
+    }
+}
+
+/// A number as a value; JSON has no word for one that is not finite, which is then refused as what it is.
+fn number(number: f64) -> Value {
+    match number.is_finite() {
+        true => number.into(),
+        false => number.to_string().into(),
+    }
+}

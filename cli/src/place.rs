@@ -1,0 +1,175 @@
+//! Where a run is kept, what it reads, what it runs on and what is looked at: the options of both verbs that train,
+//! none of which decides what it computes but the data.
+
+use crate::choices::{self, Choices};
+use crate::device;
+use crate::failure::Failure;
+use crate::gpu::Dtype;
+use crate::stop::Stop;
+use baton_train::data::Corpus;
+use baton_train::files::write_whole;
+use baton_train::origin::Origin;
+use baton_train::runs::Place;
+use baton_train::tokenizer;
+use baton_train::trainer::HeldOut;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What every run is given.
+#[derive(clap::Args)]
+pub struct Run {
+    /// Where the run is kept
+    #[arg(long, required_unless_present = "print_config")]
+    folder: Option<PathBuf>,
+    /// A text to train on, or a folder of them; the last 15 % are held out
+    #[arg(long)]
+    text: Option<PathBuf>,
+    /// A folder that `baton tokenize` wrote, to train on instead
+    #[arg(long, conflicts_with_all = ["text", "task"])]
+    pub data: Option<PathBuf>,
+    /// Begin every document at a zero state, also inside of a sequence
+    #[arg(long, conflicts_with = "task")]
+    pub reset_documents: bool,
+    /// A task to train on instead, `name` or `name:key=value,..` (docs/tasks.md); --text is what it
+    /// hides answers in
+    #[arg(long)]
+    task: Option<String>,
+    /// Steps between checkpoints
+    #[arg(long, default_value_t = 500)]
+    checkpoint_every: u64,
+    /// Minutes after which a checkpoint is due however many steps were done
+    #[arg(long)]
+    checkpoint_minutes: Option<f64>,
+    /// Threads; every core when absent
+    #[arg(long, value_parser = device::threads())]
+    threads: Option<usize>,
+    /// Where it trains; cuda needs a build with --features train-cuda
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: device::Name,
+    /// The dtype of the recurrence's matrices on a GPU; everything else is f32 in any case
+    #[arg(long, value_enum)]
+    dtype: Option<Dtype>,
+    /// Whose choices the CPU's plans are made by; a run keeps those that it began with (docs/tuning.md)
+    #[arg(long, value_enum, default_value = "shipped")]
+    choices: Choices,
+    /// Steps between looks at held-out text, within and past the training length; the best checkpoint is kept as
+    /// best.safetensors
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    eval_every: Option<u64>,
+    /// Tokens of each sequence that is looked at, over the training length
+    #[arg(long, default_value_t = 4, requires = "eval_every", value_parser = clap::value_parser!(u16).range(1..))]
+    eval_times: u16,
+    /// Sequences that are looked at
+    #[arg(long, default_value_t = 8, requires = "eval_every", value_parser = clap::value_parser!(u16).range(1..))]
+    eval_sequences: u16,
+    /// End the run after so many looks without a better one
+    #[arg(long, value_name = "LOOKS", requires = "eval_every", value_parser = clap::value_parser!(u64).range(1..))]
+    patience: Option<u64>,
+    /// Write the metrics as metrics.csv too
+    #[arg(long)]
+    csv: bool,
+    /// Show no progress
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+impl Run {
+    /// The data that was given, if any was; `documents` reads a text as those of tokens.
+    pub fn given(&self, documents: bool) -> Result<Option<Origin>, Failure> {
+        let whole = |path: &Path| {
+            let found = path.canonicalize();
+            found.map_err(|why| Failure::new(format!("{}: {why}", path.display())))
+        };
+        let reset = self.reset_documents;
+        Ok(match (&self.task, &self.data, &self.text) {
+            (Some(task), _, haystack) => Some(Origin::Task {
+                task: task.clone(),
+                haystack: haystack.as_deref().map(whole).transpose()?,
+            }),
+            (None, Some(path), _) => Some(Origin::Shards {
+                path: whole(path)?,
+                reset,
+            }),
+            (None, None, Some(path)) => Some(Origin::Text {
+                path: whole(path)?,
+                documents: documents || reset || path.is_dir(),
+                reset,
+            }),
+            (None, None, None) => None,
+        })
+    }
+
+    /// Where the run is kept; somewhere where it is not kept at all.
+    pub fn folder(&self) -> &Path {
+        self.folder.as_deref().unwrap_or(Path::new("."))
+    }
+
+    /// Where it trains.
+    pub fn device(&self) -> Result<Box<dyn baton_runtime::Device>, Failure> {
+        if self.device == device::Name::Cuda && !cfg!(feature = "train-cuda") {
+            return Err(Failure::new(
+                "--device cuda given, expected another: this program was built without training on a \
+                 GPU. Build it with `cargo build --release -p baton --features train-cuda`",
+            ));
+        }
+        match (self.device, self.dtype) {
+            (device::Name::Cpu, None | Some(Dtype::F32)) => {
+                let store = choices::of_run(self.folder(), self.choices)?;
+                Ok(choices::cpu(Arc::new(store), self.threads)?)
+            }
+            (name, dtype) => Ok(device::chosen(name, dtype, self.threads)?),
+        }
+    }
+
+    /// Copies the vocabulary in `from`, if it has one, beside the run: its text is in these tokens.
+    pub fn keep_tokenizer(&self, from: &Path) -> Result<(), Failure> {
+        let (own, kept) = (
+            from.join(tokenizer::FILE),
+            self.folder().join(tokenizer::FILE),
+        );
+        if own.is_file() && !kept.exists() {
+            let text = std::fs::read(&own);
+            let text = text.map_err(|e| Failure::new(format!("{}: {e}", own.display())))?;
+            write_whole(&kept, &text)?;
+        }
+        Ok(())
+    }
+
+    /// Where the run is kept and what is looked at, as the library asks for it.
+    pub fn place(
+        &self,
+        title: &str,
+        stop: &Stop,
+        origin: Origin,
+        held_out: Option<Corpus>,
+    ) -> Result<Place, Failure> {
+        let held_out = match (self.eval_every, held_out) {
+            (None, _) => None,
+            (Some(every), Some(text)) => Some(HeldOut {
+                text: Arc::new(text),
+                every,
+                times: self.eval_times.into(),
+                sequences: self.eval_sequences.into(),
+                patience: self.patience,
+            }),
+            (Some(_), None) => {
+                return Err(Failure::new(format!(
+                    "--eval-every given with {}, of which nothing is held out: expected a text, or tokens with \
+                     held-out shards",
+                    origin.name()
+                )));
+            }
+        };
+        Ok(Place {
+            folder: self.folder().to_path_buf(),
+            checkpoint_every: self.checkpoint_every,
+            checkpoint_minutes: self.checkpoint_minutes,
+            title: (!self.quiet).then(|| title.to_string()),
+            device: device::words(self.device, self.threads),
+            origin: Some(origin),
+            stop: Some(stop.asked.clone()),
+            held_out,
+            csv: self.csv,
+        })
+    }
+}
