@@ -11,13 +11,14 @@ demo:
 	$(CARGO) run --release --quiet --package baton -- demo --kept checkpoints/mamba2-64 --folder target/demo $(DEMO)
 
 # The documents' examples first, then everything else; nextest where it is installed. The kernels for
-# GPUs are tested under the emulator where MLIR can be had; scripts/mlir.sh installs it or says why not.
+# GPUs are tested under the emulator where MLIR can be had, and runs of several ranks where MPI can; scripts/mlir.sh and
+# scripts/mpi.sh install them or say why not.
 # Tests that need a GPU itself are counted, and run where there is one. The Python package has a target of
 # its own, as it builds the compiler once more.
 test:
 	@echo "the Python package is tested by make test-python"
 	$(CARGO) fmt --all --check
-	features=$$(scripts/mlir.sh) && \
+	features="$$(scripts/mlir.sh) $$(scripts/mpi.sh)" && \
 	$(CARGO) test --workspace $$features --doc && \
 	if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then if [ -e /dev/nvidiactl ]; then ignored="--run-ignored all"; \

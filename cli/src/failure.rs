@@ -27,6 +27,11 @@ impl Failure {
         Failure::Message(message.into())
     }
 
+    /// Whether it is an end in good order, which was asked for.
+    pub fn is_stop(&self) -> bool {
+        matches!(self, Failure::Stopped(_))
+    }
+
     /// Ends the program's work: the exit code, or after a signal the end that it makes by itself, so
     /// that a shell knows and ends its loop too.
     pub fn code(&self) -> ExitCode {

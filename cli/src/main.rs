@@ -32,6 +32,7 @@ mod parallel;
 mod place;
 mod post_train;
 mod print;
+mod ranks;
 mod report;
 mod reproduce;
 mod run;
@@ -48,6 +49,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use context::Context;
 use failure::Failure;
 use output::Output;
+use std::cell::OnceCell;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -60,6 +62,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
         (cfg!(feature = "train-cuda"), "train-cuda"),
         (cfg!(feature = "tokenizers"), "tokenizers"),
         (cfg!(feature = "avx512"), "avx512"),
+        (cfg!(feature = "mpi"), "mpi"),
     ];
     let built = features.iter().filter(|(on, _)| *on).map(|&(_, name)| name);
     let features: Vec<_> = built.collect();
@@ -146,11 +149,18 @@ fn main() -> ExitCode {
         started,
         output,
         command: Arguments::command,
+        ranks: OnceCell::new(),
     };
     match arguments.verb.run(&context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output.failure(&failure);
+            if let (Some(ranks), false) = (context.ranks.get(), failure.is_stop()) {
+                // The others wait for this one.
+                if ranks.size() > 1 {
+                    ranks.abort();
+                }
+            }
             failure.code()
         }
     }

@@ -5,14 +5,17 @@ use crate::choices::{self, Choices};
 use crate::device;
 use crate::failure::Failure;
 use crate::gpu::Dtype;
+use crate::ranks;
 use crate::stop::Stop;
 use baton_train::data::Corpus;
 use baton_train::files::write_whole;
 use baton_train::origin::Origin;
+use baton_train::ranks::Group;
 use baton_train::runs::Place;
 use baton_train::tokenizer;
 use baton_train::trainer::HeldOut;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// What every run is given.
@@ -40,7 +43,7 @@ pub struct Run {
     /// Minutes after which a checkpoint is due however many steps were done
     #[arg(long)]
     checkpoint_minutes: Option<f64>,
-    /// Threads; every core when absent
+    /// Threads; every core, or a rank's share of them, when absent
     #[arg(long, value_parser = device::threads())]
     threads: Option<usize>,
     /// Where it trains; cuda needs a build with --features train-cuda
@@ -115,9 +118,9 @@ impl Run {
         match (self.device, self.dtype) {
             (device::Name::Cpu, None | Some(Dtype::F32)) => {
                 let store = choices::of_run(self.folder(), self.choices)?;
-                Ok(choices::cpu(Arc::new(store), self.threads)?)
+                Ok(choices::cpu(Arc::new(store), ranks::threads(self.threads))?)
             }
-            (name, dtype) => Ok(device::chosen(name, dtype, self.threads)?),
+            (name, dtype) => Ok(device::chosen(name, dtype, ranks::threads(self.threads))?),
         }
     }
 
@@ -142,6 +145,7 @@ impl Run {
         stop: &Stop,
         origin: Origin,
         held_out: Option<Corpus>,
+        group: Rc<dyn Group>,
     ) -> Result<Place, Failure> {
         let held_out = match (self.eval_every, held_out) {
             (None, _) => None,
@@ -165,11 +169,12 @@ impl Run {
             checkpoint_every: self.checkpoint_every,
             checkpoint_minutes: self.checkpoint_minutes,
             title: (!self.quiet).then(|| title.to_string()),
-            device: device::words(self.device, self.threads),
+            device: device::words(self.device, ranks::threads(self.threads)),
             origin: Some(origin),
             stop: Some(stop.asked.clone()),
             held_out,
             csv: self.csv,
+            group,
         })
     }
 }

@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::place::Run;
+use crate::ranks::in_turn;
 use crate::stop::Stop;
 use crate::train::{finish, print};
 use baton_train::config::{self, Beginning, Said};
@@ -92,12 +93,15 @@ impl PostTrain {
         let tokenizer = Tokenizer::of(folder)?;
         let given = self.place.given(tokenizer.path().is_some())?;
         let origin = origin::after(stored.data.as_ref(), given, self.other_data, &tokenizer)?;
-        let (device, opened) = (self.place.device()?, origin.open(&tokenizer)?);
-        self.place.keep_tokenizer(folder)?;
+        let group = context.ranks()?;
+        let (device, opened) = in_turn(&*group, || {
+            self.place.keep_tokenizer(folder)?;
+            Ok((self.place.device()?, origin.open(&tokenizer)?))
+        })?;
         let stop = Stop::listen()?;
         let place = self
             .place
-            .place("post-train", &stop, origin, opened.held_out)?;
+            .place("post-train", &stop, origin, opened.held_out, group)?;
         let source = opened.train.as_ref();
         let ended = runs::train_stored(stored, &config, source, &place, device.as_ref())?;
         finish(context, &ended, &stop)

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::model::Model;
 use crate::options::Options;
 use crate::place::Run;
+use crate::ranks::in_turn;
 use crate::stop::{self, Stop};
 use baton_train::config::{self, Beginning, Said};
 use baton_train::corpus;
@@ -64,7 +65,6 @@ impl Train {
             }
             return print(context, &config);
         }
-        let device = self.place.device()?;
         let origin = match given {
             Some(origin) => origin,
             None if self.place.reset_documents => {
@@ -76,20 +76,26 @@ impl Train {
                 folder: self.place.folder().join("text"),
             },
         };
-        let opened = origin.open(&Tokenizer::Bytes)?;
+        let group = context.ranks()?;
+        let (device, opened) = in_turn(&*group, || {
+            if let Some(data) = &self.place.data {
+                self.place.keep_tokenizer(data)?;
+            }
+            Ok((self.place.device()?, origin.open(&Tokenizer::Bytes)?))
+        })?;
         if !own_vocabulary {
             config.model.vocab_size = opened.train.vocab_size();
         }
-        if let Some(data) = &self.place.data {
-            self.place.keep_tokenizer(data)?;
-        }
         if let BlockConfig::Recurrence(block) = &config.model.block
             && !self.place.quiet
+            && group.rank() == 0
         {
             context.output.note(&block.to_string());
         }
         let stop = Stop::listen()?;
-        let place = self.place.place("train", &stop, origin, opened.held_out)?;
+        let place = self
+            .place
+            .place("train", &stop, origin, opened.held_out, group)?;
         let ended = runs::train(&config, opened.train.as_ref(), &place, device.as_ref())?;
         finish(context, &ended, &stop)
     }
@@ -111,9 +117,14 @@ impl Train {
         let tokenizer = Tokenizer::of(folder)?;
         let given = self.place.given(tokenizer.path().is_some())?;
         let origin = origin::after(stored.data.as_ref(), given, false, &tokenizer)?;
-        let (device, opened) = (self.place.device()?, origin.open(&tokenizer)?);
+        let group = context.ranks()?;
+        let (device, opened) = in_turn(&*group, || {
+            Ok((self.place.device()?, origin.open(&tokenizer)?))
+        })?;
         let stop = Stop::listen()?;
-        let place = self.place.place("train", &stop, origin, opened.held_out)?;
+        let place = self
+            .place
+            .place("train", &stop, origin, opened.held_out, group)?;
         let ended = runs::change(&config, opened.train.as_ref(), &place, device.as_ref())?;
         finish(context, &ended, &stop)
     }
@@ -149,6 +160,9 @@ pub fn initial_state(text: &str) -> Result<InitialStateConfig, String> {
 
 /// Says what a run ended with; one that was stopped ends the program as the signal would have.
 pub fn finish(context: &Context, ended: &Ended, stop: &Stop) -> Result<(), Failure> {
+    if context.ranks()?.rank() > 0 {
+        return Ok(());
+    }
     let progress = &ended.progress;
     if ended.stopped() {
         let (signal, step) = (stop.signal(), progress.step);

@@ -12,6 +12,7 @@ use crate::eval::{Subject, progress};
 use crate::initial_state::InitialStateConfig;
 use crate::origin::Origin;
 use crate::pretrained::{self, Stored};
+use crate::ranks::{Alone, Group};
 use crate::schedule::Schedule;
 use crate::small::base_config;
 use crate::trainer::{BEST, CHECKPOINT, HeldOut, RunOptions, TrainConfig, Trainer};
@@ -21,6 +22,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -45,6 +47,8 @@ pub struct Place {
     pub held_out: Option<HeldOut>,
     /// Whether metrics are written as `metrics.csv` too.
     pub csv: bool,
+    /// The ranks that run it together; the first of them writes and speaks.
+    pub group: Rc<dyn Group>,
 }
 
 impl Place {
@@ -60,6 +64,7 @@ impl Place {
             stop: None,
             held_out: None,
             csv: false,
+            group: Rc::new(Alone),
         }
     }
 
@@ -222,7 +227,7 @@ pub fn train(
     place: &Place,
     device: &dyn Device,
 ) -> Result<Ended, Error> {
-    let _alone = Lock::take(&place.folder)?;
+    let _alone = Lock::take(place)?;
     go(begin(config, source, place, device, None)?, place)
 }
 
@@ -234,7 +239,7 @@ pub fn change(
     place: &Place,
     device: &dyn Device,
 ) -> Result<Ended, Error> {
-    let _alone = Lock::take(&place.folder)?;
+    let _alone = Lock::take(place)?;
     let stored = place.folder.join(CHECKPOINT);
     go(
         Trainer::change(config.clone(), device, source, &stored)?,
@@ -278,7 +283,7 @@ pub fn train_stored(
     device: &dyn Device,
 ) -> Result<Ended, Error> {
     let before = stored.run.map(|(_, progress)| progress);
-    let _alone = Lock::take(&place.folder)?;
+    let _alone = Lock::take(place)?;
     let weights = Some((stored.weights, before.unwrap_or_default()));
     go(begin(config, source, place, device, weights)?, place)
 }
@@ -326,8 +331,12 @@ fn begin<'a>(
 struct Lock(#[allow(dead_code)] File);
 
 impl Lock {
-    /// Takes the folder, and clears away what a killed writer left there.
-    fn take(folder: &Path) -> Result<Self, Error> {
+    /// Takes the folder for all ranks, and clears away what a killed writer left there.
+    fn take(place: &Place) -> Result<Option<Self>, Error> {
+        if place.group.rank() > 0 {
+            return Ok(None);
+        }
+        let folder = &place.folder;
         fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
         let path = folder.join("lock");
         let file = File::create(&path).map_err(|e| Error::file(&path, e))?;
@@ -347,15 +356,18 @@ impl Lock {
                 fs::remove_file(&path).map_err(|e| Error::file(&path, e))?;
             }
         }
-        Ok(Lock(file))
+        Ok(Some(Lock(file)))
     }
 }
 
-fn go(mut trainer: Trainer<'_>, place: &Place) -> Result<Ended, Error> {
+fn go(trainer: Trainer<'_>, place: &Place) -> Result<Ended, Error> {
+    let mut trainer = trainer.together(place.group.clone())?;
+    let first = place.group.rank() == 0;
+    let title = place.title.clone().filter(|_| first);
     if place.origin.is_some() {
         trainer.origin = place.origin.clone();
     }
-    if let Some(title) = &place.title {
+    if let Some(title) = &title {
         let mut told = trainer.describe();
         told.insert(1, ["device".to_string(), place.device.clone()]);
         if let Some(held_out) = &place.held_out {
@@ -370,15 +382,17 @@ fn go(mut trainer: Trainer<'_>, place: &Place) -> Result<Ended, Error> {
         let _ = std::io::stderr().write_all(block.as_bytes());
     }
     let options = RunOptions {
-        folder: Some(place.folder.clone()),
+        folder: first.then(|| place.folder.clone()),
         checkpoint_every: place.checkpoint_every,
         checkpoint_minutes: place.checkpoint_minutes,
-        title: place.title.clone(),
+        title,
         stop: place.stop.clone(),
         held_out: place.held_out.clone(),
         csv: place.csv,
     };
     let loss = trainer.run(&options, &mut |_| {})?;
+    // What the first rank writes at the end is there when any is done.
+    place.group.gather(&[]);
     let Progress { step, best, .. } = *trainer.progress();
     let held_out = options.held_out.as_ref();
     Ok(Ended {

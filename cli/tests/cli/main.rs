@@ -15,6 +15,8 @@ mod origin;
 mod outputs;
 mod pages;
 mod program;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod run;
 mod stop;
 mod tasks;

@@ -11,6 +11,7 @@
 
 use crate::Error;
 use crate::models::{HostStates, Parameter};
+use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -46,6 +47,12 @@ pub trait Group {
 
     /// Ends every rank at once.
     fn abort(&self) -> !;
+}
+
+impl fmt::Debug for dyn Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rank {} of {}", self.rank(), self.size())
+    }
 }
 
 /// The ranks that were started together with this process, or the process alone.

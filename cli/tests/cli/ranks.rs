@@ -1,0 +1,199 @@
+//! Runs of several ranks, as MPI starts them: the bits of one process, other numbers of ranks after a kill, refusals.
+//!
+//! Compiled with the feature `mpi` only; `scripts/mpi.sh` says where it is left out.
+
+use crate::program::Folder;
+use safetensors::SafeTensors;
+use std::fs;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// `baton train` on so many ranks.
+fn ranks(count: usize, folder: &Folder, run: &str, more: &[&str]) -> Command {
+    let text = folder.path("text.txt");
+    if !fs::exists(&text).expect("a folder") {
+        folder.write(
+            "text.txt",
+            &"one segment hands its state to the next. ".repeat(60),
+        );
+    }
+    let mut command = Command::new("mpirun");
+    command
+        .args([
+            "--allow-run-as-root",
+            "--oversubscribe",
+            "-n",
+            &count.to_string(),
+        ])
+        .arg(env!("CARGO_BIN_EXE_baton"))
+        .args(["train", "--text", &text, "--folder", &folder.path(run)])
+        .args([
+            "--length",
+            "24",
+            "--batch",
+            "1",
+            "--threads",
+            "1",
+            "--quiet",
+        ])
+        .args(["--width", "32", "--layers", "2"])
+        .args(more)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn done(mut command: Command) -> Output {
+    let output = command.output().expect("mpirun starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    output
+}
+
+/// Every tensor of a run's checkpoint: weights, moments and what the policy carries.
+fn tensors(folder: &Folder, run: &str) -> Vec<(String, Vec<u8>)> {
+    let file =
+        fs::read(folder.path(&format!("{run}/checkpoint.safetensors"))).expect("a checkpoint");
+    let file = SafeTensors::deserialize(&file).expect("safetensors");
+    let mut all: Vec<_> = (file.tensors().into_iter())
+        .map(|(name, tensor)| (name, tensor.data().to_vec()))
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn every_class_has_the_bits_of_one_process() {
+    let folder = Folder::new("ranks-classes");
+    let policies = ["state_passing:p_zero=0.3", "fitted_noise", "truncated_bptt"];
+    let blocks = [
+        "mamba2",
+        "gla",
+        "gated_delta_net",
+        "rwkv7",
+        "mamba1",
+        "mlstm",
+    ];
+    for (i, block) in blocks.into_iter().enumerate() {
+        let more = [
+            "--block",
+            block,
+            "--steps",
+            "3",
+            "--parts",
+            "2",
+            "--segments",
+            "6",
+            "--initial-state",
+            policies[i % policies.len()],
+        ];
+        let run = |count: usize| format!("{block}-{count}");
+        for count in [1, 2, 4, 12] {
+            if count != 12 || i == 0 {
+                done(ranks(count, &folder, &run(count), &more));
+                assert!(
+                    tensors(&folder, &run(count)) == tensors(&folder, &run(1)),
+                    "{block}, {count} ranks"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_go_to_any_number_of_ranks_that_divides_them() {
+    let folder = Folder::new("ranks-parts");
+    let more = [
+        "--steps",
+        "4",
+        "--parts",
+        "12",
+        "--initial-state",
+        "state_passing",
+    ];
+    for count in 1..=4 {
+        let output = done(ranks(count, &folder, &count.to_string(), &more));
+        let said = String::from_utf8(output.stdout).expect("UTF-8");
+        assert_eq!(
+            said.matches(" after 4 steps").count(),
+            1,
+            "the first rank alone speaks: {said}"
+        );
+        assert!(
+            tensors(&folder, &count.to_string()) == tensors(&folder, "1"),
+            "{count} ranks"
+        );
+    }
+}
+
+/// The processes of a job below `mpirun`.
+fn children(of: &Child) -> Vec<String> {
+    let found = Command::new("pgrep")
+        .args(["-P", &of.id().to_string(), "baton"])
+        .output();
+    let found = String::from_utf8(found.expect("pgrep").stdout).expect("UTF-8");
+    found.lines().map(String::from).collect()
+}
+
+#[test]
+fn a_rank_that_dies_ends_the_job_which_goes_on_with_another_number() {
+    let folder = Folder::new("ranks-killed");
+    let more = [
+        "--steps",
+        "60",
+        "--parts",
+        "4",
+        "--checkpoint-every",
+        "1",
+        "--initial-state",
+        "state_passing",
+    ];
+    done(ranks(1, &folder, "whole", &more));
+    for kill in 0..kills() {
+        let mut job = ranks(2 + 2 * (kill % 2), &folder, "killed", &more)
+            .spawn()
+            .expect("mpirun starts");
+        let begun = Instant::now();
+        while children(&job).is_empty() && begun.elapsed() < Duration::from_secs(20) {
+            sleep(Duration::from_millis(10));
+        }
+        sleep(Duration::from_millis(300 + 170 * kill as u64 % 1500));
+        let running = children(&job);
+        if let Some(one) = running.get(kill % running.len().max(1)) {
+            let _ = Command::new("kill").args(["-s", "KILL", one]).status();
+        }
+        let killed = Instant::now();
+        let status = job.wait().expect("it ends");
+        assert!(
+            killed.elapsed() < Duration::from_secs(20),
+            "a job outlives its rank"
+        );
+        if status.success() {
+            break;
+        }
+    }
+    done(ranks(4, &folder, "killed", &more));
+    assert!(tensors(&folder, "killed") == tensors(&folder, "whole"));
+}
+
+/// How many kills; BATON_KILLS says another number.
+fn kills() -> usize {
+    let said = std::env::var("BATON_KILLS").ok();
+    said.and_then(|kills| kills.parse().ok()).unwrap_or(3)
+}
+
+#[test]
+fn what_cannot_be_shared_out_is_refused() {
+    let folder = Folder::new("ranks-refused");
+    let output = ranks(3, &folder, "run", &["--parts", "4"])
+        .output()
+        .expect("mpirun starts");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("parts 4 of 1 segments given with 3 ranks, expected a multiple of 3 parts"),
+        "{said}"
+    );
+    assert!(!fs::exists(folder.path("run/checkpoint.safetensors")).expect("a folder"));
+}
