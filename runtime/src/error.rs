@@ -53,4 +53,7 @@ pub enum Error {
         /// What it lacks, and what to use instead.
         reason: String,
     },
+    /// A [`Stop`](crate::stop::Stop) was requested while it ran.
+    #[error("the run was stopped before its end")]
+    Stopped,
 }

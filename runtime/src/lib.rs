@@ -13,6 +13,7 @@ pub mod device;
 mod engine;
 mod error;
 pub mod memory;
+pub mod stop;
 pub mod tensor;
 pub mod typed;
 

@@ -9,6 +9,7 @@ use super::memory::{numbers, numbers_mut};
 use super::task::{Scratch, Task, call};
 use crate::engine::call::Strided;
 use crate::engine::machine::{Chain, HostMachine, Launch, Machine, Sum, identities};
+use crate::stop::Stop;
 use crate::tensor::contiguous;
 use crate::{Error, Tensor, View};
 use baton_codegen::target::Storage;
@@ -24,6 +25,7 @@ pub(super) struct Threads {
     kernels: Arc<CpuKernels>,
     pool: Arc<ThreadPool>,
     memory: Vec<Vec<f32>>,
+    stop: Stop,
 }
 
 impl Threads {
@@ -32,6 +34,7 @@ impl Threads {
             kernels,
             pool,
             memory: vec![],
+            stop: Stop::bound(),
         }
     }
 
@@ -104,8 +107,11 @@ impl Machine for Threads {
         let carries = artifact.program.carries.iter();
         let carries: Vec<[u64; 2]> = carries.map(|c| launch.carries[&c.role]).collect();
         let tasks = self.tasks(launch);
+        let stop = &self.stop;
         let run = |scratch: &mut Scratch, task: &Task| {
-            call(&artifact, task, heads, &ports, &carries, scratch);
+            if !stop.requested() {
+                call(&artifact, task, heads, &ports, &carries, scratch);
+            }
         };
         self.pool.install(|| {
             tasks
@@ -113,7 +119,7 @@ impl Machine for Threads {
                 .with_max_len(1)
                 .for_each_init(Scratch::default, run);
         });
-        Ok(())
+        stop.heed()
     }
 
     fn sum(&mut self, sum: &Sum<'_>) -> Result<(), Error> {
