@@ -105,18 +105,31 @@ impl Arguments {
         }
     }
 
+    fn given(&self) -> impl Iterator<Item = &Array> {
+        let states = self.states.iter().flatten();
+        self.inputs.iter().chain(&self.params).chain(states)
+    }
+
+    fn numbers(&self) -> usize {
+        let product = |array: &Array| {
+            let sizes = array.shape.iter();
+            sizes.fold(1usize, |n, &size| n.saturating_mul(size))
+        };
+        let all = self.given().map(product);
+        all.fold(0usize, usize::saturating_add)
+    }
+
+    /// What a run comes to, roughly: the numbers read, times the widest dimension of a head.
+    pub fn work(&self) -> usize {
+        let dims = self.given().flat_map(|array| array.shape.iter().skip(3));
+        let widest = dims.copied().max().unwrap_or(1);
+        self.numbers().saturating_mul(widest)
+    }
+
     /// Refuses what memory cannot hold: results as large as what is given, by shape and not by strides, which
     /// an array that is broadcast has at no cost. (A run that cannot allocate ends the process.)
     pub fn room(&self) -> PyResult<()> {
-        let states = self.states.iter().flatten();
-        let given = self.inputs.iter().chain(&self.params).chain(states);
-        let numbers = given.fold(0usize, |sum, array| {
-            let product = array
-                .shape
-                .iter()
-                .fold(1usize, |n, &size| n.saturating_mul(size));
-            sum.saturating_add(product)
-        });
+        let numbers = self.numbers();
         let bytes = numbers.saturating_mul(16);
         let mut tried = Vec::<u8>::new();
         let room = tried.try_reserve_exact(bytes);

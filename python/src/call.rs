@@ -5,6 +5,7 @@ use crate::array::{Array, Number, Precision, owned};
 use crate::definition::Definition;
 use crate::device;
 use crate::failure::{guarded, package};
+use crate::watch::watched;
 use baton_ir::recurrence::{Port, Recurrence};
 use baton_runtime::device::check::infer_sizes;
 use baton_runtime::device::cpu::Cpu;
@@ -12,9 +13,14 @@ use baton_runtime::device::interpreter::{backward64, forward64};
 use baton_runtime::{Call, Device, Error, Forward, Gradients, Options, Saved, Tensor, View};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::sync::Arc;
+use std::time::Instant;
 
 /// Numbers that a recurrence runs on.
-pub trait Runs: Number {
+pub trait Runs: Number + Send + Sync + 'static {
+    /// Work, in numbers read times the widest dimension, from which a run is a long one: a millisecond or so.
+    const LONG: usize;
+
     fn forward(
         cpu: &Cpu,
         of: &Recurrence,
@@ -34,6 +40,8 @@ pub trait Runs: Number {
 }
 
 impl Runs for f32 {
+    const LONG: usize = 1 << 24;
+
     fn forward(
         cpu: &Cpu,
         of: &Recurrence,
@@ -59,6 +67,8 @@ impl Runs for f32 {
 }
 
 impl Runs for f64 {
+    const LONG: usize = 1 << 14;
+
     fn forward(
         _: &Cpu,
         of: &Recurrence,
@@ -97,8 +107,8 @@ fn dict<'py, T: Number>(
 /// Runs forward: a `Run` with all states, and what the backward needs where it is asked for.
 pub fn forward<'py>(
     py: Python<'py>,
-    definition: &Definition,
-    arguments: &Arguments,
+    definition: &Arc<Definition>,
+    arguments: &Arc<Arguments>,
     keep: bool,
 ) -> PyResult<(Bound<'py, PyAny>, Option<Saved>)> {
     match arguments.precision {
@@ -109,67 +119,81 @@ pub fn forward<'py>(
 
 fn forward_in<'py, T: Runs>(
     py: Python<'py>,
-    definition: &Definition,
-    arguments: &Arguments,
+    definition: &Arc<Definition>,
+    arguments: &Arc<Arguments>,
     keep: bool,
 ) -> PyResult<(Bound<'py, PyAny>, Option<Saved>)> {
-    let recurrence = &definition.recurrence;
     arguments.room()?;
     let cpu = device::cpu(py)?;
-    let run = py.detach(|| {
-        guarded(|| {
-            let call = arguments.call::<T>();
-            let sizes = infer_sizes(recurrence, &call)?;
-            T::forward(&cpu, recurrence, &sizes, &call, keep)
-        })
-    });
+    let (of, given) = (definition.clone(), arguments.clone());
+    let run = watched(py, arguments.work() >= T::LONG, move || {
+        let call = given.call::<T>();
+        let sizes = infer_sizes(&of.recurrence, &call)?;
+        T::forward(&cpu, &of.recurrence, &sizes, &call, keep)
+    })?;
+    let recurrence = &definition.recurrence;
     let run = run.map_err(|why| definition.source.raised(py, why))?;
     let outputs = dict(py, &recurrence.outputs, run.outputs)?;
     let states = dict(py, &recurrence.states, run.states)?;
     Ok((package(py, "Run")?.call1((outputs, states))?, run.saved))
 }
 
+/// The seconds of so many forward runs in f32, one after another.
+pub fn seconds(
+    py: Python<'_>,
+    definition: &Definition,
+    arguments: &Arguments,
+    runs: u32,
+) -> PyResult<f64> {
+    let cpu = device::cpu(py)?;
+    let of = &definition.recurrence;
+    let all = py.detach(|| {
+        guarded(|| {
+            let begun = Instant::now();
+            for _ in 0..runs {
+                let call = arguments.call::<f32>();
+                f32::forward(&cpu, of, &infer_sizes(of, &call)?, &call, false)?;
+            }
+            Ok(begun.elapsed().as_secs_f64())
+        })
+    });
+    all.map_err(|why| definition.source.raised(py, why))
+}
+
 /// Runs backward: `Gradients` of all that was given, absent states included.
 pub fn backward<'py>(
     py: Python<'py>,
-    definition: &Definition,
-    arguments: &Arguments,
-    saved: Option<&Saved>,
+    definition: &Arc<Definition>,
+    arguments: &Arc<Arguments>,
+    saved: Option<Arc<Saved>>,
     d_outputs: Option<&Bound<'py, PyAny>>,
     d_final_state: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let arriving = arguments.arriving(definition, d_outputs, d_final_state)?;
     match arguments.precision {
-        Precision::F32 => backward_in::<f32>(py, definition, arguments, saved, &arriving),
-        Precision::F64 => backward_in::<f64>(py, definition, arguments, saved, &arriving),
+        Precision::F32 => backward_in::<f32>(py, definition, arguments, saved, arriving),
+        Precision::F64 => backward_in::<f64>(py, definition, arguments, saved, arriving),
     }
 }
 
 fn backward_in<'py, T: Runs>(
     py: Python<'py>,
-    definition: &Definition,
-    arguments: &Arguments,
-    saved: Option<&Saved>,
-    [d_outputs, d_states]: &[Vec<Option<Array>>; 2],
+    definition: &Arc<Definition>,
+    arguments: &Arc<Arguments>,
+    saved: Option<Arc<Saved>>,
+    [d_outputs, d_states]: [Vec<Option<Array>>; 2],
 ) -> PyResult<Bound<'py, PyAny>> {
-    let recurrence = &definition.recurrence;
     arguments.room()?;
     let cpu = device::cpu(py)?;
-    let gradients = py.detach(|| {
-        guarded(|| {
-            let call = arguments.call::<T>();
-            let sizes = infer_sizes(recurrence, &call)?;
-            let (d_outputs, d_states) = (views(d_outputs), views(d_states));
-            T::backward(
-                &cpu,
-                recurrence,
-                &sizes,
-                &call,
-                saved,
-                [&d_outputs, &d_states],
-            )
-        })
-    });
+    let (of, given) = (definition.clone(), arguments.clone());
+    let gradients = watched(py, arguments.work() >= T::LONG, move || {
+        let call = given.call::<T>();
+        let sizes = infer_sizes(&of.recurrence, &call)?;
+        let arriving = [&*views(&d_outputs), &*views(&d_states)];
+        let saved = saved.as_deref();
+        T::backward(&cpu, &of.recurrence, &sizes, &call, saved, arriving)
+    })?;
+    let recurrence = &definition.recurrence;
     let gradients = gradients.map_err(|why| definition.source.raised(py, why))?;
     package(py, "Gradients")?.call1((
         dict(py, &recurrence.inputs, gradients.inputs)?,

@@ -214,6 +214,7 @@ impl PyRecurrence {
         tensors: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let arguments = Arguments::take(py, &self.0, tensors, initial_state, cu_seqlens)?;
+        let arguments = Arc::new(arguments);
         let (run, _) = call::forward(py, &self.0, &arguments, false)?;
         match output_final_state {
             true => Ok(run),
@@ -232,6 +233,7 @@ impl PyRecurrence {
         tensors: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<(Bound<'py, PyAny>, Pullback)> {
         let arguments = Arguments::take(py, &self.0, tensors, initial_state, cu_seqlens)?;
+        let arguments = Arc::new(arguments);
         let (run, saved) = call::forward(py, &self.0, &arguments, true)?;
         Ok((run, Pullback::new(self.0.clone(), arguments, saved)))
     }
@@ -248,7 +250,20 @@ impl PyRecurrence {
         tensors: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let arguments = Arguments::take(py, &self.0, tensors, initial_state, cu_seqlens)?;
+        let arguments = Arc::new(arguments);
         Pullback::new(self.0.clone(), arguments, None).__call__(py, d_outputs, d_final_state)
+    }
+
+    /// The seconds that so many runs take without Python around them; for measuring what a call adds.
+    #[pyo3(name = "_seconds", signature = (runs, **tensors))]
+    fn seconds(
+        &self,
+        py: Python<'_>,
+        runs: u32,
+        tensors: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<f64> {
+        let arguments = Arguments::take(py, &self.0, tensors, None, None)?;
+        call::seconds(py, &self.0, &arguments, runs)
     }
 
     fn __repr__(&self) -> String {

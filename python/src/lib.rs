@@ -10,6 +10,7 @@ mod definition;
 mod device;
 mod failure;
 mod pullback;
+mod watch;
 
 use pyo3::prelude::*;
 
@@ -18,7 +19,7 @@ mod _baton {
     #[pymodule_export]
     use crate::definition::{PyRecurrence, builtins};
     #[pymodule_export]
-    use crate::device::{get_num_threads, keep_memory, set_num_threads};
+    use crate::device::{follow_num_threads, get_num_threads, keep_memory, set_num_threads};
     #[pymodule_export]
     use crate::pullback::Pullback;
 }

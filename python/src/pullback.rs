@@ -12,16 +12,20 @@ use std::sync::Arc;
 #[pyclass(frozen, module = "baton")]
 pub struct Pullback {
     definition: Arc<Definition>,
-    arguments: Arguments,
-    saved: Option<Saved>,
+    arguments: Arc<Arguments>,
+    saved: Option<Arc<Saved>>,
 }
 
 impl Pullback {
-    pub fn new(definition: Arc<Definition>, arguments: Arguments, saved: Option<Saved>) -> Self {
+    pub fn new(
+        definition: Arc<Definition>,
+        arguments: Arc<Arguments>,
+        saved: Option<Saved>,
+    ) -> Self {
         Self {
             definition,
             arguments,
-            saved,
+            saved: saved.map(Arc::new),
         }
     }
 }
@@ -35,7 +39,7 @@ impl Pullback {
         d_outputs: Option<&Bound<'py, PyAny>>,
         d_final_state: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let saved = self.saved.as_ref();
+        let saved = self.saved.clone();
         call::backward(
             py,
             &self.definition,

@@ -207,7 +207,9 @@ def test_what_a_recurrence_declares():
     assert "recurrence mamba2" in str(mamba2)
     assert "mamba2" in mamba2.derivation()
     assert len(mamba2.derivation(gradient=True)) > len(mamba2.derivation())
-    assert "one step" in baton.Recurrence("mamba3").derivation()
+    full = "recurrence f { dims { K, V } inputs { a: [K], b: [V] } state { S: [K, V] } "
+    full = baton.Recurrence.from_text(full + "S = exp(outer(a, b)) * S + outer(a, b); output o: [V] = dot(a, S); }")
+    assert full.class_ == "elementwise" and "one step" in full.derivation()
 
 
 def test_equality_hash_pickle_and_files(tmp_path):

@@ -168,3 +168,24 @@ def test_second_derivatives_are_refused():
     (first,) = torch.autograd.grad(run(**tensors).outputs["o"].square().sum(), tensors["q"], create_graph=True)
     with pytest.raises(RuntimeError):
         torch.autograd.grad(first.sum(), tensors["q"])
+
+
+def test_vmap_is_refused_and_checkpoints_and_determinism_are_not():
+    run = baton.torch.Recurrence("gla")
+    x = torch.randn(3, 1, 4, 2, 2)
+
+    def layer(x):
+        return run(q=x, k=x, v=x, g=-x.abs()).outputs["o"]
+
+    with pytest.raises(NotImplementedError, match="takes no vmap"):
+        torch.func.vmap(layer)(x)
+    leaf = x[0].clone().requires_grad_()
+    (plain,) = torch.autograd.grad(layer(leaf).square().sum(), leaf)
+    torch.use_deterministic_algorithms(True)
+    try:
+        again = torch.utils.checkpoint.checkpoint(layer, leaf, use_reentrant=False)
+        assert torch.equal(torch.autograd.grad(again.square().sum(), leaf)[0], plain)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(leaf.bfloat16()).dtype == torch.bfloat16

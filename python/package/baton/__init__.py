@@ -5,7 +5,12 @@
     outputs, final_state = gla(q=q, k=k, v=v, g=g, output_final_state=True)
 
 Arrays are numpy's, or anything on the CPU with ``__dlpack__``; ``baton.torch`` has the same as an operator of PyTorch.
+``baton.accelerate(model)`` lets a Mamba model of transformers run on it, ``baton.training`` and ``baton.measures`` are
+initial states and measures for such models, ``baton.mamba_ssm`` and ``baton.fla`` have functions by their signatures.
 """
+
+from importlib import import_module
+from typing import Any
 
 from ._baton import (
     Pullback,
@@ -30,3 +35,12 @@ __all__ = [
     "keep_memory",
     "set_num_threads",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # What needs PyTorch is imported when it is first used.
+    if name in ("accelerate", "restore"):
+        return getattr(import_module("baton.transformers"), name)
+    if name in ("fla", "mamba_ssm", "measures", "torch", "training", "transformers"):
+        return import_module(f"baton.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -56,6 +56,7 @@ def _taken(*results: dict[str, Any]) -> list[Tensor]:
 )
 def _forward(text, tensors, given, cu_seqlens):
     core, arguments = _arguments(text, tensors, given, cu_seqlens)
+    _baton.follow_num_threads(torch.get_num_threads())
     return _taken(*core(output_final_state=True, **arguments))
 
 
@@ -67,6 +68,7 @@ def _forward(text, tensors, given, cu_seqlens):
 )
 def _backward(text, tensors, given, cu_seqlens, arriving):
     core, arguments = _arguments(text, tensors, given, cu_seqlens)
+    _baton.follow_num_threads(torch.get_num_threads())
     arriving = [None if tensor is None else tensor.detach() for tensor in arriving]
     outputs = [port.name for port in core.outputs]
     states = [port.name for port in core.states]
@@ -124,6 +126,11 @@ def _pull(ctx, arriving):
 
 
 _forward.register_autograd(_pull, setup_context=_remember)
+
+
+@_forward.register_vmap
+def _(info, in_dims, *arguments):
+    raise NotImplementedError("baton.torch.Recurrence takes no vmap: give what is mapped over as the batch, B")
 
 
 class Recurrence:
