@@ -1,33 +1,44 @@
 #!/usr/bin/env bash
-# The Python package: `wheel` builds it, `test` builds it and runs its tests in a new environment below target/.
-# PYTHON makes the environments; where it has PyTorch, its packages are lent to the tests, else those of
-# PyTorch are skipped and counted. PROFILE is cargo's (release), CARGO_TARGET_DIR where it builds.
+# The Python package: `wheel` builds it, `test` builds it and tests it in two environments below target/: a fresh one
+# that has numpy alone, and one with PyTorch and transformers, which is kept between runs (some 6 GB, as PyTorch comes).
+# PYTHON makes the environments. PROFILE is cargo's (release), CARGO_TARGET_DIR where it builds; with ZIG=1 it is linked
+# by zig against an old C library (manylinux2014), else by the system's linker, and the wheel's name says for which.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${PYTHON:-python3}
 place=$PWD/target/python
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+
+NUMPY=2.2.6
+PYTEST=9.0.2
+WITH_TORCH="torch==2.15.0 transformers==5.23.0 accelerate==1.15.0 matplotlib==3.11.2"
 
 wheel() {
+    local zig=()
     if [ ! -x "$place/maturin/bin/maturin" ]; then
         "$python" -m venv "$place/maturin"
-        "$place/maturin/bin/pip" install --quiet --disable-pip-version-check maturin==1.16.0
+        "$place/maturin/bin/pip" install --quiet maturin==1.16.0
+    fi
+    if [ -n "${ZIG:-}" ]; then
+        "$place/maturin/bin/pip" install --quiet ziglang==0.17.0
+        zig=(--zig --compatibility manylinux2014)
     fi
     rm -rf "$place/wheels"
-    CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$place/build} "$place/maturin/bin/maturin" build --locked \
-        --profile "${PROFILE:-release}" --manifest-path python/Cargo.toml --out "$place/wheels"
+    # zig is found as a module of the Python that comes first.
+    PATH=$place/maturin/bin:$PATH CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$place/build} maturin build --locked \
+        --profile "${PROFILE:-release}" --manifest-path python/Cargo.toml --out "$place/wheels" ${zig[@]+"${zig[@]}"}
 }
 
 tests() {
-    "$python" -m venv --clear "$place/venv"
-    local inside="$place/venv/bin/python" packages='import sysconfig; print(sysconfig.get_path("purelib"))'
-    "$inside" -m pip install --quiet --disable-pip-version-check numpy==2.2.6 pytest==9.0.2 "$place"/wheels/*.whl
-    if "$python" -c 'import torch' 2>/dev/null; then
-        "$python" -c "$packages" >"$("$inside" -c "$packages")/lent.pth"
-    else
-        echo "$python has no PyTorch: the tests of baton.torch are skipped." >&2
-    fi
-    "$inside" -m pytest -q -p no:cacheprovider python/tests "$@"
+    "$python" -m venv --clear "$place/plain"
+    "$place/plain/bin/pip" install --quiet "numpy==$NUMPY" "pytest==$PYTEST" "$place"/wheels/*.whl
+    "$place/plain/bin/python" -m pytest -q -p no:cacheprovider python/tests "$@"
+    [ -x "$place/venv/bin/python" ] || "$python" -m venv "$place/venv"
+    # shellcheck disable=SC2086
+    "$place/venv/bin/pip" install --quiet "numpy==$NUMPY" "pytest==$PYTEST" $WITH_TORCH
+    "$place/venv/bin/pip" install --quiet --force-reinstall --no-deps "$place"/wheels/*.whl
+    "$place/venv/bin/python" -m pytest -q -p no:cacheprovider python/tests "$@"
 }
 
 case ${1:-} in

@@ -167,8 +167,9 @@ impl<'a> Trainer<'a> {
     /// of one process. Refuses ranks that would compute another run, and parts that cannot be shared evenly.
     pub fn together(mut self, group: Rc<dyn Group>) -> Result<Self, Error> {
         let (parts, segments, size) = (self.config.parts, self.config.segments, group.size());
-        let cut = size.is_multiple_of(parts) && segments.is_multiple_of(size / parts);
-        if !parts.is_multiple_of(size) && !cut {
+        if !parts.is_multiple_of(size)
+            && !(size.is_multiple_of(parts) && segments.is_multiple_of(size / parts))
+        {
             return Err(Error::Config(format!(
                 "parts {parts} of {segments} segments given with {size} ranks, expected a multiple of {size} parts, or \
                  {size} a multiple of the parts and as many segments for each: every rank runs as much of a step"
@@ -251,9 +252,12 @@ impl<'a> Trainer<'a> {
             let sequences = config.parts * config.batch_size;
             (config.initial_state.clone(), sequences, config.train_length)
         };
-        if of(&stored) == of(&config) {
-            run.policy.restore(checkpoint.carried.clone())?;
-            run.fitted = checkpoint.progress.step > 0;
+        match of(&stored) == of(&config) {
+            true => {
+                run.policy.restore(checkpoint.carried.clone())?;
+                run.fitted = checkpoint.progress.step > 0;
+            }
+            false => {}
         }
         let step = checkpoint.progress.step;
         run.take_up(checkpoint)?;
