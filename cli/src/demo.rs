@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
+use baton_train::demo::retrieval::{self, Keeping};
 use baton_train::demo::{self, DemoOptions};
 use serde_json::json;
 use std::path::PathBuf;
@@ -10,11 +11,14 @@ use std::path::PathBuf;
 /// Show that a recurrent model fails past its training length, and that state passing repairs it
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  baton demo --folder target/demo\n  \
-    baton demo --kept checkpoints/mamba2-64\n\n\
+    baton demo --kept checkpoints/mamba2-64\n  \
+    baton demo --retrieval --kept runs/drt\n\n\
     Fetches novels by Jane Austen (or takes --text), trains a small Mamba-2 on segments of 64\n\
     bytes, post-trains it twice, and writes report.json, perplexity.svg and perplexity.png. With\n\
     --kept it evaluates models that were trained before: base, zero-500-steps and\n\
-    state-passing-500-steps in that folder.")]
+    state-passing-500-steps in that folder.\n\n\
+    With --retrieval a model that retrieves (the folder --kept) reads --length tokens of novels with a\n\
+    key hidden in them, and what it retrieved for the answer is printed.")]
 pub struct Demo {
     /// Where everything is written
     #[arg(long, default_value = "target/demo")]
@@ -23,28 +27,75 @@ pub struct Demo {
     #[arg(long)]
     text: Option<PathBuf>,
     /// Evaluate the models in this folder instead of training
-    #[arg(long, conflicts_with_all = ["seed", "steps"])]
+    #[arg(long, conflicts_with = "steps")]
     kept: Option<PathBuf>,
-    /// Seed of all random choices
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// Seed of all random choices; 1 when absent
+    #[arg(long)]
+    seed: Option<u64>,
     /// Steps of the first training
     #[arg(long)]
     steps: Option<u64>,
     /// Threads; every core when absent
     #[arg(long, value_parser = device::threads())]
     threads: Option<usize>,
+    /// Find a key in a long text with the model in the folder --kept
+    #[arg(long, requires = "kept", conflicts_with = "steps")]
+    retrieval: bool,
+    /// Tokens of that text, about
+    #[arg(long, default_value_t = 1 << 20, requires = "retrieval")]
+    length: usize,
+    #[command(flatten)]
+    chunks: Chunks,
     /// Show no progress
     #[arg(long)]
     quiet: bool,
 }
 
+/// Where chunks of what is read are kept.
+#[derive(clap::Args)]
+pub struct Chunks {
+    /// MB of chunks' keys and values in memory; what is beyond goes to a file
+    #[arg(long, value_name = "MB")]
+    chunks_memory: Option<u64>,
+    /// The folder of that file, which has no name and is gone with the program; the one for temporary files when absent
+    #[arg(long, value_name = "FOLDER")]
+    chunks_folder: Option<PathBuf>,
+    /// Keep keys and values as bf16
+    #[arg(long)]
+    chunks_bf16: bool,
+}
+
+impl Chunks {
+    /// As a store takes it.
+    pub fn keeping(&self) -> Keeping {
+        Keeping {
+            memory: self
+                .chunks_memory
+                .map_or(u64::MAX, |mb| mb.saturating_mul(1_000_000)),
+            folder: Some(
+                self.chunks_folder
+                    .clone()
+                    .unwrap_or_else(std::env::temp_dir),
+            ),
+            half: self.chunks_bf16,
+        }
+    }
+}
+
 impl Demo {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
+        if self.retrieval {
+            return self.find(context);
+        }
+        if self.kept.is_some() && self.seed.is_some() {
+            return Err(Failure::new(
+                "--seed given with --kept, whose models were trained with theirs; expected one of them",
+            ));
+        }
         let mut options = DemoOptions::new(self.folder);
         options.text = self.text;
         options.kept = self.kept;
-        options.seed = self.seed;
+        options.seed = self.seed.unwrap_or(options.seed);
         options.steps = self.steps.unwrap_or(options.steps);
         options.progress = !self.quiet;
         let device = device::device(device::Name::Cpu, self.threads)?;
@@ -55,5 +106,23 @@ impl Demo {
         context
             .output
             .result(|| json!(report), || format!("{report}\n{files}\n"))
+    }
+
+    /// The second demonstration.
+    fn find(self, context: &Context) -> Result<(), Failure> {
+        let options = retrieval::Options {
+            kept: self.kept.unwrap_or_default(),
+            folder: self.folder,
+            text: self.text,
+            length: self.length,
+            seed: self.seed.unwrap_or(1),
+            keeping: self.chunks.keeping(),
+            progress: !self.quiet,
+        };
+        let device = device::device(device::Name::Cpu, self.threads)?;
+        let found = retrieval::run(&options, device.as_ref())?;
+        context
+            .output
+            .result(|| json!(found), || format!("{found}\n"))
     }
 }

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::source::Source;
 use baton_train::config::Said;
-use baton_train::small::PUBLISHED;
+use baton_train::small::{HYBRID, PUBLISHED};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -14,8 +14,9 @@ pub struct Model {
     /// (docs/configuration.md)
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// The block of the model: mamba2 when absent, mamba1, gated_delta_net, kda, mlstm or rwkv7, as published, or
-    /// that of any other recurrence, by its built-in name or by the file of its text (docs/own-block.md)
+    /// The block of the model: mamba2 when absent, mamba1, gated_delta_net, kda, mlstm or rwkv7, as published; drt,
+    /// ramba or window, of layers of several kinds (docs/retrieval.md); or that of any other recurrence, by its
+    /// built-in name or by the file of its text (docs/own-block.md)
     #[arg(long, value_name = "NAME|FILE")]
     block: Option<String>,
     /// Width of the residual stream; 128 when absent
@@ -58,7 +59,8 @@ impl Model {
     pub fn said(&self) -> Result<Vec<Said>, Failure> {
         let mut all = Vec::new();
         if let Some(name) = &self.block {
-            let block = match PUBLISHED.contains(&name.as_str()) {
+            let known = PUBLISHED.iter().chain(&HYBRID).any(|known| known == name);
+            let block = match known {
                 true => json!({ "type": name }),
                 false => {
                     let source = Source::find(name)?;

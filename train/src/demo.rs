@@ -150,5 +150,6 @@ fn found(kept: &Path) -> Result<(TrainConfig, [Ended; 3]), Error> {
     Ok((base.config, all))
 }
 
+pub mod retrieval;
 #[cfg(test)]
 mod tests;

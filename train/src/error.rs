@@ -10,6 +10,9 @@ pub enum Error {
     /// A kernel refused its arguments, or could not be made.
     #[error(transparent)]
     Runtime(#[from] baton_runtime::Error),
+    /// Chunks cannot be kept or read.
+    #[error(transparent)]
+    Chunks(#[from] baton_retrieval::Error),
     /// A tensor is not what an operation expects.
     #[error("{0}")]
     Tensor(String),

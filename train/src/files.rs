@@ -37,6 +37,11 @@ impl Target {
         Ok(target)
     }
 
+    /// Where it is written, behind all links.
+    pub fn path(&self) -> &Path {
+        &self.place
+    }
+
     /// As [`new`](Self::new), and folders that do not exist are made when it is written.
     pub fn with_folders(path: &Path) -> Result<Self, Error> {
         let target = Target::resolve(path)?;

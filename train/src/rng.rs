@@ -18,6 +18,8 @@ pub enum Purpose {
     Evaluation = 4,
     /// The tokens of a text that is made.
     Generation = 5,
+    /// The noise of the choices of a step.
+    Choices = 6,
     /// The trials of a task that is evaluated.
     Trials = 16,
     /// The examples of a task that is trained on.
@@ -45,7 +47,8 @@ impl Rng {
         self.0.is_none()
     }
 
-    fn bits(&mut self) -> u64 {
+    /// 64 of them.
+    pub fn bits(&mut self) -> u64 {
         self.0.as_mut().map_or(0, ChaCha8Rng::next_u64)
     }
 

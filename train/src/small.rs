@@ -8,7 +8,9 @@
 
 use crate::initial_state::InitialStateConfig;
 use crate::models::{
-    BlockConfig, DeltaConfig, Mamba1Config, Mamba2Config, MlstmConfig, ModelConfig, Rwkv7Config,
+    AttentionConfig, BlockConfig, ChunkingConfig, DeltaConfig, HybridConfig, Landmark, LayerConfig,
+    Mamba1Config, Mamba2Config, MlstmConfig, ModelConfig, Per, Positions, RetrievalConfig,
+    Rwkv7Config, Weighing,
 };
 use crate::optimizer::AdamWConfig;
 use crate::schedule::{Schedule, Shape};
@@ -70,6 +72,98 @@ pub const PUBLISHED: [&str; 6] = [
     "rwkv7",
 ];
 
+/// Models of several kinds of layers, at the width of this training.
+pub const HYBRID: [&str; 3] = ["drt", "ramba", "window"];
+
+/// The layers of a [`HYBRID`]: DRT's in short (Hu et al., arXiv 2410.01651: attention with a window below, chunks
+/// with a position for their landmark, grouped cross attention above), RAMba's (arXiv 2504.16795: Mamba-2 with
+/// sparse attention), or nothing but attention with a window.
+fn hybrid(name: &str, hidden: usize, mamba2: &BlockConfig) -> Option<HybridConfig> {
+    let heads = 4;
+    let each = hidden / heads;
+    let attention = AttentionConfig {
+        heads,
+        kv_heads: heads,
+        window: 64,
+        positions: Positions::Alibi,
+    };
+    let mlp = 2 * hidden;
+    let window = LayerConfig::Attention {
+        attention: attention.clone(),
+        mlp: Some(mlp),
+    };
+    let chunking = |retrieval| {
+        LayerConfig::Chunking(ChunkingConfig {
+            encoder: 1,
+            heads,
+            mlp,
+            kv_heads: heads,
+            head_dim: each,
+            retrieval,
+        })
+    };
+    let choice = RetrievalConfig {
+        per: Per::Chunk,
+        top: 8,
+        heads: 1,
+        weights: Weighing::Softmax,
+        noise: true,
+    };
+    let (landmark, layers) = match name {
+        "drt" => {
+            let grouped = LayerConfig::Grouped {
+                attention,
+                queries: heads,
+                one: true,
+                bypass: true,
+                mlp,
+            };
+            let layers = vec![
+                window.clone(),
+                window,
+                chunking(None),
+                LayerConfig::Retrieval(choice),
+                grouped.clone(),
+                grouped,
+            ];
+            (Landmark::Position, layers)
+        }
+        "ramba" => {
+            let recurrent = LayerConfig::Recurrent {
+                block: mamba2.clone(),
+                mlp: None,
+            };
+            let sparse = LayerConfig::Sparse {
+                queries: heads,
+                one: false,
+                bypass: false,
+                mlp: None,
+            };
+            let choice = RetrievalConfig {
+                per: Per::Token,
+                weights: Weighing::StickBreaking,
+                noise: false,
+                ..choice
+            };
+            let layers = vec![
+                recurrent.clone(),
+                chunking(Some(hidden)),
+                LayerConfig::Retrieval(choice),
+                sparse,
+                recurrent,
+            ];
+            (Landmark::Encoder, layers)
+        }
+        "window" => (Landmark::Encoder, vec![window; 4]),
+        _ => return None,
+    };
+    Some(HybridConfig {
+        chunk: 64,
+        landmark,
+        layers,
+    })
+}
+
 /// The same training of a model with the block `name` and what stands around it as published; a name
 /// that is not known here is a recurrence's, whose block stands alone and is left as it is.
 pub fn with(mut config: TrainConfig, name: &str) -> TrainConfig {
@@ -128,9 +222,16 @@ pub fn with(mut config: TrainConfig, name: &str) -> TrainConfig {
             };
             around(BlockConfig::Rwkv7(block), 512, 1e-5)
         }
-        _ => ModelConfig {
-            block: config.model.block,
-            ..stand
+        _ => match hybrid(name, stand.hidden_size, &model().block) {
+            Some(hybrid) => ModelConfig {
+                num_hidden_layers: hybrid.layers.len(),
+                block: BlockConfig::Hybrid(hybrid),
+                ..stand
+            },
+            None => ModelConfig {
+                block: config.model.block,
+                ..stand
+            },
         },
     };
     config

@@ -185,6 +185,7 @@ fn run(
         shape,
         states,
         packing,
+        noise: None,
     };
     let mut seen = Vec::new();
     let passed = pass.run(model, recompute, |logits| {

@@ -231,6 +231,7 @@ fn a_run_from_a_gaussian_state_and_its_gradient_are_the_published_ones() {
         let given = leaves.iter().map(|layer| LayerState {
             recurrence: layer.iter().map(Leaf::value).collect(),
             conv: None,
+            memory: None,
         });
         let (logits, last) = model.forward(&ids, shape, Some(given.collect())).unwrap();
         let got = Value::new(logits.clone()).unwrap().to_host();
@@ -251,6 +252,7 @@ fn a_run_from_a_gaussian_state_and_its_gradient_are_the_published_ones() {
         let arrived = leaves.iter().map(|layer| HostState {
             recurrence: layer.iter().map(|leaf| leaf.gradient(&mut all)).collect(),
             conv: None,
+            memory: None,
         });
         let arrived = published(&config, &arrived.collect(), None);
         for layer in 0..layers {

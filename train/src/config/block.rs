@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::models::{self, BlockText};
-use crate::small::PUBLISHED;
+use crate::small::{HYBRID, PUBLISHED};
 use baton_ir::builtin;
 use baton_ir::text::nearest;
 use serde_json::{Value, json};
@@ -24,10 +24,20 @@ pub(super) fn in_full(block: &mut Value, folder: &Path) -> Result<(), Error> {
     if PUBLISHED.contains(&kind.as_str()) {
         return Ok(());
     }
+    if kind == "hybrid" || HYBRID.contains(&kind.as_str()) {
+        let layers = table.get_mut("layers").and_then(Value::as_array_mut);
+        let layers = layers.into_iter().flatten();
+        let mut blocks = layers.filter_map(|layer| layer.get_mut("block"));
+        return blocks.try_for_each(|block| in_full(block, folder));
+    }
     if kind != "recurrence" {
         let path = kind.ends_with(".rec");
         if !path && builtin::text(&kind).is_none() {
-            let names = PUBLISHED.iter().chain(builtin::NAMES).copied();
+            let names = PUBLISHED
+                .iter()
+                .chain(&HYBRID)
+                .chain(builtin::NAMES)
+                .copied();
             let remedy = match nearest(&kind, names.clone()) {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => format!("there are {}", names.collect::<Vec<_>>().join(", ")),

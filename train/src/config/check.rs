@@ -226,6 +226,13 @@ fn take(kind: Kind, value: &mut Value) -> Result<(), String> {
                 "settings as \"conv=4,act=silu\" by the text's names",
             )
         }
+        Kind::Layers => {
+            let tables = value.as_array().filter(|layers| !layers.is_empty());
+            wanted(
+                tables.is_some_and(|layers| layers.iter().all(Value::is_object)),
+                "a list of layers, each a table with its type",
+            )
+        }
         Kind::InitialState => {
             let read: Result<InitialStateConfig, String> = match &*value {
                 Value::String(line) => line.parse().map_err(|e: crate::Error| e.to_string()),

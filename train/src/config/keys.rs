@@ -4,6 +4,7 @@
 //! held against before anything is made of it, so that all mistakes are found at once; how keys must fit each other is
 //! for the types to say. A block has the keys of its kind and no others.
 
+use crate::small;
 use serde_json::{Value, json};
 
 /// A key.
@@ -52,6 +53,8 @@ pub enum Kind {
     Sizes,
     /// Texts by name.
     Lines,
+    /// The layers of a hybrid, each a table.
+    Layers,
     /// The same, or none.
     Optional(&'static Kind),
 }
@@ -185,6 +188,12 @@ const RECURRENCE: &[Key] = &[
     key("ports", Kind::Lines),
 ];
 
+const HYBRID: &[Key] = &[
+    key("chunk", Kind::Size),
+    key("landmark", Kind::Word(&["position", "encoder"])),
+    key("layers", Kind::Layers),
+];
+
 /// The keys of a block beside its type.
 pub fn of_block(kind: &str) -> &'static [Key] {
     match kind {
@@ -193,6 +202,8 @@ pub fn of_block(kind: &str) -> &'static [Key] {
         "gated_delta_net" | "kda" => DELTA,
         "mlstm" => MLSTM,
         "rwkv7" => RWKV7,
+        "hybrid" => HYBRID,
+        name if small::HYBRID.contains(&name) => HYBRID,
         _ => RECURRENCE,
     }
 }

@@ -137,6 +137,11 @@ pub fn lay(beginning: &Beginning, parts: Vec<Said>) -> Result<Laid, Error> {
         {
             anew(&mut all, block).map_err(unreadable)?;
         }
+        if let Some(kind) = what.pointer_mut("/model/block/type")
+            && small::HYBRID.contains(&kind.as_str().unwrap_or_default())
+        {
+            *kind = json!("hybrid");
+        }
         merge(&mut all, &what);
         merge(&mut says, &what);
     }
@@ -212,7 +217,7 @@ fn anew(all: &mut Value, block: &Value) -> Result<(), serde_json::Error> {
     }
     let name = block["type"].as_str().unwrap_or_default();
     all["model"] = serde_json::to_value(small::with(config, name).model)?;
-    if !small::PUBLISHED.contains(&name) {
+    if !small::PUBLISHED.contains(&name) && !small::HYBRID.contains(&name) {
         all["model"]["block"] = json!({ "type": name });
     }
     Ok(())

@@ -6,7 +6,7 @@
 //! last token gives the oldest. Several convolutions of a layer are one state here, side by side.
 
 use crate::Error;
-use crate::models::{BlockConfig, HostState, HostStates, ModelConfig};
+use crate::models::{BlockConfig, HostState, HostStates, LayerConfig, ModelConfig};
 use baton_runtime::Tensor;
 use std::collections::BTreeMap;
 
@@ -56,15 +56,35 @@ impl Inputs {
 }
 
 impl Names {
-    fn of(config: &ModelConfig) -> Self {
+    /// Of one layer.
+    fn of(config: &ModelConfig, layer: usize) -> Self {
+        let block = match config.hybrid().map(|hybrid| &hybrid.layers[layer]) {
+            None => &config.block,
+            Some(LayerConfig::Recurrent { block, .. }) => block,
+            Some(LayerConfig::Attention { .. } | LayerConfig::Grouped { .. }) => {
+                let window = ["window_keys", "window_values", "window_there"];
+                return Names {
+                    recurrence: window.map(str::to_string).into(),
+                    transposed: false,
+                    inputs: vec![],
+                };
+            }
+            Some(_) => {
+                return Names {
+                    recurrence: vec![],
+                    transposed: false,
+                    inputs: vec![],
+                };
+            }
+        };
         let inputs = |name, channels, taps| Inputs {
             name,
             channels,
             taps: Some(taps),
         };
         let named = |all: &[&str]| all.iter().map(|name| name.to_string()).collect();
-        let transposed = matches!(config.block, BlockConfig::Mamba2(_));
-        let (recurrence, inputs) = match &config.block {
+        let transposed = matches!(block, BlockConfig::Mamba2(_));
+        let (recurrence, inputs) = match block {
             BlockConfig::Mamba1(block) => {
                 let channels = block.intermediate(config.hidden_size);
                 (
@@ -107,6 +127,7 @@ impl Names {
                 let conv = conv.map(|[channels, taps]| inputs("conv", channels, taps));
                 (states, conv.collect())
             }
+            BlockConfig::Hybrid(_) => (vec![], vec![]),
         };
         Names {
             recurrence,
@@ -134,9 +155,12 @@ impl Names {
 
 /// The states of all layers under their published names; `before` are those before the last token.
 pub fn published(config: &ModelConfig, after: &HostStates, before: Option<&HostStates>) -> Named {
-    let names = Names::of(config);
     let mut named = Named::new();
-    for (layer, HostState { recurrence, conv }) in after.iter().enumerate() {
+    for (layer, state) in after.iter().enumerate() {
+        let HostState {
+            recurrence, conv, ..
+        } = state;
+        let names = Names::of(config, layer);
         for (name, state) in names.recurrence.iter().zip(recurrence) {
             named.insert(format!("{name}.{layer}"), names.turned(state));
         }
@@ -156,7 +180,6 @@ pub fn published(config: &ModelConfig, after: &HostStates, before: Option<&HostS
 /// States from their published names, for `batch` sequences. Those of the recurrence must all be
 /// there; inputs that are not are zero.
 pub fn initial(config: &ModelConfig, batch: usize, mut given: Named) -> Result<HostStates, Error> {
-    let names = Names::of(config);
     let fits = |name: &str, tensor: &Tensor, expected: &[usize]| match tensor.shape == expected {
         true => Ok(()),
         false => Err(Error::Tensor(format!(
@@ -166,6 +189,7 @@ pub fn initial(config: &ModelConfig, batch: usize, mut given: Named) -> Result<H
     };
     let mut states = HostStates::new();
     for (layer, sizes) in config.state_sizes().into_iter().enumerate() {
+        let names = Names::of(config, layer);
         let mut recurrence = Vec::new();
         for (name, size) in names.recurrence.iter().zip(sizes) {
             let name = format!("{name}.{layer}");
@@ -193,13 +217,17 @@ pub fn initial(config: &ModelConfig, batch: usize, mut given: Named) -> Result<H
             parts.push(inputs.carried(state));
         }
         let conv = any.then(|| beside(&parts));
-        states.push(HostState { recurrence, conv });
+        states.push(HostState {
+            recurrence,
+            conv,
+            memory: None,
+        });
     }
     match given.keys().next() {
         None => Ok(states),
         Some(name) => Err(Error::Tensor(format!(
             "tensor `{name}` is no state of the model, expected {} of {} layers",
-            names.listed(),
+            Names::of(config, 0).listed(),
             config.num_hidden_layers
         ))),
     }

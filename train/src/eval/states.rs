@@ -229,6 +229,7 @@ mod tests {
                     data: vec![1.0, 2.0, 3.0, strange],
                 }],
                 conv: None,
+                memory: None,
             };
             add(&mut found, vec![state]);
             let layer = &found.layers[0];

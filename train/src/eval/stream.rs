@@ -144,6 +144,10 @@ impl<'m> Stream<'m> {
                 .iter_mut()
                 .chain(&mut layer.conv)
                 .for_each(|state| *state = longer(state));
+            layer
+                .memory
+                .iter_mut()
+                .for_each(|memory| memory.admit(rows));
         }
         self.batch += rows;
     }
@@ -181,6 +185,7 @@ pub fn spread(states: HostStates, batch: usize) -> HostStates {
     let layer = |layer: HostState| HostState {
         recurrence: layer.recurrence.into_iter().map(all).collect(),
         conv: layer.conv.map(all),
+        memory: layer.memory.map(|memory| memory.spread(batch)),
     };
     states.into_iter().map(layer).collect()
 }

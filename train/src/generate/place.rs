@@ -13,6 +13,7 @@ use crate::eval::{Stream, Subject};
 use crate::files::Target;
 use crate::initial_state::sequences;
 use crate::models::HostStates;
+use crate::models::hybrid::{Kept, Memory};
 use baton_runtime::Tensor;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,9 @@ struct Header {
     /// The fingerprint of the weights.
     weights: String,
     sequences: Vec<Past>,
+    /// Of layers that cut or choose chunks; these lie in files beside this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    memories: Vec<Kept>,
 }
 
 impl Place {
@@ -102,9 +106,14 @@ impl Place {
         for (name, tensor) in &named {
             finite(name, tensor)?;
         }
+        let memories = states.iter().enumerate().filter_map(|(layer, state)| {
+            let memory = state.memory.as_ref()?;
+            Some(memory.save(to.path(), layer))
+        });
         let header = Header {
             weights: subject.checkpoint.weights.clone(),
             sequences: places.iter().map(|place| place.past.clone()).collect(),
+            memories: memories.collect::<Result<_, Error>>()?,
         };
         let fail = |e: &dyn ToString| Error::Config(format!("states: {}", e.to_string()));
         let header = serde_json::to_string(&header).map_err(|e| fail(&e))?;
@@ -157,6 +166,7 @@ impl Place {
             None => Header {
                 weights: subject.checkpoint.weights.clone(),
                 sequences: vec![Past::default(); count],
+                memories: Vec::new(),
             },
         };
         let own = &subject.checkpoint.weights;
@@ -172,7 +182,19 @@ impl Place {
             );
             return Err(damaged(&what));
         }
-        let states = initial(&subject.config, count, named).map_err(|e| Error::file(path, e))?;
+        let mut states =
+            initial(&subject.config, count, named).map_err(|e| Error::file(path, e))?;
+        for kept in header.memories {
+            let (layer, memory) = Memory::load(kept, path, &subject.model.keeping())?;
+            match states.get_mut(layer) {
+                Some(state) if memory.sequences() == count => state.memory = Some(memory),
+                _ => {
+                    return Err(damaged(&format!(
+                        "chunks of layer {layer} for {count} sequences"
+                    )));
+                }
+            }
+        }
         let place = |(row, past)| Place {
             states: Some(sequences::rows(&states, row..row + 1)),
             before: None,

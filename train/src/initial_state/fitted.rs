@@ -226,6 +226,7 @@ mod tests {
             vec![HostState {
                 recurrence: vec![Tensor::full(&[2, 1, 4], value)],
                 conv: None,
+                memory: None,
             }]
         };
         let mut policy = FittedNoise::new(0.75, 0, 0.0);

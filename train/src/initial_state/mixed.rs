@@ -72,6 +72,7 @@ mod tests {
             HostState {
                 recurrence: vec![Tensor::full(&[400, 2, 8], 5.0)],
                 conv: Some(Tensor::full(&[400, 3], 5.0)),
+                memory: None,
             };
             2
         ]);

@@ -37,6 +37,9 @@ impl InitialState for StatePassing {
 
     fn draw(&self, mut moment: Moment<'_>) -> Option<HostStates> {
         let mut states = self.carried.clone()?;
+        // A checkpoint has no word of layers without a state.
+        let layers = states.len().max(moment.sizes.len());
+        states.resize(layers, HostState::default());
         let zeroed = sequences::zeroed(moment.batch, self.p_zero, &mut moment.rng);
         sequences::clear_all(&mut states, &zeroed);
         Some(states)
@@ -69,7 +72,13 @@ impl InitialState for StatePassing {
 /// Every tensor of `states` under the name `LAYER.STATE` or `LAYER.conv`.
 fn named(states: &HostStates) -> Vec<(String, Tensor)> {
     let mut all = Vec::new();
-    for (layer, HostState { recurrence, conv }) in states.iter().enumerate() {
+    for (
+        layer,
+        HostState {
+            recurrence, conv, ..
+        },
+    ) in states.iter().enumerate()
+    {
         for (i, state) in recurrence.iter().enumerate() {
             all.push((format!("{layer}.{i}"), state.clone()));
         }
@@ -99,11 +108,13 @@ fn unnamed(carried: Vec<(String, Tensor)>) -> Result<HostStates, Error> {
             }
         }
     }
-    let layers = found.into_values().map(|(recurrence, conv)| HostState {
-        recurrence: recurrence.into_values().collect(),
-        conv,
-    });
-    Ok(layers.collect())
+    let count = found.last_key_value().map_or(0, |(layer, _)| layer + 1);
+    let mut layers = vec![HostState::default(); count];
+    for (layer, (recurrence, conv)) in found {
+        layers[layer].recurrence = recurrence.into_values().collect();
+        layers[layer].conv = conv;
+    }
+    Ok(layers)
 }
 
 #[cfg(test)]
@@ -115,6 +126,7 @@ mod tests {
         let layer = HostState {
             recurrence: vec![Tensor::full(&[50, 2, 3], value)],
             conv: Some(Tensor::full(&[50, 3, 4], value)),
+            memory: None,
         };
         vec![layer.clone(), layer]
     }

@@ -31,6 +31,8 @@ pub(crate) fn clear(states: &mut HostStates, sequence: usize) {
         let each = stride(state);
         state.data[sequence * each..(sequence + 1) * each].fill(0.0);
     }
+    let memories = states.iter_mut().filter_map(|layer| layer.memory.as_mut());
+    memories.for_each(|memory| memory.clear(sequence));
 }
 
 /// Which sequences begin at zero, each with probability `p_zero`.
@@ -50,6 +52,7 @@ pub(super) fn zero(batch: usize, sizes: &[Vec<Vec<usize>>]) -> HostStates {
     let layer = |layer: &Vec<Vec<usize>>| HostState {
         recurrence: layer.iter().map(state).collect(),
         conv: None,
+        memory: None,
     };
     sizes.iter().map(layer).collect()
 }
@@ -94,6 +97,10 @@ pub(crate) fn rows(states: &HostStates, rows: Range<usize>) -> HostStates {
     let layer = |layer: &HostState| HostState {
         recurrence: layer.recurrence.iter().map(take).collect(),
         conv: layer.conv.as_ref().map(take),
+        memory: layer
+            .memory
+            .as_ref()
+            .map(|memory| memory.rows(rows.clone())),
     };
     states.iter().map(layer).collect()
 }
@@ -107,6 +114,9 @@ pub(crate) fn join(parts: Vec<HostStates>) -> HostStates {
             for (state, more) in tensors(layer).zip(tensors(&mut more)) {
                 state.shape[0] += more.shape[0];
                 state.data.append(&mut more.data);
+            }
+            if let (Some(memory), Some(more)) = (&mut layer.memory, more.memory) {
+                memory.join(more);
             }
         }
     }
@@ -126,6 +136,7 @@ mod tests {
         let layer = HostState {
             recurrence: vec![count(&[4, 2, 3]), count(&[4, 5])],
             conv: Some(count(&[4, 1])),
+            memory: None,
         };
         let whole = vec![layer.clone(), layer];
         let parts: Vec<HostStates> = [0..1, 1..1, 1..4].map(|r| rows(&whole, r)).to_vec();

@@ -1,12 +1,17 @@
 //! The shape of a model and how its weights begin. Stored with every checkpoint, and compared.
 
 mod delta;
+mod hybrid;
 mod mamba1;
 mod mamba2;
 mod mlstm;
 mod rwkv7;
 
 pub use delta::DeltaConfig;
+pub use hybrid::{
+    AttentionConfig, ChunkingConfig, HybridConfig, Landmark, LayerConfig, Per, Positions,
+    RetrievalConfig, Weighing,
+};
 pub use mamba1::Mamba1Config;
 pub use mamba2::Mamba2Config;
 pub use mlstm::MlstmConfig;
@@ -63,6 +68,8 @@ pub enum BlockConfig {
     Rwkv7(Rwkv7Config),
     /// That of the text of a recurrence.
     Recurrence(RecurrenceConfig),
+    /// Layers of different kinds.
+    Hybrid(HybridConfig),
 }
 
 /// A model as a file says it: the block may leave out what follows from the rest.
@@ -92,6 +99,7 @@ enum SaidBlock {
     Mlstm(MlstmConfig),
     Rwkv7(Rwkv7Config),
     Recurrence(BlockText),
+    Hybrid(HybridConfig<SaidBlock>),
     LinearAttention(OlderBlock),
     Retnet(OlderBlock),
     SimpleGla(OlderBlock),
@@ -100,25 +108,33 @@ enum SaidBlock {
     Rwkv6(OlderBlock),
 }
 
+impl SaidBlock {
+    /// With what it leaves out, for a residual stream of `hidden`.
+    fn settle(self, hidden: usize) -> Result<BlockConfig, Error> {
+        let text = match self {
+            SaidBlock::Mamba1(block) => return Ok(BlockConfig::Mamba1(block)),
+            SaidBlock::Mamba2(block) => return Ok(BlockConfig::Mamba2(block)),
+            SaidBlock::GatedDeltaNet(block) => return Ok(BlockConfig::GatedDeltaNet(block)),
+            SaidBlock::Kda(block) => return Ok(BlockConfig::Kda(block)),
+            SaidBlock::Mlstm(block) => return Ok(BlockConfig::Mlstm(block)),
+            SaidBlock::Rwkv7(block) => return Ok(BlockConfig::Rwkv7(block)),
+            SaidBlock::Hybrid(block) => return Ok(BlockConfig::Hybrid(block.settle(hidden)?)),
+            SaidBlock::Recurrence(block) => block,
+            SaidBlock::LinearAttention(block) => block.of("linear_attention"),
+            SaidBlock::Retnet(block) => block.of("retnet"),
+            SaidBlock::SimpleGla(block) => block.of("simple_gla"),
+            SaidBlock::Gla(block) => block.of("gla"),
+            SaidBlock::Hgrn2(block) => block.of("hgrn2"),
+            SaidBlock::Rwkv6(block) => block.of("rwkv6"),
+        };
+        Ok(BlockConfig::Recurrence(text.settle(hidden)?))
+    }
+}
+
 impl TryFrom<Said> for ModelConfig {
     type Error = Error;
 
     fn try_from(said: Said) -> Result<Self, Error> {
-        let block = match said.block {
-            SaidBlock::Mamba1(block) => Err(BlockConfig::Mamba1(block)),
-            SaidBlock::Mamba2(block) => Err(BlockConfig::Mamba2(block)),
-            SaidBlock::GatedDeltaNet(block) => Err(BlockConfig::GatedDeltaNet(block)),
-            SaidBlock::Kda(block) => Err(BlockConfig::Kda(block)),
-            SaidBlock::Mlstm(block) => Err(BlockConfig::Mlstm(block)),
-            SaidBlock::Rwkv7(block) => Err(BlockConfig::Rwkv7(block)),
-            SaidBlock::Recurrence(block) => Ok(block),
-            SaidBlock::LinearAttention(block) => Ok(block.of("linear_attention")),
-            SaidBlock::Retnet(block) => Ok(block.of("retnet")),
-            SaidBlock::SimpleGla(block) => Ok(block.of("simple_gla")),
-            SaidBlock::Gla(block) => Ok(block.of("gla")),
-            SaidBlock::Hgrn2(block) => Ok(block.of("hgrn2")),
-            SaidBlock::Rwkv6(block) => Ok(block.of("rwkv6")),
-        };
         Ok(ModelConfig {
             vocab_size: said.vocab_size,
             hidden_size: said.hidden_size,
@@ -127,10 +143,7 @@ impl TryFrom<Said> for ModelConfig {
             tie_word_embeddings: said.tie_word_embeddings,
             intermediate_size: said.intermediate_size,
             output_logit_soft_cap: said.output_logit_soft_cap,
-            block: match block {
-                Ok(text) => BlockConfig::Recurrence(text.settle(said.hidden_size)?),
-                Err(block) => block,
-            },
+            block: said.block.settle(said.hidden_size)?,
         })
     }
 }
@@ -191,6 +204,50 @@ impl BlockConfig {
             BlockConfig::Kda(_) => "kda",
             BlockConfig::Mlstm(_) => "mlstm",
             BlockConfig::Rwkv7(_) => "rwkv7",
+            BlockConfig::Hybrid(_) => "hybrid",
+        }
+    }
+
+    /// Sizes of each state of a layer without the batch, for a stream of `hidden`; a hybrid's layers
+    /// differ, and it says its own.
+    fn states(&self, hidden: usize) -> Vec<Vec<usize>> {
+        match self {
+            BlockConfig::Mamba1(block) => block.states(hidden),
+            BlockConfig::GatedDeltaNet(block) | BlockConfig::Kda(block) => block.states(),
+            BlockConfig::Mlstm(block) => block.states(),
+            BlockConfig::Rwkv7(block) => block.states(hidden),
+            BlockConfig::Mamba2(block) => block.states(hidden),
+            BlockConfig::Recurrence(block) => block.state_sizes(),
+            BlockConfig::Hybrid(_) => Vec::new(),
+        }
+    }
+
+    /// About as many weights as a layer's block has, or all layers of a hybrid.
+    fn about_weights(&self, hidden: usize) -> f64 {
+        match self {
+            BlockConfig::Mamba1(block) => block.about_weights(hidden),
+            BlockConfig::GatedDeltaNet(block) | BlockConfig::Kda(block) => {
+                block.about_weights(hidden)
+            }
+            BlockConfig::Mlstm(block) => block.about_weights(hidden),
+            BlockConfig::Rwkv7(block) => block.about_weights(hidden),
+            BlockConfig::Mamba2(block) => block.about_weights(hidden),
+            BlockConfig::Recurrence(block) => block.about_weights(hidden as f64),
+            BlockConfig::Hybrid(block) => block.about_weights(hidden),
+        }
+    }
+
+    /// Refuses sizes that do not fit together.
+    fn check(&self, hidden: usize) -> Result<(), Error> {
+        match self {
+            BlockConfig::Mamba1(block) => block.check(hidden),
+            BlockConfig::Mamba2(block) => block.check(hidden),
+            BlockConfig::GatedDeltaNet(block) => block.check(false),
+            BlockConfig::Kda(block) => block.check(true),
+            BlockConfig::Mlstm(block) => block.check(),
+            BlockConfig::Rwkv7(block) => block.check(hidden),
+            // Checked where it was settled, and with the number of layers.
+            BlockConfig::Recurrence(_) | BlockConfig::Hybrid(_) => Ok(()),
         }
     }
 }
@@ -198,15 +255,18 @@ impl BlockConfig {
 impl ModelConfig {
     /// Sizes of every recurrence state without the batch, `[layer][state]`.
     pub fn state_sizes(&self) -> Vec<Vec<Vec<usize>>> {
-        let states = match &self.block {
-            BlockConfig::Mamba1(block) => block.states(self.hidden_size),
-            BlockConfig::GatedDeltaNet(block) | BlockConfig::Kda(block) => block.states(),
-            BlockConfig::Mlstm(block) => block.states(),
-            BlockConfig::Rwkv7(block) => block.states(self.hidden_size),
-            BlockConfig::Mamba2(block) => block.states(self.hidden_size),
-            BlockConfig::Recurrence(block) => block.state_sizes(),
-        };
-        vec![states; self.num_hidden_layers]
+        match &self.block {
+            BlockConfig::Hybrid(block) => block.states(self.hidden_size),
+            block => vec![block.states(self.hidden_size); self.num_hidden_layers],
+        }
+    }
+
+    /// The layers of a hybrid.
+    pub fn hybrid(&self) -> Option<&HybridConfig> {
+        match &self.block {
+            BlockConfig::Hybrid(block) => Some(block),
+            _ => None,
+        }
     }
 
     /// About as many weights as the model has, without biases and norms: to refuse a size before
@@ -214,19 +274,14 @@ impl ModelConfig {
     pub fn about_weights(&self) -> f64 {
         let [vocab, hidden, layers] =
             [self.vocab_size, self.hidden_size, self.num_hidden_layers].map(|n| n as f64);
-        let block = match &self.block {
-            BlockConfig::Mamba1(block) => block.about_weights(self.hidden_size),
-            BlockConfig::GatedDeltaNet(block) | BlockConfig::Kda(block) => {
-                block.about_weights(self.hidden_size)
-            }
-            BlockConfig::Mlstm(block) => block.about_weights(self.hidden_size),
-            BlockConfig::Rwkv7(block) => block.about_weights(self.hidden_size),
-            BlockConfig::Mamba2(block) => block.about_weights(self.hidden_size),
-            BlockConfig::Recurrence(block) => block.about_weights(hidden),
-        };
+        let block = self.block.about_weights(self.hidden_size);
         let mlp = 3.0 * hidden * self.intermediate_size.unwrap_or(0) as f64;
         let heads = if self.tie_word_embeddings { 1.0 } else { 2.0 };
-        heads * vocab * hidden + layers * (block + mlp)
+        let layers = match self.hybrid() {
+            Some(_) => block,
+            None => layers * (block + mlp),
+        };
+        heads * vocab * hidden + layers
     }
 
     /// Refuses sizes that do not fit together, or that no memory has.
@@ -251,16 +306,12 @@ impl ModelConfig {
             positive("output_logit_soft_cap", cap)?;
         }
         not_zero(&[("intermediate_size", self.intermediate_size.unwrap_or(1))])?;
-        match &self.block {
-            BlockConfig::Mamba1(block) => block.check(self.hidden_size)?,
-            BlockConfig::GatedDeltaNet(block) => block.check(false)?,
-            BlockConfig::Kda(block) => block.check(true)?,
-            BlockConfig::Mlstm(block) => block.check()?,
-            BlockConfig::Rwkv7(block) => block.check(self.hidden_size)?,
-            BlockConfig::Mamba2(block) => block.check(self.hidden_size)?,
-            // Checked where it was settled.
-            BlockConfig::Recurrence(_) => {}
+        match (self.hybrid(), self.intermediate_size) {
+            (Some(_), Some(width)) => wrong(format!(
+                "intermediate_size {width} given for a hybrid, expected `mlp` in its layers"
+            )),
+            (Some(hybrid), None) => hybrid.check(self.hidden_size, self.num_hidden_layers),
+            (None, _) => self.block.check(self.hidden_size),
         }
-        Ok(())
     }
 }

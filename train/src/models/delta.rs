@@ -203,6 +203,7 @@ impl Delta {
         let state = LayerState {
             recurrence,
             conv: Some(Value::new(conv)?),
+            memory: None,
         };
         Ok((self.out_proj.forward(y), state))
     }

@@ -1,7 +1,12 @@
 //! A language model over any block: embedding, pre-norm residual blocks, norm, logits.
 
 use super::around::Around;
-use super::layers::{Norm, soft_cap};
+use super::config::LayerConfig;
+use super::hybrid::{
+    Beside, Chunking, CrossAttention, Grouped, Maker, Plan, Retrieval, WindowAttention, join, row,
+    select, unpacked,
+};
+use super::layers::{Norm, parameter, soft_cap};
 use super::{
     BlockConfig, ChannelMix, Delta, Embedding, LayerState, Linear, Mamba1, Mamba2, Mlp, Mlstm,
     ModelConfig, RecurrenceBlock, Rwkv7, States,
@@ -9,8 +14,9 @@ use super::{
 use crate::Error;
 use crate::op::{self, Packing, Value};
 use crate::rng::{Purpose, Rng};
+use baton_retrieval::Keeping;
 use burn::Tensor;
-use burn::module::Module;
+use burn::module::{Module, Param};
 
 /// A causal language model.
 #[derive(Module, Debug)]
@@ -21,6 +27,8 @@ pub struct LanguageModel {
     pub lm_head: Option<Linear>,
     #[module(skip)]
     cap: Option<f64>,
+    #[module(skip)]
+    plan: Option<Plan>,
 }
 
 /// Embedding, blocks and the last norm.
@@ -28,6 +36,8 @@ pub struct LanguageModel {
 pub struct Backbone {
     /// Tokens to the residual stream, and back to logits.
     pub embeddings: Embedding,
+    /// What stands in the stream after a chunk's tokens, [D], where anything does.
+    pub landmark: Option<Param<Tensor<1>>>,
     /// What replaces the stream before the first block; RWKV-7 has it.
     pub pre_norm: Option<Norm>,
     /// First to last.
@@ -74,6 +84,16 @@ pub enum Mixer {
     Mlstm(Mlstm),
     /// RWKV-7.
     Rwkv7(Rwkv7),
+    /// Attention with a window.
+    Attention(WindowAttention),
+    /// Cuts chunks.
+    Chunking(Chunking),
+    /// Chooses chunks.
+    Retrieval(Retrieval),
+    /// Attention with a window, then to what was chosen.
+    Grouped(Grouped),
+    /// Attention to what was chosen.
+    Sparse(CrossAttention),
 }
 
 impl Mixer {
@@ -97,6 +117,10 @@ impl Mixer {
             Mixer::Recurrence(block) => block.forward(x, state, packing),
             Mixer::Delta(block) => block.forward(x, state, packing),
             Mixer::Mlstm(block) => block.forward(x, state, packing),
+            Mixer::Attention(block) => block.forward(x, state),
+            Mixer::Chunking(_) | Mixer::Retrieval(_) | Mixer::Grouped(_) | Mixer::Sparse(_) => {
+                Err(Error::Tensor("a layer of chunks run by itself".into()))
+            }
         }?;
         Ok((y, None, state))
     }
@@ -139,6 +163,55 @@ fn beside(x: Tensor<3>, more: Option<Tensor<3>>) -> Tensor<3> {
 }
 
 impl Layer {
+    /// As [`forward`](Self::forward), in a model whose layers hand chunks on in `beside`.
+    pub(super) fn forward_beside(
+        &self,
+        x: Tensor<3>,
+        state: Option<LayerState>,
+        beside: &mut Beside,
+    ) -> Result<(Tensor<3>, LayerState), Error> {
+        let h = || self.norm.forward(x.clone());
+        let none = LayerState {
+            recurrence: Vec::new(),
+            conv: None,
+            memory: None,
+        };
+        // The stream, what the feed-forward reads, and the states.
+        let (x, found, state) = match &self.mixer {
+            Mixer::Chunking(own) => {
+                let state = own.forward(h()?, state, beside)?;
+                return Ok((x, state));
+            }
+            Mixer::Retrieval(own) => {
+                let state = own.forward(h()?, state, beside)?;
+                return Ok((x, state));
+            }
+            Mixer::Grouped(own) => {
+                let (y, state) = own.attention.forward(h()?, state)?;
+                let x = x + y;
+                let cross = own.cross_norm.forward(x.clone())?;
+                let found = x.clone() + own.cross.forward(cross, beside)?;
+                match own.cross.bypasses() {
+                    true => (x, found, state),
+                    false => (found.clone(), found, state),
+                }
+            }
+            Mixer::Sparse(own) => {
+                let found = x.clone() + own.forward(h()?, beside)?;
+                match own.bypasses() {
+                    true => (x, found, none),
+                    false => (found.clone(), found, none),
+                }
+            }
+            _ => return self.forward(x, state, None),
+        };
+        let (Some(norm), Some(mlp)) = (&self.mlp_norm, &self.mlp) else {
+            return Ok((found, state));
+        };
+        let (y, _) = mlp.forward(norm.forward(found)?, None, None)?;
+        Ok((x + y, state))
+    }
+
     /// The residual stream `x` after the layer, and the states after it.
     ///
     /// States are those of rows, also with `packing`. What stands beside the stream is passed on; the
@@ -217,8 +290,24 @@ impl LanguageModel {
         let around = Around::of(config);
         let shape = [config.vocab_size, hidden];
         let embeddings = Embedding::drawn(shape, around.embedding, rng, device);
+        let hybrid = config.hybrid();
+        let maker = hybrid.map(|hybrid| Maker {
+            config: hybrid,
+            hidden,
+            eps,
+            device,
+        });
         let mut layer = |layer: usize| {
-            let mixer = match &config.block {
+            let mut own = (&config.block, config.intermediate_size);
+            if let Some(maker) = &maker {
+                match (&maker.config.layers[layer], maker.layer(layer, rng)) {
+                    (_, Some(made)) => return Ok(made),
+                    (LayerConfig::Recurrent { block, mlp }, None) => own = (block, *mlp),
+                    (_, None) => unreachable!("only a recurrence is made here"),
+                }
+            }
+            let (block, inner) = own;
+            let mixer = match block {
                 BlockConfig::Mamba1(block) => {
                     Mixer::Mamba1(Mamba1::new(block, [hidden, layers], target, rng, device)?)
                 }
@@ -234,7 +323,7 @@ impl LanguageModel {
                     block, hidden, eps, target, rng, device,
                 )?),
                 BlockConfig::GatedDeltaNet(block) | BlockConfig::Kda(block) => {
-                    let keyed = matches!(config.block, BlockConfig::Kda(_));
+                    let keyed = matches!(own.0, BlockConfig::Kda(_));
                     let delta = Delta::new(block, keyed, hidden, eps, target, rng, device)?;
                     Mixer::Delta(delta)
                 }
@@ -246,8 +335,12 @@ impl LanguageModel {
                     let place = [hidden, layer, layers];
                     Mixer::Rwkv7(Rwkv7::new(block, place, eps, target, rng, device)?)
                 }
+                BlockConfig::Hybrid(_) => {
+                    let what = "a hybrid given in a layer, expected one block";
+                    return Err(Error::Config(what.into()));
+                }
             };
-            let mlp = config.intermediate_size.map(|width| match mixer {
+            let mlp = inner.map(|width| match mixer {
                 Mixer::Rwkv7(_) => {
                     let place = [layer, layers];
                     let mix = ChannelMix::new([hidden, width], place, rng, device);
@@ -269,14 +362,19 @@ impl LanguageModel {
         let norm_f = around.norm(hidden, eps, device);
         let centred = around.centred.is_some();
         let pre_norm = centred.then(|| around.norm(hidden, eps, device));
+        let plan = hybrid.map(Plan::new);
+        let inserts = plan.as_ref().is_some_and(Plan::inserts);
+        let landmark = inserts.then(|| parameter([hidden], device, || 0.02 * rng.normal()));
         let own = !config.tie_word_embeddings;
         let lm_head =
             own.then(|| Linear::drawn([hidden, config.vocab_size], around.head, rng, device));
         Ok(LanguageModel {
             lm_head,
             cap: config.output_logit_soft_cap,
+            plan,
             backbone: Backbone {
                 embeddings,
+                landmark,
                 pre_norm,
                 layers: all,
                 norm_f,
@@ -304,7 +402,25 @@ impl LanguageModel {
         states: Option<States>,
         packing: Option<&Packing>,
     ) -> Result<(Tensor<3>, States), Error> {
-        let (x, after) = self.hidden_packed(ids, shape, states, packing)?;
+        self.forward_noised(ids, shape, states, packing, None)
+    }
+
+    /// As [`forward_packed`](Self::forward_packed), with the seed of the noise of choices.
+    pub(super) fn forward_noised(
+        &self,
+        ids: &[u32],
+        shape: [usize; 2],
+        states: Option<States>,
+        packing: Option<&Packing>,
+        noise: Option<u64>,
+    ) -> Result<(Tensor<3>, States), Error> {
+        let (x, after) = match &self.plan {
+            None => self.hidden_packed(ids, shape, states, packing)?,
+            Some(plan) => {
+                unpacked(packing.is_some())?;
+                self.hybrid(plan, ids, shape, states, noise)?
+            }
+        };
         let logits = self.logits(x);
         let [_, _, vocab] = logits.dims();
         Ok((logits.reshape([shape[0], shape[1], vocab]), after))
@@ -329,6 +445,10 @@ impl LanguageModel {
         states: Option<States>,
         packing: Option<&Packing>,
     ) -> Result<(Tensor<3>, States), Error> {
+        if let Some(plan) = &self.plan {
+            unpacked(packing.is_some())?;
+            return self.hybrid(plan, ids, shape, states, None);
+        }
         let layers = &self.backbone.layers;
         let mut before = self.each_layer(states)?;
         let mut after = Vec::with_capacity(layers.len());
@@ -339,6 +459,77 @@ impl LanguageModel {
             after.push(state);
         }
         Ok((self.backbone.read(x)?, after))
+    }
+
+    /// [`hidden`](Self::hidden) of a model of different layers.
+    fn hybrid(
+        &self,
+        plan: &Plan,
+        ids: &[u32],
+        [batch, time]: [usize; 2],
+        states: Option<States>,
+        noise: Option<u64>,
+    ) -> Result<(Tensor<3>, States), Error> {
+        let mut before = self.each_layer(states)?;
+        let width = self.backbone.norm_f.width();
+        let open = plan.open(&before, batch, width);
+        if open.iter().any(|places| *places != open[0]) {
+            // A landmark stands at one place of a row: rows in different places of a chunk are run apart.
+            let apart = (0..batch).map(|b| {
+                let ids = &ids[b * time..(b + 1) * time];
+                self.hybrid(plan, ids, [1, time], Some(row(&before, b)), noise)
+            });
+            let (x, after): (Vec<_>, Vec<_>) = apart
+                .collect::<Result<Vec<_>, Error>>()?
+                .into_iter()
+                .unzip();
+            return Ok((Tensor::cat(x, 0), join(after)));
+        }
+        let mut x = self.backbone.embed(ids, [batch, time], None)?;
+        let (places, tokens) = plan.places(open.first().copied().unwrap_or(0), time);
+        if let Some(landmark) = &self.backbone.landmark {
+            let landmark = landmark
+                .val()
+                .reshape([1, 1, width])
+                .expand([batch, 1, width]);
+            x = select(Tensor::cat(vec![x, landmark], 1), &places);
+        }
+        let mut beside = Beside::new(noise);
+        let mut after = Vec::with_capacity(before.len());
+        for (layer, state) in self.backbone.layers.iter().zip(&mut before) {
+            let (y, state) = layer.forward_beside(x, state.take(), &mut beside)?;
+            x = y;
+            after.push(state);
+        }
+        if self.backbone.landmark.is_some() {
+            x = select(x, &tokens);
+        }
+        Ok((self.backbone.read(x)?, after))
+    }
+
+    /// Whether layers are of different kinds.
+    pub fn is_hybrid(&self) -> bool {
+        self.plan.is_some()
+    }
+
+    /// How chunks of what it reads are kept.
+    pub fn keeping(&self) -> Keeping {
+        let layers = self.backbone.layers.iter();
+        let own = layers.filter_map(|layer| match &layer.mixer {
+            Mixer::Chunking(own) => Some(own.keeping().clone()),
+            _ => None,
+        });
+        own.last().unwrap_or_default()
+    }
+
+    /// The same model, which keeps the chunks of texts that it reads from now on as `keeping` says.
+    pub fn keep(mut self, keeping: &Keeping) -> Self {
+        for layer in &mut self.backbone.layers {
+            if let Mixer::Chunking(own) = &mut layer.mixer {
+                own.keep(keeping);
+            }
+        }
+        self
     }
 
     /// [B, T, D] of [`hidden`](Self::hidden) to [B, T, V].

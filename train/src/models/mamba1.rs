@@ -159,6 +159,7 @@ impl Mamba1 {
         let state = LayerState {
             recurrence,
             conv: Some(Value::new(conv)?),
+            memory: None,
         };
         Ok((self.out_proj.forward(y), state))
     }

@@ -173,6 +173,7 @@ impl Mamba2 {
         let state = LayerState {
             recurrence,
             conv: Some(Value::new(conv)?),
+            memory: None,
         };
         Ok((self.out_proj.forward(y), state))
     }

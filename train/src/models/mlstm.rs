@@ -143,6 +143,7 @@ impl Mlstm {
         let state = LayerState {
             recurrence,
             conv: None,
+            memory: None,
         };
         Ok((self.out_proj.forward(y), state))
     }

@@ -9,6 +9,7 @@ mod compiled;
 mod config;
 #[allow(non_snake_case)] // weights are called as in published checkpoints
 mod delta;
+pub mod hybrid;
 mod layers;
 mod lm;
 #[allow(non_snake_case)]
@@ -29,7 +30,9 @@ mod tests;
 
 pub use compiled::Compiled;
 pub use config::{
-    BlockConfig, DeltaConfig, Mamba1Config, Mamba2Config, MlstmConfig, ModelConfig, Rwkv7Config,
+    AttentionConfig, BlockConfig, ChunkingConfig, DeltaConfig, HybridConfig, Landmark, LayerConfig,
+    Mamba1Config, Mamba2Config, MlstmConfig, ModelConfig, Per, Positions, RetrievalConfig,
+    Rwkv7Config, Weighing,
 };
 pub use delta::Delta;
 pub use layers::{Conv1d, Embedding, LayerNorm, Linear, Norm as StreamNorm, RmsNorm};

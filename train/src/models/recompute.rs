@@ -21,6 +21,8 @@ pub struct Pass<'a> {
     pub states: Option<States>,
     /// Documents inside of the rows.
     pub packing: Option<&'a Packing>,
+    /// The seed of the noise of choices, where a model chooses.
+    pub noise: Option<u64>,
 }
 
 /// What a batch gives.
@@ -47,6 +49,7 @@ impl Pass<'_> {
             shape,
             states,
             packing,
+            noise,
         } = self;
         if recompute {
             let segment = Segment {
@@ -63,7 +66,7 @@ impl Pass<'_> {
                 finals,
             });
         }
-        let (logits, finals) = model.forward_packed(ids, shape, states, packing)?;
+        let (logits, finals) = model.forward_noised(ids, shape, states, packing, noise)?;
         let loss = loss(logits)?;
         Ok(Passed {
             loss: scalar(&loss)?,

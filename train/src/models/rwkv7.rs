@@ -266,6 +266,7 @@ impl Rwkv7 {
         let state = LayerState {
             recurrence,
             conv: Some(Value::new(last)?),
+            memory: None,
         };
         Ok((self.o_proj.forward(y), first, state))
     }

@@ -78,6 +78,13 @@ pub fn run<L>(
 where
     L: FnOnce(Tensor<3>) -> Result<Tensor<1>, Error>,
 {
+    if model.is_hybrid() {
+        return Err(Error::Config(
+            "layers run by themselves (recompute, segments) asked of a hybrid model, expected neither: its layers \
+             hand on more than the stream"
+                .into(),
+        ));
+    }
     let (backbone, plain) = (&model.backbone, model.valid().backbone);
     let last = segments.len().saturating_sub(1);
     let device = backbone.embeddings.weight.val().device().without_autodiff();

@@ -1,5 +1,6 @@
 //! The states of a model between two segments.
 
+use super::hybrid::Memory;
 use crate::Error;
 use crate::op::Value;
 use baton_runtime::Tensor;
@@ -12,18 +13,22 @@ pub struct LayerState {
     pub recurrence: Vec<Value>,
     /// Of the causal convolution, [B, W - 1, C]; absent is zero, and so is a block without one.
     pub conv: Option<Value>,
+    /// Of a layer that cuts or chooses chunks; absent is empty.
+    pub memory: Option<Memory>,
 }
 
 /// The states of all layers, first to last.
 pub type States = Vec<LayerState>;
 
 /// The states of one layer on the host: what interventions work on and checkpoints hold.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct HostState {
     /// Of the recurrence, in order of declaration.
     pub recurrence: Vec<Tensor>,
     /// Of the causal convolution; absent is zero.
     pub conv: Option<Tensor>,
+    /// Of a layer that cuts or chooses chunks; absent is empty. No intervention sees it.
+    pub memory: Option<Memory>,
 }
 
 /// The states of all layers on the host.
@@ -47,6 +52,7 @@ impl LayerState {
         Ok(LayerState {
             recurrence: recurrence.collect::<Result<_, _>>()?,
             conv: self.conv.as_ref().map(change).transpose()?,
+            memory: self.memory.clone(),
         })
     }
 
@@ -72,6 +78,7 @@ impl LayerState {
         HostState {
             recurrence: self.recurrence.iter().map(Value::to_host).collect(),
             conv: self.conv.as_ref().map(Value::to_host),
+            memory: self.memory.clone(),
         }
     }
 
@@ -81,6 +88,7 @@ impl LayerState {
         LayerState {
             recurrence: self.recurrence.into_iter().map(on).collect(),
             conv: self.conv.map(on),
+            memory: self.memory,
         }
     }
 
@@ -89,6 +97,7 @@ impl LayerState {
         LayerState {
             recurrence: self.recurrence.iter().map(Value::detach).collect(),
             conv: self.conv.as_ref().map(Value::detach),
+            memory: self.memory.clone(),
         }
     }
 
@@ -97,6 +106,7 @@ impl LayerState {
         LayerState {
             recurrence: state.recurrence.into_iter().map(Value::from_host).collect(),
             conv: state.conv.map(Value::from_host),
+            memory: state.memory,
         }
     }
 }

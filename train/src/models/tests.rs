@@ -126,6 +126,7 @@ fn a_run_from_a_given_state_is_the_published_one() {
         LayerState::from_host(HostState {
             recurrence: vec![state],
             conv: None,
+            memory: None,
         })
     });
     let (logits, states) = model

@@ -14,6 +14,7 @@
 
 #[cfg(any(feature = "cuda", test))]
 mod addressed;
+pub mod attention;
 mod composed;
 mod conv;
 #[cfg(feature = "cuda")]

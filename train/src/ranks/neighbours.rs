@@ -19,7 +19,9 @@ pub(crate) struct Neighbours<'g> {
 
 impl Neighbours<'_> {
     fn send(&self, to: usize, state: HostState) {
-        let HostState { recurrence, conv } = &state;
+        let HostState {
+            recurrence, conv, ..
+        } = &state;
         let mut header = vec![recurrence.len() as f32, conv.iter().len() as f32];
         for state in recurrence.iter().chain(conv) {
             header.push(state.shape.len() as f32);
@@ -53,6 +55,7 @@ impl Neighbours<'_> {
         HostState {
             recurrence: (0..recurrence).map(&mut state).collect(),
             conv: (0..conv).map(&mut state).next(),
+            memory: None,
         }
     }
 }

@@ -414,7 +414,8 @@ impl<'a> Trainer<'a> {
             let batch = batch.rows(rows, self.config.train_length);
             let first = own.start.saturating_sub(part * segments);
             let own = first..(own.end - part * segments).min(segments);
-            let (all, after) = self.part(batch, total, states, own)?;
+            let place = step * self.config.parts as u64 + part as u64;
+            let (all, after) = self.part(place, batch, total, states, own)?;
             for (loss, gradients) in all {
                 losses.push(loss);
                 sum.add(gradients);
@@ -504,10 +505,11 @@ impl<'a> Trainer<'a> {
         Some(states)
     }
 
-    /// For each of a part's segments `own` the loss over `total` and the gradients; and the final states, if the policy wants
-    /// them: empty where the last segment is another rank's.
+    /// For each of the segments `own` of the run's `place`-th part the loss over `total` and the gradients; and the
+    /// final states, if the policy wants them: empty where the last segment is another rank's.
     fn part(
         &self,
+        place: u64,
         batch: Batch,
         total: f64,
         states: Option<HostStates>,
@@ -526,6 +528,9 @@ impl<'a> Trainer<'a> {
                     shape,
                     states,
                     packing: packing.as_ref(),
+                    noise: model
+                        .is_hybrid()
+                        .then(|| Rng::at(config.seed, Purpose::Choices, place).bits()),
                 };
                 let passed = pass.run(model, config.recompute, loss(batch))?;
                 (vec![(passed.loss, passed.gradients)], passed.finals)

@@ -211,6 +211,7 @@ impl RecurrenceBlock {
         let state = LayerState {
             recurrence: run.states,
             conv: made.conv,
+            memory: None,
         };
         Ok((y, state))
     }

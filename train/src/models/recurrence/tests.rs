@@ -85,6 +85,7 @@ fn every_built_in_recurrence_is_a_block() {
                 shape,
                 states,
                 packing: None,
+                noise: None,
             };
             let passed = pass.run(model, false, |logits| {
                 cross_entropy(logits, targets.clone())
