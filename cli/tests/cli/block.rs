@@ -384,6 +384,16 @@ fn what_makes_no_block_is_said_at_its_place() {
         "the dim `N` given, expected one of the recurrence `remembered`",
     );
     refused(
+        line(
+            &["--dim", "N=4", "--port", "q:cnv=4", "--port", "w:conv=4"],
+            &good,
+        ),
+        2,
+        "the dim `N` given, expected one of the recurrence `remembered`, which has K, V; the port `w` given, \
+         expected one of the recurrence `remembered`, which has q, k, v, forget, slow, o, p; `cnv` given for the \
+         input `q`, expected of plain,",
+    );
+    refused(
         line(&["--dim", "K=4", "--dim", "K=5"], &good),
         2,
         "--dim given for `K` twice",

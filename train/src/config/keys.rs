@@ -19,7 +19,7 @@ pub struct Key {
 }
 
 /// What a value may be.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// More keys.
     Table(&'static [Key]),
@@ -57,12 +57,6 @@ pub enum Kind {
     Layers,
     /// The same, or none.
     Optional(&'static Kind),
-}
-
-impl PartialEq for Key {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
 }
 
 const fn key(name: &'static str, kind: Kind) -> Key {

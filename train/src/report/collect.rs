@@ -46,6 +46,8 @@ pub struct Run {
     pub seed: String,
     /// Steps and losses of its training.
     pub losses: Vec<(u64, f64)>,
+    /// Steps done and losses on held-out text, within the training length and past it.
+    pub held_out: [Vec<[f64; 2]>; 2],
     /// Its measurements by the names of their files.
     pub measurements: BTreeMap<String, Measurement>,
 }
@@ -112,6 +114,7 @@ fn walk(
     let mut run = Run {
         seed: String::new(),
         losses: Vec::new(),
+        held_out: Default::default(),
         measurements: BTreeMap::new(),
     };
     let mut label = None;
@@ -121,7 +124,7 @@ fn walk(
             continue;
         }
         if file == "metrics.jsonl" {
-            run.losses = losses(path)?;
+            training(path, &mut run)?;
         } else if file == RUN {
             label = read::<Labelled>(path)?.map(|labelled| labelled.label);
         } else if let Some(stem) = file.strip_suffix(".json")
@@ -213,10 +216,18 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Error>
     Ok(serde_json::from_slice(&text).ok())
 }
 
-fn losses(path: &Path) -> Result<Vec<(u64, f64)>, Error> {
+fn training(path: &Path, run: &mut Run) -> Result<(), Error> {
     let text = fs::read_to_string(path).map_err(|e| Error::file(path, e))?;
-    let lines = text.lines().flat_map(serde_json::from_str::<Value>);
-    Ok(lines
-        .filter_map(|line| Some((line["step"].as_u64()?, line["loss"].as_f64()?)))
-        .collect())
+    for line in text.lines().flat_map(serde_json::from_str::<Value>) {
+        let Some(step) = line["step"].as_u64() else {
+            continue;
+        };
+        run.losses
+            .extend(line["loss"].as_f64().map(|loss| (step, loss)));
+        for (points, part) in run.held_out.iter_mut().zip(["within", "past"]) {
+            let loss = line["held_out"][part].as_f64();
+            points.extend(loss.map(|loss| [(step + 1) as f64, loss]));
+        }
+    }
+    Ok(())
 }

@@ -138,6 +138,21 @@ pub fn figures(family: &Family) -> Vec<Shown> {
         let (x, y) = (Axis::log2("step"), Axis::linear("nats per token"));
         let figure = lines("Training loss", x, y, &[], series);
         add("training", figure, "Averaged over spans of steps.");
+        for (part, name, place) in [
+            (0, "held-out", "within the training length"),
+            (1, "held-out-past", "past the training length"),
+        ] {
+            let series = self::series(&arms, |arm| {
+                let curves = arm.runs.iter().map(|run| Curve {
+                    points: run.held_out[part].clone(),
+                    interval: None,
+                });
+                curves.filter(|c| c.points.len() > 1).collect()
+            });
+            let (x, y) = (Axis::log2("step"), Axis::linear("nats per token"));
+            let figure = lines(&format!("Held-out loss {place}"), x, y, &[], series);
+            add(name, figure, "Of held-out text during training.");
+        }
     }
     // Those of one measure side by side; the sort is stable.
     all.sort_by_key(|(place, _): &(usize, Shown)| *place);

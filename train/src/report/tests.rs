@@ -43,7 +43,8 @@ fn experiment(name: &str) -> PathBuf {
         write(&base, "perplexity.json", &perplexity(2.0 + seed as f64));
         fs::write(
             base.join("metrics.jsonl"),
-            "{\"step\":0,\"loss\":5.0}\n{\"step\":1,\"loss\":4.0}\n",
+            "{\"step\":0,\"loss\":5.0,\"held_out\":{\"within\":4.5,\"past\":null}}\n\
+             {\"step\":1,\"loss\":4.0,\"held_out\":{\"within\":3.5,\"past\":4.25}}\n",
         )
         .unwrap();
         let post = root.join(format!("state-passing/seed{seed}"));
@@ -76,6 +77,11 @@ fn runs_are_sorted_into_arms_and_replicates() {
     assert_eq!((base.name.as_str(), base.runs.len()), ("base", 2));
     assert_eq!(base.runs[1].seed, "2");
     assert_eq!(base.runs[0].losses, [(0, 5.0), (1, 4.0)]);
+    let [within, past] = &base.runs[0].held_out;
+    assert_eq!(
+        (&within[..], &past[..]),
+        (&[[1.0, 4.5], [2.0, 3.5]][..], &[[2.0, 4.25]][..])
+    );
     let post = &read.families[1].arms[0];
     assert_eq!(post.runs[0].measurements.len(), 2);
 }
@@ -95,6 +101,8 @@ fn figures_and_tables_say_what_was_measured() {
     assert_eq!(base.band.as_ref().unwrap()[3], [low, high]);
     assert_eq!(lines.marks[0].0, 16.0);
     assert!(shown[1].name.ends_with("training"));
+    // One point is no line.
+    assert!(shown[2].name.ends_with("held-out") && shown.len() == 3);
     let shown = figures(&read.families[1]);
     let map = shown.iter().find_map(|s| match &s.figure {
         Figure::HeatMap(map) => Some(map),

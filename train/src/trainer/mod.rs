@@ -252,12 +252,9 @@ impl<'a> Trainer<'a> {
             let sequences = config.parts * config.batch_size;
             (config.initial_state.clone(), sequences, config.train_length)
         };
-        match of(&stored) == of(&config) {
-            true => {
-                run.policy.restore(checkpoint.carried.clone())?;
-                run.fitted = checkpoint.progress.step > 0;
-            }
-            false => {}
+        if of(&stored) == of(&config) {
+            run.policy.restore(checkpoint.carried.clone())?;
+            run.fitted = checkpoint.progress.step > 0;
         }
         let step = checkpoint.progress.step;
         run.take_up(checkpoint)?;

@@ -88,7 +88,7 @@ impl BlockText {
     /// The whole configuration, in a residual stream of `hidden`.
     pub fn settle(&self, hidden: usize) -> Result<RecurrenceConfig, Error> {
         let (recurrence, facts) = understood(&self.text)?;
-        self.only_names_of(&recurrence)?;
+        let mut wrong = self.not_names_of(&recurrence);
         // Where a head has one number, heads are channels.
         let narrow = recurrence.outputs.iter().all(|o| o.shape.is_empty());
         let heads = self.num_heads.unwrap_or(match narrow {
@@ -115,21 +115,32 @@ impl BlockText {
         let output = |port: &Port| defaults::output().with(&port.name, given(port));
         let [inputs, params, outputs] =
             [&recurrence.inputs, &recurrence.params, &recurrence.outputs].map(|ports| ports.iter());
+        let inputs = right(inputs.enumerate().map(input), &mut wrong);
+        let params = right(params.map(param), &mut wrong);
+        let outputs = right(outputs.map(output), &mut wrong);
+        match &wrong[..] {
+            [] => {}
+            [_] => return Err(wrong.remove(0)),
+            many => {
+                let many: Vec<String> = many.iter().map(ToString::to_string).collect();
+                return Err(Error::Config(many.join("; ")));
+            }
+        }
         let config = RecurrenceConfig {
             heads,
             groups: self.num_groups.unwrap_or(1),
             dims: recurrence.dims.iter().map(size).collect(),
-            inputs: inputs.enumerate().map(input).collect::<Result<_, _>>()?,
-            params: params.map(param).collect::<Result<_, _>>()?,
-            outputs: outputs.map(output).collect::<Result<_, _>>()?,
+            inputs,
+            params,
+            outputs,
             recurrence: Arc::new(recurrence),
         };
         config.check()?;
         Ok(config)
     }
 
-    /// Refuses a name that the text does not have, or that has no settings.
-    fn only_names_of(&self, recurrence: &Recurrence) -> Result<(), Error> {
+    /// What is wrong with the names that it gives: those that the text does not have, or that have no settings.
+    fn not_names_of(&self, recurrence: &Recurrence) -> Vec<Error> {
         let Recurrence {
             name,
             dims,
@@ -142,27 +153,28 @@ impl BlockText {
         let ports = inputs.iter().chain(params).chain(outputs);
         let ports: Vec<&str> = ports.map(|port| port.name.as_str()).collect();
         let dims: Vec<&str> = dims.iter().map(String::as_str).collect();
-        if let Some(state) = states
-            .iter()
-            .find(|state| self.ports.contains_key(&state.name))
-        {
-            return Err(Error::Config(format!(
-                "settings of `{}` given, which is a state of `{name}`: it begins where --initial-state says \
-                 and has none",
-                state.name
-            )));
-        }
         let given = self.dims.keys().map(|given| ("dim", given, &dims));
         let given = given.chain(self.ports.keys().map(|given| ("port", given, &ports)));
-        for (kind, given, names) in given {
-            if !names.contains(&given.as_str()) {
-                return Err(Error::Config(format!(
-                    "the {kind} `{given}` given, expected one of the recurrence `{name}`, which has {names:?}"
-                )));
-            }
-        }
-        Ok(())
+        let wrong = given.filter(|(_, given, names)| !names.contains(&given.as_str()));
+        wrong
+            .map(|(kind, given, names)| match states.iter().any(|state| state.name == *given) {
+                true if kind == "port" => Error::Config(format!(
+                    "settings of `{given}` given, which is a state of `{name}`: it begins where --initial-state \
+                     says and has none"
+                )),
+                _ => Error::Config(format!(
+                    "the {kind} `{given}` given, expected one of the recurrence `{name}`, which has {}",
+                    names.join(", ")
+                )),
+            })
+            .collect()
     }
+}
+
+/// What was read right; the rest is noted.
+fn right<T>(read: impl Iterator<Item = Result<T, Error>>, wrong: &mut Vec<Error>) -> Vec<T> {
+    read.filter_map(|read| read.map_err(|why| wrong.push(why)).ok())
+        .collect()
 }
 
 /// Whether this is a text and no name or path: it has a body.
