@@ -69,13 +69,23 @@ impl Report {
     fn go_on(&self, context: &Context, target: &Target) -> Result<(), Failure> {
         let stop = Stop::listen()?;
         let asked = || stop.asked.load(Ordering::Relaxed);
-        let (mut seen, mut written) = (None, 0u64);
+        let (mut seen, mut told, mut written) = (None, None, 0u64);
         while !asked() {
-            let experiment = Experiment::read(&self.folder)?;
-            if seen.as_ref() != Some(&experiment) {
-                target.write(page(&experiment, Some(PAUSE))?.as_bytes())?;
-                seen = Some(experiment);
-                written += 1;
+            match Experiment::read(&self.folder) {
+                Ok(experiment) if seen.as_ref() != Some(&experiment) => {
+                    target.write(page(&experiment, Some(PAUSE))?.as_bytes())?;
+                    seen = Some(experiment);
+                    written += 1;
+                }
+                Ok(_) => {}
+                // A run may have yet to begin.
+                Err(why) if self.folder.is_dir() => {
+                    let why = format!("{why}; looking again");
+                    if told.replace(why.clone()).as_ref() != Some(&why) {
+                        context.output.note(&why);
+                    }
+                }
+                Err(why) => return Err(why.into()),
             }
             let begun = Instant::now();
             while begun.elapsed() < PAUSE && !asked() {

@@ -90,7 +90,7 @@ impl Schedule {
             )));
         }
         match (self.shape, self.decay) {
-            (Shape::Wsd, None) | (_, None) => Ok(()),
+            (_, None) => Ok(()),
             (Shape::Wsd, Some(decay)) if decay <= self.steps.saturating_sub(self.warmup) => Ok(()),
             (Shape::Wsd, Some(decay)) => Err(Error::Config(format!(
                 "schedule.decay {decay} given, expected at most the {} steps after the warm-up",
