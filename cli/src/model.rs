@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::source::Source;
-use baton_train::config::Said;
+use baton_train::config::{PRESETS, Preset, Said};
 use baton_train::small::{HYBRID, PUBLISHED};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -53,6 +53,15 @@ impl Model {
     pub fn preset(&self) -> Result<Option<Said>, Failure> {
         let said = self.preset.as_deref().map(Said::preset);
         Ok(said.transpose()?)
+    }
+
+    /// What the preset is and where its values are from, as a comment in TOML.
+    pub fn comment(&self) -> String {
+        let named = |preset: &&Preset| self.preset.as_deref() == Some(preset.name);
+        let found = PRESETS.iter().find(named);
+        found.map_or(String::new(), |preset| {
+            format!("# {}: {}\n", preset.name, preset.source)
+        })
     }
 
     /// What the options say.

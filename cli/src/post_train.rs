@@ -84,7 +84,7 @@ impl PostTrain {
         }
         let config = laid.config;
         if self.options.print_config {
-            return print(context, &config);
+            return print(context, &config, "");
         }
         let folder = match self.from.is_dir() {
             true => self.from.as_path(),

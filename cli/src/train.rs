@@ -63,7 +63,7 @@ impl Train {
             if let Some(origin) = given.filter(|_| !own_vocabulary) {
                 config.model.vocab_size = origin.open(&Tokenizer::Bytes)?.train.vocab_size();
             }
-            return print(context, &config);
+            return print(context, &config, &self.model.comment());
         }
         let origin = match given {
             Some(origin) => origin,
@@ -112,7 +112,7 @@ impl Train {
         };
         let config = config::lay(&Beginning::Same(config), said)?.config;
         if self.options.print_config {
-            return print(context, &config);
+            return print(context, &config, "");
         }
         let tokenizer = Tokenizer::of(folder)?;
         let given = self.place.given(tokenizer.path().is_some())?;
@@ -130,12 +130,12 @@ impl Train {
     }
 }
 
-/// Prints a whole configuration.
-pub fn print(context: &Context, config: &TrainConfig) -> Result<(), Failure> {
+/// Prints a whole configuration, as TOML with `comment` before it.
+pub fn print(context: &Context, config: &TrainConfig, comment: &str) -> Result<(), Failure> {
     if context.output.json {
         return context.output.result(|| config::whole(config), String::new);
     }
-    let text = config::toml(config)?;
+    let text = format!("{comment}{}", config::toml(config)?);
     context.output.result(|| json!(null), || text)
 }
 

@@ -20,7 +20,7 @@ pub struct Preset {
 
 const MAMBA: &str = "arXiv 2312.00752, sizes of the checkpoints state-spaces/mamba-*";
 const MAMBA2: &str = "arXiv 2405.21060, sizes of the checkpoints state-spaces/mamba2-*";
-const GLA: &str = "arXiv 2312.06635, section 5.1";
+const GLA: &str = "arXiv 2312.06635";
 const REPRODUCTION: &str = "benches/reproduction/plan.json";
 
 /// All of them.
