@@ -10,7 +10,7 @@ initial states and measures for such models, ``baton.mamba_ssm`` and ``baton.fla
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._baton import (
     Pullback,
@@ -21,6 +21,9 @@ from ._baton import (
     set_num_threads,
 )
 from ._types import Diagnostic, DiagnosticError, Gradients, Port, Run
+
+if TYPE_CHECKING:
+    from .transformers import accelerate, restore  # noqa: F401
 
 __all__ = [
     "Diagnostic",

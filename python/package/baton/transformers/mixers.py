@@ -60,10 +60,10 @@ class _Passage:
             self.remembered = F.pad(whole, (max(0, width - whole.shape[-1]), 0))[..., -width:]
         if before is None:
             mixed = F.conv1d(columns, conv.weight, conv.bias, padding=width - 1, groups=conv.groups)
+            mixed = mixed[..., : steps.shape[1]]
         else:
-            mixed = F.conv1d(whole, conv.weight, conv.bias, groups=conv.groups)[..., 1:]
+            mixed = F.conv1d(whole, conv.weight, conv.bias, groups=conv.groups)[..., -steps.shape[1] :]
         # Contiguous along the channels, as the recurrence reads them without a copy.
-        mixed = mixed[..., : steps.shape[1]] if before is None else mixed[..., -steps.shape[1] :]
         return mixer.act(mixed.transpose(1, 2).contiguous())
 
     def entering(self, name: str) -> Optional[dict[str, Tensor]]:
