@@ -1,9 +1,10 @@
 //! `baton demo`: failure past the training length, and its repair, from text to plot.
 
+use crate::chunks::Chunks;
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
-use baton_train::demo::retrieval::{self, Keeping};
+use baton_train::demo::retrieval;
 use baton_train::demo::{self, DemoOptions};
 use serde_json::json;
 use std::path::PathBuf;
@@ -49,37 +50,6 @@ pub struct Demo {
     /// Show no progress
     #[arg(long)]
     quiet: bool,
-}
-
-/// Where chunks of what is read are kept.
-#[derive(clap::Args)]
-pub struct Chunks {
-    /// MB of chunks' keys and values in memory; what is beyond goes to a file
-    #[arg(long, value_name = "MB")]
-    chunks_memory: Option<u64>,
-    /// The folder of that file, which has no name and is gone with the program; the one for temporary files when absent
-    #[arg(long, value_name = "FOLDER")]
-    chunks_folder: Option<PathBuf>,
-    /// Keep keys and values as bf16
-    #[arg(long)]
-    chunks_bf16: bool,
-}
-
-impl Chunks {
-    /// As a store takes it.
-    pub fn keeping(&self) -> Keeping {
-        Keeping {
-            memory: self
-                .chunks_memory
-                .map_or(u64::MAX, |mb| mb.saturating_mul(1_000_000)),
-            folder: Some(
-                self.chunks_folder
-                    .clone()
-                    .unwrap_or_else(std::env::temp_dir),
-            ),
-            half: self.chunks_bf16,
-        }
-    }
 }
 
 impl Demo {

@@ -1,5 +1,6 @@
 //! `baton generate`: text from a checkpoint, as it is made.
 
+use crate::chunks::Chunks;
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
@@ -76,6 +77,8 @@ pub struct Generate {
     /// Write the states to go on from
     #[arg(long, value_name = "S.safetensors")]
     state_out: Option<PathBuf>,
+    #[command(flatten)]
+    chunks: Chunks,
     /// Threads; every core when absent
     #[arg(long, value_parser = device::threads())]
     threads: Option<usize>,
@@ -98,6 +101,7 @@ impl Generate {
         let (target, stop) = (target.transpose()?, Stop::listen()?);
         let device = device::device(device::Name::Cpu, self.threads)?;
         let subject = Subject::open(&self.checkpoint, device.as_ref())?;
+        let subject = self.chunks.put(subject)?;
         let options = Options {
             ends: match self.ignore_end {
                 true => options.ends,

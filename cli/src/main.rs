@@ -12,6 +12,7 @@ mod archive;
 mod bench;
 mod check;
 mod choices;
+mod chunks;
 mod complete;
 mod context;
 mod convert;

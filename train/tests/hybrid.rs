@@ -4,6 +4,7 @@
 use baton_retrieval::Keeping;
 use baton_runtime::device::cpu::Cpu;
 use baton_train::config::{self, Beginning, Said, lay};
+use baton_train::demo::retrieval as demo;
 use baton_train::eval::{Stream, Subject};
 use baton_train::files::Target;
 use baton_train::generate::{self, Options, Place};
@@ -510,5 +511,50 @@ fn a_place_in_a_text_is_kept_in_files() {
         std::fs::remove_file(&chunks).unwrap();
         assert!(Place::open(&file, &subject).is_err());
     }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// What the demonstration says is what happened, whatever the model has learned.
+#[test]
+fn the_demonstration_says_what_was_chosen() {
+    let folder = std::env::temp_dir().join(format!("baton-hybrid-demo-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let sentence = "It is a truth universally acknowledged, that a key must be found. ";
+    let path = folder.join("text.txt");
+    std::fs::write(&path, sentence.repeat(400)).unwrap();
+    let task = "recall:vocabulary=20,pairs=4".parse().unwrap();
+    let source = TaskSource::new(task, &Material::new(Tokenizer::Bytes, None)).unwrap();
+    let cpu = cpu();
+    let mut config = tiny("drt");
+    config.model.vocab_size = 256;
+    let run = Trainer::new(config, &cpu, &source).unwrap();
+    let kept = folder.join("checkpoint.safetensors");
+    run.checkpoint().unwrap().write(&kept).unwrap();
+    let options = |length| demo::Options {
+        kept: kept.clone(),
+        folder: folder.clone(),
+        text: Some(path.clone()),
+        length,
+        seed: 3,
+        keeping: Keeping::default(),
+        progress: false,
+    };
+    let found = demo::run(&options(1000), &cpu).unwrap();
+    // 7 tokens to a chunk, 8 of the question and 5 of the key after the last whole one.
+    assert_eq!(
+        (found.tokens, found.chunks),
+        ((1000 - 13) / 7 * 7 + 13, (1000 - 13) / 7 + 1)
+    );
+    assert_eq!(found.chunk, found.at / 7);
+    assert_eq!(
+        (found.key.len(), found.said.len(), found.chosen.len()),
+        (5, 5, 3)
+    );
+    assert!(found.chosen.is_sorted_by(|a, b| a.weight >= b.weight));
+    let sum: f32 = found.chosen.iter().map(|chosen| chosen.weight).sum();
+    assert!((sum - 1.0).abs() < 1e-5);
+    assert!(found.to_string().contains("chosen for the answer:"));
+    let error = demo::run(&options(10), &cpu).unwrap_err().to_string();
+    assert_eq!(error, "a length of 10 given, expected at least 41");
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -1,6 +1,7 @@
 //! What all tasks share: lengths and trials, one run over every cell, and the tables of scores.
 
 use super::given::Given;
+use crate::chunks::Chunks;
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
@@ -38,6 +39,8 @@ pub struct Asking {
     /// Write the result to this JSON file too
     #[arg(long)]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    chunks: Chunks,
     /// Threads; every core when absent
     #[arg(long, value_parser = device::threads())]
     threads: Option<usize>,
@@ -74,6 +77,7 @@ impl Asking {
             data: None,
             whole: false,
             output: self.output.clone(),
+            chunks: self.chunks.clone(),
             threads: self.threads,
             quiet: self.quiet,
         };

@@ -1,5 +1,6 @@
 //! What the measures share: a checkpoint, the text that it is read on, where the result goes.
 
+use crate::chunks::Chunks;
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
@@ -39,6 +40,8 @@ pub struct Given {
     /// Write the result to this JSON file too
     #[arg(long)]
     pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub chunks: Chunks,
     /// Threads; every core when absent
     #[arg(long, value_parser = device::threads())]
     pub threads: Option<usize>,
@@ -56,7 +59,8 @@ impl Given {
     /// The model. Before anything is read it is found out whether the result can be written.
     pub fn subject(&self) -> Result<Subject, Failure> {
         self.target()?;
-        Ok(Subject::open(&self.checkpoint, self.device()?.as_ref())?)
+        let subject = Subject::open(&self.checkpoint, self.device()?.as_ref())?;
+        self.chunks.put(subject)
     }
 
     /// What is evaluated, in words and in the subject's tokens.

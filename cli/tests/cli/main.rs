@@ -17,6 +17,7 @@ mod pages;
 mod program;
 #[cfg(feature = "mpi")]
 mod ranks;
+mod retrieval;
 mod run;
 mod stop;
 mod tasks;
