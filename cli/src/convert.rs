@@ -13,7 +13,7 @@ use std::path::PathBuf;
     after_help = "Examples:\n  baton convert --from mamba2-130m --to mamba2-130m-hf --layout hugging-face\n  \
     baton convert --from runs/small/checkpoint.safetensors --to small --dtype bf16\n\n\
     Reads a folder of a published layout, a run's folder, or the trainer's checkpoint, of which only the\n\
-    weights are kept. Baton's layout has every block, docs/checkpoints.md says which the others have. The\n\
+    weights are kept, and what came with the published checkpoint that it began from. Baton's layout has every block, docs/checkpoints.md says which the others have. The\n\
     folder must not exist."
 )]
 pub struct Convert {
@@ -23,7 +23,7 @@ pub struct Convert {
     /// The folder to make
     #[arg(long)]
     to: PathBuf,
-    /// The layout; that of the checkpoint when absent
+    /// The layout; when absent that of the checkpoint, or of the published one that a run began from
     #[arg(long, value_enum)]
     layout: Option<Name>,
     /// The type of the weights
@@ -61,7 +61,7 @@ impl Convert {
             Some(Name::HuggingFace) => Layout::HuggingFace,
             Some(Name::Authors) => Layout::Authors,
             Some(Name::Baton) => Layout::Baton,
-            None => stored.layout,
+            None => stored.home(),
         };
         let precision = match self.dtype {
             Dtype::F32 => Precision::F32,

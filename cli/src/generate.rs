@@ -10,6 +10,7 @@ use crate::stop::Stop;
 use baton_train::eval::{Subject, progress};
 use baton_train::files::Target;
 use baton_train::generate::{self, Begun, Made, Options, Place, Sampling};
+use baton_train::given;
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -101,6 +102,7 @@ impl Generate {
         let (target, stop) = (target.transpose()?, Stop::listen()?);
         let device = device::device(device::Name::Cpu, self.threads)?;
         let subject = Subject::open(&self.checkpoint, device.as_ref())?;
+        context.output.notes(&subject.tokenizer);
         let subject = self.chunks.put(subject)?;
         let options = Options {
             ends: match self.ignore_end {
@@ -184,7 +186,10 @@ impl Generate {
     fn prompts(&self, subject: &Subject) -> Result<Vec<Vec<u32>>, Failure> {
         let mut texts: Vec<Vec<u8>> = self.prompt.iter().map(|text| text.clone().into()).collect();
         for path in &self.prompt_file {
-            texts.push(input::bytes(path)?);
+            let text = given::unmarked(input::bytes(path)?);
+            texts.push(text.map_err(|why| {
+                Failure::new(format!("cannot read `{}`: {why}", input::name(path)))
+            })?);
         }
         if texts.is_empty() {
             texts.push(Vec::new());

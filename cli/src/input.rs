@@ -1,6 +1,7 @@
 //! What is read: a file, or the standard input where a dash stands for it.
 
 use crate::failure::Failure;
+use crate::given;
 use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,26 +20,22 @@ pub fn name(path: &Path) -> String {
 /// Everything in a file or on the standard input, which can be read once.
 pub fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     static READ: AtomicBool = AtomicBool::new(false);
-    let read = if path != Path::new(DASH) {
-        std::fs::read(path)
-    } else if READ.swap(true, Ordering::Relaxed) {
+    let wrong = |why: String| Failure::new(format!("cannot read `{}`: {why}", name(path)));
+    if path != Path::new(DASH) {
+        return given::bytes(path).map_err(wrong);
+    }
+    if READ.swap(true, Ordering::Relaxed) {
         return Err(Failure::new(
             "the standard input given twice, expected a file for one of them",
         ));
-    } else {
-        let mut all = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut all).map(|_| all)
-    };
-    read.map_err(|why| Failure::new(format!("cannot read `{}`: {why}", name(path))))
+    }
+    let mut all = Vec::new();
+    let read = std::io::stdin().lock().read_to_end(&mut all);
+    read.map(|_| all).map_err(|why| wrong(why.to_string()))
 }
 
 /// The same as text.
 pub fn text(path: &Path) -> Result<String, Failure> {
-    String::from_utf8(bytes(path)?).map_err(|why| {
-        let at = why.utf8_error().valid_up_to();
-        Failure::new(format!(
-            "cannot read `{}`: no UTF-8 from byte {at} on, expected a text",
-            name(path)
-        ))
-    })
+    let found = given::utf8(bytes(path)?);
+    found.map_err(|why| Failure::new(format!("cannot read `{}`: {why}", name(path))))
 }

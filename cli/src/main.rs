@@ -46,6 +46,7 @@ mod tools;
 mod train;
 mod tune;
 
+use baton_train::given;
 use clap::{CommandFactory, Parser, Subcommand};
 use context::Context;
 use failure::Failure;
@@ -62,6 +63,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
         (cfg!(feature = "mlir"), "mlir"),
         (cfg!(feature = "train-cuda"), "train-cuda"),
         (cfg!(feature = "tokenizers"), "tokenizers"),
+        (cfg!(feature = "parquet"), "parquet"),
         (cfg!(feature = "avx512"), "avx512"),
         (cfg!(feature = "mpi"), "mpi"),
     ];

@@ -7,6 +7,7 @@
 use crate::failure::Failure;
 use baton_ir::diag::Diagnostic;
 use baton_ir::text::{place, render};
+use baton_train::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -38,6 +39,13 @@ impl Output {
     /// Says something while the work goes on.
     pub fn note(self, line: &str) {
         stderr(&format!("{line}\n"));
+    }
+
+    /// Says what a vocabulary's file asks for and does not get.
+    pub fn notes(self, tokenizer: &Tokenizer) {
+        if let Some(note) = tokenizer.note() {
+            self.note(&note);
+        }
     }
 
     /// Writes a failure.

@@ -27,6 +27,9 @@ pub struct Run {
     /// A text to train on, or a folder of them; the last 15 % are held out
     #[arg(long)]
     text: Option<PathBuf>,
+    /// The field that holds the text, of JSONL, JSON and parquet
+    #[arg(long, value_name = "NAME", requires = "text", conflicts_with = "task")]
+    field: Option<String>,
     /// A folder that `baton tokenize` wrote, to train on instead
     #[arg(long, conflicts_with_all = ["text", "task"])]
     pub data: Option<PathBuf>,
@@ -95,8 +98,9 @@ impl Run {
             }),
             (None, None, Some(path)) => Some(Origin::Text {
                 path: whole(path)?,
-                documents: documents || reset || path.is_dir(),
+                documents: documents || reset || path.is_dir() || self.field.is_some(),
                 reset,
+                field: self.field.clone(),
             }),
             (None, None, None) => None,
         })

@@ -77,8 +77,11 @@ impl PostTrain {
             let missing = missing
                 .iter()
                 .filter(|(key, known, _)| !known && !laid.says(key));
-            let missing: Vec<&str> = missing.map(|(.., what)| *what).collect();
+            let mut missing: Vec<&str> = missing.map(|(.., what)| *what).collect();
             if !missing.is_empty() {
+                if self.place.given(false)?.is_none() {
+                    missing.insert(0, "its data (--text or --data)");
+                }
                 return Err(says_nothing(&missing).into());
             }
         }
@@ -91,6 +94,7 @@ impl PostTrain {
             false => files::folder(&self.from),
         };
         let tokenizer = Tokenizer::of(folder)?;
+        context.output.notes(&tokenizer);
         let given = self.place.given(tokenizer.path().is_some())?;
         let origin = origin::after(stored.data.as_ref(), given, self.other_data, &tokenizer)?;
         let group = context.ranks()?;

@@ -22,6 +22,9 @@ pub struct Tokenize {
     /// A text, or a folder of them
     #[arg(long)]
     text: PathBuf,
+    /// The field that holds the text, of JSONL, JSON and parquet
+    #[arg(long, value_name = "NAME")]
+    field: Option<String>,
     /// Where the shards are written; a folder that has some is refused
     #[arg(long)]
     output: PathBuf,
@@ -54,9 +57,11 @@ impl Tokenize {
             Some(path) => (Tokenizer::read(path)?, path.display().to_string()),
             None => (Tokenizer::Bytes, "bytes".to_string()),
         };
+        context.output.notes(&tokenizer);
         let name = self.text.file_name().unwrap_or_default().to_string_lossy();
-        let found = documents(&self.text)?;
+        let found = documents(&self.text, self.field.as_deref())?;
         let corpus = Corpus::new(&name, &found, &tokenizer, self.separator)?;
+        let (documents, empty) = (corpus.documents.len(), found.len() - corpus.documents.len());
         let (train, held_out) = corpus.split(self.held_out);
         // The training part and then its vocabulary last: these say that the folder is done.
         let write = |corpus: &Corpus, part| match corpus.tokens.is_empty() {
@@ -84,14 +89,17 @@ impl Tokenize {
         context.output.result(
             || {
                 json!({
-                    "documents": found.len(), "tokens": tokens, "held_out": held,
+                    "documents": documents, "empty": empty, "tokens": tokens, "held_out": held,
                     "vocab_size": tokenizer.vocab_size(), "files": files,
                 })
             },
             || {
+                let left = match empty {
+                    0 => String::new(),
+                    n => format!(" ({n} more without tokens left out)"),
+                };
                 format!(
-                    "{} documents: {tokens} tokens to train on, {held} held out, {files} files\n{}\n",
-                    found.len(),
+                    "{documents} documents{left}: {tokens} tokens to train on, {held} held out, {files} files\n{}\n",
                     self.output.display()
                 )
             },

@@ -21,6 +21,11 @@ mod archive;
 #[allow(dead_code)]
 pub mod input;
 
+/// What that reads by.
+#[path = "../../train/src/given.rs"]
+#[allow(dead_code)]
+pub mod given;
+
 /// What `archive` says of a file that it cannot read, as in the command line.
 pub mod failure {
     /// A message.

@@ -30,4 +30,4 @@ mod tiles;
 mod widths;
 
 // `fuzz` takes in files of the command line, which know each other by these paths.
-use fuzz::{failure, input};
+use fuzz::{failure, given, input};

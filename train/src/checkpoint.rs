@@ -6,7 +6,7 @@
 //! that a file that was damaged later is refused by the tensor's name.
 
 use crate::Error;
-use crate::files::write_whole;
+use crate::files::{self, write_whole};
 use crate::optimizer::Moments;
 use crate::origin::Origin;
 use baton_runtime::Tensor;
@@ -14,6 +14,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::Path;
 use std::{fmt, fs};
 
@@ -91,6 +92,9 @@ pub struct Checkpoint {
     pub changes: Vec<Change>,
 }
 
+/// The most bytes of a header, which is what the format allows.
+const MOST_HEAD: u64 = 100_000_000;
+
 #[derive(Serialize, Deserialize)]
 struct Header {
     config: String,
@@ -154,9 +158,26 @@ impl Checkpoint {
         write_whole(path, &file)
     }
 
+    /// Whether a file says of itself that it is one, whole or not.
+    pub(crate) fn is(path: &Path) -> bool {
+        let head = || -> std::io::Result<Vec<u8>> {
+            let mut file = fs::File::open(path)?;
+            let mut size = [0; 8];
+            file.read_exact(&mut size)?;
+            let mut head = Vec::new();
+            file.take(u64::from_le_bytes(size).min(MOST_HEAD))
+                .read_to_end(&mut head)?;
+            Ok(head)
+        };
+        let head = head()
+            .ok()
+            .and_then(|head| serde_json::from_slice(&head).ok());
+        head.is_some_and(|head: serde_json::Value| head["__metadata__"][ENTRY].is_string())
+    }
+
     /// Reads a file that [`write`](Self::write) wrote; one that is damaged or not finite is refused.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = fs::read(path).map_err(|e| Error::file(path, e))?;
+        let bytes = files::read(path)?;
         let damaged = |e: &dyn ToString| {
             Error::file(
                 path,

@@ -47,7 +47,9 @@ pub fn file(path: &Path) -> Result<Text, Error> {
     let name = path
         .file_name()
         .map(|name| name.to_string_lossy().into_owned());
-    let texts = documents(path)?.into_iter().map(|document| document.bytes);
+    let texts = documents(path, None)?
+        .into_iter()
+        .map(|document| document.bytes);
     let bytes = texts.collect::<Vec<_>>().concat();
     Ok(Text::cut(&name.unwrap_or_default(), bytes, 0.15))
 }

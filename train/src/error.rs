@@ -47,4 +47,12 @@ impl Error {
             reason: reason.to_string(),
         }
     }
+
+    /// What is wrong, without the name of the file.
+    pub fn reason(self) -> String {
+        match self {
+            Error::File { reason, .. } => reason,
+            other => other.to_string(),
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! it, so that hours of it do not end in a place that cannot be written.
 
 use crate::Error;
+use crate::given;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
@@ -158,6 +159,21 @@ pub fn folder(path: &Path) -> &Path {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     }
+}
+
+/// Everything in a file that is no stand-in ([`given`]).
+pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    given::bytes(path).map_err(|why| Error::file(path, why))
+}
+
+/// Opens the same, for who reads by itself.
+pub fn open(path: &Path) -> Result<File, Error> {
+    given::file(path).map_err(|why| Error::file(path, why))
+}
+
+/// The same as text in UTF-8, without the mark that some editors begin it with.
+pub fn text(path: &Path) -> Result<String, Error> {
+    given::utf8(read(path)?).map_err(|why| Error::file(path, why))
 }
 
 /// Writes a file whole or not at all, with the folders above it.

@@ -11,6 +11,7 @@ mod error;
 pub mod eval;
 pub mod files;
 pub mod generate;
+pub mod given;
 pub mod initial_state;
 pub mod metrics;
 pub mod models;

@@ -28,6 +28,9 @@ pub enum Origin {
         documents: bool,
         /// Whether states are reset where a document begins.
         reset: bool,
+        /// The field of records that holds the text, where it is one of records.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        field: Option<String>,
     },
     /// What `baton tokenize` wrote.
     Shards {
@@ -84,9 +87,10 @@ impl Origin {
                 path,
                 documents: as_documents,
                 reset,
+                field,
             } => {
                 let name = name(path);
-                let found = documents(path)?;
+                let found = documents(path, field.as_deref())?;
                 let whole = Corpus::new(&name, &found, tokenizer, None)?;
                 let (mut train, held_out) = whole.split(HELD_OUT);
                 train.reset = *reset;
@@ -136,9 +140,9 @@ impl Origin {
     /// All of a text, of whatever it is taken.
     pub fn whole(&self, tokenizer: &Tokenizer) -> Result<Corpus, Error> {
         match self {
-            Origin::Text { path, .. } => {
+            Origin::Text { path, field, .. } => {
                 let name = format!("{}, all of it", name(path));
-                Corpus::new(&name, &documents(path)?, tokenizer, None)
+                Corpus::new(&name, &documents(path, field.as_deref())?, tokenizer, None)
             }
             other => Err(Error::Config(format!(
                 "all of {} given, expected a text",
@@ -150,10 +154,11 @@ impl Origin {
     /// The same read in the way that `known` was, so that fingerprints can be compared.
     fn as_read(&self, known: &Known) -> Origin {
         match self {
-            Origin::Text { path, .. } => Origin::Text {
+            Origin::Text { path, field, .. } => Origin::Text {
                 path: path.clone(),
                 documents: known.fingerprint.contains(" tokens in "),
                 reset: false,
+                field: field.clone(),
             },
             other => other.clone(),
         }
@@ -266,6 +271,7 @@ mod tests {
             path: path.clone(),
             documents,
             reset,
+            field: None,
         };
         let all = [of(false, false), of(true, false), of(true, true)];
         for read in &all {

@@ -15,7 +15,7 @@ use crate::pretrained::{self, Stored};
 use crate::ranks::{Alone, Group};
 use crate::schedule::Schedule;
 use crate::small::base_config;
-use crate::trainer::{BEST, CHECKPOINT, HeldOut, RunOptions, TrainConfig, Trainer};
+use crate::trainer::{BEST, CHECKPOINT, HeldOut, LOCK, RunOptions, TrainConfig, Trainer};
 use baton_runtime::{Device, Tensor};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -282,8 +282,11 @@ pub fn train_stored(
     place: &Place,
     device: &dyn Device,
 ) -> Result<Ended, Error> {
-    let before = stored.run.map(|(_, progress)| progress);
     let _alone = Lock::take(place)?;
+    if place.group.rank() == 0 {
+        stored.keep(&place.folder)?;
+    }
+    let before = stored.run.map(|(_, progress)| progress);
     let weights = Some((stored.weights, before.unwrap_or_default()));
     go(begin(config, source, place, device, weights)?, place)
 }
@@ -338,7 +341,7 @@ impl Lock {
         }
         let folder = &place.folder;
         fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
-        let path = folder.join("lock");
+        let path = folder.join(LOCK);
         let file = File::create(&path).map_err(|e| Error::file(&path, e))?;
         match file.try_lock() {
             Ok(()) => {}

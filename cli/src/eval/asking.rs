@@ -1,13 +1,16 @@
-//! What all tasks share: lengths and trials, one run over every cell, and the tables of scores.
+//! What all tasks share: lengths and trials, and one run over every cell.
 
 use super::given::Given;
+use super::samples::Samples;
+use super::table::tables;
 use crate::chunks::Chunks;
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
+use baton_train::data::documents;
 use baton_train::eval::{Measurement, Subject};
-use baton_train::tasks::grid::run;
-use baton_train::tasks::{Grid, Material, Plan, Reader, TaskConfig};
+use baton_train::tasks::grid::run_where_possible;
+use baton_train::tasks::{Material, Plan, Reader, TaskConfig};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -36,6 +39,9 @@ pub struct Asking {
     /// A text to hide answers in; the task's own noise when absent
     #[arg(long)]
     haystack: Option<PathBuf>,
+    /// Write a line of JSON for each trial to this file: prompt, references, answer, scores
+    #[arg(long, value_name = "FILE.jsonl")]
+    samples: Option<PathBuf>,
     /// Write the result to this JSON file too
     #[arg(long)]
     output: Option<PathBuf>,
@@ -70,10 +76,11 @@ impl Asked {
 
 impl Asking {
     /// Opens the checkpoint and reads the haystack.
-    pub fn open(&self) -> Result<Asked, Failure> {
+    pub fn open(&self, context: &Context) -> Result<Asked, Failure> {
         let given = Given {
             checkpoint: self.checkpoint.clone(),
             text: None,
+            field: None,
             data: None,
             whole: false,
             output: self.output.clone(),
@@ -84,12 +91,12 @@ impl Asking {
         let text = match &self.haystack {
             None => None,
             Some(path) => {
-                let bytes = std::fs::read(path)
-                    .map_err(|why| Failure::new(format!("{}: {why}", path.display())))?;
-                Some(String::from_utf8_lossy(&bytes).into())
+                let all = documents(path, None)?.into_iter();
+                let all = all.map(|document| document.bytes).collect::<Vec<_>>();
+                Some(String::from_utf8_lossy(&all.concat()).into())
             }
         };
-        let subject = given.subject()?;
+        let subject = given.subject(context)?;
         Ok(Asked {
             material: Material::new(subject.tokenizer.clone(), text),
             subject,
@@ -112,13 +119,14 @@ impl Asking {
             material,
         } = asked;
         let plan = Plan {
-            lengths: self.lengths(subject.checkpoint.train_length)?,
+            lengths: lengths(&self.lengths, subject.checkpoint.train_length)?,
             depths: depths.to_vec(),
             trials: self.trials,
             batch: self.batch,
             seed: self.seed,
         };
         plan.check()?;
+        let mut samples = Samples::new(self.samples.as_deref())?;
         let built = tasks.iter().map(|task| task.build(&material));
         let built = built.collect::<Result<Vec<_>, _>>()?;
         let mut reader = Reader::new(&subject.model, self.segment, None);
@@ -127,16 +135,24 @@ impl Asking {
         let mut grids = Vec::new();
         for task in &built {
             let codec = material.codec.as_ref();
-            let grid = run(
+            let grid = run_where_possible(
                 task.as_ref(),
                 &plan,
                 codec,
                 &mut reader,
                 &mut |_, tokens| bar.inc(tokens as u64),
+                &mut |sample| samples.trial(&sample, codec),
             )?;
             grids.push(grid);
         }
         bar.finish_and_clear();
+        let mut cells = grids.iter().flat_map(|grid| &grid.cells);
+        if cells.all(|cell| cell.refused.is_some()) {
+            let first = grids.iter().flat_map(|grid| &grid.cells);
+            let why = first.filter_map(|cell| cell.refused.clone()).next();
+            return Err(Failure::new(why.unwrap_or_default()));
+        }
+        samples.write()?;
         let haystack = self.haystack.as_ref().and_then(|path| path.file_name());
         let options = json!({
             "tasks": tasks.iter().map(TaskConfig::to_string).collect::<Vec<_>>(),
@@ -157,100 +173,30 @@ impl Asking {
         )?;
         given.finish(context, measurement, tables(&grids))
     }
+}
 
-    fn lengths(&self, train_length: Option<usize>) -> Result<Vec<usize>, Failure> {
-        let length = |text: &String| {
-            let number = text.trim_end_matches(['k', 'm', 'x']);
-            let unit = match &text[number.len()..] {
-                "" => Some(1),
-                "k" => Some(1 << 10),
-                "m" => Some(1 << 20),
-                "x" => train_length,
-                _ => None,
-            };
-            let length = unit.zip(number.parse::<usize>().ok());
-            length
-                .and_then(|(unit, number)| unit.checked_mul(number))
-                .ok_or_else(|| {
-                    Failure::new(format!(
-                        "length `{text}` given, expected tokens as 500, 64k or 1m, or 64x for a \
-                         checkpoint that knows its training length"
-                    ))
-                })
+/// Lengths as they are given.
+pub fn lengths(given: &[String], train_length: Option<usize>) -> Result<Vec<usize>, Failure> {
+    let length = |text: &String| {
+        let number = text.trim_end_matches(['k', 'm', 'x']);
+        let unit = match &text[number.len()..] {
+            "" => Some(1),
+            "k" => Some(1 << 10),
+            "m" => Some(1 << 20),
+            "x" => train_length,
+            _ => None,
         };
-        self.lengths.iter().map(length).collect()
-    }
-}
-
-/// One table a score: a row for each task and depth, a column for each length.
-fn tables(grids: &[Grid]) -> String {
-    let mut shown = String::new();
-    let first = grids.iter().flat_map(|grid| grid.cells.first()).next();
-    let names = first.map(|cell| cell.scores.iter().map(|s| s.name.clone()));
-    for (i, name) in names.into_iter().flatten().enumerate() {
-        let mut lengths: Vec<usize> = Vec::new();
-        for cell in grids.iter().flat_map(|grid| &grid.cells) {
-            if !lengths.contains(&cell.length) {
-                lengths.push(cell.length);
-            }
-        }
-        shown.push_str(&format!("{name}, %\n{:>28}", "length"));
-        for length in &lengths {
-            shown.push_str(&format!("{length:>9}"));
-        }
-        shown.push('\n');
-        let mut sums = vec![(0.0, 0); lengths.len()];
-        for grid in grids {
-            let mut depths: Vec<Option<f64>> = grid.cells.iter().map(|cell| cell.depth).collect();
-            depths.dedup();
-            depths.truncate(grid.cells.len() / lengths.len());
-            for depth in depths {
-                let row = match depth {
-                    Some(depth) => format!("{} at {depth:.2}", grid.task),
-                    None => grid.task.clone(),
-                };
-                shown.push_str(&format!("{row:>28}"));
-                let cells = grid.cells.iter().filter(|cell| cell.depth == depth);
-                for (cell, sum) in cells.zip(&mut sums) {
-                    let mean = cell.scores[i].mean;
-                    shown.push_str(&format!("{:>7.1} {}", 100.0 * mean, shade(mean)));
-                    *sum = (sum.0 + mean, sum.1 + 1);
-                }
-                shown.push('\n');
-            }
-        }
-        if sums.iter().any(|&(_, count)| count > 1) {
-            shown.push_str(&format!("{:>28}", "mean"));
-            for (sum, count) in sums {
-                let mean = sum / f64::from(count.max(1));
-                shown.push_str(&format!("{:>7.1} {}", 100.0 * mean, shade(mean)));
-            }
-            shown.push('\n');
-        }
-        let chance = grids.iter().flat_map(|grid| &grid.cells);
-        let chance = chance.filter_map(|cell| cell.scores[i].chance).next();
-        if let Some(chance) = chance {
-            shown.push_str(&format!("{:>28}{:>7.1}\n", "guessing", 100.0 * chance));
-        }
-    }
-    for (grid, cell) in grids
-        .iter()
-        .flat_map(|g| g.cells.iter().map(move |c| (g, c)))
-    {
-        if cell.not_finite > 0 {
-            shown.push_str(&format!(
-                "{} of length {}: the logits of {} of {} trials were not finite, which scores nothing\n",
-                grid.task, cell.length, cell.not_finite, cell.trials
-            ));
-        }
-    }
-    shown
-}
-
-/// How full a cell of the heat map is.
-fn shade(share: f64) -> char {
-    const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
-    SHADES[(share * 4.0).round() as usize]
+        let length = unit.zip(number.parse::<usize>().ok());
+        length
+            .and_then(|(unit, number)| unit.checked_mul(number))
+            .ok_or_else(|| {
+                Failure::new(format!(
+                    "length `{text}` given, expected tokens as 500, 64k or 1m, or 64x for a \
+                         checkpoint that knows its training length"
+                ))
+            })
+    };
+    given.iter().map(length).collect()
 }
 
 /// The task of `line`, which must be of one of `names`.

@@ -28,7 +28,7 @@ pub struct Babi {
 
 impl Babi {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let asked = self.asking.open()?;
+        let asked = self.asking.open(context)?;
         let (shots, instruction) = (self.shots, !self.no_instruction);
         let task = |qa| format!("babi:qa={qa},shots={shots},instruction={instruction}");
         let tasks = self.qa.iter().map(|qa| task(qa).parse());

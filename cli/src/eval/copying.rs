@@ -18,7 +18,7 @@ pub struct Copying {
 
 impl Copying {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let asked = self.asking.open()?;
+        let asked = self.asking.open(context)?;
         let task = match asked.reads_text() {
             true => "copying:ids=bytes",
             false => "copying",

@@ -31,6 +31,9 @@ pub struct Given {
     /// the checkpoint's own run when absent
     #[arg(long)]
     pub text: Option<PathBuf>,
+    /// The field that holds the text, of JSONL, JSON and parquet
+    #[arg(long, value_name = "NAME", requires = "text")]
+    pub field: Option<String>,
     /// The same, of a folder that `baton tokenize` wrote
     #[arg(long, conflicts_with_all = ["text", "whole"])]
     pub data: Option<PathBuf>,
@@ -57,9 +60,10 @@ impl Given {
     }
 
     /// The model. Before anything is read it is found out whether the result can be written.
-    pub fn subject(&self) -> Result<Subject, Failure> {
+    pub fn subject(&self, context: &Context) -> Result<Subject, Failure> {
         self.target()?;
         let subject = Subject::open(&self.checkpoint, self.device()?.as_ref())?;
+        context.output.notes(&subject.tokenizer);
         self.chunks.put(subject)
     }
 
@@ -70,6 +74,7 @@ impl Given {
                 path: path.clone(),
                 documents: true,
                 reset: false,
+                field: self.field.clone(),
             }),
             (None, Some(path)) => Some(Origin::Shards {
                 path: path.clone(),

@@ -10,10 +10,13 @@ mod given;
 mod logits;
 mod passkey;
 mod perplexity;
+mod prompts;
 mod recall;
 mod remembrance;
 mod ruler;
+mod samples;
 mod states;
+mod table;
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -52,6 +55,7 @@ measures! {
     Logits(logits::Logits),
     States(states::States),
     Remembrance(remembrance::Remembrance),
+    Prompts(prompts::Prompts),
     Passkey(passkey::Passkey),
     Babi(babi::Babi),
     Ruler(ruler::Ruler),

@@ -27,7 +27,7 @@ pub struct Passkey {
 
 impl Passkey {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let asked = self.asking.open()?;
+        let asked = self.asking.open(context)?;
         let task = match (&self.task, asked.reads_text()) {
             (Some(task), _) => task.clone(),
             (None, true) => "passkey".into(),

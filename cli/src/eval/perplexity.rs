@@ -38,7 +38,7 @@ pub struct Perplexity {
 
 impl Perplexity {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let subject = self.given.subject()?;
+        let subject = self.given.subject(context)?;
         let (name, text) = self.given.text(&subject)?;
         let options = Options {
             train_length: subject.checkpoint.train_length.unwrap_or(self.length),

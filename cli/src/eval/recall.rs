@@ -23,7 +23,7 @@ pub struct Recall {
 
 impl Recall {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let asked = self.asking.open()?;
+        let asked = self.asking.open(context)?;
         let (vocabulary, power) = (asked.vocabulary(), self.power);
         let task = |pairs| format!("recall:vocabulary={vocabulary},pairs={pairs},power={power}");
         let tasks = self.pairs.iter().map(|pairs| task(pairs).parse());

@@ -41,7 +41,7 @@ enum Places {
 
 impl Remembrance {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let subject = self.given.subject()?;
+        let subject = self.given.subject(context)?;
         let (name, text) = self.given.text(&subject)?;
         let published = subject.checkpoint.train_length.map(|length| 4 * length);
         let Some(length) = self.length.or(published) else {

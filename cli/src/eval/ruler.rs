@@ -27,7 +27,7 @@ pub struct Ruler {
 
 impl Ruler {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let asked = self.asking.open()?;
+        let asked = self.asking.open(context)?;
         let tasks = match &self.tasks {
             Some(line) if line.starts_with("token-ruler") => {
                 vec![one_of(line, &["token-ruler"])?]

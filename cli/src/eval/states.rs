@@ -31,7 +31,7 @@ pub struct States {
 
 impl States {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let subject = self.given.subject()?;
+        let subject = self.given.subject(context)?;
         let (name, text) = self.given.text(&subject)?;
         let options = Options {
             train_length: subject.checkpoint.train_length.unwrap_or(self.length),

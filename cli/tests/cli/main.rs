@@ -4,7 +4,9 @@
 
 mod bench;
 mod block;
+mod checkpoints;
 mod config;
+mod data;
 mod eval;
 mod finite;
 mod generate;
@@ -15,6 +17,7 @@ mod origin;
 mod outputs;
 mod pages;
 mod program;
+mod prompts;
 #[cfg(feature = "mpi")]
 mod ranks;
 mod retrieval;

@@ -146,6 +146,9 @@ fn a_runs_own_text_is_read_and_another_is_refused() {
         let expected = "does not say what it was trained on: expected --text or --data";
         assert!(done.stderr.contains(expected), "{}", done.stderr);
     }
+    let done = post(&folder, &model, "fourth", &["--rate", "1e-3"]);
+    let expected = "expected its data (--text or --data) and the size of a batch (--batch)";
+    assert!(done.stderr.contains(expected), "{}", done.stderr);
     assert_eq!(eval(&model, &["--text", &other]).code, 0);
 }
 

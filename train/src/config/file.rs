@@ -2,14 +2,13 @@
 
 use super::{Said, presets};
 use crate::Error;
-use crate::files::folder;
+use crate::files::{self, folder};
 use crate::trainer::TrainConfig;
 use serde_json::Value;
-use std::fs;
 use std::path::Path;
 
 pub(super) fn read(path: &Path) -> Result<Vec<Said>, Error> {
-    let text = fs::read_to_string(path).map_err(|e| Error::file(path, e))?;
+    let text = files::text(path)?;
     let is_toml = path.extension().is_some_and(|ending| ending == "toml");
     let read: Result<Value, String> = match is_toml {
         true => ::toml::from_str(&text).map_err(|e| e.to_string()),

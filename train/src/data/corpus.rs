@@ -73,7 +73,8 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// The documents in the tokens of `tokenizer`, each followed by `separator` if there is one.
+    /// The documents in the tokens of `tokenizer`, each followed by `separator` if there is one. Those without
+    /// a token are left out, and counted in the name.
     pub fn new(
         name: &str,
         documents: &[Document],
@@ -88,13 +89,21 @@ impl Corpus {
         }
         let (mut tokens, mut starts) = (Vec::new(), Vec::new());
         for document in documents {
-            starts.push(tokens.len());
             let encoded = tokenizer.encode(&document.bytes);
-            tokens.extend(encoded.map_err(|e| Error::file(&document.path, e))?);
-            tokens.extend(separator);
+            let encoded = encoded.map_err(|e| Error::file(&document.path, e))?;
+            if !encoded.is_empty() {
+                starts.push(tokens.len());
+                tokens.extend(encoded);
+                tokens.extend(separator);
+            }
         }
+        let name = match documents.len() - starts.len() {
+            0 => name.to_string(),
+            1 => format!("{name}, 1 document without tokens left out"),
+            left => format!("{name}, {left} documents without tokens left out"),
+        };
         Ok(Corpus {
-            name: name.to_string(),
+            name,
             hash: hash(&tokens, &starts),
             tokens: Tokens::Memory(tokens),
             documents: starts,
@@ -272,6 +281,13 @@ mod tests {
             (all.tokens.len(), all.name.as_str()),
             (19, "it, nothing held out")
         );
+        let empty = [b"".as_slice(), b"a", b"", b"bc"].map(|bytes| Document {
+            path: "it".into(),
+            bytes: bytes.to_vec(),
+        });
+        let some = Corpus::new("it", &empty, &Tokenizer::Bytes, Some(9)).unwrap();
+        assert_eq!((&some.documents[..], some.tokens.len()), (&[0, 2][..], 5));
+        assert_eq!(some.name, "it, 2 documents without tokens left out");
         let separator = Corpus::new("it", &[], &Tokenizer::Bytes, Some(256));
         assert!(separator.is_err());
     }

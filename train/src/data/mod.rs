@@ -7,6 +7,7 @@
 
 mod corpus;
 mod documents;
+pub mod records;
 pub mod shards;
 mod text;
 mod windows;

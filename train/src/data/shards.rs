@@ -3,18 +3,20 @@
 //! A folder holds `train-00000.safetensors`, .. and `held-out-00000.safetensors`, ..; the tokens of
 //! a part are those of its files in order. Each file has `tokens` (U16 where the vocabulary allows,
 //! else U32), `documents` (U64, places in this file where one begins), and under `baton` in its
-//! metadata the vocabulary's size, the tokenizer's name and hashes. Nothing is read but what a
-//! batch asks for; the fingerprint is the hash that was stored.
+//! metadata the vocabulary's size, the tokenizer's name, a hash of its contents, its number, how many files there
+//! are, and a hash of all hashes. So a folder whose files are not those that were written together, each
+//! once and as it was, is refused; that reads every file once. Nothing is read later but what a batch asks
+//! for.
 
 use super::corpus::{Corpus, Tokens, hash};
 use super::fnv;
 use crate::Error;
-use crate::files::write_whole;
+use crate::files::{self, write_whole};
 use memmap2::Mmap;
+use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +30,22 @@ struct Header {
     name: String,
     tokenizer: String,
     vocab_size: usize,
+    /// Of this file's tokens and documents.
     hash: String,
+    /// Which of the part's files it is; older files do not say.
+    #[serde(default)]
+    place: Option<Place>,
+}
+
+/// One of the files of a part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Place {
+    /// From zero on.
+    number: usize,
+    /// Of all of them.
+    count: usize,
+    /// Of the hashes of all of them, in order.
+    all: String,
 }
 
 /// One mapped file.
@@ -104,10 +121,17 @@ pub fn write(
     }
     let all = corpus.tokens.len();
     let count = all.div_ceil(shard_tokens.max(1)).max(1);
+    let range = |number| number * shard_tokens..all.min((number + 1) * shard_tokens);
+    let hashes: Vec<String> = (0..count).map(|n| contents(corpus, range(n)).2).collect();
     // The first file last: its name is what says that the part is there.
     for number in (0..count).rev() {
-        let range = number * shard_tokens..all.min((number + 1) * shard_tokens);
-        if let Err(error) = write_one(corpus, tokenizer, range, &part.path(folder, number)) {
+        let place = Place {
+            number,
+            count,
+            all: together(hashes.iter()),
+        };
+        let path = part.path(folder, number);
+        if let Err(error) = write_one(corpus, tokenizer, range(number), place, &path) {
             remove(folder, part, number + 1..count);
             return Err(error);
         }
@@ -122,24 +146,38 @@ pub fn remove(folder: &Path, part: Part, numbers: Range<usize>) {
     }
 }
 
-fn write_one(
-    corpus: &Corpus,
-    tokenizer: &str,
-    range: Range<usize>,
-    path: &Path,
-) -> Result<(), Error> {
-    let fail = |e: &dyn ToString| Error::file(path, e.to_string());
+/// The tokens of a range, where documents begin in it, and the hash of both.
+fn contents(corpus: &Corpus, range: Range<usize>) -> (Vec<u32>, Vec<usize>, String) {
     let starts = corpus
         .documents
         .iter()
         .filter(|start| range.contains(start));
     let starts: Vec<usize> = starts.map(|start| start - range.start).collect();
     let tokens = corpus.tokens.read(range);
+    let hash = format!("{:016x}", hash(&tokens, &starts));
+    (tokens, starts, hash)
+}
+
+/// One hash of many.
+fn together<'a>(hashes: impl Iterator<Item = &'a String>) -> String {
+    format!("{:016x}", fnv(hashes.flat_map(|hash| hash.bytes())))
+}
+
+fn write_one(
+    corpus: &Corpus,
+    tokenizer: &str,
+    range: Range<usize>,
+    place: Place,
+    path: &Path,
+) -> Result<(), Error> {
+    let fail = |e: &dyn ToString| Error::file(path, e.to_string());
+    let (tokens, starts, hash) = contents(corpus, range);
     let header = Header {
         name: corpus.name.clone(),
         tokenizer: tokenizer.to_string(),
         vocab_size: corpus.vocab_size,
-        hash: format!("{:016x}", hash(&tokens, &starts)),
+        hash,
+        place: Some(place),
     };
     let small = corpus.vocab_size <= 1 << 16;
     let (dtype, bytes) = match small {
@@ -181,58 +219,86 @@ pub fn open_if_there(folder: &Path, part: Part) -> Result<Option<Corpus>, Error>
     }
 }
 
-/// Maps a part of a folder that [`write`] wrote.
+/// Maps a part of a folder that [`write`] wrote, whole and as it was written.
 pub fn open(folder: &Path, part: Part) -> Result<Corpus, Error> {
-    let mut found: Option<Corpus> = None;
-    let mut first: Option<Header> = None;
-    let mut hashes = String::new();
-    for number in 0.. {
-        let path = part.path(folder, number);
-        if !path.exists() {
-            break;
-        }
-        let (shard, header, documents) = open_one(&path)?;
-        let before = first.get_or_insert_with(|| header.clone());
-        if (&before.tokenizer, before.vocab_size) != (&header.tokenizer, header.vocab_size) {
-            return Err(Error::file(
-                &path,
-                format!(
-                    "tokens of {} ({}) given, expected those of {} ({}) as in the first file",
-                    header.tokenizer, header.vocab_size, before.tokenizer, before.vocab_size
-                ),
-            ));
-        }
-        hashes.push_str(&header.hash);
-        let corpus = found.get_or_insert_with(|| Corpus {
-            name: header.name.clone(),
-            tokens: Tokens::Mapped(Vec::new()),
-            documents: Vec::new(),
-            vocab_size: header.vocab_size,
-            hash: 0,
-            reset: false,
-        });
+    let paths: Vec<PathBuf> = (0..)
+        .map(|number| part.path(folder, number))
+        .take_while(|path| path.symlink_metadata().is_ok())
+        .collect();
+    let read: Vec<_> = paths.par_iter().map(|path| open_one(path)).collect();
+    let read = read.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let Some((_, first, _)) = read.first() else {
+        let path = part.path(folder, 0);
+        return Err(Error::file(
+            &path,
+            "no such file, expected a tokenised text",
+        ));
+    };
+    let headers: Vec<&Header> = read.iter().map(|(_, header, _)| header).collect();
+    belong(folder, part, &paths, &headers)?;
+    let mut corpus = Corpus {
+        name: first.name.clone(),
+        tokens: Tokens::Mapped(Vec::new()),
+        documents: Vec::new(),
+        vocab_size: first.vocab_size,
+        hash: fnv(headers.iter().flat_map(|header| header.hash.bytes())),
+        reset: false,
+    };
+    for (shard, _, documents) in read {
         let base = corpus.tokens.len();
-        corpus
-            .documents
-            .extend(documents.iter().map(|at| at + base));
+        let starts = documents.iter().map(|at| at + base);
+        corpus.documents.extend(starts);
         if let Tokens::Mapped(shards) = &mut corpus.tokens {
             shards.push(shard);
         }
     }
-    let mut corpus = found.ok_or_else(|| {
-        Error::file(
-            &part.path(folder, 0),
-            "no such file, expected a tokenised text",
-        )
-    })?;
-    corpus.hash = fnv(hashes.bytes());
     Ok(corpus)
+}
+
+/// Refuses files that were not written together: one that is missing, there twice, or another's.
+fn belong(folder: &Path, part: Part, paths: &[PathBuf], headers: &[&Header]) -> Result<(), Error> {
+    let first = headers[0];
+    for (number, (path, header)) in paths.iter().zip(headers).enumerate() {
+        let wrong = |what: String| Err(Error::file(path, what));
+        if (&first.tokenizer, first.vocab_size) != (&header.tokenizer, header.vocab_size) {
+            return wrong(format!(
+                "tokens of {} ({}) given, expected those of {} ({}) as in the first file",
+                header.tokenizer, header.vocab_size, first.tokenizer, first.vocab_size
+            ));
+        }
+        let of = |header: &Header| header.place.clone().map(|place| (place.count, place.all));
+        if of(first) != of(header) {
+            return wrong("it is of another text, expected a file written with the first".into());
+        }
+        if let Some(place) = header.place.as_ref().filter(|place| place.number != number) {
+            return wrong(format!(
+                "it is file {} of the text, expected file {number}",
+                place.number
+            ));
+        }
+    }
+    let Some(place) = &first.place else {
+        return Ok(());
+    };
+    // Files past a gap have not been looked at.
+    if headers.len() < place.count {
+        let path = part.path(folder, headers.len());
+        let what = format!("no such file, expected all {} of the text", place.count);
+        return Err(Error::file(&path, what));
+    }
+    match together(headers.iter().map(|header| &header.hash)) == place.all {
+        true => Ok(()),
+        false => Err(Error::file(
+            folder,
+            "its files are not those that were written together, expected them as they were",
+        )),
+    }
 }
 
 fn open_one(path: &Path) -> Result<(Shard, Header, Vec<usize>), Error> {
     let damaged =
         |e: &dyn ToString| Error::file(path, format!("no tokenised text: {}", e.to_string()));
-    let file = File::open(path).map_err(|e| Error::file(path, e))?;
+    let file = files::open(path)?;
     // Sound as long as nobody writes into the file while it is mapped; ours are never written
     // again once they have their name.
     let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::file(path, e))?;
@@ -268,7 +334,13 @@ fn open_one(path: &Path) -> Result<(Shard, Header, Vec<usize>), Error> {
         width,
         map,
     };
-    Ok((shard, header, documents))
+    let mut tokens = Vec::with_capacity(count);
+    shard.read(0..count, &mut tokens);
+    let found = format!("{:016x}", hash(&tokens, &documents));
+    match found == header.hash {
+        true => Ok((shard, header, documents)),
+        false => Err(damaged(&"its tokens are not as they were written")),
+    }
 }
 
 #[cfg(test)]
@@ -323,6 +395,11 @@ mod tests {
             assert!(open(&folder, Part::HeldOut).is_err());
             let path = Part::Train.path(&folder, 2);
             let bytes = std::fs::read(&path).unwrap();
+            let mut other = bytes.clone();
+            *other.last_mut().unwrap() ^= 1; // the header and all sizes stay
+            std::fs::write(&path, &other).unwrap();
+            let error = open(&folder, Part::Train).unwrap_err().to_string();
+            assert!(error.contains("not as they were written"), "{error}");
             std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
             let error = open(&folder, Part::Train).unwrap_err().to_string();
             assert!(

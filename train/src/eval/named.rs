@@ -27,7 +27,8 @@ struct Names {
 struct Inputs {
     name: &'static str,
     channels: usize,
-    /// Taps of the convolution; absent where it is the step before that RWKV-7 reads, [B, C].
+    /// Taps of the convolution; absent where it is the step before that RWKV-7 reads, [B, C]. Of one tap
+    /// the last input is carried too.
     taps: Option<usize>,
 }
 
@@ -35,9 +36,12 @@ impl Inputs {
     /// [B, W - 1, C] after the last token, and the same before it, as it lies in files.
     fn shown(&self, after: &Tensor, before: Option<Tensor>) -> Tensor {
         match self.taps {
-            Some(_) => window(after, before.as_ref()),
-            None => Tensor {
-                shape: vec![after.shape[0], self.channels],
+            Some(2..) => window(after, before.as_ref()),
+            taps => Tensor {
+                shape: [after.shape[0], self.channels]
+                    .into_iter()
+                    .chain(taps)
+                    .collect(),
                 data: after.data.clone(),
             },
         }
@@ -46,8 +50,8 @@ impl Inputs {
     /// [B, W - 1, C] from what lies in files.
     fn carried(&self, shown: Tensor) -> Tensor {
         match self.taps {
-            Some(_) => carried(&shown),
-            None => Tensor {
+            Some(2..) => carried(&shown),
+            _ => Tensor {
                 shape: vec![shown.shape[0], 1, self.channels],
                 data: shown.data,
             },

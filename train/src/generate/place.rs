@@ -10,7 +10,7 @@ use crate::Error;
 use crate::checkpoint::finite;
 use crate::eval::logits::{Named, initial, published};
 use crate::eval::{Stream, Subject};
-use crate::files::Target;
+use crate::files::{self, Target};
 use crate::initial_state::sequences;
 use crate::models::HostStates;
 use crate::models::hybrid::{Kept, Memory};
@@ -132,7 +132,7 @@ impl Place {
     /// The sequences of a file, which must be of the model `subject`; of states that came from elsewhere
     /// nothing else is known.
     pub fn open(path: &Path, subject: &Subject) -> Result<Vec<Place>, Error> {
-        let bytes = std::fs::read(path).map_err(|e| Error::file(path, e))?;
+        let bytes = files::read(path)?;
         let damaged = |e: &dyn ToString| Error::file(path, format!("no states: {}", e.to_string()));
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;

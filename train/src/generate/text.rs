@@ -81,8 +81,8 @@ impl<'a> Growing<'a> {
     /// The text of the tokens that were not decoded, unless a character is not whole yet.
     fn decoded(&mut self, last: bool) -> Result<Vec<u8>, Error> {
         let [first, second] = self.window;
-        let before = self.tokenizer.decode(&self.tokens[first..second])?;
-        let now = self.tokenizer.decode(&self.tokens[first..])?;
+        let before = self.tokenizer.said(&self.tokens[first..second])?;
+        let now = self.tokenizer.said(&self.tokens[first..])?;
         let cut = match self.tokenizer {
             Tokenizer::Bytes => false,
             Tokenizer::Bpe(_) => now.ends_with("\u{fffd}".as_bytes()),

@@ -144,7 +144,7 @@ impl Delta {
         let [qkv, gate, beta, step] = parts(columns);
         let (qkv, conv) = causal_conv_packed(
             qkv.tensor()?,
-            self.conv1d.weight.val(),
+            self.conv1d.taps(),
             self.conv1d.bias(),
             true,
             conv.map(Value::tensor).transpose()?,

@@ -213,6 +213,12 @@ impl Conv1d {
         }
     }
 
+    /// The weight [C, 1, W], W at least two: one of a single tap has a zero before it, so that the last
+    /// input is remembered whatever the width.
+    pub fn taps(&self) -> Tensor<3> {
+        at_least(2, self.weight.val())
+    }
+
     /// The bias [C]; zeros where there is none.
     pub fn bias(&self) -> Tensor<1> {
         match &self.bias {
@@ -223,6 +229,17 @@ impl Conv1d {
             }
         }
     }
+}
+
+/// Taps [C, 1, W], zeros before them where they are fewer than `width`.
+pub(super) fn at_least(width: usize, taps: Tensor<3>) -> Tensor<3> {
+    let [channels, _, given] = taps.dims();
+    if given >= width {
+        return taps;
+    }
+    let device = taps.device().without_autodiff();
+    let zeros = Tensor::zeros([channels, 1, width - given], &device);
+    Tensor::cat(vec![zeros, taps], 2)
 }
 
 /// Root-mean-square norm over the last dim.

@@ -130,7 +130,7 @@ impl Mamba1 {
         let [u, z] = parts(split(self.in_proj.forward(x), &[&[inner], &[inner]])?);
         let (u, conv) = causal_conv_packed(
             u.tensor()?,
-            self.conv1d.weight.val(),
+            self.conv1d.taps(),
             self.conv1d.bias(),
             true,
             conv.map(Value::tensor).transpose()?,

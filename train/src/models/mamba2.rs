@@ -137,7 +137,7 @@ impl Mamba2 {
         let [z, xbc, dt] = parts(columns);
         let (xbc, conv) = causal_conv_packed(
             xbc.tensor()?,
-            self.conv1d.weight.val(),
+            self.conv1d.taps(),
             self.conv1d.bias(),
             true,
             conv.map(Value::tensor).transpose()?,

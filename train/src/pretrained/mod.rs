@@ -13,6 +13,8 @@
 mod authors;
 mod hugging_face;
 mod names;
+mod place;
+mod published;
 mod save;
 mod settings;
 mod tensors;
@@ -28,14 +30,16 @@ use crate::files::folder;
 use crate::models::{self, LanguageModel, ModelConfig};
 use crate::origin::Known;
 use crate::tokenizer::Tokenizer;
-use crate::trainer::{CHECKPOINT, TrainConfig};
+use crate::trainer::TrainConfig;
 use baton_runtime::{Device, Tensor};
 use burn::module::Module;
 use names::Names;
+use place::{At, place};
+use published::Published;
 use serde_json::{Map, Value};
 use settings::Settings;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The configuration of every layout.
 const CONFIG: &str = "config.json";
@@ -75,10 +79,8 @@ pub struct Stored {
     pub tokenizer: Tokenizer,
     /// How it lay on the disk.
     pub layout: Layout,
-    /// Its configuration as it was found, for what the layout holds beside the model's shape.
-    source: Map<String, Value>,
-    /// The files in its folder that are neither configuration nor weights nor vocabulary.
-    beside: Vec<PathBuf>,
+    /// What came with the published checkpoint that it is, or that it was made from.
+    published: Option<Published>,
 }
 
 /// A checkpoint that runs.
@@ -112,45 +114,57 @@ pub fn open(path: &Path, device: &dyn Device) -> Result<Pretrained, Error> {
 /// Reads what [`open`] loads; that the weights fit the configuration is known once a
 /// [`model`](Stored::model) is made of them.
 pub fn read(path: &Path) -> Result<Stored, Error> {
-    if path.is_file() {
-        return trained(path, folder(path));
-    }
-    let config = path.join(CONFIG);
-    let run = path.join(CHECKPOINT);
-    match (config.is_file(), run.is_file()) {
-        (true, _) => published(path, &config),
-        (false, true) => trained(&run, path),
-        (false, false) if path.is_dir() => Err(Error::file(
-            path,
-            format!("neither {CONFIG} nor {CHECKPOINT} is in this folder, expected one of them"),
-        )),
-        (false, false) => Err(Error::file(path, "no such file or folder")),
-    }
-}
-
-/// What a checkpoint knows of the data of its run, read without its weights being looked at.
-pub fn data(path: &Path) -> Result<Option<Known>, Error> {
-    match path.is_file() || !path.join(CONFIG).is_file() {
-        true => Ok(read(path)?.data),
-        false => Ok(None),
+    match place(path)? {
+        At::Folder(config) => published(path, &config),
+        At::Run(file) => trained(&file, folder(&file)),
     }
 }
 
 impl Stored {
     /// Tokens that end a text, as its configuration says (`eos_token_id`).
     pub fn ends(&self) -> Vec<u32> {
-        let token = |value: &serde_json::Value| value.as_u64().and_then(|t| u32::try_from(t).ok());
-        match self.source.get("eos_token_id") {
-            Some(serde_json::Value::Array(all)) => all.iter().filter_map(token).collect(),
+        let token = |value: &Value| value.as_u64().and_then(|t| u32::try_from(t).ok());
+        let named = self
+            .published
+            .as_ref()
+            .and_then(|from| from.config.get("eos_token_id"));
+        let all: Vec<u32> = match named {
+            Some(Value::Array(all)) => all.iter().filter_map(token).collect(),
             Some(one) => token(one).into_iter().collect(),
             None => Vec::new(),
+        };
+        let known = |&token: &u32| (token as usize) < self.config.vocab_size;
+        all.into_iter().filter(known).collect()
+    }
+
+    /// The layout that it came from, or else that of others which it was made from.
+    pub fn home(&self) -> Layout {
+        self.published
+            .as_ref()
+            .map_or(self.layout, |from| from.layout)
+    }
+
+    /// Holds in `folder`, a run's, what came with a published checkpoint and is not trained.
+    pub fn keep(&self, folder: &Path) -> Result<(), Error> {
+        match &self.published {
+            Some(published) => published.keep(folder),
+            None => Ok(()),
         }
+    }
+
+    /// What names of weights go by beside the model.
+    fn source(&self) -> Map<String, Value> {
+        let own = self
+            .published
+            .as_ref()
+            .filter(|from| from.layout == self.layout);
+        own.map(|from| from.config.clone()).unwrap_or_default()
     }
 
     /// The model with these weights, ready to train; a weight that does not fit is refused by name.
     pub fn model(self, device: &dyn Device) -> Result<LanguageModel, Error> {
         let (names, model) = (
-            names(self.layout, &self.config, &self.source),
+            names(self.layout, &self.config, &self.source()),
             LanguageModel::blank(&self.config, device)?,
         );
         models::load_called(model, self.weights, &|ours| names.called(ours).to_string())
@@ -159,7 +173,7 @@ impl Stored {
     /// Tensors that are called and shaped as the model's weights, under the names that its own
     /// layout has for them.
     pub fn named(&self, weights: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
-        let names = names(self.layout, &self.config, &self.source);
+        let names = names(self.layout, &self.config, &self.source());
         let named = names.write(weights).into_iter();
         named
             .map(|(name, tensor)| (name.to_string(), tensor.into_owned()))
@@ -169,14 +183,49 @@ impl Stored {
 
 fn published(folder: &Path, config: &Path) -> Result<Stored, Error> {
     let settings = Settings::read(config)?;
+    let (layout, config, train_length) = described(&settings)?;
+    let mut weights = tensors::read(folder)?;
+    let held: usize = weights.values().map(|weight| weight.data.len()).sum();
+    let about = config.about_weights();
+    if about > 2.0 * held as f64 + SMALL {
+        let what = format!(
+            "it describes a model of about {about:.1e} weights, expected one of the {held} that are \
+             beside it"
+        );
+        return Err(Error::file(settings.path(), what));
+    }
+    let names = names(layout, &config, settings.map());
+    names
+        .unwrapped(&weights)
+        .and_then(|()| names.read(&mut weights))
+        .and_then(|()| canonical(&mut weights, config.tie_word_embeddings))
+        .map_err(|e| Error::file(folder, e))?;
+    let published = match layout {
+        Layout::Baton => Published::kept(folder)?,
+        _ => Some(Published::new(layout, settings, folder)?),
+    };
+    Ok(Stored {
+        config,
+        weights,
+        train_length,
+        run: None,
+        data: None,
+        tokenizer: Tokenizer::of(folder)?,
+        layout,
+        published,
+    })
+}
+
+/// The layout, the model and the length of training that a configuration says.
+fn described(settings: &Settings) -> Result<(Layout, ModelConfig, Option<usize>), Error> {
     let (layout, config, train_length) = match settings.text("model_type")? {
         Some(BATON) => {
-            let (config, train_length) = own(&settings)?;
+            let (config, train_length) = own(settings)?;
             (Layout::Baton, config, train_length)
         }
-        None if settings.has("d_model") => (Layout::Authors, authors::config(&settings)?, None),
+        None if settings.has("d_model") => (Layout::Authors, authors::config(settings)?, None),
         given => {
-            let class = given.map(|class| hugging_face::config(class, &settings));
+            let class = given.map(|class| hugging_face::config(class, settings));
             match class.transpose()?.flatten() {
                 Some(config) => (Layout::HuggingFace, config, None),
                 None => {
@@ -193,31 +242,7 @@ fn published(folder: &Path, config: &Path) -> Result<Stored, Error> {
     config
         .check()
         .map_err(|e| Error::file(settings.path(), e))?;
-    let mut weights = tensors::read(folder)?;
-    let held: usize = weights.values().map(|weight| weight.data.len()).sum();
-    let about = config.about_weights();
-    if about > 2.0 * held as f64 + SMALL {
-        let what = format!(
-            "it describes a model of about {about:.1e} weights, expected one of the {held} that are \
-             beside it"
-        );
-        return Err(Error::file(settings.path(), what));
-    }
-    names(layout, &config, settings.map())
-        .read(&mut weights)
-        .and_then(|()| canonical(&mut weights, config.tie_word_embeddings))
-        .map_err(|e| Error::file(folder, e))?;
-    Ok(Stored {
-        config,
-        weights,
-        train_length,
-        run: None,
-        data: None,
-        tokenizer: Tokenizer::of(folder)?,
-        layout,
-        source: settings.into_map(),
-        beside: tensors::beside(folder)?,
-    })
+    Ok((layout, config, train_length))
 }
 
 /// What a layout calls the weights of a model.
@@ -228,7 +253,8 @@ fn names(layout: Layout, config: &ModelConfig, source: &Map<String, Value>) -> N
     }
 }
 
-/// Calls weights as Hugging Face's layout does; a head that repeats the embedding goes.
+/// Calls weights as Hugging Face's layout does; a head that repeats the embedding goes, and one that stands for it
+/// becomes it.
 fn canonical(weights: &mut BTreeMap<String, Tensor>, tied: bool) -> Result<(), Error> {
     let [ours, theirs] = EMBEDDING;
     if let Some(embedding) = weights.remove(theirs)
@@ -239,7 +265,7 @@ fn canonical(weights: &mut BTreeMap<String, Tensor>, tied: bool) -> Result<(), E
         )));
     }
     if tied && let Some(head) = weights.remove(HEAD) {
-        let same = weights.get(ours) == Some(&head);
+        let same = *weights.entry(ours.into()).or_insert_with(|| head.clone()) == head;
         return same.then_some(()).ok_or_else(|| {
             Error::Tensor(format!(
                 "tensor `{HEAD}` differs from `{ours}`, expected the same values as the \
@@ -275,7 +301,6 @@ fn trained(file: &Path, folder: &Path) -> Result<Stored, Error> {
         data: data.map(known),
         tokenizer: Tokenizer::of(folder)?,
         layout: Layout::Baton,
-        source: Default::default(),
-        beside: Vec::new(),
+        published: Published::kept(folder)?,
     })
 }

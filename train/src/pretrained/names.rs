@@ -4,6 +4,7 @@
 //! several projections in a file. Each of these is checked by its own name before it is joined; a
 //! tensor that no entry names keeps its name, so that it is refused by it later.
 
+use super::{EMBEDDING, HEAD};
 use crate::Error;
 use baton_runtime::Tensor;
 use std::borrow::Cow;
@@ -41,6 +42,40 @@ impl Names {
             ours: ours.into(),
             theirs: Theirs::Joined(theirs),
         });
+    }
+
+    /// Refuses names that something was put before, by what was put there: programs that wrap a model do so, and
+    /// dictionaries around its weights.
+    pub fn unwrapped(&self, weights: &BTreeMap<String, Tensor>) -> Result<(), Error> {
+        let [ours, theirs] = EMBEDDING;
+        let looked = [self.called(ours), theirs, HEAD];
+        if looked.iter().any(|name| weights.contains_key(*name)) {
+            return Ok(());
+        }
+        for name in looked {
+            let ends = |given: &&String| {
+                given
+                    .strip_suffix(name)
+                    .is_some_and(|first| first.ends_with('.'))
+            };
+            if let Some(given) = weights.keys().find(ends) {
+                let before = given.strip_suffix(name).unwrap_or_default();
+                return Err(Error::Tensor(format!(
+                    "tensor `{given}` given, expected `{name}`: `{before}` stands before the names (a wrapper's \
+                     or of a dictionary around the weights), expected the model's own `state_dict()`"
+                )));
+            }
+            let inner = name
+                .split_once('.')
+                .filter(|(_, inner)| weights.contains_key(*inner));
+            if let Some((outer, inner)) = inner.filter(|_| name != HEAD) {
+                return Err(Error::Tensor(format!(
+                    "tensor `{inner}` given, expected `{name}`: the names lack `{outer}.`, as those of a model \
+                     without its head do, expected the whole model's"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Calls weights from a file as the model does.

@@ -1,6 +1,9 @@
 //! Writing a checkpoint's folder: everything beside its place first, then moved there in one step.
 
-use super::{BATON, CONFIG, EMBEDDING, HEAD, Layout, Stored, authors, hugging_face, names, torch};
+use super::settings::{self, Settings};
+use super::{
+    BATON, CONFIG, EMBEDDING, HEAD, Layout, Stored, authors, described, hugging_face, names, torch,
+};
 use crate::Error;
 use crate::tokenizer;
 use baton_runtime::Tensor;
@@ -133,11 +136,14 @@ fn contents(
     precision: Precision,
     config: Map<String, Value>,
 ) -> Result<(), Error> {
+    // What came with a published checkpoint is beside its own layout's weights, and below any other's.
+    let published = stored.published.as_ref();
+    let own = published.filter(|from| from.layout == layout);
     let path = folder.join(CONFIG);
-    let text = serde_json::to_string_pretty(&config).map_err(|e| Error::file(&path, e))?;
+    let text = settings::text(&config, own.is_some_and(|from| from.bare))?;
     File::create(&path)
         .and_then(|mut file| {
-            writeln!(file, "{text}")?;
+            file.write_all(text.as_bytes())?;
             file.sync_all()
         })
         .map_err(|e| Error::file(&path, e))?;
@@ -145,9 +151,10 @@ fn contents(
         let to = folder.join(tokenizer::FILE);
         fs::copy(from, &to).map_err(|e| Error::file(from, e))?;
     }
-    for from in stored.beside.iter().filter(|_| layout == stored.layout) {
-        let to = folder.join(from.file_name().unwrap_or_default());
-        fs::copy(from, &to).map_err(|e| Error::file(from, e))?;
+    match (own, published) {
+        (Some(own), _) => own.copy(folder)?,
+        (None, Some(published)) if layout == Layout::Baton => published.keep(folder)?,
+        _ => {}
     }
     let names = names(layout, &stored.config, &config);
     let named = names.write(&stored.weights);
@@ -181,10 +188,16 @@ fn config(
     layout: Layout,
     precision: Precision,
 ) -> Result<Map<String, Value>, Error> {
-    let source = match stored.layout == layout {
-        true => stored.source.clone(),
-        false => Map::new(),
-    };
+    let own = stored
+        .published
+        .as_ref()
+        .filter(|from| from.layout == layout);
+    let source = own.map(|from| from.config.clone()).unwrap_or_default();
+    if let Some(own) = own
+        && described(&Settings::of(source.clone(), Path::new(CONFIG)))?.1 == stored.config
+    {
+        return Ok(as_it_came(own.config.clone(), precision));
+    }
     match layout {
         Layout::HuggingFace => hugging_face::settings(&stored.config, precision.name(), source),
         Layout::Authors => authors::settings(&stored.config, source),
@@ -197,6 +210,26 @@ fn config(
             Ok(config)
         }
     }
+}
+
+/// A configuration that describes the model already: nothing changes but how the weights are stored, and that
+/// they have begun (`hugging_face/mamba2.rs`).
+fn as_it_came(mut config: Map<String, Value>, precision: Precision) -> Map<String, Value> {
+    let names = ["dtype", "torch_dtype"].map(|key| (key, config.contains_key(key)));
+    for (key, there) in names {
+        if there {
+            config.insert(key.into(), precision.name().into());
+        }
+    }
+    if config.contains_key("model_type") {
+        if names.iter().all(|(_, there)| !there) {
+            config.insert("dtype".into(), precision.name().into());
+        }
+        if let Some(rescaled) = config.get_mut("rescale_prenorm_residual") {
+            *rescaled = false.into();
+        }
+    }
+    config
 }
 
 /// Refuses a value that rounding would make infinite.

@@ -5,6 +5,7 @@
 //! that one form is left to understand.
 
 use crate::Error;
+use crate::files;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -17,19 +18,38 @@ pub(super) struct Settings {
     /// The keys that lead to the object, each with a dot.
     prefix: String,
     map: Map<String, Value>,
+    /// Whether some number in it was a bare word.
+    bare: bool,
 }
 
 impl Settings {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, e))?;
-        let map = serde_json::from_str(&in_words(&text))
+        let text = files::text(path)?;
+        let words = in_words(&text);
+        let map = serde_json::from_str(&words)
             .map_err(|e| Error::file(path, format!("no configuration: {e}")))?;
         Ok(Settings {
             path: path.to_path_buf(),
             prefix: String::new(),
             map,
+            bare: words != text,
         })
+    }
+
+    /// What stands in `map`, as read from `path`.
+    pub fn of(map: Map<String, Value>, path: &Path) -> Self {
+        Settings {
+            path: path.to_path_buf(),
+            prefix: String::new(),
+            map,
+            bare: false,
+        }
+    }
+
+    /// Whether some number in it was a bare word, as Python writes infinity.
+    pub fn bare(&self) -> bool {
+        self.bare
     }
 
     /// The file.
@@ -72,6 +92,7 @@ impl Settings {
             path: self.path.clone(),
             prefix: format!("{}{key}.", self.prefix),
             map: map.unwrap_or_default(),
+            bare: self.bare,
         })
     }
 
@@ -88,9 +109,10 @@ impl Settings {
         }
     }
 
-    /// A number.
+    /// A finite number.
     pub fn number(&self, key: &str) -> Result<Option<f64>, Error> {
-        self.typed(key, "a number", number)
+        let finite = |value: &Value| number(value).filter(|x| x.is_finite());
+        self.typed(key, "a number", finite)
     }
 
     /// True or false.
@@ -120,6 +142,10 @@ impl Settings {
     /// A range whose bounds are absent where they bound nothing that is positive.
     pub fn limit(&self, key: &str) -> Result<[Option<f64>; 2], Error> {
         let [low, high] = self.range(key)?.unwrap_or([0.0, f64::INFINITY]);
+        if low > high || high <= 0.0 || low == f64::INFINITY {
+            let given = self.get(key).map(Value::to_string).unwrap_or_default();
+            return Err(self.wrong(key, given, "a low and a high end, the second above zero"));
+        }
         let unbounded = high >= f32::MAX as f64;
         Ok([(low > 0.0).then_some(low), (!unbounded).then_some(high)])
     }
@@ -164,11 +190,38 @@ fn whole(value: &Value) -> Option<usize> {
     value.as_u64().and_then(|n| usize::try_from(n).ok())
 }
 
-/// A number, in digits or in a word.
+/// A number, in digits or in a word; `NaN` is none.
 fn number(value: &Value) -> Option<f64> {
-    match value.get(WORD) {
-        Some(word) => word.as_str()?.parse().ok(),
-        None => value.as_f64(),
+    let number: f64 = match value.get(WORD) {
+        Some(word) => word.as_str()?.parse().ok()?,
+        None => value.as_f64()?,
+    };
+    (!number.is_nan()).then_some(number)
+}
+
+/// The text of a configuration, whose numbers in words are `bare` or objects.
+pub(super) fn text(config: &Map<String, Value>, bare: bool) -> Result<String, Error> {
+    let mut config = Value::Object(config.clone());
+    if bare {
+        mark(&mut config);
+    }
+    let text = serde_json::to_string_pretty(&config);
+    let mut text = text.map_err(|e| Error::Config(format!("a configuration: {e}")))?;
+    if bare {
+        text = text.replace(r#""\u0001"#, "").replace(r#"\u0001""#, "");
+    }
+    Ok(format!("{text}\n"))
+}
+
+/// Puts texts between marks, which JSON escapes, in place of objects that hold a number's word.
+fn mark(value: &mut Value) {
+    if let Some(word) = value.get(WORD).and_then(Value::as_str) {
+        *value = format!("\u{1}{word}\u{1}").into();
+    }
+    match value {
+        Value::Array(all) => all.iter_mut().for_each(mark),
+        Value::Object(all) => all.values_mut().for_each(mark),
+        _ => {}
     }
 }
 
@@ -210,11 +263,8 @@ mod tests {
     use super::*;
 
     fn settings(text: &str) -> Settings {
-        Settings {
-            path: "config.json".into(),
-            prefix: String::new(),
-            map: serde_json::from_str(&in_words(text)).unwrap(),
-        }
+        let map = serde_json::from_str(&in_words(text)).unwrap();
+        Settings::of(map, Path::new("config.json"))
     }
 
     #[test]
@@ -226,7 +276,7 @@ mod tests {
             let both = settings.range("limit").unwrap().unwrap();
             assert_eq!(both, [0.0, f64::INFINITY]);
             assert_eq!(settings.limit("limit").unwrap(), [None, None]);
-            assert_eq!(settings.number("low").unwrap(), Some(f64::NEG_INFINITY));
+            assert!(settings.number("low").is_err());
             assert_eq!(settings.text("a\"").unwrap(), Some("Infinity \" Infinity"));
         }
         assert_eq!(settings("{}").limit("limit").unwrap(), [None, None]);
@@ -234,6 +284,36 @@ mod tests {
             .limit("limit")
             .unwrap();
         assert_eq!(narrow, [Some(0.001), Some(0.1)]);
+    }
+
+    #[test]
+    fn words_go_back_as_they_came_and_none_of_them_is_nan() {
+        let given = r#"{"a": {"b": [0.0, -Infinity]}, "c": "Infinity", "d": NaN}"#;
+        let read = settings(given);
+        let bare = text(&read.map, true).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Value>(&in_words(&bare)).unwrap(),
+            Value::Object(read.map.clone())
+        );
+        assert!(
+            bare.contains("-Infinity\n") && bare.contains("\"d\": NaN"),
+            "{bare}"
+        );
+        assert!(!text(&read.map, false).unwrap().contains(": NaN"));
+        assert!(read.number("d").is_err());
+        for limit in [
+            "[0.0, NaN]",
+            "[NaN, 1.0]",
+            "[0.2, 0.1]",
+            "[0.0, 0.0]",
+            "[Infinity, Infinity]",
+        ] {
+            let error = settings(&format!("{{\"limit\": {limit}}}")).limit("limit");
+            assert!(
+                error.unwrap_err().to_string().contains("`limit` is ["),
+                "{limit}"
+            );
+        }
     }
 
     #[test]

@@ -3,17 +3,16 @@
 //! Floats of 32, 16 and bfloat 16 bits become f32. Everything else is refused with the name of the
 //! tensor: another type, a file that ends within it, a value that is no number.
 
-use super::{CONFIG, torch};
+use super::torch;
 use crate::Error;
 use crate::checkpoint::finite;
-use crate::tokenizer;
+use crate::files;
 use baton_runtime::Tensor;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 type Tensors = BTreeMap<String, Tensor>;
 
@@ -28,10 +27,10 @@ pub(super) fn read(folder: &Path) -> Result<Tensors, Error> {
             true => safetensors(path),
             false => torch::read(path),
         };
-        if whole.is_file() {
+        if whole.symlink_metadata().is_ok() {
             return one(&whole);
         }
-        if index.is_file() {
+        if index.symlink_metadata().is_ok() {
             return sharded(folder, &index, &one);
         }
     }
@@ -45,24 +44,6 @@ pub(super) fn read(folder: &Path) -> Result<Tensors, Error> {
     ))
 }
 
-/// The files in `folder` that hold neither weights nor what is read of a checkpoint beside them.
-pub(super) fn beside(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = fs::read_dir(folder).map_err(|e| Error::file(folder, e))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|e| Error::file(folder, e))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let weights = name.starts_with("pytorch_model")
-            || name.ends_with(".safetensors")
-            || name.ends_with(".index.json");
-        if path.is_file() && !weights && name != CONFIG && name != tokenizer::FILE {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
@@ -73,8 +54,8 @@ fn sharded(
     index: &Path,
     one: &dyn Fn(&Path) -> Result<Tensors, Error>,
 ) -> Result<Tensors, Error> {
-    let text = fs::read(index).map_err(|e| Error::file(index, e))?;
-    let Index { weight_map } = serde_json::from_slice(&text)
+    let text = files::text(index)?;
+    let Index { weight_map } = serde_json::from_str(&text)
         .map_err(|e| Error::file(index, format!("no index of shards: {e}")))?;
     let files: BTreeSet<&String> = weight_map.values().collect();
     let mut all = Tensors::new();
@@ -102,7 +83,7 @@ fn sharded(
 }
 
 fn safetensors(path: &Path) -> Result<Tensors, Error> {
-    let bytes = fs::read(path).map_err(|e| Error::file(path, e))?;
+    let bytes = files::read(path)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| {
         let what = match cut(&bytes) {
             Some(name) => format!("the file ends within tensor `{name}`"),

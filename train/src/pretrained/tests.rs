@@ -86,12 +86,7 @@ fn every_layout_gives_back_what_it_was_given() {
             assert_eq!(models::parameters(&opened.model).len(), 29);
             if layout == stored.layout {
                 assert_eq!(back.config, stored.config);
-                let without = |stored: &Stored| {
-                    let mut source = stored.source.clone();
-                    source.remove("ssm_cfg"); // gains the defaults
-                    source
-                };
-                assert_eq!(without(&back), without(&stored));
+                assert_eq!(back.source(), stored.source());
             }
         }
     }
@@ -135,8 +130,7 @@ fn a_head_of_its_own_and_all_biases_are_kept() {
         data: None,
         tokenizer: Tokenizer::Bytes,
         layout: Layout::Baton,
-        source: Default::default(),
-        beside: Vec::new(),
+        published: None,
     };
     for layout in [Layout::HuggingFace, Layout::Authors, Layout::Baton] {
         let to = scratch.0.join(format!("{layout:?}"));
@@ -522,8 +516,5 @@ fn a_folder_without_a_checkpoint_is_refused() {
         "{error}"
     );
     let error = refusal(&scratch.0.join("nowhere"));
-    assert!(
-        error.ends_with("nowhere: no such file or folder"),
-        "{error}"
-    );
+    assert!(error.contains("nowhere: no such file or folder"), "{error}");
 }

@@ -7,6 +7,7 @@
 use super::save::Weight;
 use super::tensors::{Format, tensor};
 use crate::Error;
+use crate::files;
 use baton_runtime::Tensor;
 use pytorch_reader::{DType, PytorchReader};
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use zip::{CompressionMethod, ZipWriter};
 
 /// Every tensor of a file.
 pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Tensor>, Error> {
+    files::open(path)?;
     let file = PytorchReader::new(path).map_err(|e| Error::file(path, e))?;
     let sorted: BTreeMap<_, _> = file.into_tensors().into_iter().collect();
     let each = sorted.into_iter().map(|(name, stored)| {

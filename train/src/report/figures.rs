@@ -327,8 +327,10 @@ fn cells(result: &Value) -> Vec<(usize, Option<f64>, f64)> {
 fn score_name(arms: &[&Arm], file: &str) -> String {
     let mut results = arms.iter().flat_map(|arm| results::<Value>(arm, file));
     let name = results.find_map(|result| {
-        let name = result["grids"][0]["cells"][0]["scores"][0]["name"].as_str();
-        name.map(String::from)
+        let grids = result["grids"].as_array().into_iter().flatten();
+        let mut cells = grids.flat_map(|grid| grid["cells"].as_array().into_iter().flatten());
+        // A cell that was not asked has no scores.
+        cells.find_map(|cell| Some(cell["scores"][0]["name"].as_str()?.to_string()))
     });
     name.unwrap_or_else(|| "score".into())
 }

@@ -3,11 +3,11 @@
 use crate::Error;
 use crate::config;
 use crate::eval::remembrance::Spacing;
+use crate::files;
 use crate::initial_state::InitialStateConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 /// An experiment.
@@ -150,8 +150,8 @@ pub enum Evaluation {
 impl Plan {
     /// Reads a plan; paths of texts are from its folder on.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = fs::read(path).map_err(|e| Error::file(path, e))?;
-        let plan = serde_json::from_slice(&text);
+        let text = files::text(path)?;
+        let plan = serde_json::from_str(&text);
         let mut plan: Plan = plan.map_err(|e| Error::file(path, format!("no plan: {e}")))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let bases = plan.bases.iter_mut().map(|base| &mut base.config);

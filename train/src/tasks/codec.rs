@@ -8,8 +8,8 @@ pub trait Codec: Send + Sync {
     /// The tokens of a text, nothing added.
     fn tokens(&self, text: &str) -> Result<Vec<u32>, Error>;
 
-    /// The text of tokens, whatever a model makes up: what is no UTF-8 becomes U+FFFD, and tokens
-    /// past the vocabulary (a model's may be padded) are left out.
+    /// The text of tokens, whatever a model makes up: what is no UTF-8 becomes U+FFFD, and ids that no token has (a model's
+    /// vocabulary may be padded) are left out.
     fn text(&self, tokens: &[u32]) -> Result<String, Error>;
 
     /// Tokens in the vocabulary.
@@ -22,11 +22,7 @@ impl Codec for Tokenizer {
     }
 
     fn text(&self, tokens: &[u32]) -> Result<String, Error> {
-        let vocabulary = self.vocabulary();
-        let known = tokens
-            .iter()
-            .filter(|&&token| (token as usize) < vocabulary);
-        let bytes = self.decode(&known.copied().collect::<Vec<u32>>())?;
+        let bytes = self.said(tokens)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 

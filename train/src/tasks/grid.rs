@@ -5,7 +5,7 @@
 //! trial; for a score between 0 and 1 within a trial they are wider than needed, never narrower.
 
 use super::predict::Predict;
-use super::{Ask, Codec, Place, Said, Task};
+use super::{Ask, Codec, Place, Said, Task, Trial};
 use crate::Error;
 use crate::rng::{Purpose, Rng};
 use serde::Serialize;
@@ -55,6 +55,9 @@ pub struct Cell {
     /// Trials whose logits were not finite: what they scored says nothing.
     #[serde(skip_serializing_if = "is_zero")]
     pub not_finite: usize,
+    /// Why it was not asked, where no trial of it can be made; then it has no scores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// Its scores.
     pub scores: Vec<Score>,
 }
@@ -70,6 +73,22 @@ pub struct Grid {
     pub task: String,
     /// The cells.
     pub cells: Vec<Cell>,
+}
+
+/// One trial that was asked.
+pub struct Sample<'a> {
+    /// The task's name.
+    pub task: &'a str,
+    /// Where it lies.
+    pub place: Place,
+    /// Its number in its cell.
+    pub number: usize,
+    /// What was read and what asked.
+    pub trial: &'a Trial,
+    /// What was said.
+    pub said: &'a Said,
+    /// The scores of that, by name.
+    pub scores: Vec<(&'a str, f64)>,
 }
 
 /// The most tokens that lie in memory side by side, `batch` trials of a length: a task keeps up to 24
@@ -141,8 +160,8 @@ pub fn numbers(seed: u64, task: &dyn Task, place: Place, trial: usize) -> Rng {
     Rng::at(seed, Purpose::Trials, hash)
 }
 
-/// Runs `task` over the places of `plan`. `each` hears a place and how many of its tokens, counted
-/// as [`Plan::tokens`] counts, are done.
+/// Runs `task` over the places of `plan`, at each of which trials must be possible. `each` hears a place and
+/// how many of its tokens, counted as [`Plan::tokens`] counts, are done.
 pub fn run(
     task: &dyn Task,
     plan: &Plan,
@@ -150,16 +169,41 @@ pub fn run(
     model: &mut dyn Predict,
     each: &mut dyn FnMut(Place, usize),
 ) -> Result<Grid, Error> {
+    let grid = run_where_possible(task, plan, codec, model, each, &mut |_| {})?;
+    match grid.cells.iter().find_map(|cell| cell.refused.clone()) {
+        None => Ok(grid),
+        Some(why) => Err(Error::Config(why)),
+    }
+}
+
+/// As [`run`], but a place at which no trial can be made is refused in its cell and stops nothing else. `sample`
+/// hears every trial.
+pub fn run_where_possible(
+    task: &dyn Task,
+    plan: &Plan,
+    codec: &dyn Codec,
+    model: &mut dyn Predict,
+    each: &mut dyn FnMut(Place, usize),
+    sample: &mut dyn FnMut(Sample),
+) -> Result<Grid, Error> {
     plan.check()?;
-    let mut cells = Vec::new();
+    let (name, mut cells) = (task.name(), Vec::new());
     for place in plan.places(task) {
         let mut sums = vec![0.0; task.scores().len()];
-        let (mut done, mut tokens) = (0, 0);
+        let (mut done, mut tokens, mut refused) = (0, 0, None);
         while done < plan.trials {
             let size = plan.batch.min(plan.trials - done);
             let trials = (done..done + size)
                 .map(|trial| task.trial(place, &mut numbers(plan.seed, task, place, trial)))
-                .collect::<Result<Vec<_>, _>>()?;
+                .collect::<Result<Vec<_>, _>>();
+            let trials = match trials {
+                Ok(trials) => trials,
+                Err(why) => {
+                    each(place, place.length.saturating_mul(plan.trials - done));
+                    refused = Some(why.to_string());
+                    break;
+                }
+            };
             let mut read = 0;
             let said = answers(&trials, codec, model, &mut |part| {
                 let now = (part * (size * place.length) as f64) as usize;
@@ -167,48 +211,65 @@ pub fn run(
                 read = read.max(now);
             })?;
             each(place, size * place.length - read);
-            for (trial, said) in trials.iter().zip(&said) {
+            for (i, (trial, said)) in trials.iter().zip(&said).enumerate() {
                 let more = match trial.ask {
                     Ask::Forced(_) => 0,
                     Ask::Greedy { count, .. } => count,
                 };
                 tokens = tokens.max(trial.tokens.len() + more);
                 let scores = task.score(trial, said);
-                sums.iter_mut().zip(scores).for_each(|(sum, s)| *sum += s);
+                sums.iter_mut().zip(&scores).for_each(|(sum, s)| *sum += s);
+                sample(Sample {
+                    task: &name,
+                    place,
+                    number: done + i,
+                    trial,
+                    said,
+                    scores: task.scores().iter().copied().zip(scores).collect(),
+                });
             }
             done += size;
         }
         let chance = task.chance();
         let scores = task.scores().iter().zip(sums).enumerate();
-        let scores = scores.map(|(i, (name, sum))| {
-            let mean = sum / plan.trials as f64;
-            let (low, high) = wilson(mean, plan.trials);
-            Score {
-                name: name.to_string(),
-                mean,
-                low,
-                high,
-                chance: chance.as_ref().map(|chance| chance[i]),
-            }
-        });
+        let scores = scores
+            .filter(|_| refused.is_none())
+            .map(|(i, (name, sum))| {
+                let chance = chance.as_ref().map(|chance| chance[i]);
+                Score::of(name, sum, plan.trials, chance)
+            });
+        let scores = scores.collect();
         cells.push(Cell {
             length: place.length,
             depth: place.depth,
             trials: plan.trials,
             tokens,
             not_finite: model.not_finite(),
-            scores: scores.collect(),
+            refused,
+            scores,
         });
     }
-    Ok(Grid {
-        task: task.name(),
-        cells,
-    })
+    Ok(Grid { task: name, cells })
+}
+
+impl Score {
+    /// The mean of `count` observations that add up to `sum`.
+    pub(super) fn of(name: &str, sum: f64, count: usize, chance: Option<f64>) -> Self {
+        let mean = sum / count as f64;
+        let (low, high) = wilson(mean, count);
+        Score {
+            name: name.to_string(),
+            mean,
+            low,
+            high,
+            chance,
+        }
+    }
 }
 
 /// What `model` says to each trial; all trials ask in the same way.
-fn answers(
-    trials: &[super::Trial],
+pub(super) fn answers(
+    trials: &[Trial],
     codec: &dyn Codec,
     model: &mut dyn Predict,
     each: &mut dyn FnMut(f64),

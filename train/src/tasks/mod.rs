@@ -21,6 +21,7 @@ pub mod haystack;
 mod model;
 pub mod passkey;
 pub mod predict;
+pub mod prompts;
 pub mod recall;
 pub mod ruler;
 pub mod source;

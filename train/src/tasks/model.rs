@@ -52,6 +52,18 @@ fn piece(rows: &[&[u32]], from: usize, to: usize) -> Vec<u32> {
     rows.iter().flat_map(row).collect()
 }
 
+/// The logarithm of a token's probability.
+fn log_probability(logits: &[f32], token: u32) -> f64 {
+    let most = logits
+        .iter()
+        .fold(f32::NEG_INFINITY, |most, &x| most.max(x));
+    let sum: f64 = logits.iter().map(|&x| f64::from(x - most).exp()).sum();
+    match logits.get(token as usize) {
+        Some(&logit) => f64::from(logit - most) - sum.ln(),
+        None => f64::NEG_INFINITY,
+    }
+}
+
 impl Predict for Reader<'_> {
     fn forced(
         &mut self,
@@ -140,6 +152,42 @@ impl Predict for Reader<'_> {
         Ok(said.into_iter().map(|(said, _)| said).collect())
     }
 
+    fn likelihood(
+        &mut self,
+        rows: &[(&[u32], usize)],
+        each: &mut dyn FnMut(f64),
+    ) -> Result<Vec<f64>, Error> {
+        let tokens: Vec<&[u32]> = rows.iter().map(|(tokens, _)| *tokens).collect();
+        // The last token of a row is asked for and not read.
+        let last = rows.iter().map(|(tokens, _)| tokens.len() - 1).max();
+        let last = last.unwrap_or(0);
+        let mut sums = vec![0.0; rows.len()];
+        let mut stream = self.stream(rows.len())?;
+        for from in (0..last).step_by(self.segment) {
+            let to = last.min(from.saturating_add(self.segment));
+            let asked = |(tokens, first): &(&[u32], usize)| {
+                (from + 1).max(*first)..(to + 1).min(tokens.len())
+            };
+            let part = piece(&tokens, from, to);
+            if rows.iter().all(|row| asked(row).is_empty()) {
+                stream.skip(&part)?;
+            } else {
+                let logits = Value::new(stream.feed(&part)?)?.to_host();
+                let width = logits.shape[2];
+                for (i, row) in rows.iter().enumerate() {
+                    for at in asked(row) {
+                        let place = (i * (to - from) + at - 1 - from) * width;
+                        let logits = &logits.data[place..place + width];
+                        sums[i] += log_probability(logits, row.0[at]);
+                    }
+                }
+            }
+            each(to as f64 / last as f64);
+        }
+        self.strange += sums.iter().filter(|sum| !sum.is_finite()).count();
+        Ok(sums)
+    }
+
     fn not_finite(&mut self) -> usize {
         std::mem::take(&mut self.strange)
     }
@@ -211,6 +259,29 @@ mod tests {
                 .iter()
                 .map(|a| next(&model, &trial.tokens[..=a.after]));
             assert_eq!(said, right.collect::<Vec<u32>>());
+        }
+    }
+
+    #[test]
+    fn a_continuation_is_as_likely_as_its_tokens_one_by_one() {
+        let model = micro();
+        let rows = [
+            (TEXT, 30),
+            (&TEXT[2..9], 1),
+            (&TEXT[4..], 9),
+            (&TEXT[..2], 1),
+        ];
+        let mut reader = Reader::new(&model, 4, None);
+        let found = reader.likelihood(&rows, &mut |_| {}).unwrap();
+        for ((tokens, from), found) in rows.into_iter().zip(found) {
+            let one = |at: usize| {
+                let mut stream = Stream::new(&model, 1, None).unwrap();
+                let logits = stream.feed_last(&tokens[..at]).unwrap();
+                let sum: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
+                (f64::from(logits[tokens[at] as usize]).exp() / sum).ln()
+            };
+            let expected: f64 = (from..tokens.len()).map(one).sum();
+            assert!((found - expected).abs() < 1e-4, "{found} {expected}");
         }
     }
 

@@ -20,6 +20,14 @@ pub trait Predict {
         each: &mut dyn FnMut(f64),
     ) -> Result<Vec<Vec<u32>>, Error>;
 
+    /// The log-likelihood of the tokens of each row from its number on, given those before; numbers are
+    /// at least one.
+    fn likelihood(
+        &mut self,
+        rows: &[(&[u32], usize)],
+        each: &mut dyn FnMut(f64),
+    ) -> Result<Vec<f64>, Error>;
+
     /// How many trials were answered from logits that are not finite, and so say nothing, since this
     /// was asked last.
     fn not_finite(&mut self) -> usize {
@@ -57,5 +65,18 @@ impl<F: FnMut(&[u32]) -> u32> Predict for Rule<F> {
             tokens.split_off(prompt.len())
         };
         Ok(prompts.iter().map(said).collect())
+    }
+
+    /// One nat for each token that is another.
+    fn likelihood(
+        &mut self,
+        rows: &[(&[u32], usize)],
+        _: &mut dyn FnMut(f64),
+    ) -> Result<Vec<f64>, Error> {
+        let wrong = |(row, from): &(&[u32], usize)| {
+            let others = (*from..row.len()).filter(|&at| (self.0)(&row[..at]) != row[at]);
+            -(others.count() as f64)
+        };
+        Ok(rows.iter().map(wrong).collect())
     }
 }

@@ -1,6 +1,7 @@
 //! A learned vocabulary, by the library that writes its file.
 
 use crate::Error;
+use crate::files;
 use std::path::{Path, PathBuf};
 
 /// A vocabulary as its file gives it.
@@ -8,15 +9,30 @@ use std::path::{Path, PathBuf};
 pub struct Bpe {
     inner: tokenizers::Tokenizer,
     path: PathBuf,
+    /// What it would have done to texts, and does not do here.
+    off: Vec<String>,
 }
 
 impl Bpe {
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = std::fs::read(path).map_err(|e| Error::file(path, e))?;
-        let inner = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|e| Error::file(path, format!("no tokenizer: {e}")))?;
+        let text = files::text(path)?;
+        let wrong = |e: &dyn std::fmt::Display| Error::file(path, format!("no tokenizer: {e}"));
+        let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(|e| wrong(&e))?;
+        let mut off = Vec::new();
+        if let Some(cut) = inner.get_truncation() {
+            off.push(format!("truncation to {} tokens", cut.max_length));
+        }
+        if inner.get_padding().is_some() {
+            off.push("padding".into());
+        }
+        inner.with_truncation(None).map_err(|e| wrong(&e))?;
+        inner.with_padding(None);
         let path = path.to_path_buf();
-        Ok(Bpe { inner, path })
+        Ok(Bpe { inner, path, off })
+    }
+
+    pub(super) fn off(&self) -> &[String] {
+        &self.off
     }
 
     pub(super) fn path(&self) -> &Path {

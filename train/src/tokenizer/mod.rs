@@ -56,6 +56,18 @@ impl Tokenizer {
         }
     }
 
+    /// What its file would do to texts and is not done here, for who gives one; a text is whole.
+    pub fn note(&self) -> Option<String> {
+        match self {
+            Tokenizer::Bpe(bpe) if !bpe.off().is_empty() => Some(format!(
+                "{}: its {} is switched off, texts are whole",
+                bpe.path().display(),
+                bpe.off().join(" and ")
+            )),
+            _ => None,
+        }
+    }
+
     /// Tokens that it knows, added ones included: every token is less.
     pub fn vocab_size(&self) -> usize {
         match self {
@@ -79,6 +91,15 @@ impl Tokenizer {
                 bpe.encode(text)
             }
         }
+    }
+
+    /// The text of whatever a model says: ids that no token has, as padded vocabularies have, are left out.
+    pub fn said(&self, tokens: &[u32]) -> Result<Vec<u8>, Error> {
+        let known = tokens.iter().copied().filter(|&token| match self {
+            Tokenizer::Bytes => token < 256,
+            Tokenizer::Bpe(bpe) => bpe.knows(token),
+        });
+        self.decode(&known.collect::<Vec<u32>>())
     }
 
     /// The text of `tokens`; one that it does not know is refused.

@@ -73,3 +73,53 @@ fn a_damaged_vocabulary_is_refused() {
     assert!(error.contains("tokenizer.json: no tokenizer: "), "{error}");
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+/// What `train/tests/golden/tokenizers/make.py` wrote: texts in which engines of regular expressions differ, in the
+/// tokens that the Python library gives for the patterns of published vocabularies.
+#[test]
+fn patterns_of_published_vocabularies_give_the_tokens_of_the_python_library() {
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        texts: Vec<String>,
+        patterns: std::collections::BTreeMap<String, String>,
+        tokens: std::collections::BTreeMap<String, Vec<Vec<u32>>>,
+        base: serde_json::Value,
+    }
+    let golden = include_bytes!("../../tests/golden/tokenizers/tokenizers.json");
+    let mut golden: Golden = serde_json::from_slice(golden).unwrap();
+    let folder = std::env::temp_dir().join(format!("baton-patterns-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut differ = 0;
+    for (name, pattern) in &golden.patterns {
+        let bytes = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+            "use_regex": false});
+        golden.base["pre_tokenizer"] = serde_json::json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false}, bytes]});
+        let path = folder.join(format!("{name}.json"));
+        std::fs::write(&path, golden.base.to_string()).unwrap();
+        let tokenizer = Tokenizer::read(&path).unwrap();
+        for (text, expected) in golden.texts.iter().zip(&golden.tokens[name]) {
+            let tokens = tokenizer.encode(text.as_bytes()).unwrap();
+            assert_eq!(&tokens, expected, "{name}: {text:?}");
+            assert_eq!(tokenizer.decode(&tokens).unwrap(), text.as_bytes());
+        }
+        differ += usize::from(golden.tokens[name] != golden.tokens["gpt2"]);
+    }
+    assert_eq!(
+        differ,
+        golden.patterns.len() - 1,
+        "every pattern cuts elsewhere"
+    );
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn ids_that_no_token_has_are_left_out_of_what_a_model_says() {
+    let folder = learned("bpe-holes", "some text");
+    let tokenizer = Tokenizer::of(&folder).unwrap();
+    let mut tokens = tokenizer.encode(b"some text").unwrap();
+    tokens.insert(1, 5000);
+    assert_eq!(tokenizer.said(&tokens).unwrap(), b"some text");
+    assert_eq!(Tokenizer::Bytes.said(&[104, 300, 105]).unwrap(), b"hi");
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -90,6 +90,8 @@ pub struct RunOptions {
 
 /// The name of a checkpoint in its folder.
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
+/// The file in a run's folder that its trainer holds; it is there from the first moment on.
+pub(crate) const LOCK: &str = "lock";
 
 /// A run.
 pub struct Trainer<'a> {

@@ -9,6 +9,7 @@ use super::defaults;
 use super::port::{InputPort, OutputPort, ParamPort};
 use super::settings::Settings;
 use crate::Error;
+use crate::files;
 use crate::op::ARITY;
 use baton_ir::recurrence::{Port, Recurrence};
 use baton_ir::{builtin, text, verify};
@@ -72,11 +73,12 @@ impl BlockText {
     pub fn found(mut self, folder: &Path) -> Result<Self, Error> {
         if !is_text(&self.text) && builtin::text(&self.text).is_none() {
             let path = folder.join(&self.text);
-            self.text = std::fs::read_to_string(&path).map_err(|e| {
+            self.text = files::text(&path).map_err(|e| {
+                let why = e.reason();
                 Error::file(
                     &path,
                     format!(
-                        "{e}, expected the text of a recurrence or one of the built-in {}",
+                        "{why}, expected the text of a recurrence or one of the built-in {}",
                         builtin::NAMES.join(", ")
                     ),
                 )

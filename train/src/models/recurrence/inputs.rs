@@ -8,7 +8,7 @@
 use super::config::RecurrenceConfig;
 use super::port::{Act, Init, InputPort, Norm};
 use crate::Error;
-use crate::models::layers::parameter;
+use crate::models::layers::{at_least, parameter};
 use crate::models::{Conv1d, Linear, RmsNorm};
 use crate::op::{Packing, Value, causal_conv_packed, rms_norm, split};
 use crate::rng::Rng;
@@ -256,22 +256,11 @@ impl InputPort {
     }
 }
 
-/// Weights [C, 1, W] one below the other, zeros before the taps of those with fewer than others.
+/// Weights [C, 1, W] one below the other, all as wide as the longest; the last input is remembered by all.
 fn joined(weights: Vec<Tensor<3>>) -> Tensor<3> {
-    let longest = weights
-        .iter()
-        .map(|weight| weight.dims()[2])
-        .max()
-        .unwrap_or(1);
-    let padded = weights.into_iter().map(|weight| {
-        let [channels, _, width] = weight.dims();
-        if longest == width {
-            return weight;
-        }
-        let device = weight.device().without_autodiff();
-        let zeros = Tensor::zeros([channels, 1, longest - width], &device);
-        Tensor::cat(vec![zeros, weight], 2)
-    });
+    let widths = weights.iter().map(|weight| weight.dims()[2]);
+    let longest = widths.max().unwrap_or(1).max(2);
+    let padded = weights.into_iter().map(|weight| at_least(longest, weight));
     one(padded.collect(), 0)
 }
 

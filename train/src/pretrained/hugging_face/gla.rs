@@ -87,11 +87,16 @@ pub(super) fn settings(
     source: Map<String, Value>,
 ) -> Result<Map<String, Value>, Error> {
     let [heads, keys, values] = sizes(model)?;
-    if model.block != block([heads, keys, values], model.hidden_size)? {
+    let published = block([heads, keys, values], model.hidden_size)?;
+    if model.block != published {
+        let said = |block: &BlockConfig| match block {
+            BlockConfig::Recurrence(block) => block.to_string(),
+            other => other.name().to_string(),
+        };
         return Err(Error::Config(format!(
-            "{:?} given, expected a gate of rank {RANK} over {NORMALIZER} and nothing else of its own: \
-             the published class has no key for it",
-            model.block
+            "{}\ngiven, expected a block that the published class has keys for:\n{}",
+            said(&model.block),
+            said(&published)
         )));
     }
     let mut all = fla::settings(model, ["GLAForCausalLM", MODEL_TYPE], source)?;

@@ -9,6 +9,7 @@
 
 mod context;
 mod prompt;
+pub use prompt::names_only;
 pub mod story;
 #[cfg(test)]
 mod tests;

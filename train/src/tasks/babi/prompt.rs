@@ -92,12 +92,17 @@ fn instruction(qa: usize) -> &'static str {
 /// Whether `said` names the right answer and no other that the question does not name itself, up
 /// to the first full stop or the first sign of another example.
 pub fn is_right(qa: usize, said: &str, question: &str, target: &str) -> bool {
+    names_only(target, labels(qa), said, question)
+}
+
+/// The same of any answers that a task has, in lower case.
+pub fn names_only(target: &str, labels: &[impl AsRef<str>], said: &str, question: &str) -> bool {
     let said = said.to_lowercase();
     let ends = [".", "<context>", "<example>", "question"];
     let end = ends.iter().filter_map(|end| said.find(end)).min();
     let said = &said[..end.unwrap_or(said.len())];
     let question = question.to_lowercase();
-    let named = labels(qa).iter().filter(|label| said.contains(**label));
-    let named: Vec<&&str> = named.filter(|label| !question.contains(**label)).collect();
-    named == [&target.to_lowercase().as_str()]
+    let named = labels.iter().map(AsRef::as_ref);
+    let named = named.filter(|label| said.contains(label) && !question.contains(label));
+    named.eq([target.to_lowercase()])
 }

@@ -278,16 +278,21 @@ impl Task for Built {
         let (Ask::Greedy { references, .. }, Said::Text(said)) = (&trial.ask, said) else {
             return vec![0.0; 2];
         };
-        let said = said.to_lowercase();
-        let found = references
-            .iter()
-            .filter(|r| said.contains(&r.to_lowercase()));
-        let found = found.count();
-        vec![
-            found as f64 / references.len().max(1) as f64,
-            f64::from(found == references.len()),
-        ]
+        found(references, said).to_vec()
     }
+}
+
+/// The share of references that are named, whatever their case, and 1 where all are (`string_match_all`).
+pub fn found(references: &[String], said: &str) -> [f64; 2] {
+    let said = said.to_lowercase();
+    let found = references
+        .iter()
+        .filter(|r| said.contains(&r.to_lowercase()));
+    let found = found.count();
+    [
+        found as f64 / references.len().max(1) as f64,
+        f64::from(found == references.len()),
+    ]
 }
 
 #[cfg(test)]

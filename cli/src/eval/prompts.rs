@@ -1,0 +1,191 @@
+//! `baton eval prompts`: questions from files, as published benchmarks and other programs write them.
+
+use super::asking::lengths;
+use super::given::Given;
+use super::samples::Samples;
+use super::table::tables;
+use crate::chunks::Chunks;
+use crate::context::Context;
+use crate::device;
+use crate::failure::Failure;
+use baton_train::eval::Measurement;
+use baton_train::tasks::prompts::{Asking, Form, PRESETS, Scoring, run};
+use baton_train::tasks::{Codec, Reader};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Ask the questions of files: BABILong, RULER, LongBench, samples of lm-evaluation-harness, your own
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  baton eval prompts --checkpoint mamba2-130m --file babilong/data --preset babilong\n  \
+    baton eval prompts --checkpoint mamba2-130m --file niah.jsonl --preset ruler --samples said.jsonl\n  \
+    baton eval prompts --checkpoint mamba2-130m --file quiz.jsonl --prompt '{context}\\n{question}\\nAnswer:' \\\n      \
+    --answer label --choices A,B,C,D --score choice\n\n\
+    Files are JSONL, JSON or parquet; a folder is all below it. Fields, and what each score is: docs/tasks.md."
+)]
+pub struct Prompts {
+    /// The checkpoint
+    #[arg(long)]
+    checkpoint: PathBuf,
+    /// A file of records, or a folder of them
+    #[arg(long)]
+    file: PathBuf,
+    /// Whose fields the records have: babilong, ruler, longbench or lm-eval; the options below change it
+    #[arg(long, required_unless_present_all = ["prompt", "answer", "score"])]
+    preset: Option<String>,
+    /// The prompt, with fields in braces: '{context}\nQuestion: {question}\nAnswer:'; {field?} may be absent
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// The field of the answer: a text, a number or a list of them
+    #[arg(long, value_name = "FIELD")]
+    answer: Option<String>,
+    /// The field of the choices, a list; or several fields, with commas between
+    #[arg(long, value_name = "FIELD")]
+    choices: Option<String>,
+    /// The field of the question, which the babilong score looks at
+    #[arg(long, value_name = "FIELD")]
+    question: Option<String>,
+    /// The field that names rows of tables; the files' names when absent
+    #[arg(long, value_name = "FIELD")]
+    task: Option<String>,
+    /// How answers are scored: exact, contains, babilong, string_match_all, choice, first_token, forced
+    #[arg(long, value_name = "NAME")]
+    score: Option<Scoring>,
+    /// Tokens of a continuation; the preset's, or 32
+    #[arg(long)]
+    tokens: Option<usize>,
+    /// The first questions of each file
+    #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
+    limit: usize,
+    /// Ends of the lengths that tables have columns for (1k,4k,16k); powers of two when absent
+    #[arg(long, value_delimiter = ',')]
+    lengths: Vec<String>,
+    /// Questions that are run side by side
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Tokens that are read at once
+    #[arg(long, default_value_t = 256)]
+    segment: usize,
+    /// Write a line of JSON for each question to this file: prompt, references, answer, scores
+    #[arg(long, value_name = "FILE.jsonl")]
+    samples: Option<PathBuf>,
+    /// Write the result to this JSON file too
+    #[arg(long)]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    chunks: Chunks,
+    /// Threads; every core when absent
+    #[arg(long, value_parser = device::threads())]
+    threads: Option<usize>,
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Prompts {
+    pub fn run(self, context: &Context) -> Result<(), Failure> {
+        let form = self.form()?;
+        let given = Given {
+            checkpoint: self.checkpoint.clone(),
+            text: None,
+            field: None,
+            data: None,
+            whole: false,
+            output: self.output.clone(),
+            chunks: self.chunks.clone(),
+            threads: self.threads,
+            quiet: self.quiet,
+        };
+        let mut samples = Samples::new(self.samples.as_deref())?;
+        let questions = form.read(&self.file, self.limit)?;
+        let subject = given.subject(context)?;
+        let codec: &dyn Codec = &subject.tokenizer;
+        let vocabulary = Reader::vocabulary(&subject.model);
+        if codec.vocabulary() > vocabulary {
+            return Err(Failure::new(format!(
+                "a model of {vocabulary} tokens given, expected at least the {} of its text",
+                codec.vocabulary()
+            )));
+        }
+        let mut buckets = lengths(&self.lengths, subject.checkpoint.train_length)?;
+        buckets.sort_unstable();
+        let asking = Asking {
+            count: form.count,
+            batch: self.batch,
+            buckets,
+        };
+        let mut reader = Reader::new(&subject.model, self.segment, None);
+        let bar = given.bar("prompts", questions.iter().map(|q| q.prompt.len()).sum());
+        bar.set_message("(bytes)");
+        let grids = run(
+            &questions,
+            &asking,
+            codec,
+            &mut reader,
+            &mut |_| {},
+            &mut |answered| {
+                bar.inc(answered.question.prompt.len() as u64);
+                samples.question(&answered);
+            },
+        )?;
+        bar.finish_and_clear();
+        samples.write()?;
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
+        let options = json!({
+            "preset": self.preset,
+            "prompt": form.prompt,
+            "answer": form.answer,
+            "choices": form.choices,
+            "score": questions[0].scoring.names(),
+            "tokens": form.count,
+            "questions": questions.len(),
+            "batch": self.batch,
+            "segment": self.segment,
+        });
+        let measurement = Measurement::new(
+            "prompts",
+            &subject.checkpoint,
+            Some(name.into_owned()),
+            &options,
+            &json!({ "grids": grids }),
+            context.started.elapsed().as_secs_f64(),
+        )?;
+        given.finish(context, measurement, tables(&grids))
+    }
+
+    /// The preset's form with what was given instead.
+    fn form(&self) -> Result<Form, Failure> {
+        let mut form = match &self.preset {
+            Some(name) => Form::preset(name)?,
+            None => Form {
+                count: 32,
+                ..Form::preset(PRESETS[0].0)?
+            },
+        };
+        if self.preset.is_none() {
+            form.question = None;
+        }
+        if let Some(prompt) = &self.prompt {
+            form.prompt = prompt.replace("\\n", "\n");
+            form.requests = false;
+        }
+        for (own, given) in [
+            (&mut form.choices, &self.choices),
+            (&mut form.question, &self.question),
+            (&mut form.task, &self.task),
+        ] {
+            if given.is_some() {
+                own.clone_from(given);
+            }
+        }
+        form.answer = self.answer.clone().unwrap_or(form.answer);
+        form.scoring = self.score.unwrap_or(form.scoring);
+        form.count = self.tokens.unwrap_or(form.count);
+        if form.count == 0 || self.batch == 0 || self.limit == 0 {
+            return Err(Failure::new(
+                "--tokens, --batch or --limit 0 given, expected at least 1 each",
+            ));
+        }
+        Ok(form)
+    }
+}

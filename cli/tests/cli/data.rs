@@ -1,0 +1,262 @@
+//! Texts that people have: records, marks, vocabularies with habits, folders of shards.
+
+use crate::program::{Finished, Folder, baton, load};
+use serde_json::{Value, json};
+use std::fs;
+
+fn train(folder: &Folder, more: &[&str]) -> Finished {
+    let run = folder.path("run");
+    let _ = fs::remove_dir_all(&run);
+    let few = ["--steps", "1", "--length", "8", "--batch", "2", "--quiet"];
+    baton(&[&["train", "--folder", &run], more, &few].concat())
+}
+
+#[test]
+fn records_are_trained_on_by_a_field_and_asked_about_without() {
+    let folder = Folder::new("data-records");
+    let texts = [
+        "one text that is long enough",
+        "",
+        "another text, long enough too",
+    ];
+    let lines = texts.map(|text| json!({"id": 1, "meta": {"text": text}, "url": "u"}).to_string());
+    let jsonl = folder.write("lines.jsonl", &lines.join("\n"));
+    let list = folder.write("list.json", &format!("[{}]", lines.join(",")));
+    let plain = folder.path("plain");
+    fs::create_dir_all(&plain).unwrap();
+    for (i, text) in texts.iter().enumerate() {
+        fs::write(format!("{plain}/{i}.txt"), text).unwrap();
+    }
+    let loss = |more: &[&str]| {
+        let done = train(&folder, &[more, &["--json"]].concat());
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+        let said = done.json();
+        let data = said["data"].as_str().unwrap().to_string();
+        assert!(
+            data.contains("1 document without tokens left out"),
+            "{data}"
+        );
+        (
+            said["loss"].clone(),
+            data.split("): ").last().unwrap().to_string(),
+        )
+    };
+    let expected = loss(&["--text", &plain]);
+    for file in [&jsonl, &list] {
+        assert_eq!(loss(&["--text", file, "--field", "meta.text"]), expected);
+    }
+    if cfg!(feature = "parquet") {
+        let rows = "../train/tests/golden/rows.parquet"; // the same three, written by Arrow
+        let rows = format!("{}/{rows}", env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(loss(&["--text", &rows, "--field", "meta.text"]), expected);
+    }
+    // What goes on from the run, and what measures it, reads the same field.
+    let run = folder.path("run");
+    let perplexity = [
+        "eval",
+        "perplexity",
+        "--checkpoint",
+        &run,
+        "--length",
+        "4",
+        "--quiet",
+    ];
+    let done = baton(&perplexity);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+
+    for file in [&jsonl, &list] {
+        let done = train(&folder, &["--text", file]);
+        assert_eq!(done.code, 2);
+        for part in [
+            "a file of records given as a text (texts are in `url`)",
+            "--field NAME",
+            ".txt",
+        ] {
+            assert!(done.stderr.contains(part), "{}", done.stderr);
+        }
+        let done = train(&folder, &["--text", file, "--field", "text"]);
+        assert!(
+            done.stderr
+                .contains("record 1: no field `text`, expected one of `id`, `meta`, `url`")
+        );
+    }
+    let broken = folder.write("broken.jsonl", "{\"text\": \"a\"}\n{\"text\": ");
+    let done = train(&folder, &["--text", &broken, "--field", "text"]);
+    assert!(
+        done.stderr.contains("broken.jsonl: line 2: no JSON"),
+        "{}",
+        done.stderr
+    );
+    let parquet = folder.write("rows.parquet", "PAR1");
+    let done = train(&folder, &["--text", &parquet, "--field", "text"]);
+    let expected = match cfg!(feature = "parquet") {
+        true => "no parquet file",
+        false => "without the feature `parquet`",
+    };
+    assert!(
+        done.code == 2 && done.stderr.contains(expected),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn a_mark_is_no_text_and_another_encoding_is_named() {
+    let folder = Folder::new("data-marks");
+    let text = "a text of so many letters, and of no mark";
+    let plain = folder.write("plain.txt", text);
+    let marked = folder.write("marked.txt", &format!("\u{feff}{text}"));
+    let of = |path: &str| {
+        let done = train(&folder, &["--text", path, "--json"]);
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+        done.json()["loss"].clone()
+    };
+    assert_eq!(of(&plain), of(&marked));
+    let wide = folder.path("wide.txt");
+    let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    fs::write(&wide, [&[0xfe, 0xff], &bytes[..]].concat()).unwrap();
+    let done = train(&folder, &["--text", &wide]);
+    assert!(
+        done.code == 2 && done.stderr.contains("a text in UTF-16 given"),
+        "{}",
+        done.stderr
+    );
+    let recurrence = baton(&["print", "gla"]).stdout;
+    let marked = folder.write("marked.rec", &format!("\u{feff}{recurrence}"));
+    assert_eq!(baton(&["print", &marked]).stdout, recurrence);
+}
+
+/// A vocabulary of the letters below, of a token each.
+fn vocabulary(more: Value) -> String {
+    let letters = "abcdefghijklmnopqrstuvwxyz ".chars().enumerate();
+    let vocab: serde_json::Map<String, Value> = letters
+        .map(|(i, letter)| (letter.to_string(), json!(i)))
+        .collect();
+    let mut all = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "normalizer": {"type": "Strip", "strip_left": true, "strip_right": true},
+        "pre_tokenizer": null, "post_processor": null,
+        "decoder": {"type": "Fuse"},
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocab, "merges": []},
+    });
+    for (key, value) in more.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    all.to_string()
+}
+
+#[test]
+fn a_vocabulary_cuts_and_pads_no_text_and_says_so() {
+    let folder = Folder::new("data-vocabulary");
+    let text = folder.write("text.txt", "a text of some words ");
+    let empty = folder.path("texts");
+    fs::create_dir_all(&empty).unwrap();
+    for (name, text) in [("a", "ab"), ("b", "   "), ("c", "cd")] {
+        fs::write(format!("{empty}/{name}"), text).unwrap();
+    }
+    let habits = json!({
+        "truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
+        "padding": {"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+            "pad_type_id": 0, "pad_token": "a"},
+    });
+    let tokenize = |more: Value, name: &str, text: &str| {
+        let file = folder.write("tokenizer.json", &vocabulary(more));
+        let to = folder.path(name);
+        let given = [
+            "tokenize",
+            "--text",
+            text,
+            "--output",
+            &to,
+            "--tokenizer",
+            &file,
+            "--held-out",
+            "0",
+        ];
+        let done = baton(&[&given[..], &["--json"]].concat());
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        (done.json(), done.stderr)
+    };
+    let (plain, said) = tokenize(json!({}), "plain", &text);
+    assert_eq!((&plain["tokens"], said.as_str()), (&json!(20), ""));
+    let (whole, said) = tokenize(habits, "whole", &text);
+    assert_eq!(whole["tokens"], plain["tokens"]);
+    assert!(
+        said.contains("its truncation to 4 tokens and padding is switched off"),
+        "{said}"
+    );
+    let (some, _) = tokenize(json!({}), "some", &empty);
+    assert_eq!(
+        [&some["documents"], &some["empty"], &some["tokens"]],
+        [&json!(2), &json!(1), &json!(4)]
+    );
+}
+
+#[test]
+fn a_folder_of_shards_is_whole_or_refused() {
+    let folder = Folder::new("data-shards");
+    let write = |name: &str, text: &str| {
+        let text = folder.write("text.txt", text);
+        let to = folder.path(name);
+        let given = [
+            "tokenize",
+            "--text",
+            &text,
+            "--output",
+            &to,
+            "--shard-tokens",
+            "40",
+            "--held-out",
+            "0",
+        ];
+        assert_eq!(baton(&given).code, 0);
+        to
+    };
+    let own = write(
+        "own",
+        &"one segment hands its state to the next. ".repeat(4),
+    );
+    let other = write(
+        "other",
+        &"another text is cut to files of as many. ".repeat(4),
+    );
+    let file = |folder: &str, number: usize| format!("{folder}/train-{number:05}.safetensors");
+    let count = fs::read_dir(&own).unwrap().count();
+    assert_eq!(count, 5);
+    assert_eq!(train(&folder, &["--data", &own]).code, 0);
+    let kept: Vec<Vec<u8>> = (0..count)
+        .map(|i| fs::read(file(&own, i)).unwrap())
+        .collect();
+    let refused = |expected: &str| {
+        let done = train(&folder, &["--data", &own]);
+        assert_eq!(done.code, 2, "{expected}");
+        assert!(
+            done.stderr.contains(expected),
+            "{expected}: {}",
+            done.stderr
+        );
+        for (i, bytes) in kept.iter().enumerate() {
+            fs::write(file(&own, i), bytes).unwrap();
+        }
+    };
+    for missing in [count - 1, 2] {
+        fs::remove_file(file(&own, missing)).unwrap();
+        refused(&format!(
+            "train-{missing:05}.safetensors: no such file, expected all 5"
+        ));
+    }
+    fs::copy(file(&own, 1), file(&own, 3)).unwrap();
+    refused("train-00003.safetensors: it is file 1 of the text, expected file 3");
+    fs::copy(file(&own, 1), file(&own, 5)).unwrap();
+    refused("train-00005.safetensors: it is file 1 of the text, expected file 5");
+    fs::remove_file(file(&own, 5)).unwrap();
+    fs::copy(file(&other, 2), file(&own, 2)).unwrap();
+    refused("train-00002.safetensors: it is of another text");
+    let mut spoiled = kept[4].clone();
+    *spoiled.last_mut().unwrap() ^= 1;
+    fs::write(file(&own, 4), spoiled).unwrap();
+    refused("train-00004.safetensors: no tokenised text: its tokens are not as they were written");
+    assert_eq!(train(&folder, &["--data", &own]).code, 0);
+    assert!(!load(&folder.path("run/checkpoint.safetensors")).is_empty());
+}

@@ -1,0 +1,173 @@
+//! Records of a file: the lines of JSONL, the objects of a JSON list, the rows of a parquet file.
+//!
+//! A file is known by its name's end, compressed by gzip or not. Records go by one after another, so that a
+//! large file is not in memory as what it means. A value is found by a path of names and numbers
+//! with dots between them. Parquet needs the feature `parquet`.
+
+use crate::Error;
+use crate::files;
+use crate::given;
+use flate2::read::MultiGzDecoder;
+use serde_json::{Map, Value};
+use std::io::Read;
+use std::path::Path;
+
+/// The columns of a record.
+pub type Record = Map<String, Value>;
+
+/// How the names of files of records end.
+const ENDS: [&str; 4] = ["jsonl", "ndjson", "json", "parquet"];
+/// Keys under which an object that is a whole file holds its records.
+const LISTS: [&str; 5] = ["data", "examples", "rows", "train", "test"];
+
+/// Whether a path names a file of records.
+pub fn is(path: &Path) -> bool {
+    kind(path).is_some()
+}
+
+/// The end of a name that says records, without that of a compression.
+fn kind(path: &Path) -> Option<&'static str> {
+    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    let end = name.rsplit_once('.')?.1;
+    ENDS.into_iter().find(|known| *known == end)
+}
+
+/// Hands every record of a file over, with its number from one on.
+pub fn each(
+    path: &Path,
+    take: &mut dyn FnMut(usize, Record) -> Result<(), Error>,
+) -> Result<(), Error> {
+    match kind(path) {
+        Some("parquet") => parquet(path, take),
+        Some("json") => {
+            let wrong = |e: serde_json::Error| Error::file(path, format!("no JSON: {e}"));
+            let text = text(path)?;
+            // Lines of JSON are often called so.
+            match serde_json::from_str(&text) {
+                Err(e) if e.is_syntax() && text.trim_start().starts_with('{') => {
+                    lines(path, &text, take).map_err(|_| wrong(e))
+                }
+                Err(e) => Err(wrong(e)),
+                Ok(whole) => list(path, whole)?
+                    .into_iter()
+                    .enumerate()
+                    .try_for_each(|(i, value)| take(i + 1, object(path, i + 1, value)?)),
+            }
+        }
+        Some(_) => lines(path, &text(path)?, take),
+        None => Err(Error::file(
+            path,
+            format!(
+                "no file of records, expected a name that ends in .{}",
+                ENDS.join(", .")
+            ),
+        )),
+    }
+}
+
+/// The value at a path of names, and of numbers in lists, with dots between; a name with dots in it too.
+pub fn at<'a>(record: &'a Record, path: &str) -> Option<&'a Value> {
+    if let Some(found) = record.get(path) {
+        return Some(found);
+    }
+    let (first, rest) = path.split_once('.')?;
+    let mut value = record.get(first)?;
+    for step in rest.split('.') {
+        value = match value {
+            Value::Array(all) => all.get(step.parse::<usize>().ok()?)?,
+            other => other.get(step)?,
+        };
+    }
+    Some(value)
+}
+
+/// The names of a record's columns, as a message lists them.
+pub fn names(record: &Record) -> String {
+    let names: Vec<String> = record.keys().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+fn text(path: &Path) -> Result<String, Error> {
+    let mut bytes = files::read(path)?;
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        let mut whole = Vec::new();
+        let unpacked = MultiGzDecoder::new(&bytes[..]).read_to_end(&mut whole);
+        unpacked.map_err(|e| Error::file(path, format!("no gzip file: {e}")))?;
+        bytes = whole;
+    }
+    given::utf8(bytes).map_err(|why| Error::file(path, why))
+}
+
+fn lines(
+    path: &Path,
+    text: &str,
+    take: &mut dyn FnMut(usize, Record) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for (i, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let value = serde_json::from_str(line);
+        let value =
+            value.map_err(|e| Error::file(path, format!("line {}: no JSON: {e}", i + 1)))?;
+        take(i + 1, object(path, i + 1, value)?)?;
+    }
+    Ok(())
+}
+
+fn object(path: &Path, number: usize, value: Value) -> Result<Record, Error> {
+    match value {
+        Value::Object(record) => Ok(record),
+        other => {
+            let other = other.to_string();
+            let short: String = other.chars().take(40).collect();
+            let what = format!("record {number}: {short} given, expected an object with fields");
+            Err(Error::file(path, what))
+        }
+    }
+}
+
+/// The records of a whole file.
+fn list(path: &Path, whole: Value) -> Result<Vec<Value>, Error> {
+    let found = match whole {
+        Value::Array(all) => Some(all),
+        Value::Object(mut object) => LISTS.into_iter().find_map(|key| match object.remove(key) {
+            Some(Value::Array(all)) => Some(all),
+            _ => None,
+        }),
+        _ => None,
+    };
+    found.ok_or_else(|| {
+        let what =
+            "a JSON value that is no list given, expected a list of records, or an object with one";
+        Error::file(path, format!("{what} under {}", LISTS.join(", ")))
+    })
+}
+
+#[cfg(feature = "parquet")]
+fn parquet(
+    path: &Path,
+    take: &mut dyn FnMut(usize, Record) -> Result<(), Error>,
+) -> Result<(), Error> {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let wrong =
+        |e: parquet::errors::ParquetError| Error::file(path, format!("no parquet file: {e}"));
+    let file = SerializedFileReader::new(files::open(path)?).map_err(wrong)?;
+    for (i, row) in file.get_row_iter(None).map_err(wrong)?.enumerate() {
+        let value = row.map_err(wrong)?.to_json_value();
+        take(i + 1, object(path, i + 1, value)?)?;
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet(
+    path: &Path,
+    _: &mut dyn FnMut(usize, Record) -> Result<(), Error>,
+) -> Result<(), Error> {
+    files::open(path)?;
+    let what = "a parquet file given to a build without the feature `parquet`, expected JSONL, or a build with \
+                it: `cargo build --release -p baton --features parquet`";
+    Err(Error::file(path, what))
+}
