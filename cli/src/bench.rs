@@ -7,6 +7,7 @@
 
 mod peak;
 
+use crate::archive::Archive;
 use crate::choices::{Choices, Origins, cpu, load};
 use crate::context::Context;
 use crate::device;
@@ -17,11 +18,12 @@ use baton_codegen::schedule::Plan;
 use baton_codegen::schedule::cost::{Cost, RunShape};
 use baton_codegen::target::Native;
 use baton_codegen::{Compiler, Phase};
-use baton_ir::recurrence::Recurrence;
+use baton_ir::recurrence::{Port, Recurrence};
 use baton_runtime::{Call, Kernel, Options, Tensor};
 use baton_tune::Inputs;
 use baton_tune::sample::{Sample, timed};
 use serde_json::{Map, Value, json};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Runs before any that is measured.
@@ -48,6 +50,10 @@ pub struct Bench {
     /// Sizes: T, H and every dim of the recurrence; B and G are 1 when absent
     #[arg(long, value_name = "B=1,T=2048,H=80,..")]
     shape: Shape,
+
+    /// Measure on the tensors of this file, named as for `baton run`; those that it lacks are drawn
+    #[arg(long, value_name = "IN.safetensors")]
+    inputs: Option<PathBuf>,
 
     /// Threads; every core when absent
     #[arg(long, value_name = "N", value_parser = device::threads())]
@@ -83,7 +89,11 @@ impl Bench {
         };
         let kernel =
             (device.load(&recurrence, &sizes, &options)).map_err(|error| source.refused(error))?;
-        let (tensors, inputs_ms) = timed(|| Inputs::new(&recurrence, &facts, &sizes, run));
+        let (tensors, inputs_ms) = timed(|| {
+            let mut drawn = Inputs::new(&recurrence, &facts, &sizes, run);
+            self.put_given(&recurrence, &mut drawn).map(|()| drawn)
+        });
+        let tensors = tensors?;
         let subject = Subject {
             kernel: &*kernel,
             tensors: &tensors,
@@ -181,6 +191,51 @@ impl Bench {
             )
         };
         context.output.result(value, text)
+    }
+
+    /// Puts the tensors of the file in place of those that were drawn.
+    fn put_given(&self, recurrence: &Recurrence, drawn: &mut Inputs) -> Result<(), Failure> {
+        let Some(path) = &self.inputs else {
+            return Ok(());
+        };
+        let archive = Archive::read(path)?;
+        let Recurrence {
+            inputs,
+            params,
+            states,
+            outputs,
+            ..
+        } = recurrence;
+        let plain = |port: &Port| port.name.clone();
+        let arriving = |port: &Port| format!("d_{}", port.name);
+        let names = (inputs.iter().chain(params).chain(states).map(plain))
+            .chain(outputs.iter().map(arriving));
+        let places = (drawn.inputs.iter_mut())
+            .chain(&mut drawn.params)
+            .chain(&mut drawn.states)
+            .chain(&mut drawn.d_outputs);
+        let mut unused = archive.names();
+        for (name, place) in names.zip(places) {
+            unused.retain(|other| *other != name);
+            let Some(given) = archive.take::<f32>(&name)? else {
+                continue;
+            };
+            if given.shape != place.shape {
+                return Err(Failure::new(format!(
+                    "tensor `{name}` has shape {:?}, expected {:?} as --shape says",
+                    given.shape, place.shape
+                )));
+            }
+            *place = given;
+        }
+        match unused.first() {
+            None => Ok(()),
+            Some(name) => Err(Failure::new(format!(
+                "tensor `{name}` has no place in a measurement of `{}`: expected its inputs, params, states and \
+                 d_<output>",
+                recurrence.name
+            ))),
+        }
     }
 
     /// Times from the recurrence to the machine code of a forward and a backward run.

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  baton check mamba2\n  baton check my.rec --json\n  baton check gla --shape K=256,V=512\n\n\
-    Exit code 0 when the recurrence is well-formed, 1 when it is not. With --json the output is\n\
+    Exit code 0 when the recurrence is well-formed, 1 when it is not, 2 when --require asks for more. With --json the output is\n\
     {\"recurrence\", \"class\", \"kernels\", ...} or \
     {\"diagnostics\": [{\"code\", \"message\", \"line\", \"column\", \"length\", ...}]}."
 )]
@@ -38,6 +38,17 @@ pub struct Check {
     /// Whose choices plans are made by
     #[arg(long, value_enum, default_value = "own")]
     choices: Choices,
+
+    /// Targets that must have kernels, at the sizes given: without them the exit code is 2
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "cpu,gpu")]
+    require: Vec<Required>,
+}
+
+/// A target that kernels are asked for.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Required {
+    Cpu,
+    Gpu,
 }
 
 impl Check {
@@ -58,6 +69,7 @@ impl Check {
         let (kernels, note) = kernels(&recurrence);
         let class = facts.class().name();
         let gpu = sizes::lines(&recurrence, self.shape.as_ref(), self.dtype)?;
+        self.required(&recurrence, &kernels, note.as_deref())?;
         let value = || {
             json!({
                 "recurrence": recurrence.name,
@@ -106,6 +118,36 @@ impl Check {
             text
         };
         context.output.result(value, text)
+    }
+}
+
+impl Check {
+    /// Fails where a required target has no kernels.
+    fn required(
+        &self,
+        recurrence: &Recurrence,
+        kernels: &[String],
+        note: Option<&str>,
+    ) -> Result<(), Failure> {
+        for target in &self.require {
+            let (name, why) = match target {
+                Required::Cpu => {
+                    let none = kernels.is_empty();
+                    ("cpu", none.then(|| note.unwrap_or("none").to_string()))
+                }
+                Required::Gpu => {
+                    let none = sizes::none(recurrence, self.shape.as_ref(), self.dtype)?;
+                    ("gpu", none)
+                }
+            };
+            if let Some(why) = why {
+                let of = &recurrence.name;
+                return Err(Failure::new(format!(
+                    "--require {name} given, and `{of}` has no kernels there: {why}"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -134,18 +134,21 @@ impl Run {
                 )
             }));
         }
-        match inputs
-            .iter()
-            .chain(params)
-            .find(|port| !given.contains(&port.name))
-        {
-            Some(absent) => Err(Failure::new(format!(
-                "tensor `{}` is missing: expected it as `{}` declares it, {}",
-                absent.name,
+        let absent = inputs.iter().chain(params);
+        let absent: Vec<&Port> = absent.filter(|port| !given.contains(&port.name)).collect();
+        let join = |of: &dyn Fn(&Port) -> String| {
+            let all: Vec<String> = absent.iter().map(|port| of(port)).collect();
+            all.join(", ")
+        };
+        match absent.len() {
+            0 => Ok(()),
+            n => Err(Failure::new(format!(
+                "tensor{} {} missing: expected as `{}` declares, {}",
+                if n == 1 { "" } else { "s" },
+                join(&|port| format!("`{}`", port.name)),
                 recurrence.name,
-                port(recurrence, absent)
+                join(&|absent| port(recurrence, absent))
             ))),
-            None => Ok(()),
         }
     }
 
@@ -239,6 +242,7 @@ impl Run {
             outputs: views(&d_outputs),
             states: views(&d_states),
         };
+        exchanged(recurrence, &call)?;
         let sizes = infer_sizes(recurrence, &call)?;
         let store = Arc::new(self.choices.store()?);
         let begun = Instant::now();
@@ -299,6 +303,32 @@ impl Run {
             },
         )
     }
+}
+
+/// Refuses inputs whose heads stand before their steps, where a param or a state says how many heads there are.
+fn exchanged<T: Copy>(recurrence: &Recurrence, call: &Call<'_, T>) -> Result<(), Failure> {
+    let params = recurrence.params.iter().zip(&call.params);
+    let params = params.map(|(port, view)| (port, view.shape.first()));
+    let states = recurrence.states.iter().zip(&call.states);
+    let states = states.filter_map(|(port, view)| Some((port, view.as_ref()?.shape.get(1))));
+    let inputs = recurrence.inputs.iter().zip(&call.inputs);
+    let own = |(port, _): &(&Port, _)| !port.per_group;
+    let Some((input, view)) = inputs.clone().find(own) else {
+        return Ok(());
+    };
+    for (port, heads) in params.chain(states).filter(|(port, _)| !port.per_group) {
+        if let (Some(heads), [_, second, third, ..]) = (heads, &view.shape[..])
+            && heads == second
+            && second != third
+        {
+            return Err(Failure::new(format!(
+                "tensor `{}` has shape {:?}, of which the second size is the {heads} heads of `{}`: expected \
+                 [B, T, H, dims...], steps before heads",
+                input.name, view.shape, port.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn plain(port: &Port) -> String {

@@ -32,6 +32,22 @@ pub fn lines(
     }
 }
 
+/// Why no GPU runs a recurrence, at the sizes that were given, if none does.
+pub fn none(
+    recurrence: &Recurrence,
+    shape: Option<&Shape>,
+    dtype: Dtype,
+) -> Result<Option<String>, Failure> {
+    let names = recurrence.dims.iter();
+    let size = |name: &String| shape.and_then(|shape| shape.get(name)).unwrap_or(SIZE);
+    let sizes: Vec<usize> = names.map(size).collect();
+    let target = dtype.schedule("sm_80")?;
+    Ok(match Compiler::new(recurrence, &sizes) {
+        Err(_) => Some("no chunked form, and no GPU runs it step by step".into()),
+        Ok(compiler) => compiler.fit(&target, None).err().map(|why| why.to_string()),
+    })
+}
+
 /// Of each dim of a state, whether a state too wide for a block is cut along it.
 fn strips(compiler: &Compiler) -> Vec<String> {
     let line = |dim: DimId| {

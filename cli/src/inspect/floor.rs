@@ -169,7 +169,10 @@ fn products(ptx: &str) -> f64 {
         let depth = rest.split('.').next()?.parse::<f64>().ok()?;
         Some(2.0 * 16.0 * 8.0 * depth)
     };
-    ptx.lines().filter_map(one).sum()
+    // The sum of nothing is -0.0.
+    ptx.lines()
+        .filter_map(one)
+        .fold(0.0, |sum, more| sum + more)
 }
 
 #[cfg(test)]
@@ -250,5 +253,6 @@ mod tests {
         let text =
             "mma.sync.aligned.m16n8k16.row.col.f32.bf16\n mma.sync.aligned.m16n8k8.row\nadd.f32\n";
         assert_eq!(products(text), 4096.0 + 2048.0);
+        assert_eq!(format!("{:.1}", products("add.f32")), "0.0");
     }
 }

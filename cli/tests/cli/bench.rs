@@ -1,6 +1,7 @@
 //! `baton bench`: what it says of a small shape; the times themselves are not judged.
 
-use crate::program::baton;
+use crate::program::{Folder, Tensors, baton, save};
+use safetensors::tensor::Dtype;
 
 #[test]
 fn bench_gives_times_counts_and_shares() {
@@ -66,5 +67,44 @@ fn bench_names_what_is_wrong_with_a_shape() {
         let done = baton(&["bench", name, "--shape", shape]);
         assert_eq!((done.code, done.stdout.as_str()), (2, ""), "{shape}");
         assert!(done.stderr.contains(part), "{shape}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn bench_measures_on_tensors_of_a_file() {
+    let folder = Folder::new("bench-inputs");
+    let tensor = |shape: [usize; 4]| {
+        (
+            Dtype::F32,
+            shape.to_vec(),
+            vec![0.5; shape.iter().product()],
+        )
+    };
+    for (name, given, code, part) in [
+        ("q", tensor([1, 16, 2, 8]), 0, "of peak"),
+        (
+            "v",
+            tensor([1, 2, 16, 8]),
+            2,
+            "tensor `v` has shape [1, 2, 16, 8], expected [1, 16, 2, 8] as --shape says",
+        ),
+        ("w", tensor([1, 16, 2, 8]), 2, "tensor `w` has no place"),
+    ] {
+        let file = folder.path("in.safetensors");
+        save(&file, &Tensors::from([(name.to_string(), given)]));
+        let shape = "T=16,H=2,K=8,V=8";
+        let done = baton(&[
+            "bench",
+            "gla",
+            "--shape",
+            shape,
+            "--inputs",
+            &file,
+            "--repetitions",
+            "1",
+        ]);
+        assert_eq!(done.code, code, "{}", done.stderr);
+        let said = format!("{}{}", done.stdout, done.stderr);
+        assert!(said.contains(part), "{said}");
     }
 }

@@ -269,7 +269,26 @@ fn a_wrong_file_is_one_message_and_writes_nothing() {
     std::fs::write(bench.output(), "kept").expect("written");
     let good = with_ports(tensors(Dtype::F32, B), B);
     type Change = fn(&mut Tensors);
-    let cases: [(&str, Change, &[&str], &[&str]); 12] = [
+    let cases: [(&str, Change, &[&str], &[&str]); 14] = [
+        (
+            "two missing",
+            |t| {
+                t.remove("v");
+                t.remove("skip");
+            },
+            &["--grad"],
+            &["tensors `v`, `skip` missing", "v: [V], skip: [V]"],
+        ),
+        (
+            "heads before steps",
+            |t| {
+                for name in ["q", "k", "v", "g", "a"] {
+                    t.get_mut(name).unwrap().1.swap(1, 2);
+                }
+            },
+            &["--grad"],
+            &["`q`", "the 4 heads of `skip`", "steps before heads"],
+        ),
         (
             "unknown",
             |t| {

@@ -107,6 +107,30 @@ fn check_says_what_a_gpu_does_with_sizes() {
 }
 
 #[test]
+fn check_fails_where_a_required_target_has_no_kernels() {
+    let folder = Folder::new("check_required");
+    let stepped = folder.write("two.rec", TWO_SIDED);
+    for (given, code, why) in [
+        (&["gla", "--require", "cpu,gpu"][..], 0, ""),
+        (&[&stepped, "--require", "cpu"], 0, ""),
+        (
+            &[&stepped, "--require", "cpu,gpu"],
+            2,
+            "`two_sided` has no kernels there: no chunked form",
+        ),
+        (
+            &["rwkv6", "--shape", "K=1024,V=16", "--require", "gpu"],
+            2,
+            "--require gpu given, and `rwkv6` has no kernels there: ",
+        ),
+    ] {
+        let done = baton(&[&["check"], given].concat());
+        assert_eq!(done.code, code, "{}", done.stderr);
+        assert!(done.stderr.contains(why), "{}", done.stderr);
+    }
+}
+
+#[test]
 fn check_gives_every_diagnostic_with_its_place() {
     let folder = Folder::new("check_diagnostics");
     let file = folder.write("bad.rec", BAD);
