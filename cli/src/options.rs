@@ -1,7 +1,6 @@
 //! The options that decide what a run computes: each is a key of the configuration, laid over a file's.
 
 use crate::failure::Failure;
-use crate::train::initial_state;
 use baton_train::config::Said;
 use baton_train::initial_state::InitialStateConfig;
 use baton_train::schedule::Shape;
@@ -144,4 +143,15 @@ fn number(number: f64) -> Value {
         true => number.into(),
         false => number.to_string().into(),
     }
+}
+
+/// Parses where sequences begin: in short, or the JSON of a file.
+fn initial_state(text: &str) -> Result<InitialStateConfig, String> {
+    let parsed = match text.ends_with(".json") {
+        true => std::fs::read_to_string(text)
+            .map_err(|e| format!("{text}: {e}"))?
+            .parse(),
+        false => text.parse::<InitialStateConfig>(),
+    };
+    parsed.map_err(|e| e.to_string())
 }

@@ -10,7 +10,6 @@ use crate::stop::{self, Stop};
 use baton_train::config::{self, Beginning, Said};
 use baton_train::corpus;
 use baton_train::data::Text;
-use baton_train::initial_state::InitialStateConfig;
 use baton_train::models::BlockConfig;
 use baton_train::origin::{self, Origin};
 use baton_train::pretrained;
@@ -145,17 +144,6 @@ pub fn text(own: Option<&Path>, folder: &Path) -> Result<Text, Failure> {
         Some(path) => corpus::file(path)?,
         None => corpus::austen(&folder.join("text"))?,
     })
-}
-
-/// Parses where sequences begin: in short, or the JSON of a file.
-pub fn initial_state(text: &str) -> Result<InitialStateConfig, String> {
-    let parsed = match text.ends_with(".json") {
-        true => std::fs::read_to_string(text)
-            .map_err(|e| format!("{text}: {e}"))?
-            .parse(),
-        false => text.parse::<InitialStateConfig>(),
-    };
-    parsed.map_err(|e| e.to_string())
 }
 
 /// Says what a run ended with; one that was stopped ends the program as the signal would have.

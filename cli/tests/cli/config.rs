@@ -167,10 +167,7 @@ fn options_are_laid_over_a_file_and_a_file_over_defaults() {
         assert_eq!(found, [default, in_file, given], "{key}");
     }
     let gla = done(&["train", "--print-config", "--preset", "gla-1.3b"]).stdout;
-    assert!(
-        gla.starts_with("# gla-1.3b: arXiv 2312.06635\n"),
-        "{gla}"
-    );
+    assert!(gla.starts_with("# gla-1.3b: arXiv 2312.06635\n"), "{gla}");
     // Warm-up follows from the steps where nobody says it.
     assert_eq!(
         at(&printed(&["--steps", "50"]), "/schedule/warmup"),

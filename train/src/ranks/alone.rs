@@ -1,6 +1,6 @@
 //! A process by itself.
 
-use super::Group;
+use super::group::Group;
 
 /// The group of one rank, which nobody sends to.
 pub struct Alone;

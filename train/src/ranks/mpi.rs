@@ -2,7 +2,7 @@
 //!
 //! Only the thread that started MPI calls it. An error inside the library ends all ranks, which is its default.
 
-use super::Group;
+use super::group::Group;
 use crate::Error;
 use mpi::Threading;
 use mpi::collective::CommunicatorCollectives;

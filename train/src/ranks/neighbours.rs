@@ -3,7 +3,7 @@
 //! A state goes as the length of its header, the header (how many, and their shapes) and the elements of each: a rank
 //! need not know what the blocks of its model carry.
 
-use super::Group;
+use super::group::Group;
 use crate::models::segments::Borders;
 use crate::models::{HostState, LayerState};
 use baton_runtime::Tensor;
