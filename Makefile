@@ -18,7 +18,7 @@ demo:
 test:
 	@echo "the Python package is tested by make test-python"
 	$(CARGO) fmt --all --check
-	features="$$(scripts/mlir.sh) $$(scripts/mpi.sh)" && \
+	features="--features baton/parquet $$(scripts/mlir.sh) $$(scripts/mpi.sh)" && \
 	$(CARGO) test --workspace $$features --doc && \
 	if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then if [ -e /dev/nvidiactl ]; then ignored="--run-ignored all"; \

@@ -7,7 +7,7 @@ use baton_runtime::Tensor;
 use burn::tensor::Device;
 
 /// The states of one layer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LayerState {
     /// Of the recurrence, in order of declaration: `[B, H, dims...]` each.
     pub recurrence: Vec<Value>,
