@@ -489,7 +489,7 @@ fn a_place_in_a_text_is_kept_in_files() {
         let first = made(Place::default(), &text(50, 1));
         let file = folder.join(format!("{name}.states"));
         Place::write(
-            &[first.place.clone()],
+            std::slice::from_ref(&first.place),
             &subject,
             &Target::new(&file).unwrap(),
         )

@@ -515,11 +515,11 @@ impl LanguageModel {
     /// How chunks of what it reads are kept.
     pub fn keeping(&self) -> Keeping {
         let layers = self.backbone.layers.iter();
-        let own = layers.filter_map(|layer| match &layer.mixer {
+        let mut own = layers.rev().filter_map(|layer| match &layer.mixer {
             Mixer::Chunking(own) => Some(own.keeping().clone()),
             _ => None,
         });
-        own.last().unwrap_or_default()
+        own.next().unwrap_or_default()
     }
 
     /// The same model, which keeps the chunks of texts that it reads from now on as `keeping` says.

@@ -169,9 +169,8 @@ impl<'a> Trainer<'a> {
     /// of one process. Refuses ranks that would compute another run, and parts that cannot be shared evenly.
     pub fn together(mut self, group: Rc<dyn Group>) -> Result<Self, Error> {
         let (parts, segments, size) = (self.config.parts, self.config.segments, group.size());
-        if !parts.is_multiple_of(size)
-            && !(size.is_multiple_of(parts) && segments.is_multiple_of(size / parts))
-        {
+        let cut = size.is_multiple_of(parts) && segments.is_multiple_of(size / parts);
+        if !parts.is_multiple_of(size) && !cut {
             return Err(Error::Config(format!(
                 "parts {parts} of {segments} segments given with {size} ranks, expected a multiple of {size} parts, or \
                  {size} a multiple of the parts and as many segments for each: every rank runs as much of a step"

@@ -77,6 +77,9 @@ impl Ready<'_> {
     }
 }
 
+/// A row of the tables: a task, what its scores are called, a length.
+type Row<'a> = (&'a str, &'a [&'a str], usize);
+
 /// Asks all questions; `each` hears the tokens that were read, `answered` every answer.
 pub fn run(
     questions: &[Question],
@@ -91,7 +94,7 @@ pub fn run(
     // Side by side stand questions of one kind and about one length.
     ready.sort_by_key(|one| (one.question.scoring.names(), one.length()));
     let labels = labels(questions);
-    let mut sums: BTreeMap<(&str, &[&str], usize), Vec<Vec<f64>>> = BTreeMap::new();
+    let mut sums: BTreeMap<Row<'_>, Vec<Vec<f64>>> = BTreeMap::new();
     let mut most: BTreeMap<(&str, usize), (usize, usize)> = BTreeMap::new();
     let size = asking.batch.max(1);
     for same in ready.chunk_by(|a, b| a.question.scoring == b.question.scoring) {

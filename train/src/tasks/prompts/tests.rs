@@ -145,7 +145,7 @@ fn what_has_no_tokens_is_refused_by_its_record() {
             buckets: Vec::new(),
         };
         let found = run(
-            &[question.clone()],
+            std::slice::from_ref(&question),
             &asking,
             &Tokenizer::Bytes,
             &mut rule,
