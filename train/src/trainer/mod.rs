@@ -169,6 +169,9 @@ impl<'a> Trainer<'a> {
     /// of one process. Refuses ranks that would compute another run, and parts that cannot be shared evenly.
     pub fn together(mut self, group: Rc<dyn Group>) -> Result<Self, Error> {
         let (parts, segments, size) = (self.config.parts, self.config.segments, group.size());
+        if size == 1 {
+            return Ok(self);
+        }
         let cut = size.is_multiple_of(parts) && segments.is_multiple_of(size / parts);
         if !parts.is_multiple_of(size) && !cut {
             return Err(Error::Config(format!(
