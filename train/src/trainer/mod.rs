@@ -518,14 +518,14 @@ impl<'a> Trainer<'a> {
     ) -> Result<(Vec<segments::Part>, Option<HostStates>), Error> {
         let (config, model) = (&self.config, self.model());
         let states = states.map(|s| s.into_iter().map(LayerState::from_host).collect());
-        let loss = |batch: Batch| {
-            move |logits| weighted_cross_entropy(logits, batch.targets, batch.weights, total)
+        let loss = |targets, weights| {
+            move |logits| weighted_cross_entropy(logits, targets, weights, total)
         };
         let (parts, finals) = match config.segments {
             1 => {
                 let (shape, packing) = self.packing(&batch)?;
                 let pass = Pass {
-                    ids: &batch.inputs.clone(),
+                    ids: &batch.inputs,
                     shape,
                     states,
                     packing: packing.as_ref(),
@@ -533,7 +533,8 @@ impl<'a> Trainer<'a> {
                         .is_hybrid()
                         .then(|| Rng::at(config.seed, Purpose::Choices, place).bits()),
                 };
-                let passed = pass.run(model, config.recompute, loss(batch))?;
+                let passed =
+                    pass.run(model, config.recompute, loss(batch.targets, batch.weights))?;
                 (vec![(passed.loss, passed.gradients)], passed.finals)
             }
             count => {
@@ -558,7 +559,7 @@ impl<'a> Trainer<'a> {
                         shape,
                         packing: packing.as_ref(),
                     };
-                    (segment, loss(batch.clone()))
+                    (segment, loss(batch.targets.clone(), batch.weights.clone()))
                 });
                 let states = states.filter(|_| !neighbours.before);
                 let (parts, mut finals) = segments::run(model, all.collect(), states, &neighbours)?;
