@@ -7,8 +7,8 @@ DEMO ?=
 .PHONY: demo test lint fuzz check-cuda bench table throughput cuda-tools kernels choices wheel test-python
 
 demo:
-	$(CARGO) build --release --package baton
-	$(CARGO) run --release --quiet --package baton -- demo --kept checkpoints/mamba2-64 --folder target/demo $(DEMO)
+	$(CARGO) build --release --package baton-cli
+	$(CARGO) run --release --quiet --package baton-cli -- demo --kept checkpoints/mamba2-64 --folder target/demo $(DEMO)
 
 # The documents' examples first, then everything else; nextest where it is installed. The kernels for
 # GPUs are tested under the emulator where MLIR can be had, and runs of several ranks where MPI can; scripts/mlir.sh and
@@ -18,7 +18,7 @@ demo:
 test:
 	@echo "the Python package is tested by make test-python"
 	$(CARGO) fmt --all --check
-	features="--features baton/parquet $$(scripts/mlir.sh) $$(scripts/mpi.sh)" && \
+	features="--features baton-cli/parquet $$(scripts/mlir.sh) $$(scripts/mpi.sh)" && \
 	$(CARGO) test --workspace $$features --doc && \
 	if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then if [ -e /dev/nvidiactl ]; then ignored="--run-ignored all"; \
@@ -48,14 +48,14 @@ lint:
 # scripts fetch a build of LLVM (cubecl compiles its kernels with it) unless they take this for docs.rs:
 # checking needs none, a program does.
 check-cuda:
-	DOCS_RS=1 $(CARGO) check --package baton --features train-cuda --target-dir target/cuda-check
+	DOCS_RS=1 $(CARGO) check --package baton-cli --features train-cuda --target-dir target/cuda-check
 
 bench:
 	$(CARGO) bench --package baton-benches
 
 # The README's table: ours and the peers in one run (installs the peers, about 6 GB, below target/).
 table:
-	$(CARGO) build --release --package baton
+	$(CARGO) build --release --package baton-cli
 	benches/table.sh
 
 # NVIDIA's assembler and disassembler, for `baton inspect`; they need no GPU.
@@ -64,15 +64,15 @@ cuda-tools:
 
 # Makes the shipped kernels anew, those that changed; needs LLVM and MLIR 22. Then `make test` and commit them.
 kernels: cuda-tools
-	$(CARGO) build --release --package baton --features mlir
-	$(CARGO) run --release --quiet --package baton --features mlir -- emit --shipped -o kernels-generated
+	$(CARGO) build --release --package baton-cli --features mlir
+	$(CARGO) run --release --quiet --package baton-cli --features mlir -- emit --shipped -o kernels-generated
 
 # Measures the shipped choices of plans anew, those whose programs have changed; takes what was begun up where it was.
 choices:
-	$(CARGO) build --release --package baton
-	$(CARGO) run --release --quiet --package baton -- tune --shapes kernels-generated/shapes.txt --into kernels-generated/choices.json
+	$(CARGO) build --release --package baton-cli
+	$(CARGO) run --release --quiet --package baton-cli -- tune --shapes kernels-generated/shapes.txt --into kernels-generated/choices.json
 
 # Training throughput beside transformers' Mamba-2 under PyTorch, in one run (installs both below target/).
 throughput:
-	$(CARGO) build --release --package baton
+	$(CARGO) build --release --package baton-cli
 	benches/throughput.sh

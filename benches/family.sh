@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Times a member of every class on this machine's CPU, one thread: a line of JSON each (`baton bench`), with the
 # machine's own peak measured beside it; then three members between runs of their peers (benches/peers, PEERS= for none).
-# Build first: cargo build --release --package baton
+# Build first: cargo build --release --package baton-cli
 set -euo pipefail
 cd "$(dirname "$0")/.."
 baton=${BATON:-target/release/baton}

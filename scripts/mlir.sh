@@ -16,7 +16,7 @@ fi
 if present; then
     make --no-print-directory cuda-tools >&2 ||
         echo "NVIDIA's assembler could not be installed: the tests of machine code are left out." >&2
-    echo "--features baton/mlir,baton-tests/mlir"
+    echo "--features baton-cli/mlir,baton-tests/mlir"
 else
     echo "LLVM and MLIR 22 are not in $prefix: only the shipped GPU kernels are tested." >&2
     echo "To test what makes them: apt-get install $packages" >&2

@@ -11,7 +11,7 @@ results=benches/results/reproduction
 figures=docs/reproduction
 kept=checkpoints/mamba2-64
 
-cargo build --release --package baton
+cargo build --release --package baton-cli
 baton=${CARGO_TARGET_DIR:-target}/release/baton
 "$baton" reproduce benches/reproduction/plan.json --folder "$runs" --export "$results" "$@"
 "$baton" report "$results" --output "$runs/report.html" --figures "$figures"

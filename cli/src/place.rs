@@ -116,7 +116,7 @@ impl Run {
         if self.device == device::Name::Cuda && !cfg!(feature = "train-cuda") {
             return Err(Failure::new(
                 "--device cuda given, expected another: this program was built without training on a \
-                 GPU. Build it with `cargo build --release -p baton --features train-cuda`",
+                 GPU. Build it with `cargo build --release -p baton-cli --features train-cuda`",
             ));
         }
         match (self.device, self.dtype) {

@@ -168,6 +168,6 @@ fn parquet(
 ) -> Result<(), Error> {
     files::open(path)?;
     let what = "a parquet file given to a build without the feature `parquet`, expected JSONL, or a build with \
-                it: `cargo build --release -p baton --features parquet`";
+                it: `cargo build --release -p baton-cli --features parquet`";
     Err(Error::file(path, what))
 }
