@@ -39,7 +39,7 @@ BYTES ?= 10000000
 SEED ?= 1
 fuzz:
 	BATON_FUZZ_BYTES=$(BYTES) BATON_FUZZ_SEED=$(SEED) $(CARGO) test --package baton-tests --test it -- --nocapture fuzz::
-	BATON_FUZZ_BYTES=$(BYTES) BATON_FUZZ_SEED=$(SEED) $(CARGO) test --package baton-train --test fuzz -- --nocapture
+	BATON_FUZZ_BYTES=$(BYTES) BATON_FUZZ_SEED=$(SEED) $(CARGO) test --package baton-weights --test fuzz -- --nocapture
 
 lint:
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings

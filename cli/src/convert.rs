@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
-use baton_train::pretrained::{self, Layout, Precision};
+use baton_weights::pretrained::{self, Layout, Precision};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -56,7 +56,7 @@ impl Convert {
         let stored = pretrained::read(&self.from)?;
         // Made only to have every weight compared with the configuration.
         let device = device::device(device::Name::Cpu, None)?;
-        stored.clone().model(device.as_ref())?;
+        baton_train::pretrained::model(stored.clone(), device.as_ref())?;
         let layout = match self.layout {
             Some(Name::HuggingFace) => Layout::HuggingFace,
             Some(Name::Authors) => Layout::Authors,

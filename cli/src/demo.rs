@@ -4,8 +4,9 @@ use crate::chunks::Chunks;
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
+use baton_report::plot::{Axis, Figure, Lines, Series};
 use baton_train::demo::retrieval;
-use baton_train::demo::{self, DemoOptions};
+use baton_train::demo::{self, DemoOptions, Report};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:\n  baton demo --folder target/demo\n  \
     baton demo --kept checkpoints/mamba2-64\n  \
     baton demo --retrieval --kept runs/drt\n\n\
-    Fetches novels by Jane Austen (or takes --text), trains a small Mamba-2 on segments of 64\n\
+    Reads novels by Jane Austen (or takes --text), trains a small Mamba-2 on segments of 64\n\
     bytes, post-trains it twice, and writes report.json, perplexity.svg and perplexity.png. With\n\
     --kept it evaluates models that were trained before: base, zero-500-steps and\n\
     state-passing-500-steps in that folder.\n\n\
@@ -70,6 +71,7 @@ impl Demo {
         options.progress = !self.quiet;
         let device = device::device(device::Name::Cpu, self.threads)?;
         let report = demo::run(&options, device.as_ref())?;
+        figure(&report).write(&options.folder.join("perplexity"))?;
         let folder = options.folder.display();
         let files =
             format!("{folder}/report.json, {folder}/perplexity.svg, {folder}/perplexity.png");
@@ -82,7 +84,6 @@ impl Demo {
     fn find(self, context: &Context) -> Result<(), Failure> {
         let options = retrieval::Options {
             kept: self.kept.unwrap_or_default(),
-            folder: self.folder,
             text: self.text,
             length: self.length,
             seed: self.seed.unwrap_or(1),
@@ -95,4 +96,27 @@ impl Demo {
             .output
             .result(|| json!(found), || format!("{found}\n"))
     }
+}
+
+/// Perplexity by position.
+fn figure(report: &Report) -> Figure {
+    let series = report.arms().into_iter().enumerate();
+    let series = series.map(|(colour, (name, arm))| Series {
+        name: name.into(),
+        colour,
+        points: (report.positions.iter().zip(&arm.loss))
+            .map(|(&position, loss)| [position as f64, loss.exp()])
+            .collect(),
+        band: None,
+    });
+    Figure::Lines(Lines {
+        title: "Perplexity by position".into(),
+        x: Axis::log2("tokens read before the one predicted"),
+        y: Axis::linear("perplexity"),
+        series: series.collect(),
+        marks: vec![(
+            report.train_length as f64,
+            format!("training length, {}", report.train_length),
+        )],
+    })
 }

@@ -69,6 +69,18 @@ impl From<baton_train::Error> for Failure {
     }
 }
 
+impl From<baton_data::Error> for Failure {
+    fn from(error: baton_data::Error) -> Self {
+        baton_train::Error::from(error).into()
+    }
+}
+
+impl From<baton_config::Error> for Failure {
+    fn from(error: baton_config::Error) -> Self {
+        baton_train::Error::from(error).into()
+    }
+}
+
 impl From<baton_tune::Error> for Failure {
     fn from(error: baton_tune::Error) -> Self {
         Failure::Message(error.to_string())

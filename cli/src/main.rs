@@ -46,7 +46,7 @@ mod tools;
 mod train;
 mod tune;
 
-use baton_train::given;
+use baton_data::given;
 use clap::{CommandFactory, Parser, Subcommand};
 use context::Context;
 use failure::Failure;

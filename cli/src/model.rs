@@ -2,8 +2,8 @@
 
 use crate::failure::Failure;
 use crate::source::Source;
-use baton_train::config::{PRESETS, Preset, Said};
-use baton_train::small::{HYBRID, PUBLISHED};
+use baton_config::small::{HYBRID, PUBLISHED};
+use baton_config::{PRESETS, Preset, Said};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

@@ -1,9 +1,7 @@
 //! The options that decide what a run computes: each is a key of the configuration, laid over a file's.
 
 use crate::failure::Failure;
-use baton_train::config::Said;
-use baton_train::initial_state::InitialStateConfig;
-use baton_train::schedule::Shape;
+use baton_config::{InitialStateConfig, Said, Shape};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 

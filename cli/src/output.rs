@@ -5,9 +5,9 @@
 //! whether the disk is full or the reader went away.
 
 use crate::failure::Failure;
+use baton_data::tokenizer::Tokenizer;
 use baton_ir::diag::Diagnostic;
 use baton_ir::text::{place, render};
-use baton_train::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;

@@ -7,13 +7,13 @@ use crate::place::Run;
 use crate::ranks::in_turn;
 use crate::stop::Stop;
 use crate::train::{finish, print};
-use baton_train::config::{self, Beginning, Said};
-use baton_train::files;
-use baton_train::initial_state::InitialStateConfig;
-use baton_train::origin;
-use baton_train::pretrained;
+use baton_config::InitialStateConfig;
+use baton_config::{self as config, Beginning, Said};
+use baton_data::files;
+use baton_data::tokenizer::Tokenizer;
 use baton_train::runs::{self, PostTraining, Rate, says_nothing, stand_in};
-use baton_train::tokenizer::Tokenizer;
+use baton_weights::origin;
+use baton_weights::pretrained;
 use std::path::PathBuf;
 
 /// Train a checkpoint a little further, from other initial states

@@ -3,8 +3,8 @@
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::stop::Stop;
-use baton_train::files::{Target, write_whole};
-use baton_train::report::{Experiment, figures, page, tables};
+use baton_data::files::{Target, write_whole};
+use baton_report::{Experiment, figures, page, tables};
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;

@@ -53,7 +53,7 @@ impl Reproduce {
             let shown = || folders.iter().map(|folder| format!("{folder}\n")).collect();
             return context.output.result(|| json!({ "runs": folders }), shown);
         }
-        let text = text(self.text.as_deref(), &self.folder)?;
+        let text = text(self.text.as_deref())?;
         let device = device::device(device::Name::Cpu, self.threads)?;
         let settings = Settings {
             folder: self.folder,

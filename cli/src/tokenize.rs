@@ -2,11 +2,10 @@
 
 use crate::context::Context;
 use crate::failure::Failure;
-use baton_train::data::shards::{self, Part, SHARD_TOKENS};
-use baton_train::data::{Corpus, documents};
-use baton_train::files::write_whole;
-use baton_train::origin::HELD_OUT;
-use baton_train::tokenizer::{self, Tokenizer};
+use baton_data::files::write_whole;
+use baton_data::shards::{self, Part, SHARD_TOKENS};
+use baton_data::tokenizer::{self, Tokenizer};
+use baton_data::{Corpus, HELD_OUT, documents};
 use serde_json::json;
 use std::path::PathBuf;
 

@@ -7,15 +7,14 @@ use crate::options::Options;
 use crate::place::Run;
 use crate::ranks::in_turn;
 use crate::stop::{self, Stop};
-use baton_train::config::{self, Beginning, Said};
-use baton_train::corpus;
-use baton_train::data::Text;
-use baton_train::models::BlockConfig;
-use baton_train::origin::{self, Origin};
-use baton_train::pretrained;
+use baton_config::{self as config, Beginning, Said};
+use baton_config::{BlockConfig, TrainConfig};
+use baton_data::tokenizer::Tokenizer;
+use baton_data::{Text, novels};
 use baton_train::runs::{self, Ended};
-use baton_train::tokenizer::Tokenizer;
-use baton_train::trainer::{BEST, TrainConfig};
+use baton_train::trainer::BEST;
+use baton_weights::origin::{self, Origin};
+use baton_weights::pretrained;
 use serde_json::json;
 use std::path::Path;
 
@@ -29,7 +28,7 @@ use std::path::Path;
     baton train --preset mamba2-130m --set model.block.state_size=64 --print-config > my.toml\n  \
     baton train --config my.toml --seed 2 --data tokens --folder runs/130m --eval-every 1000\n  \
     baton train --change --steps 3000 --rate 1e-3 --folder runs/small\n\n\
-    Without --text, novels by Jane Austen are fetched from the distribution's package. Run again\n\
+    Without --text, the novels by Jane Austen that come with the program are read. Run again\n\
     with the same arguments, it resumes at the last checkpoint, to the bit; a folder of another\n\
     configuration is refused, and --change goes on by another one. The folder holds checkpoint.safetensors and metrics.jsonl. Stopped by\n\
     Ctrl-C or SIGTERM it ends after its step with a checkpoint; a second one ends it at once."
@@ -71,9 +70,7 @@ impl Train {
                     "--reset-documents given without --text or --data, expected one of them",
                 ));
             }
-            None => Origin::Novels {
-                folder: self.place.folder().join("text"),
-            },
+            None => Origin::Novels,
         };
         let group = context.ranks()?;
         let (device, opened) = in_turn(&*group, || {
@@ -138,11 +135,11 @@ pub fn print(context: &Context, config: &TrainConfig, comment: &str) -> Result<(
     context.output.result(|| json!(null), || text)
 }
 
-/// A text of one's own, or the one that is fetched into `folder`.
-pub fn text(own: Option<&Path>, folder: &Path) -> Result<Text, Failure> {
+/// A text of one's own, or the novels that come with the program.
+pub fn text(own: Option<&Path>) -> Result<Text, Failure> {
     Ok(match own {
-        Some(path) => corpus::file(path)?,
-        None => corpus::austen(&folder.join("text"))?,
+        Some(path) => Text::read(path)?,
+        None => novels::austen()?,
     })
 }
 

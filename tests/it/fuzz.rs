@@ -22,7 +22,7 @@ mod archive;
 pub mod input;
 
 /// What that reads by.
-#[path = "../../train/src/given.rs"]
+#[path = "../../data/src/given.rs"]
 #[allow(dead_code)]
 pub mod given;
 

@@ -6,16 +6,13 @@
 //! an experiment that were kept can stand in for the training.
 
 use crate::Error;
-use crate::checkpoint::Progress;
-use crate::corpus;
-use crate::data::Text;
-use crate::initial_state::InitialStateConfig;
-use crate::report::demo::{Arm, Report};
 use crate::reproduce::RunFile;
 use crate::runs::{self, Ended, Place, PostTraining};
-use crate::small::base_config;
-use crate::trainer::TrainConfig;
+use baton_config::small::base_config;
+use baton_config::{InitialStateConfig, TrainConfig};
+use baton_data::{Text, novels};
 use baton_runtime::Device;
+use baton_weights::checkpoint::Progress;
 use std::path::{Path, PathBuf};
 
 /// What a person may choose about the demonstration.
@@ -23,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub struct DemoOptions {
     /// Where everything is written.
     pub folder: PathBuf,
-    /// A text of one's own instead of the one that is fetched.
+    /// A text of one's own instead of the novels that come with the program.
     pub text: Option<PathBuf>,
     /// A folder with [`KEPT`] in it to evaluate; trains when absent.
     pub kept: Option<PathBuf>,
@@ -71,13 +68,12 @@ impl DemoOptions {
     }
 }
 
-/// Runs it; writes report.json, perplexity.svg and perplexity.png into the folder. A killed run
-/// resumes at its last checkpoint.
+/// Runs it; writes report.json into the folder. A killed run resumes at its last checkpoint.
 pub fn run(options: &DemoOptions, device: &dyn Device) -> Result<Report, Error> {
     let folder = &options.folder;
     let text = match &options.text {
-        Some(path) => corpus::file(path)?,
-        None => corpus::austen(&folder.join("text"))?,
+        Some(path) => Text::read(path)?,
+        None => novels::austen()?,
     };
     let (config, [base, control, passing]) = match &options.kept {
         Some(kept) => found(kept)?,
@@ -107,7 +103,6 @@ pub fn run(options: &DemoOptions, device: &dyn Device) -> Result<Report, Error> 
         text: text.name.clone(),
     };
     report.write(&folder.join("report.json"))?;
-    report.figure().write(&folder.join("perplexity"))?;
     Ok(report)
 }
 
@@ -150,6 +145,9 @@ fn found(kept: &Path) -> Result<(TrainConfig, [Ended; 3]), Error> {
     Ok((base.config, all))
 }
 
+mod report;
 pub mod retrieval;
+
+pub use report::{Arm, Report};
 #[cfg(test)]
 mod tests;

@@ -39,20 +39,51 @@ pub enum Error {
     },
 }
 
+impl From<baton_data::Error> for Error {
+    fn from(error: baton_data::Error) -> Self {
+        match error {
+            baton_data::Error::Config(what) => Error::Config(what),
+            baton_data::Error::File { path, reason } => Error::File { path, reason },
+            baton_data::Error::Other(other) => match other.downcast::<Error>() {
+                Ok(own) => *own,
+                Err(other) => Error::Config(other.to_string()),
+            },
+        }
+    }
+}
+
+impl From<baton_config::Error> for Error {
+    fn from(error: baton_config::Error) -> Self {
+        use baton_config::Error as Wrong;
+        match error {
+            Wrong::Config(what) => Error::Config(what),
+            Wrong::File { path, reason } => Error::File { path, reason },
+            Wrong::Text {
+                name,
+                text,
+                diagnostics,
+            } => Error::Text {
+                name,
+                text,
+                diagnostics,
+            },
+        }
+    }
+}
+
+/// Who asks a model from outside ([`baton_tasks::Predict`]) is told what went wrong in it as it is.
+impl From<Error> for baton_data::Error {
+    fn from(error: Error) -> Self {
+        baton_data::Error::Other(Box::new(error))
+    }
+}
+
 impl Error {
     /// Something is wrong with a file.
     pub fn file(path: &Path, reason: impl ToString) -> Self {
         Error::File {
             path: path.to_path_buf(),
             reason: reason.to_string(),
-        }
-    }
-
-    /// What is wrong, without the name of the file.
-    pub fn reason(self) -> String {
-        match self {
-            Error::File { reason, .. } => reason,
-            other => other.to_string(),
         }
     }
 }

@@ -2,8 +2,8 @@
 //! where its checkpoint stands: lines of steps that are done again are dropped, so every step has one line.
 
 use crate::Error;
-use crate::files::write_whole;
 use crate::trainer::StepReport;
+use baton_data::files::write_whole;
 use serde_json::Value;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};

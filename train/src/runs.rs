@@ -5,18 +5,17 @@
 //! a folder.
 
 use crate::Error;
-use crate::checkpoint::Progress;
-use crate::data::Source;
-use crate::eval::perplexity::{self, ByPosition};
-use crate::eval::{Subject, progress};
-use crate::initial_state::InitialStateConfig;
-use crate::origin::Origin;
-use crate::pretrained::{self, Stored};
+use crate::eval::{Subject, perplexity, progress};
 use crate::ranks::{Alone, Group};
-use crate::schedule::Schedule;
-use crate::small::base_config;
-use crate::trainer::{BEST, CHECKPOINT, HeldOut, LOCK, RunOptions, TrainConfig, Trainer};
+use crate::trainer::{BEST, HeldOut, RunOptions, Trainer};
+use baton_config::small::base_config;
+use baton_config::{InitialStateConfig, Schedule, TrainConfig};
+use baton_data::Source;
 use baton_runtime::{Device, Tensor};
+use baton_tasks::measures::ByPosition;
+use baton_weights::checkpoint::{CHECKPOINT, LOCK, Progress};
+use baton_weights::origin::Origin;
+use baton_weights::pretrained::{self, Stored};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};

@@ -1,13 +1,14 @@
 //! Packed rows are their documents run apart; recomputed gradients have the bits of kept ones and
 //! take less memory.
 
+use baton_config::{
+    BlockConfig, BlockText, DeltaConfig, Mamba1Config, Mamba2Config, MlstmConfig, ModelConfig,
+    Rwkv7Config,
+};
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::{Device, Tensor};
 use baton_train::models::segments::{self, Segment, Whole};
-use baton_train::models::{
-    BlockConfig, BlockText, DeltaConfig, HostStates, LanguageModel, LayerState, Mamba1Config,
-    Mamba2Config, MlstmConfig, ModelConfig, Pass, Passed, Rwkv7Config, update,
-};
+use baton_train::models::{HostStates, LanguageModel, LayerState, Pass, Passed, update};
 use baton_train::op::{Packing, weighted_cross_entropy};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;

@@ -1,23 +1,22 @@
 //! Models of layers of different kinds: where a text is cut makes no difference, and whatever is done with a
 //! recurrence can be done with them.
 
+use baton_config::{self as config, Beginning, Said, lay};
+use baton_config::{
+    BlockConfig, HybridConfig, InitialStateConfig, LayerConfig, ModelConfig, Schedule, TrainConfig,
+    small,
+};
+use baton_data::files::Target;
+use baton_data::tokenizer::Tokenizer;
 use baton_retrieval::Keeping;
 use baton_runtime::device::cpu::Cpu;
-use baton_train::config::{self, Beginning, Said, lay};
+use baton_tasks::{Material, TaskSource};
 use baton_train::demo::retrieval as demo;
 use baton_train::eval::{Stream, Subject};
-use baton_train::files::Target;
 use baton_train::generate::{self, Options, Place};
-use baton_train::initial_state::InitialStateConfig;
-use baton_train::models::{
-    BlockConfig, HybridConfig, LanguageModel, LayerConfig, ModelConfig, Pass, parameters,
-};
+use baton_train::models::{LanguageModel, Pass, parameters};
 use baton_train::op::cross_entropy;
-use baton_train::schedule::Schedule;
-use baton_train::small;
-use baton_train::tasks::{Material, TaskSource};
-use baton_train::tokenizer::Tokenizer;
-use baton_train::trainer::{TrainConfig, Trainer};
+use baton_train::trainer::Trainer;
 use burn::module::Module;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -532,7 +531,6 @@ fn the_demonstration_says_what_was_chosen() {
     run.checkpoint().unwrap().write(&kept).unwrap();
     let options = |length| demo::Options {
         kept: kept.clone(),
-        folder: folder.clone(),
         text: Some(path.clone()),
         length,
         seed: 3,

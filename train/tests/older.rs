@@ -1,12 +1,12 @@
 //! Checkpoints of the time when the linear-attention family was a block of its own (tests/golden/README.md):
 //! fresh weights are drawn as they were, runs go on where they stopped.
 
+use baton_data::tokenizer::Tokenizer;
 use baton_runtime::Tensor;
 use baton_runtime::device::interpreter::Interpreter;
-use baton_train::checkpoint::Checkpoint;
-use baton_train::tasks::{Material, TaskSource};
-use baton_train::tokenizer::Tokenizer;
-use baton_train::trainer::{TrainConfig, Trainer};
+use baton_tasks::{Material, TaskSource};
+use baton_train::trainer::Trainer;
+use baton_weights::checkpoint::Checkpoint;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ fn runs_of_the_older_form_go_on() {
         let end = Checkpoint::read(&golden(name, "end")).unwrap();
         let stored: Value = serde_json::from_str(&half.config).unwrap();
         assert_eq!(stored["config"]["model"]["block"]["type"], name);
-        let (config, _) = TrainConfig::of(&half, &golden(name, "half")).unwrap();
+        let (config, _) = half.made_by(&golden(name, "half")).unwrap();
         let today = json!(config);
         assert_eq!(today["model"]["block"]["type"], "recurrence");
         assert_eq!(config.model.block.name(), name);

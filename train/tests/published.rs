@@ -1,16 +1,17 @@
 //! Every published class but Mamba-2 (models/tests.rs) against its own values: logits, states, the
 //! run from a Gaussian state, gradients of weights and of that state, saved again, and damaged.
 
+use baton_config::{BlockConfig, TrainConfig, small};
+use baton_data::Text;
 use baton_runtime::Tensor;
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::device::interpreter::Interpreter;
-use baton_train::data::Text;
 use baton_train::eval::logits::{Named, initial, logits, published};
-use baton_train::models::{BlockConfig, HostState, HostStates, LayerState, gradients};
+use baton_train::models::{HostState, HostStates, LayerState, gradients};
 use baton_train::op::{Value, cross_entropy};
-use baton_train::pretrained::{Layout, Precision, Pretrained, open, read, save};
-use baton_train::small;
-use baton_train::trainer::{RunOptions, TrainConfig, Trainer};
+use baton_train::pretrained::{Pretrained, model, open};
+use baton_train::trainer::{RunOptions, Trainer};
+use baton_weights::pretrained::{Layout, Precision, read, save};
 use burn::Tensor as BurnTensor;
 use burn::tensor::{Device as Place, TensorData};
 use safetensors::{Dtype, SafeTensors};
@@ -221,7 +222,7 @@ fn a_run_from_a_gaussian_state_and_its_gradient_are_the_published_ones() {
         let values = Values::of(class);
         let (ids, shape) = values.ids();
         let stored = read(&golden(class)).unwrap();
-        let (config, model) = (stored.config.clone(), stored.model(&device()).unwrap());
+        let (config, model) = (stored.config.clone(), model(stored, &device()).unwrap());
         let layers = config.num_hidden_layers;
         let first = initial(&config, shape[0], values.first(states, layers)).unwrap();
         let leaves: Vec<Vec<Leaf>> = first
@@ -279,7 +280,7 @@ fn gradients_are_the_published_ones() {
         let values = Values::of(class);
         let (ids, shape) = values.ids();
         let stored = read(&golden(class)).unwrap();
-        let model = stored.clone().model(&device()).unwrap();
+        let model = model(stored.clone(), &device()).unwrap();
         let (logits, _) = model.forward(&ids, shape, None).unwrap();
         let loss = loss(logits, &ids, shape);
         let want = values.tensor("loss").data[0] as f64;

@@ -2,9 +2,10 @@
 //!
 //! A binary of its own, since every allocation of the process is counted.
 
+use baton_config::{BlockConfig, Mamba2Config, ModelConfig};
 use baton_runtime::device::cpu::Cpu;
 use baton_train::eval::perplexity::{Options, by_position};
-use baton_train::models::{BlockConfig, LanguageModel, Mamba2Config, ModelConfig};
+use baton_train::models::LanguageModel;
 use burn::module::Module;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

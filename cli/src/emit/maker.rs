@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use baton_codegen::Assembler;
-use baton_train::files::write_whole;
+use baton_data::files::write_whole;
 use std::path::Path;
 
 /// PTX of texts: what MLIR makes of them where it is built in, else what is shipped.

@@ -7,10 +7,11 @@ use crate::chunks::Chunks;
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
-use baton_train::data::documents;
-use baton_train::eval::{Measurement, Subject};
-use baton_train::tasks::grid::run_where_possible;
-use baton_train::tasks::{Material, Plan, Reader, TaskConfig};
+use baton_data::documents;
+use baton_tasks::grid::run_where_possible;
+use baton_tasks::measures::Measurement;
+use baton_tasks::{Material, Plan, TaskConfig};
+use baton_train::eval::{Reader, Subject};
 use serde_json::json;
 use std::path::PathBuf;
 

@@ -4,11 +4,12 @@ use crate::chunks::Chunks;
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
+use baton_data::Corpus;
+use baton_data::files::Target;
 use baton_runtime::Device;
-use baton_train::data::Corpus;
-use baton_train::eval::{Measurement, Subject, progress};
-use baton_train::files::Target;
-use baton_train::origin::Origin;
+use baton_tasks::measures::Measurement;
+use baton_train::eval::{Checkpoint, Subject, progress};
+use baton_weights::origin::Origin;
 use indicatif::ProgressBar;
 use serde_json::json;
 use std::path::PathBuf;
@@ -101,7 +102,7 @@ impl Given {
     pub fn finish(
         &self,
         context: &Context,
-        measurement: Measurement,
+        measurement: Measurement<Checkpoint>,
         mut shown: String,
     ) -> Result<(), Failure> {
         if let Some(target) = self.target()? {

@@ -3,7 +3,7 @@
 use super::asking::Asking;
 use crate::context::Context;
 use crate::failure::Failure;
-use baton_train::tasks::TaskConfig;
+use baton_tasks::TaskConfig;
 
 /// Find a passkey: a heat map over lengths and depths
 #[derive(clap::Args)]

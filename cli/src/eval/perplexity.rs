@@ -4,9 +4,9 @@ use super::given::{Given, number};
 use super::logits::{at, states};
 use crate::context::Context;
 use crate::failure::Failure;
-use baton_train::eval::Measurement;
+use baton_tasks::measures::{ByPosition, Measurement};
 use baton_train::eval::logits::initial;
-use baton_train::eval::perplexity::{ByPosition, Options, by_position};
+use baton_train::eval::perplexity::{Options, by_position};
 use std::path::{Path, PathBuf};
 
 /// How well each token is predicted, by how many were read before it

@@ -8,9 +8,10 @@ use crate::chunks::Chunks;
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
-use baton_train::eval::Measurement;
-use baton_train::tasks::prompts::{Asking, Form, PRESETS, Scoring, run};
-use baton_train::tasks::{Codec, Reader};
+use baton_tasks::Codec;
+use baton_tasks::measures::Measurement;
+use baton_tasks::prompts::{Asking, Form, PRESETS, Scoring, run};
+use baton_train::eval::Reader;
 use serde_json::json;
 use std::path::PathBuf;
 

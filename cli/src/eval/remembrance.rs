@@ -3,8 +3,8 @@
 use super::given::{Given, number};
 use crate::context::Context;
 use crate::failure::Failure;
-use baton_train::eval::Measurement;
-use baton_train::eval::remembrance::{Options, Remembrance as Found, Spacing, remembrance};
+use baton_tasks::measures::{Measurement, Remembrance as Found};
+use baton_train::eval::remembrance::{Options, Spacing, remembrance};
 
 /// How much the prediction at the end owes to the tokens before each place
 #[derive(clap::Args)]

@@ -3,7 +3,7 @@
 use super::asking::{Asking, one_of};
 use crate::context::Context;
 use crate::failure::Failure;
-use baton_train::tasks::ruler::Name;
+use baton_tasks::ruler::Name;
 
 /// RULER's synthetic tasks: needles, variable tracing, common and frequent words
 #[derive(clap::Args)]

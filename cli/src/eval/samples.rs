@@ -2,11 +2,11 @@
 //! can be understood.
 
 use crate::failure::Failure;
-use baton_train::files::Target;
-use baton_train::tasks::grid::Sample;
-use baton_train::tasks::prompts::Answered;
-use baton_train::tasks::prompts::Scoring;
-use baton_train::tasks::{Ask, Codec, Said};
+use baton_data::files::Target;
+use baton_tasks::grid::Sample;
+use baton_tasks::prompts::Answered;
+use baton_tasks::prompts::Scoring;
+use baton_tasks::{Ask, Codec, Said};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 

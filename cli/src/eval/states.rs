@@ -3,8 +3,8 @@
 use super::given::{Given, number};
 use crate::context::Context;
 use crate::failure::Failure;
-use baton_train::eval::Measurement;
-use baton_train::eval::states::{Options, OverTime, over_time};
+use baton_tasks::measures::{Measurement, OverTime};
+use baton_train::eval::states::{Options, over_time};
 
 /// How the states' statistics change over time, of each layer and head
 #[derive(clap::Args)]

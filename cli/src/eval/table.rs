@@ -1,6 +1,6 @@
 //! Tables of scores, with the intervals that the JSON has.
 
-use baton_train::tasks::{Cell, Grid};
+use baton_tasks::{Cell, Grid};
 
 /// Columns of a cell.
 const WIDTH: usize = 18;

@@ -46,7 +46,7 @@ fn records_are_trained_on_by_a_field_and_asked_about_without() {
         assert_eq!(loss(&["--text", file, "--field", "meta.text"]), expected);
     }
     if cfg!(feature = "parquet") {
-        let rows = "../train/tests/golden/rows.parquet"; // the same three, written by Arrow
+        let rows = "../data/tests/golden/rows.parquet"; // the same three, written by Arrow
         let rows = format!("{}/{rows}", env!("CARGO_MANIFEST_DIR"));
         assert_eq!(loss(&["--text", &rows, "--field", "meta.text"]), expected);
     }

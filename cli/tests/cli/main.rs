@@ -7,6 +7,7 @@ mod block;
 mod checkpoints;
 mod config;
 mod data;
+mod demo;
 mod eval;
 mod finite;
 mod generate;

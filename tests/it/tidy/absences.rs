@@ -79,6 +79,8 @@ fn libraries_are_named_in_one_folder() {
         ("mlir_sys", "codegen/src/backend/mlir/"),
         ("cudarc", "runtime/src/device/cuda/"),
         ("mpi::", "train/src/ranks/"),
+        ("burn", "train/"),
+        ("plotters", "report/src/plot/"),
     ];
     let guard = |files: &[File]| {
         each(files, rust, |file| {
@@ -100,6 +102,11 @@ fn libraries_are_named_in_one_folder() {
             &[("codegen/src/grad.rs", "use cranelift_codegen::ir;")],
             &[("tests/it/gpu.rs", "use melior::Context;")],
             &[("train/src/trainer/run.rs", "use mpi::topology;")],
+            &[("tasks/src/predict.rs", "use burn::Tensor;")],
+            &[(
+                "report/src/page.rs",
+                "fn f(c: plotters::style::RGBColor) {}",
+            )],
         ],
     );
 }

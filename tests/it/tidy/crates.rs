@@ -30,24 +30,41 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("retrieval", &[]),
+    ("data", &[]),
+    ("config", &["baton-data", "baton-ir"]),
+    ("tasks", &["baton-data"]),
+    (
+        "weights",
+        &["baton-config", "baton-data", "baton-runtime", "baton-tasks"],
+    ),
     (
         "train",
         &[
+            "baton-config",
+            "baton-data",
             "baton-ir",
             "baton-macros",
             "baton-retrieval",
             "baton-runtime",
+            "baton-tasks",
+            "baton-weights",
         ],
     ),
+    ("report", &["baton-data", "baton-tasks"]),
     (
         "cli",
         &[
             "baton-ir",
             "baton-codegen",
+            "baton-config",
+            "baton-data",
             "baton-kernels",
+            "baton-report",
             "baton-runtime",
+            "baton-tasks",
             "baton-train",
             "baton-tune",
+            "baton-weights",
         ],
     ),
     (
@@ -153,6 +170,18 @@ fn arrows_go_one_way() {
             &[(
                 "python/Cargo.toml",
                 "[workspace]\n[dependencies]\nbaton-train = { path = \"../train\" }",
+            )],
+            &[(
+                "report/Cargo.toml",
+                "[dependencies]\nbaton-train.workspace = true",
+            )],
+            &[(
+                "config/Cargo.toml",
+                "[dependencies]\nbaton-runtime.workspace = true",
+            )],
+            &[(
+                "tasks/Cargo.toml",
+                "[dev-dependencies]\nbaton-runtime = { path = \"../runtime\" }",
             )],
             &[("ir/Cargo.toml", "[dependencies]\nhalf = \"2\"")],
             &[("new/Cargo.toml", "[package]\nname = \"baton-new\"")],

@@ -6,13 +6,14 @@
 //! chunk's text and its weight.
 
 use crate::Error;
-use crate::corpus;
 use crate::eval::{Stream, Subject, progress};
-use crate::models::{HostStates, HybridConfig, Landmark, LayerConfig, ModelConfig};
-use crate::rng::{Purpose, Rng};
-use crate::tasks::{Material, Place, Task, TaskConfig};
+use crate::models::HostStates;
+use baton_config::{HybridConfig, Landmark, LayerConfig, ModelConfig};
+use baton_data::rng::{Purpose, Rng};
+use baton_data::{Text, novels};
 pub use baton_retrieval::Keeping;
 use baton_runtime::Device;
+use baton_tasks::{Material, Place, Task, TaskConfig};
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -32,9 +33,7 @@ const TASK: &str = "token-passkey:gap=64";
 pub struct Options {
     /// The folder of a model.
     pub kept: PathBuf,
-    /// Where novels are fetched to.
-    pub folder: PathBuf,
-    /// A text to hide the key in, instead of them.
+    /// A text to hide the key in, instead of novels.
     pub text: Option<PathBuf>,
     /// About the tokens of all.
     pub length: usize,
@@ -131,8 +130,8 @@ pub fn run(options: &Options, device: &dyn Device) -> Result<Found, Error> {
     let length = aligned(&subject.config, options.length)?;
     subject.model = subject.model.keep(&options.keeping);
     let text = match &options.text {
-        Some(path) => corpus::file(path)?,
-        None => corpus::austen(&options.folder.join("text"))?,
+        Some(path) => Text::read(path)?,
+        None => novels::austen()?,
     };
     let haystack = String::from_utf8_lossy(&text.held_out).into_owned();
     let material = Material::new(subject.tokenizer.clone(), Some(haystack.into()));

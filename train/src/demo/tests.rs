@@ -13,7 +13,7 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// The demonstration in small: the report has what its contract says, and the plots are there.
+/// The demonstration in small: the report has what its contract says.
 #[test]
 fn the_report_keeps_its_contract() {
     let folder = folder("report");
@@ -53,10 +53,6 @@ fn the_report_keeps_its_contract() {
         assert_eq!(report[arm]["tokens_seen"], steps * 64 * length, "{arm}");
     }
     assert!(report["seed"].is_u64() && report["text"].is_string());
-    let svg = fs::read_to_string(folder.join("run/perplexity.svg")).expect("an SVG");
-    assert!(svg.contains("<svg"));
-    let png = fs::read(folder.join("run/perplexity.png")).expect("a PNG");
-    assert!(png.starts_with(b"\x89PNG"));
     fs::remove_dir_all(folder).expect("a folder to remove");
 }
 

@@ -6,8 +6,9 @@
 
 pub use super::named::{Named, initial, published};
 use crate::Error;
-use crate::models::{HostStates, LanguageModel, LayerState, ModelConfig};
+use crate::models::{HostStates, LanguageModel, LayerState};
 use crate::op::Value;
+use baton_config::ModelConfig;
 use baton_runtime::Tensor;
 
 /// Tokens that are run at once.

@@ -1,26 +1,25 @@
 //! Measures of a language model far past its training length.
 //!
 //! Every measure reads its sequences through a [`Stream`]: segments, all states carried, so memory
-//! does not grow with the length. What it found is a [`Measurement`], one JSON file that says what
-//! was measured, on which checkpoint and with which options; the report reads nothing else.
+//! does not grow with the length. What it found is plain data ([`baton_tasks::measures`]), one JSON file that says
+//! what was measured, on which checkpoint and with which options; the report reads nothing else. Tasks ask a model
+//! through a [`Reader`].
 //!
-//! A measure is a file here (options, result, one function of a model and tokens) and a verb of
+//! A measure is a file here (options, one function of a model and tokens), a type of results there, and a verb of
 //! `baton eval`. Definitions: docs/evaluation.md.
 
-mod interval;
+mod bar;
 pub mod logits;
-mod measurement;
 mod named;
-mod numbers;
 pub mod perplexity;
+mod reader;
 pub mod remembrance;
 pub mod states;
 mod stream;
 mod subject;
 
-pub use interval::Interval;
-pub use measurement::{Measurement, progress};
-use numbers::numbers;
+pub use bar::progress;
+pub use reader::Reader;
 pub use stream::{Stream, argmax};
 pub use subject::{Checkpoint, Subject};
 
@@ -49,7 +48,7 @@ pub trait Tokens: Sync {
     }
 }
 
-impl Tokens for crate::data::Corpus {
+impl Tokens for baton_data::Corpus {
     fn len(&self) -> usize {
         self.tokens.len()
     }
@@ -103,22 +102,12 @@ pub fn starts(text: usize, length: usize, sequences: usize) -> Result<Vec<usize>
     Ok((0..batch).map(place).collect())
 }
 
-/// About `count` whole numbers from `first` to `last`, evenly spaced in their logarithm, each once.
-pub fn log_spaced(first: usize, last: usize, count: usize) -> Vec<usize> {
-    let (first, last) = (first.max(1), last.max(1));
-    let ratio = (last as f64 / first as f64).ln();
-    let steps = count.min(last).max(2) - 1;
-    let point = |i: usize| first as f64 * (ratio * i as f64 / steps as f64).exp();
-    let mut points: Vec<usize> = (0..=steps).map(|i| point(i).round() as usize).collect();
-    points.dedup();
-    points
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::models::{BlockConfig, LanguageModel, Mamba2Config, ModelConfig};
-    use crate::sequential::Sequential;
+    use crate::models::LanguageModel;
+    use baton_config::{BlockConfig, Mamba2Config, ModelConfig};
+    use baton_runtime::device::interpreter::Interpreter;
     use burn::module::Module;
 
     /// A Mamba-2 of two layers.
@@ -141,7 +130,7 @@ pub(crate) mod tests {
 
     /// The same with fresh weights, without a graph.
     pub fn micro() -> LanguageModel {
-        let model = LanguageModel::new(&micro_config(), &Sequential, 1).unwrap();
+        let model = LanguageModel::new(&micro_config(), &Interpreter, 1).unwrap();
         model.valid()
     }
 
@@ -155,12 +144,5 @@ pub(crate) mod tests {
             error,
             "a text of 9 tokens given, expected at least 10 for one sequence"
         );
-    }
-
-    #[test]
-    fn log_spacing_keeps_both_ends_and_repeats_nothing() {
-        assert_eq!(log_spaced(1, 64, 7), [1, 2, 4, 8, 16, 32, 64]);
-        assert_eq!(log_spaced(1, 3, 20), [1, 2, 3]);
-        assert_eq!(log_spaced(5, 5, 4), [5]);
     }
 }

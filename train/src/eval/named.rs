@@ -6,7 +6,8 @@
 //! last token gives the oldest. Several convolutions of a layer are one state here, side by side.
 
 use crate::Error;
-use crate::models::{BlockConfig, HostState, HostStates, LayerConfig, ModelConfig};
+use crate::models::{HostState, HostStates};
+use baton_config::{BlockConfig, LayerConfig, ModelConfig};
 use baton_runtime::Tensor;
 use std::collections::BTreeMap;
 

@@ -5,10 +5,11 @@
 //! training length always one of them. Intervals are over sequences, in nats: the tokens of one
 //! sequence share its state and are no independent samples.
 
-use super::{Interval, Stream, Tokens, numbers, starts};
+use super::{Stream, Tokens, starts};
 use crate::Error;
 use crate::models::{HostStates, LanguageModel};
 use crate::op::token_losses;
+use baton_tasks::measures::{ByPosition, Interval};
 use serde::{Deserialize, Serialize};
 
 /// More buckets to an octave than this tell nothing apart.
@@ -44,24 +45,6 @@ impl Options {
             initial_state: None,
         }
     }
-}
-
-/// Losses by position.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ByPosition {
-    /// The right edges of the buckets: bucket i holds positions up to edge i, from after edge
-    /// i - 1. A position is the number of tokens read before the one predicted.
-    pub positions: Vec<usize>,
-    /// Mean nats per token of each bucket.
-    #[serde(deserialize_with = "numbers")]
-    pub loss: Vec<f64>,
-    /// Both ends of the 95 % interval of each over sequences (Student's t); absent for one.
-    #[serde(default, deserialize_with = "numbers")]
-    pub interval: Option<Vec<[f64; 2]>>,
-    /// Sequences that were run.
-    pub sequences: usize,
-    /// Where in the text each begins; no heed is paid to the bounds of documents.
-    pub starts: Vec<usize>,
 }
 
 /// The right edges: the training length times powers of two (`per_octave` to each), from 8 or so

@@ -8,9 +8,10 @@
 //! All of x[t:T] end at the same token, so one sweep does: the batch grows by a sequence from
 //! zero at each cut. Sequences are run in groups, which bounds the memory.
 
-use super::{Interval, Stream, Tokens, log_spaced, numbers, starts};
+use super::{Stream, Tokens, starts};
 use crate::Error;
 use crate::models::LanguageModel;
+use baton_tasks::measures::{Interval, Remembrance, log_spaced};
 use serde::{Deserialize, Serialize};
 
 /// Streams that run side by side at most, those of one sequence together in any case.
@@ -44,23 +45,6 @@ pub struct Options {
     pub cuts: usize,
     /// Where.
     pub spacing: Spacing,
-}
-
-/// The distances.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Remembrance {
-    /// Each t, in rising order.
-    pub cuts: Vec<usize>,
-    /// EffRem_T(t), averaged over sequences.
-    #[serde(deserialize_with = "numbers")]
-    pub distance: Vec<f64>,
-    /// Both ends of the 95 % interval of each over sequences (Student's t); absent for one.
-    #[serde(default, deserialize_with = "numbers")]
-    pub interval: Option<Vec<[f64; 2]>>,
-    /// Sequences that were run.
-    pub sequences: usize,
-    /// Where in the text each begins.
-    pub starts: Vec<usize>,
 }
 
 impl Options {

@@ -4,10 +4,11 @@
 //! layers together, of each layer, and of each head (over sequences and elements). Beside it for
 //! each head: mean, greatest magnitude, and the Euclidean norm averaged over sequences.
 
-use super::{Stream, Tokens, log_spaced, numbers, starts};
+use super::{Stream, Tokens, starts};
 use crate::Error;
 use crate::models::{HostStates, LanguageModel};
 use baton_runtime::Tensor;
+use baton_tasks::measures::{LayerStatistics, OverTime, log_spaced};
 use serde::{Deserialize, Serialize};
 
 /// What is evaluated.
@@ -23,46 +24,6 @@ pub struct Options {
     pub times: usize,
     /// Tokens that are run at once, at most.
     pub segment: usize,
-}
-
-/// One state of one layer over time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LayerStatistics {
-    /// From 0.
-    pub layer: usize,
-    /// Which of the layer's states, from 0.
-    pub state: usize,
-    /// Standard deviation over all elements, `[time]`.
-    #[serde(deserialize_with = "numbers")]
-    pub std: Vec<f64>,
-    /// Mean of each head, `[time][head]`.
-    #[serde(deserialize_with = "numbers")]
-    pub head_mean: Vec<Vec<f64>>,
-    /// Standard deviation of each head, `[time][head]`.
-    #[serde(deserialize_with = "numbers")]
-    pub head_std: Vec<Vec<f64>>,
-    /// Greatest magnitude in each head, `[time][head]`.
-    #[serde(deserialize_with = "numbers")]
-    pub head_max: Vec<Vec<f64>>,
-    /// Euclidean norm of each head, averaged over sequences, `[time][head]`.
-    #[serde(deserialize_with = "numbers")]
-    pub head_norm: Vec<Vec<f64>>,
-}
-
-/// The states over time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OverTime {
-    /// Tokens read.
-    pub times: Vec<usize>,
-    /// Standard deviation over all elements of all layers, `[time]`.
-    #[serde(deserialize_with = "numbers")]
-    pub std: Vec<f64>,
-    /// Each state of each layer.
-    pub layers: Vec<LayerStatistics>,
-    /// Sequences that were run.
-    pub sequences: usize,
-    /// Where in the text each begins.
-    pub starts: Vec<usize>,
 }
 
 /// Sums that a mean and a standard deviation are made from.

@@ -1,14 +1,15 @@
 //! What is measured: a model without a graph, and what tells it apart from every other.
 
 use crate::Error;
-use crate::checkpoint::{Progress, fingerprint};
-use crate::data::Corpus;
-use crate::models::{LanguageModel, ModelConfig};
-use crate::origin::{self, Known, Origin};
-use crate::pretrained;
-use crate::tokenizer::Tokenizer;
-use crate::trainer::TrainConfig;
+use crate::models::LanguageModel;
+use crate::pretrained::model;
+use baton_config::{ModelConfig, TrainConfig};
+use baton_data::Corpus;
+use baton_data::tokenizer::Tokenizer;
 use baton_runtime::Device;
+use baton_weights::checkpoint::{Progress, fingerprint};
+use baton_weights::origin::{self, Known, Origin};
+use baton_weights::pretrained;
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -61,7 +62,7 @@ impl Subject {
         };
         let (shape, tokenizer) = (stored.config.clone(), stored.tokenizer.clone());
         let (ends, data) = (stored.ends(), stored.data.clone());
-        let model = stored.model(device).map_err(|e| Error::file(path, e))?;
+        let model = model(stored, device).map_err(|e| Error::file(path, e))?;
         Ok(Subject {
             model: model.valid(),
             checkpoint,

@@ -20,12 +20,9 @@ use crate::Error;
 use crate::eval::{Stream, Subject};
 use crate::initial_state::sequences;
 use crate::models::HostStates;
-use crate::rng::{Purpose, Rng};
+use baton_data::rng::{Purpose, Rng};
 use serde::Serialize;
 use std::ops::ControlFlow;
-
-/// Tokens that are read at once.
-const SEGMENT: usize = 1024;
 
 /// Why a sequence ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

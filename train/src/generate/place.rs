@@ -5,21 +5,22 @@
 //! model's they are, how many tokens were read, those that were said and not read, and those that
 //! have been there.
 
-use super::SEGMENT;
 use crate::Error;
-use crate::checkpoint::finite;
 use crate::eval::logits::{Named, initial, published};
 use crate::eval::{Stream, Subject};
-use crate::files::{self, Target};
 use crate::initial_state::sequences;
 use crate::models::HostStates;
 use crate::models::hybrid::{Kept, Memory};
+use baton_data::files::{self, Target};
 use baton_runtime::Tensor;
+use baton_weights::checkpoint::finite;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
+/// Tokens that are read at once.
+const SEGMENT: usize = 1024;
 /// The one metadata entry.
 const ENTRY: &str = "baton";
 
@@ -126,7 +127,7 @@ impl Place {
         let views = views.collect::<Result<Vec<_>, _>>().map_err(|e| fail(&e))?;
         let metadata = HashMap::from([(ENTRY.to_string(), header)]);
         let file = safetensors::serialize(views, Some(metadata)).map_err(|e| fail(&e))?;
-        to.write(&file)
+        Ok(to.write(&file)?)
     }
 
     /// The sequences of a file, which must be of the model `subject`; of states that came from elsewhere

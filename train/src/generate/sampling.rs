@@ -7,7 +7,7 @@
 
 use crate::Error;
 use crate::eval::argmax;
-use crate::rng::Rng;
+use baton_data::rng::Rng;
 use serde::{Deserialize, Serialize};
 
 /// How tokens are chosen.
@@ -138,7 +138,7 @@ impl Sampling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Purpose;
+    use baton_data::rng::Purpose;
 
     /// Logarithms of 0.4, 0.3, 0.2 and 0.1, in another order.
     fn logits() -> Vec<f32> {

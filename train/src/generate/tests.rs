@@ -4,8 +4,8 @@
 use super::*;
 use crate::eval::tests::{micro, micro_config};
 use crate::eval::{Checkpoint, argmax};
-use crate::files::Target;
-use crate::tokenizer::Tokenizer;
+use baton_data::files::Target;
+use baton_data::tokenizer::Tokenizer;
 use std::path::PathBuf;
 
 fn subject() -> Subject {

@@ -6,7 +6,7 @@
 //! it is asked for a window of them, once with and once without the new ones, and the difference is the news.
 
 use crate::Error;
-use crate::tokenizer::Tokenizer;
+use baton_data::tokenizer::Tokenizer;
 
 /// A text that grows.
 pub struct Growing<'a> {

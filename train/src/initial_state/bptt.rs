@@ -6,9 +6,10 @@
 //! anew, the trainer begins it at zero. With the convolution carried too, the chain of segments
 //! computes what one run over the whole text would.
 
-use super::{Convolution, InitialState, Moment, Order, StatePassing};
+use super::{InitialState, Moment, Order, StatePassing};
 use crate::Error;
 use crate::models::HostStates;
+use baton_config::Convolution;
 use baton_runtime::Tensor;
 
 /// The truncated-BPTT policy.

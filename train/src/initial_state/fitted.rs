@@ -42,14 +42,6 @@ impl FittedNoise {
         }
     }
 
-    pub(super) fn momentum() -> f64 {
-        0.99
-    }
-
-    pub(super) fn fit() -> usize {
-        4
-    }
-
     fn record(&mut self, finals: &HostStates) {
         let batch: Vec<Vec<Heads>> = finals
             .iter()
@@ -185,7 +177,7 @@ mod tests {
     use super::*;
     use crate::initial_state::moment;
     use crate::models::HostState;
-    use crate::rng::{Purpose, Rng};
+    use baton_data::rng::{Purpose, Rng};
 
     const MOMENTS: [(f64, f64); 3] = [(0.5, 0.1), (-2.0, 1.0), (0.0, 3.0)];
 

@@ -53,8 +53,9 @@ impl InitialState for Mixed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::initial_state::{Convolution, Noise, StatePassing, Zero, moment};
+    use crate::initial_state::{Noise, StatePassing, Zero, moment};
     use crate::models::HostState;
+    use baton_config::Convolution;
 
     #[test]
     fn every_sequence_is_whole_of_one_policy() {

@@ -12,7 +12,7 @@
 //! sees the same states each time.
 
 mod bptt;
-mod config;
+mod build;
 mod fitted;
 mod mixed;
 mod noise;
@@ -21,12 +21,11 @@ mod per_layer;
 mod scheduled;
 pub(crate) mod sequences;
 mod several;
-mod short;
 mod zero;
 
-pub use crate::data::Order;
+use baton_data::Order;
 pub use bptt::TruncatedBptt;
-pub use config::{Convolution, ForLayers, InitialStateConfig, Share};
+pub use build::build;
 pub use fitted::FittedNoise;
 pub use mixed::Mixed;
 pub use noise::Noise;
@@ -37,7 +36,7 @@ pub use zero::Zero;
 
 use crate::Error;
 use crate::models::HostStates;
-use crate::rng::Rng;
+use baton_data::rng::Rng;
 use baton_runtime::Tensor;
 
 /// What a policy knows when it is asked for initial states.
@@ -105,6 +104,6 @@ pub(crate) fn moment(step: u64, batch: usize, sizes: &[Vec<Vec<usize>>]) -> Mome
         step,
         batch,
         sizes,
-        rng: Rng::at(1, crate::rng::Purpose::States, step),
+        rng: Rng::at(1, baton_data::rng::Purpose::States, step),
     }
 }

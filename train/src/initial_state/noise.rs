@@ -4,7 +4,7 @@
 
 use super::{InitialState, Moment, sequences};
 use crate::models::HostStates;
-use crate::rng::Rng;
+use baton_data::rng::Rng;
 use rayon::prelude::*;
 
 /// The random-noise policy.

@@ -4,9 +4,10 @@
 //! With probability p a sequence begins at zero instead, in all layers at once: a model that only
 //! ever began from states would forget how a text begins.
 
-use super::{Convolution, InitialState, Moment, sequences};
+use super::{InitialState, Moment, sequences};
 use crate::Error;
 use crate::models::{HostState, HostStates};
+use baton_config::Convolution;
 use baton_runtime::Tensor;
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 //! Whatever number and shape of states a recurrence has, the first dim of each is the sequence.
 
 use crate::models::{HostState, HostStates};
-use crate::rng::Rng;
+use baton_data::rng::Rng;
 use baton_runtime::Tensor;
 use std::ops::Range;
 

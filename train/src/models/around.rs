@@ -1,7 +1,8 @@
 //! What the weights around the blocks are drawn from, as the blocks' authors publish it.
 
 use super::layers::{Draw, LayerNorm, Norm, RmsNorm};
-use super::{BlockConfig, MlstmConfig, ModelConfig};
+use super::mlstm;
+use baton_config::{BlockConfig, ModelConfig};
 use burn::tensor::Device;
 
 /// Draws of the weights that are not a block's.
@@ -35,7 +36,7 @@ impl Around {
             }
             BlockConfig::Mlstm(_) => {
                 let layers = config.num_hidden_layers;
-                let [small, back] = MlstmConfig::draws(config.hidden_size, layers);
+                let [small, back] = mlstm::draws(config.hidden_size, layers);
                 Around {
                     back,
                     ..all(small, small)

@@ -7,10 +7,11 @@
 //! each head is normalised, then gated.
 
 use super::layers::{Draw, parameter, parts, softplus, softplus_inverse};
-use super::{Compiled, Conv1d, DeltaConfig, LayerState, Linear, RmsNorm};
+use super::{Compiled, Conv1d, LayerState, Linear, RmsNorm};
 use crate::Error;
 use crate::op::{Packing, Value, causal_conv_packed, l2_norm, split};
-use crate::rng::Rng;
+use baton_config::DeltaConfig;
+use baton_data::rng::Rng;
 use baton_macros::recurrence;
 use burn::Tensor;
 use burn::module::{Module, Param};

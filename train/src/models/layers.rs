@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::op::{Value, embed, grouped_rms_norm, rms_norm};
-use crate::rng::Rng;
+use baton_data::rng::Rng;
 use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::activation::relu;

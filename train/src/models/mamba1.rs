@@ -6,10 +6,11 @@
 //! low-rank time step, B and C each by their root mean square, and has no weight more.
 
 use super::layers::{parts, softplus_inverse};
-use super::{Compiled, Conv1d, LayerState, Linear, Mamba1Config, layers::parameter};
+use super::{Compiled, Conv1d, LayerState, Linear, layers::parameter};
 use crate::Error;
 use crate::op::{Packing, Value, causal_conv_packed, rms_norm, split};
-use crate::rng::Rng;
+use baton_config::Mamba1Config;
+use baton_data::rng::Rng;
 use baton_macros::recurrence;
 use burn::Tensor;
 use burn::module::{Module, Param};

@@ -5,10 +5,11 @@
 //! before a norm that takes its mean by group; a projection leads back.
 
 use super::layers::{parts, softplus_inverse};
-use super::{Compiled, Conv1d, LayerState, Linear, Mamba2Config, RmsNorm, layers::parameter};
+use super::{Compiled, Conv1d, LayerState, Linear, RmsNorm, layers::parameter};
 use crate::Error;
 use crate::op::{Packing, Value, causal_conv_packed, gated_rms_norm, split};
-use crate::rng::Rng;
+use baton_config::Mamba2Config;
+use baton_data::rng::Rng;
 use baton_macros::recurrence;
 use burn::Tensor;
 use burn::module::{Module, Param};

@@ -2,7 +2,7 @@
 
 use super::Linear;
 use super::layers::Draw;
-use crate::rng::Rng;
+use baton_data::rng::Rng;
 use burn::Tensor;
 use burn::module::Module;
 use burn::tensor::Device;

@@ -5,10 +5,11 @@
 //! output is normalised with its mean removed, then gated by a logistic function.
 
 use super::layers::{Draw, grouped_layer_norm, parameter, parts, soft_cap};
-use super::{Compiled, LayerState, Linear, MlstmConfig};
+use super::{Compiled, LayerState, Linear};
 use crate::Error;
 use crate::op::{Packing, split};
-use crate::rng::Rng;
+use baton_config::MlstmConfig;
+use baton_data::rng::Rng;
 use baton_macros::recurrence;
 use burn::Tensor;
 use burn::module::{Module, Param};
@@ -30,6 +31,13 @@ recurrence! {
         let query = rsqrt(K) * q;
         output o: [V] = dot(query, S) / (max(abs(dot(query, n)), exp(-m)) + 1e-6);
     }
+}
+
+/// What projections are drawn from, and what those that lead back to the residual stream are.
+pub(super) fn draws(hidden: usize, layers: usize) -> [Draw; 2] {
+    let small = (2.0 / (5.0 * hidden as f64)).sqrt();
+    let back = 2.0 / layers.max(1) as f64 / (hidden as f64).sqrt();
+    [small, back].map(Draw::Gaussian)
 }
 
 /// An mLSTM block.
@@ -75,7 +83,7 @@ impl Mlstm {
             ..
         } = *config;
         let (keys, values) = (h * k, h * v);
-        let [small, back] = MlstmConfig::draws(hidden, layers);
+        let [small, back] = draws(hidden, layers);
         // The output's gate begins open by half whatever it reads.
         let closed = (2 * keys + values) * hidden;
         let mut at = 0..;

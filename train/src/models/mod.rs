@@ -6,10 +6,10 @@
 
 mod around;
 mod compiled;
-mod config;
 #[allow(non_snake_case)] // weights are called as in published checkpoints
 mod delta;
 pub mod hybrid;
+mod layer;
 mod layers;
 mod lm;
 #[allow(non_snake_case)]
@@ -29,14 +29,10 @@ mod states;
 mod tests;
 
 pub use compiled::Compiled;
-pub use config::{
-    AttentionConfig, BlockConfig, ChunkingConfig, DeltaConfig, HybridConfig, Landmark, LayerConfig,
-    Mamba1Config, Mamba2Config, MlstmConfig, ModelConfig, Per, Positions, RetrievalConfig,
-    Rwkv7Config, Weighing,
-};
 pub use delta::Delta;
+pub use layer::{FeedForward, Layer, Mixer};
 pub use layers::{Conv1d, Embedding, LayerNorm, Linear, Norm as StreamNorm, RmsNorm};
-pub use lm::{Backbone, FeedForward, LanguageModel, Layer, Mixer};
+pub use lm::{Backbone, LanguageModel};
 pub use mamba1::Mamba1;
 pub use mamba2::Mamba2;
 pub use mlp::Mlp;
@@ -45,10 +41,6 @@ pub use named::Named;
 pub(crate) use parameters::each;
 pub use parameters::{Parameter, gradients, load, load_called, parameters, update};
 pub use recompute::{Pass, Passed};
-pub use recurrence::{
-    Act, BlockText, Init, InputPort, Norm, OutputPort, ParamPort, Projection, RecurrenceBlock,
-    RecurrenceConfig, Weight,
-};
-pub(crate) use recurrence::{canonical, in_todays_form};
+pub use recurrence::{Projection, RecurrenceBlock, Weight};
 pub use rwkv7::{ChannelMix, Rwkv7};
 pub use states::{HostState, HostStates, LayerState, States};

@@ -7,10 +7,11 @@
 //! is normalised, the current token added by a weight of its own, then gated.
 
 use super::layers::{Draw, grouped_layer_norm, parameter};
-use super::{Compiled, LayerState, Linear, Rwkv7Config};
+use super::{Compiled, LayerState, Linear};
 use crate::Error;
 use crate::op::{Packing, Value, l2_norm, token_shift};
-use crate::rng::Rng;
+use baton_config::Rwkv7Config;
+use baton_data::rng::Rng;
 use baton_macros::recurrence;
 use burn::Tensor;
 use burn::module::{Module, Param};

@@ -3,8 +3,9 @@
 
 use super::*;
 use crate::op::{Value, cross_entropy};
-use crate::sequential::Sequential;
+use baton_config::{BlockConfig, Mamba2Config, ModelConfig};
 use baton_runtime::Tensor;
+use baton_runtime::device::interpreter::Interpreter;
 use burn::module::Module;
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
@@ -78,7 +79,7 @@ fn published() -> (LanguageModel, SafeTensors<'static>, Vec<u32>, [usize; 2]) {
         .map(|name| (name.to_string(), tensor(&file, name)))
         .collect();
     let model = load(
-        LanguageModel::new(&config(), &Sequential, 1).unwrap(),
+        LanguageModel::new(&config(), &Interpreter, 1).unwrap(),
         weights,
     )
     .unwrap();
@@ -189,7 +190,7 @@ fn gradients_are_the_published_ones() {
 
 #[test]
 fn wrong_weights_are_refused_by_name() {
-    let model = LanguageModel::new(&config(), &Sequential, 1).unwrap();
+    let model = LanguageModel::new(&config(), &Interpreter, 1).unwrap();
     let mut weights: BTreeMap<String, Tensor> = parameters(&model)
         .into_iter()
         .map(|p| (p.name, p.value))
@@ -238,7 +239,7 @@ fn the_limit_of_the_time_step_holds() {
         if let BlockConfig::Mamba2(block) = &mut config.block {
             block.time_step_limit = limit;
         }
-        let fresh = LanguageModel::new(&config, &Sequential, 1).unwrap();
+        let fresh = LanguageModel::new(&config, &Interpreter, 1).unwrap();
         let model = load(fresh, weights.clone()).unwrap();
         let (logits, _) = model.valid().forward(&ids, shape, None).unwrap();
         Value::new(logits).unwrap().to_host()

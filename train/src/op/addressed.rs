@@ -10,8 +10,8 @@
 //! GPU, with Flex's memory under a kernel for the CPU.
 
 use super::fault::noted;
+use super::given::{Given, Returned};
 use super::node::{Gradients, record_on};
-use super::recurrence::{Given, Returned};
 use super::value::{Home, Value};
 use crate::Error;
 use baton_ir::recurrence::{Port, Recurrence};

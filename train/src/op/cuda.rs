@@ -18,7 +18,7 @@
 //! direction, not measured yet.
 
 use super::addressed::{Addressed, Pin, Raw, apply as apply_on};
-use super::recurrence::{Given, Returned};
+use super::given::{Given, Returned};
 use crate::Error;
 use baton_ir::recurrence::Recurrence;
 use baton_ir::tile::Role;

@@ -4,8 +4,9 @@
 //! [`Burn`] as the family, the same definition that runs on host memory trains: a model fills the
 //! struct of inputs by field name and gets outputs and states by field name.
 
+use super::given::Given;
 use super::packing::Packing;
-use super::recurrence::{self, Given};
+use super::recurrence;
 use super::value::Value;
 use crate::Error;
 use baton_runtime::Kernel;

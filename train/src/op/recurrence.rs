@@ -6,6 +6,7 @@
 
 use super::fault::noted;
 use super::flex::{flex, readable, view};
+use super::given::{Given, Returned};
 use super::node::{ARITY, record};
 use super::value::Value;
 use crate::Error;
@@ -13,28 +14,6 @@ use baton_runtime::{Call, Kernel, Saved, Tensor, View};
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use std::sync::Arc;
-
-/// What a recurrence is given, in order of declaration.
-#[derive(Clone, Debug, Default)]
-pub struct Given {
-    /// Every input, `[B, T, H, dims...]` or `[B, T, G, dims...]`.
-    pub inputs: Vec<Value>,
-    /// Every param, `[H, dims...]`.
-    pub params: Vec<Value>,
-    /// Every state in, `[B, H, dims...]`; absent is zero.
-    pub states: Option<Vec<Value>>,
-    /// Offsets of packed sequences along T.
-    pub cu_seqlens: Option<Arc<[i64]>>,
-}
-
-/// What a recurrence returns, in order of declaration.
-#[derive(Clone, Debug)]
-pub struct Returned {
-    /// Every output.
-    pub outputs: Vec<Value>,
-    /// Every state out.
-    pub states: Vec<Value>,
-}
 
 /// Everything that the backward run reads.
 struct Context {

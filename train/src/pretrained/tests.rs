@@ -1,11 +1,20 @@
 //! Every layout against the others and against what is damaged, on the tiny published checkpoint.
 
 use super::*;
-use crate::models::BlockConfig;
-use crate::sequential::Sequential;
+use baton_config::{BlockConfig, BlockText, Mamba2Config};
+use baton_runtime::Tensor;
+use baton_runtime::device::interpreter::Interpreter;
+use baton_weights::pretrained::{Layout, Precision, save};
 use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+
+/// Of a folder.
+const CONFIG: &str = "config.json";
+/// Of a model whose head is its own.
+const HEAD: &str = "lm_head.weight";
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -51,7 +60,10 @@ fn edit(path: &Path, from: &str, to: &str) {
 }
 
 fn refusal(path: &Path) -> String {
-    open(path, &Sequential).map(|_| ()).unwrap_err().to_string()
+    open(path, &Interpreter)
+        .map(|_| ())
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
@@ -82,7 +94,7 @@ fn every_layout_gives_back_what_it_was_given() {
             let back = read(&to).unwrap();
             assert_eq!(back.layout, layout);
             assert_eq!(back.weights, stored.weights);
-            let opened = open(&to, &Sequential).unwrap();
+            let opened = open(&to, &Interpreter).unwrap();
             assert_eq!(models::parameters(&opened.model).len(), 29);
             if layout == stored.layout {
                 assert_eq!(back.config, stored.config);
@@ -103,7 +115,7 @@ fn a_head_of_its_own_and_all_biases_are_kept() {
         tie_word_embeddings: false,
         intermediate_size: None,
         output_logit_soft_cap: None,
-        block: BlockConfig::Mamba2(models::Mamba2Config {
+        block: BlockConfig::Mamba2(Mamba2Config {
             head_dim: 4,
             state_size: 2,
             use_bias: true,
@@ -113,7 +125,7 @@ fn a_head_of_its_own_and_all_biases_are_kept() {
             ..Default::default()
         }),
     };
-    let model = LanguageModel::new(&config, &Sequential, 3).unwrap();
+    let model = LanguageModel::new(&config, &Interpreter, 3).unwrap();
     let weights: BTreeMap<_, _> = models::parameters(&model)
         .into_iter()
         .map(|p| (p.name, p.value))
@@ -122,16 +134,8 @@ fn a_head_of_its_own_and_all_biases_are_kept() {
         assert!(weights.contains_key(name), "{name}");
     }
     assert!(!weights.contains_key("backbone.layers.0.mixer.conv1d.bias"));
-    let stored = Stored {
-        config,
-        weights,
-        train_length: Some(64),
-        run: None,
-        data: None,
-        tokenizer: Tokenizer::Bytes,
-        layout: Layout::Baton,
-        published: None,
-    };
+    let mut stored = Stored::new(config, weights);
+    stored.train_length = Some(64);
     for layout in [Layout::HuggingFace, Layout::Authors, Layout::Baton] {
         let to = scratch.0.join(format!("{layout:?}"));
         save(&stored, &to, layout, Precision::F32).unwrap();
@@ -143,7 +147,7 @@ fn a_head_of_its_own_and_all_biases_are_kept() {
         assert_eq!(back.config, stored.config);
         let ids = [3, 0, 7];
         let logits = |stored: Stored| {
-            let model = stored.model(&Sequential).unwrap().valid();
+            let model = super::model(stored, &Interpreter).unwrap().valid();
             let (logits, _) = model.forward(&ids, [1, 3], None).unwrap();
             crate::op::Value::new(logits).unwrap().to_host()
         };
@@ -187,13 +191,8 @@ fn nothing_is_overwritten() {
             .ends_with("it exists, expected the name of a new folder")
     );
     assert_eq!(fs::read(to.join("model.safetensors")).unwrap(), before);
-    let gla = Stored {
-        config: ModelConfig {
-            block: BlockConfig::Recurrence(models::BlockText::new("gla").settle(8).unwrap()),
-            ..stored.config.clone()
-        },
-        ..stored
-    };
+    let mut gla = stored;
+    gla.config.block = BlockConfig::Recurrence(BlockText::new("gla").settle(8).unwrap());
     let error = save(
         &gla,
         &scratch.0.join("gla"),
@@ -222,10 +221,12 @@ fn shards_make_one_model_and_a_wrong_index_is_refused() {
         "{error}"
     );
     let (mut map, mut shards) = (serde_json::Map::new(), [vec![], vec![]]);
-    for (i, (name, tensor)) in stored.weights.iter().enumerate() {
+    let bytes = |tensor: &Tensor| tensor.data.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let all: Vec<Vec<u8>> = stored.weights.values().map(bytes).collect();
+    for (i, ((name, tensor), bytes)) in stored.weights.iter().zip(&all).enumerate() {
         map.insert(name.clone(), format!("part-{}.safetensors", i % 2).into());
-        let precision = Precision::F32;
-        shards[i % 2].push((name, save::Weight { tensor, precision }));
+        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).unwrap();
+        shards[i % 2].push((name, view));
     }
     for (i, shard) in shards.into_iter().enumerate() {
         let to = folder.join(format!("part-{i}.safetensors"));
@@ -391,7 +392,7 @@ fn a_tied_head_that_differs_is_refused() {
     stored.weights.get_mut(HEAD).unwrap().data[5] += 1.0;
     let other = scratch.0.join("other");
     save(&stored, &other, Layout::Authors, Precision::F32).unwrap();
-    open(&other, &Sequential).unwrap();
+    open(&other, &Interpreter).unwrap();
     edit(
         &other.join(CONFIG),
         "\"tie_embeddings\": false",

@@ -1,8 +1,9 @@
 //! What of an experiment is small enough to keep beside the code: everything but the weights.
 
-use super::jobs::{Job, RUN};
+use super::jobs::Job;
 use crate::Error;
-use crate::files::write_whole;
+use baton_data::files::write_whole;
+use baton_tasks::measures::RUN;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;

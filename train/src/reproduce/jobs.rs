@@ -2,30 +2,14 @@
 
 use super::plan::{Base, Evaluation, Plan, Post};
 use crate::Error;
-use crate::checkpoint::Progress;
-use crate::config::{self, Beginning, Said};
-use crate::schedule::Schedule;
-use crate::trainer::TrainConfig;
+use baton_config::{self as config, Beginning, Said};
+use baton_config::{Schedule, TrainConfig};
+use baton_tasks::measures::{Label, RUN};
+use baton_weights::checkpoint::Progress;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-
-/// The name of the file that says what a run's folder holds.
-pub const RUN: &str = "run.json";
-
-/// How reports tell a run from the others of its experiment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Label {
-    /// What it is compared within.
-    pub family: String,
-    /// What is compared: base, or a post-training and its steps.
-    pub arm: String,
-    /// Which replicate.
-    pub seed: String,
-    /// Arms are shown in rising order.
-    pub order: usize,
-}
 
 /// What `run.json` holds, written when the training is done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -188,25 +172,6 @@ impl Plan {
             task: post.task.clone().or_else(|| base.task.clone()),
             evaluations: self.named(&post.evaluate)?,
         })
-    }
-}
-
-impl Label {
-    /// `family/arm/seedN`, in letters that every file system takes.
-    fn folder(&self) -> String {
-        let safe = |text: &str| {
-            let words = text.split(|c: char| !c.is_alphanumeric() && !"._=".contains(c));
-            words
-                .filter(|w| !w.is_empty())
-                .collect::<Vec<_>>()
-                .join("-")
-        };
-        format!(
-            "{}/{}/seed{}",
-            safe(&self.family),
-            safe(&self.arm),
-            self.seed
-        )
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::plan::{Evaluation, Length};
 use crate::Error;
-use crate::data::Text;
-use crate::eval::{Measurement, Subject, perplexity, remembrance, states};
-use crate::tasks::{self, Material, Reader, TaskConfig, grid};
+use crate::eval::{Checkpoint, Reader, Subject, perplexity, remembrance, states};
+use baton_data::Text;
+use baton_tasks::measures::Measurement;
+use baton_tasks::{self as tasks, Material, TaskConfig, grid};
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -121,7 +122,7 @@ impl Ready {
         subject: &Subject,
         text: &Text,
         each: &mut dyn FnMut(usize),
-    ) -> Result<Measurement, Error> {
+    ) -> Result<Measurement<Checkpoint>, Error> {
         let (begun, model, held_out) = (Instant::now(), &subject.model, &text.held_out[..]);
         let (measure, result) = match self {
             Ready::Perplexity(o) => {
@@ -155,13 +156,9 @@ impl Ready {
             _ => Some(text.name.clone()),
         };
         let options = self.options();
-        Measurement::new(
-            &measure,
-            &subject.checkpoint,
-            read,
-            &options,
-            &result,
-            seconds,
-        )
+        let of = &subject.checkpoint;
+        Ok(Measurement::new(
+            &measure, of, read, &options, &result, seconds,
+        )?)
     }
 }

@@ -16,6 +16,6 @@ mod run;
 mod tests;
 
 pub use export::export;
-pub use jobs::{Job, Label, RUN, RunFile};
+pub use jobs::{Job, RunFile};
 pub use plan::{Base, Evaluation, Length, Plan, Post};
 pub use run::{Done, Settings, run};

@@ -1,10 +1,10 @@
 //! What an experiment is: a JSON file.
 
 use crate::Error;
-use crate::config;
 use crate::eval::remembrance::Spacing;
-use crate::files;
-use crate::initial_state::InitialStateConfig;
+use baton_config as config;
+use baton_config::InitialStateConfig;
+use baton_data::files;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -1,15 +1,16 @@
 //! Doing what of a plan is not done yet, one job after another.
 
-use super::jobs::{Job, RUN, RunFile};
+use super::jobs::{Job, RunFile};
 use super::measure::Ready;
 use crate::Error;
-use crate::data::{Source, Text};
-use crate::eval::{Measurement, Subject, progress};
-use crate::files::write_whole;
+use crate::eval::{Checkpoint, Subject, progress};
 use crate::runs::{self, Place};
-use crate::tasks::{Material, TaskConfig, TaskSource};
-use crate::trainer::CHECKPOINT;
+use baton_data::files::write_whole;
+use baton_data::{Source, Text};
 use baton_runtime::Device;
+use baton_tasks::measures::{Measurement, RUN};
+use baton_tasks::{Material, TaskConfig, TaskSource};
+use baton_weights::checkpoint::CHECKPOINT;
 use indicatif::HumanDuration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -168,7 +169,7 @@ fn train(job: &Job, text: &Text, settings: &Settings, device: &dyn Device) -> Re
     let path = folder.join(RUN);
     let mut json = serde_json::to_vec_pretty(&stored).map_err(|e| Error::file(&path, e))?;
     json.push(b'\n');
-    write_whole(&path, &json)
+    Ok(write_whole(&path, &json)?)
 }
 
 /// Whether the training is done; refuses a folder of another configuration.
@@ -189,7 +190,7 @@ fn finished(job: &Job, folder: &Path) -> Result<bool, Error> {
 
 /// Whether the measurement is there, with these options.
 fn measured(ready: &Ready, path: &Path) -> Result<bool, Error> {
-    let stored = read::<Measurement>(path)?;
+    let stored = read::<Measurement<Checkpoint>>(path)?;
     Ok(stored.is_some_and(|stored| stored.options == ready.options()))
 }
 

@@ -1,8 +1,8 @@
 //! A micro plan from seed to results, stopped and begun again.
 
 use super::*;
-use crate::data::Text;
-use crate::sequential::Sequential;
+use baton_data::Text;
+use baton_runtime::device::interpreter::Interpreter;
 use std::fs;
 use std::path::PathBuf;
 
@@ -112,7 +112,7 @@ fn an_experiment_goes_on_where_it_stood() {
     let go = |plan: &Plan, only| {
         let mut said = Vec::new();
         let jobs = plan.jobs().unwrap();
-        let done = run(&jobs, &text, &settings(only), &Sequential, &mut |line| {
+        let done = run(&jobs, &text, &settings(only), &Interpreter, &mut |line| {
             said.push(line)
         });
         done.map(|done| ([done.runs, done.trained, done.measured, done.kept], said))

@@ -4,13 +4,11 @@
 //! that is not. What decides is the loss within the training length, as everywhere in the field; the loss past it says
 //! whether the model goes on to be of use there.
 
-use super::Trainer;
 use crate::Error;
-use crate::checkpoint::Best;
-use crate::data::Corpus;
 use crate::eval::perplexity::{self, Options};
 use crate::models::LanguageModel;
-use burn::module::Module;
+use baton_data::Corpus;
+use baton_weights::checkpoint::Best;
 use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
@@ -58,7 +56,7 @@ impl fmt::Display for HeldOut {
 
 impl HeldOut {
     /// Measures a model that was trained on sequences of `length` tokens.
-    fn measure(&self, model: &LanguageModel, length: usize) -> Result<Loss, Error> {
+    pub(super) fn measure(&self, model: &LanguageModel, length: usize) -> Result<Loss, Error> {
         let longest = self.text.tokens.len().saturating_sub(1);
         let whole = length.saturating_mul(self.times.max(1)).min(longest);
         let options = Options::new(length, whole, self.sequences);
@@ -77,7 +75,7 @@ impl HeldOut {
     }
 
     /// Whether it is time after so many steps of `steps`.
-    fn is_due(&self, step: u64, steps: u64) -> bool {
+    pub(super) fn is_due(&self, step: u64, steps: u64) -> bool {
         step.is_multiple_of(self.every.max(1)) || step == steps
     }
 
@@ -86,26 +84,5 @@ impl HeldOut {
         let waited = best.map_or(0, |best| step.saturating_sub(best.step)) / self.every.max(1);
         self.patience
             .is_some_and(|patience| waited >= patience.max(1))
-    }
-}
-
-impl Trainer<'_> {
-    /// Looks at held-out text if it is time, and whether it was never better predicted.
-    pub(super) fn look(&mut self, at: Option<&HeldOut>) -> Result<Option<(Loss, bool)>, Error> {
-        let (step, steps) = (self.progress.step, self.config.schedule.steps);
-        let Some(held_out) = at.filter(|held_out| held_out.is_due(step, steps)) else {
-            return Ok(None);
-        };
-        let loss = held_out.measure(&self.model().valid(), self.config.train_length)?;
-        let better = loss.within.is_finite()
-            && self
-                .progress
-                .best
-                .is_none_or(|best| loss.within < best.loss);
-        if better {
-            let loss = loss.within;
-            self.progress.best = Some(Best { step, loss });
-        }
-        Ok(Some((loss, better)))
     }
 }

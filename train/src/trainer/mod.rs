@@ -7,17 +7,18 @@
 //! that it hands on or the weights that it would leave, is read and not taken.
 
 use crate::Error;
-use crate::checkpoint::{Change, Checkpoint, Progress, fingerprint};
-use crate::data::{Batch, Sampling, Source};
-use crate::initial_state::{InitialState, Moment, Order, sequences};
+use crate::initial_state::{self, InitialState, Moment, sequences};
 use crate::models::segments::{self, Segment};
 use crate::models::{self, HostStates, LanguageModel, LayerState, Parameter, Pass};
 use crate::op::{Packing, weighted_cross_entropy};
 use crate::optimizer::{AdamW, Stepped, global_norm};
-use crate::origin::Origin;
 use crate::ranks::{self, Alone, Group, Neighbours, Sum};
-use crate::rng::{Purpose, Rng};
+use baton_config::{TrainConfig, changed, difference};
+use baton_data::rng::{Purpose, Rng};
+use baton_data::{Batch, Order, Sampling, Source};
 use baton_runtime::{Device, Tensor};
+use baton_weights::checkpoint::{Change, Checkpoint, Progress, fingerprint};
+use baton_weights::origin::Origin;
 use burn::module::Module;
 use serde::Serialize;
 use serde_json::Value;
@@ -29,13 +30,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-mod config;
 mod held_out;
 mod run;
 mod show;
 
-pub use config::TrainConfig;
-use config::{changed, difference};
 pub use held_out::{BEST, HeldOut, Loss};
 pub use run::MOST_SKIPPED;
 
@@ -88,11 +86,6 @@ pub struct RunOptions {
     pub csv: bool,
 }
 
-/// The name of a checkpoint in its folder.
-pub const CHECKPOINT: &str = "checkpoint.safetensors";
-/// The file in a run's folder that its trainer holds; it is there from the first moment on.
-pub(crate) const LOCK: &str = "lock";
-
 /// A run.
 pub struct Trainer<'a> {
     config: TrainConfig,
@@ -123,7 +116,7 @@ impl<'a> Trainer<'a> {
         source: &'a dyn Source,
     ) -> Result<Self, Error> {
         if let Some((_, problem)) = config.problems().into_iter().next() {
-            return Err(problem);
+            return Err(problem.into());
         }
         let model = LanguageModel::new(&config.model, device, config.seed)?;
         if config.model.vocab_size < source.vocab_size() {
@@ -134,7 +127,8 @@ impl<'a> Trainer<'a> {
                 source.name()
             )));
         }
-        let policy = config.initial_state.build(config.model.num_hidden_layers)?;
+        let layers = config.model.num_hidden_layers;
+        let policy = initial_state::build(&config.initial_state, layers)?;
         if policy.order() == Order::Contiguous && !source.is_contiguous() {
             return Err(Error::Config(format!(
                 "the initial state `{}` given, which reads sequences in order, expected one that \
@@ -237,7 +231,7 @@ impl<'a> Trainer<'a> {
         path: &Path,
     ) -> Result<Self, Error> {
         let checkpoint = Checkpoint::read(path)?;
-        let (stored, _) = TrainConfig::of(&checkpoint, path)?;
+        let (stored, _) = checkpoint.made_by(path)?;
         let mut run = Trainer::new(config.clone(), device, source)?;
         let same = TrainConfig {
             model: config.model.clone(),

@@ -6,11 +6,12 @@
 //! checkpoint, and so does one whose held-out text was long not better predicted.
 
 use super::show::Show;
-use super::{BEST, CHECKPOINT, RunOptions, StepReport, Trainer};
+use super::{BEST, HeldOut, Loss, RunOptions, StepReport, Trainer};
 use crate::Error;
-use crate::checkpoint::Progress;
 use crate::metrics::Metrics;
 use crate::ranks;
+use baton_weights::checkpoint::{Best, CHECKPOINT, Progress};
+use burn::module::Module;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -83,6 +84,25 @@ impl Trainer<'_> {
         }
         show.end(self.progress.step == steps);
         Ok(last)
+    }
+
+    /// Looks at held-out text if it is time, and whether it was never better predicted.
+    fn look(&mut self, at: Option<&HeldOut>) -> Result<Option<(Loss, bool)>, Error> {
+        let (step, steps) = (self.progress.step, self.config.schedule.steps);
+        let Some(held_out) = at.filter(|held_out| held_out.is_due(step, steps)) else {
+            return Ok(None);
+        };
+        let loss = held_out.measure(&self.model().valid(), self.config.train_length)?;
+        let better = loss.within.is_finite()
+            && self
+                .progress
+                .best
+                .is_none_or(|best| loss.within < best.loss);
+        if better {
+            let loss = loss.within;
+            self.progress.best = Some(Best { step, loss });
+        }
+        Ok(Some((loss, better)))
     }
 }
 

@@ -4,7 +4,7 @@
 //! of them lie at most [`EVERY`]. All of it goes to the standard error.
 
 use super::StepReport;
-use crate::checkpoint::Progress;
+use baton_weights::checkpoint::Progress;
 use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};

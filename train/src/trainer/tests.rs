@@ -2,14 +2,14 @@
 //! configuration is refused; state passing sees the right states.
 
 use super::*;
-use crate::data::Text;
-use crate::initial_state::{Convolution, InitialStateConfig};
-use crate::models::{BlockConfig, BlockText, Mamba2Config, ModelConfig};
-use crate::optimizer::AdamWConfig;
-use crate::schedule::{Schedule, Shape};
-use crate::sequential::Sequential;
+use baton_config::{
+    AdamWConfig, BlockConfig, BlockText, Convolution, InitialStateConfig, Mamba2Config,
+    ModelConfig, Schedule, Shape,
+};
+use baton_data::Text;
 use baton_runtime::device::interpreter::Interpreter;
 use baton_runtime::{Gradients, Kernel};
+use baton_weights::checkpoint::CHECKPOINT;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -64,7 +64,7 @@ pub(super) fn folder(name: &str) -> PathBuf {
 fn a_resumed_run_has_the_same_bits() {
     let text = text();
     let config = config(InitialStateConfig::state_passing());
-    let mut whole = Trainer::new(config.clone(), &Sequential, &text).unwrap();
+    let mut whole = Trainer::new(config.clone(), &Interpreter, &text).unwrap();
     let mut losses = Vec::new();
     let quiet = RunOptions::default();
     whole
@@ -73,7 +73,7 @@ fn a_resumed_run_has_the_same_bits() {
 
     let folder = folder("resume");
     let path = folder.join(CHECKPOINT);
-    let mut first = Trainer::new(config.clone(), &Sequential, &text).unwrap();
+    let mut first = Trainer::new(config.clone(), &Interpreter, &text).unwrap();
     for _ in 0..4 {
         first.step().unwrap();
     }
@@ -85,7 +85,7 @@ fn a_resumed_run_has_the_same_bits() {
     // A write that was killed leaves a part beside the checkpoint, never in its place.
     std::fs::write(folder.join(format!("{CHECKPOINT}.1.part")), b"half").unwrap();
 
-    let mut second = Trainer::resume(config, &Sequential, &text, &path).unwrap();
+    let mut second = Trainer::resume(config, &Interpreter, &text, &path).unwrap();
     let kept = RunOptions {
         folder: Some(folder.clone()),
         checkpoint_every: 3,
@@ -109,7 +109,7 @@ fn numbers_in_a_checkpoint_are_read_as_they_were_written() {
     let folder = folder("numbers");
     let path = folder.join(CHECKPOINT);
     let text = text();
-    let run = Trainer::new(config(InitialStateConfig::Zero), &Sequential, &text).unwrap();
+    let run = Trainer::new(config(InitialStateConfig::Zero), &Interpreter, &text).unwrap();
     let mut rng = Rng::at(1, Purpose::Windows, 0);
     for _ in 0..100 {
         let mut checkpoint = run.checkpoint().unwrap();
@@ -125,9 +125,9 @@ fn another_configuration_and_a_damaged_file_are_refused() {
     let text = text();
     let folder = folder("refuse");
     let path = folder.join(CHECKPOINT);
-    let run = Trainer::new(config(InitialStateConfig::Zero), &Sequential, &text).unwrap();
+    let run = Trainer::new(config(InitialStateConfig::Zero), &Interpreter, &text).unwrap();
     run.checkpoint().unwrap().write(&path).unwrap();
-    let refused = |config| match Trainer::resume(config, &Sequential, &text, &path) {
+    let refused = |config| match Trainer::resume(config, &Interpreter, &text, &path) {
         Ok(_) => panic!("accepted"),
         Err(error) => error.to_string(),
     };
@@ -166,7 +166,7 @@ fn passed_states_are_the_final_states_of_the_same_slot_one_step_before() {
         conv: Convolution::Carried,
     });
     config.schedule.peak = 0.0;
-    let mut run = Trainer::new(config.clone(), &Sequential, &text).unwrap();
+    let mut run = Trainer::new(config.clone(), &Interpreter, &text).unwrap();
     run.step().unwrap();
     run.step().unwrap();
     let carried = run.policy.carried();
@@ -198,7 +198,7 @@ fn accumulated_parts_are_one_batch() {
             conv: Convolution::Carried,
         });
         (config.parts, config.batch_size) = (parts, batch_size);
-        let mut run = Trainer::new(config, &Sequential, &text).unwrap();
+        let mut run = Trainer::new(config, &Interpreter, &text).unwrap();
         let losses: Vec<f32> = (0..4).map(|_| run.step().unwrap().loss).collect();
         (losses, run.policy.carried())
     };
@@ -220,7 +220,7 @@ fn a_checkpoint_is_due_by_time() {
     let folder = folder("minutes");
     let mut config = config(InitialStateConfig::Zero);
     config.schedule.steps = 4;
-    let mut run = Trainer::new(config, &Sequential, &text).unwrap();
+    let mut run = Trainer::new(config, &Interpreter, &text).unwrap();
     let options = RunOptions {
         folder: Some(folder.clone()),
         checkpoint_minutes: Some(0.0),
@@ -258,24 +258,24 @@ fn every_policy_resumes_and_recomputes_with_the_same_bits() {
     let text = text();
     let folder = folder("policies");
     let path = folder.join(CHECKPOINT);
-    let zero = Trainer::new(config(InitialStateConfig::Zero), &Sequential, &text);
+    let zero = Trainer::new(config(InitialStateConfig::Zero), &Interpreter, &text);
     let zero = losses(&mut zero.unwrap(), 5);
     for line in POLICIES {
         let mut config = config(line.parse().unwrap());
-        let mut whole = Trainer::new(config.clone(), &Sequential, &text).unwrap();
+        let mut whole = Trainer::new(config.clone(), &Interpreter, &text).unwrap();
         let bits = losses(&mut whole, 5);
         assert_ne!(bits, zero, "{line} changes nothing");
 
-        let mut first = Trainer::new(config.clone(), &Sequential, &text).unwrap();
+        let mut first = Trainer::new(config.clone(), &Interpreter, &text).unwrap();
         assert_eq!(losses(&mut first, 2), bits[..2], "{line}");
         first.checkpoint().unwrap().write(&path).unwrap();
-        let mut second = Trainer::resume(config.clone(), &Sequential, &text, &path).unwrap();
+        let mut second = Trainer::resume(config.clone(), &Interpreter, &text, &path).unwrap();
         assert_eq!(losses(&mut second, 3), bits[2..], "{line}");
         assert_eq!(second.weights(), whole.weights(), "{line}");
         assert_eq!(second.policy.carried(), whole.policy.carried(), "{line}");
 
         config.recompute = true;
-        let mut again = Trainer::new(config, &Sequential, &text).unwrap();
+        let mut again = Trainer::new(config, &Interpreter, &text).unwrap();
         assert_eq!(losses(&mut again, 5), bits, "{line}");
         assert_eq!(again.policy.carried(), whole.policy.carried(), "{line}");
     }
@@ -287,7 +287,7 @@ fn a_policy_that_always_zeroes_is_the_control() {
     let text = text();
     let run = |line: &str| {
         let config = config(line.parse().unwrap());
-        losses(&mut Trainer::new(config, &Sequential, &text).unwrap(), 4)
+        losses(&mut Trainer::new(config, &Interpreter, &text).unwrap(), 4)
     };
     let zero = run("zero");
     for line in [
@@ -308,7 +308,7 @@ fn truncated_bptt_is_the_long_run_with_the_gradient_stopped() {
     let read = |line: &str| {
         let mut config = config(line.parse().unwrap());
         (config.parts, config.batch_size, config.schedule.peak) = (2, 1, 0.0);
-        let mut run = Trainer::new(config, &Sequential, &text).unwrap();
+        let mut run = Trainer::new(config, &Interpreter, &text).unwrap();
         let losses: Vec<f32> = (0..4).map(|_| run.step().unwrap().loss).collect();
         (losses, run)
     };
@@ -386,7 +386,7 @@ impl Device for Faulty {
         sizes: &[usize],
         options: &baton_runtime::Options,
     ) -> Result<std::sync::Arc<dyn Kernel>, baton_runtime::Error> {
-        let kernel = Sequential.load(recurrence, sizes, options)?;
+        let kernel = Interpreter.load(recurrence, sizes, options)?;
         Ok(std::sync::Arc::new(FaultyKernel(kernel, self.0.clone())))
     }
 }
@@ -507,7 +507,7 @@ fn a_backward_that_fails_is_an_error_of_the_step() {
         }
         assert_eq!(run.weights(), before);
         // The thread's note is gone with the error.
-        Trainer::new(config, &Sequential, &text)
+        Trainer::new(config, &Interpreter, &text)
             .unwrap()
             .step()
             .unwrap();

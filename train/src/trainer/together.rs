@@ -2,12 +2,13 @@
 
 use super::tests::{config, folder, text};
 use super::*;
-use crate::data::{Corpus, Document};
-use crate::initial_state::InitialStateConfig;
 use crate::ranks::tests::together;
-use crate::sequential::Sequential;
-use crate::tokenizer::Tokenizer;
+use baton_config::InitialStateConfig;
+use baton_data::tokenizer::Tokenizer;
+use baton_data::{Corpus, Document};
 use baton_runtime::device::cpu::Cpu;
+use baton_runtime::device::interpreter::Interpreter;
+use baton_weights::checkpoint::CHECKPOINT;
 
 fn policies() -> Vec<InitialStateConfig> {
     let read = |name: &str| serde_json::from_str(&format!(r#"{{"type":"{name}"}}"#)).unwrap();
@@ -39,7 +40,7 @@ fn ranks_have_the_bits_of_one_process() {
     let text = text();
     for policy in policies() {
         let config = four_parts(policy);
-        let new = || Trainer::new(config.clone(), &Sequential, &text).unwrap();
+        let new = || Trainer::new(config.clone(), &Interpreter, &text).unwrap();
         let whole = steps(new(), 5);
         for size in [2, 4] {
             for ended in together(size, |group| steps(new().together(group).unwrap(), 5)) {
@@ -100,7 +101,7 @@ fn segments_over_ranks_have_the_bits_of_one_process() {
     for policy in policies() {
         let mut config = four_parts(policy);
         (config.parts, config.batch_size, config.segments) = (2, 3, 4);
-        let new = || Trainer::new(config.clone(), &Sequential, &text).unwrap();
+        let new = || Trainer::new(config.clone(), &Interpreter, &text).unwrap();
         let whole = steps(new(), 4);
         for size in [2, 4, 8] {
             for ended in together(size, |group| steps(new().together(group).unwrap(), 4)) {
@@ -115,13 +116,13 @@ fn a_checkpoint_goes_on_with_another_number_of_ranks() {
     let text = text();
     let config = four_parts(InitialStateConfig::state_passing());
     let path = folder("ranks").join(CHECKPOINT);
-    let new = || Trainer::new(config.clone(), &Sequential, &text).unwrap();
+    let new = || Trainer::new(config.clone(), &Interpreter, &text).unwrap();
     let whole = steps(new(), 6);
     let first = together(4, |group| steps(new().together(group).unwrap(), 3));
     first[3].1.write(&path).unwrap();
     for size in [1, 2] {
         for (losses, ended) in together(size, |group| {
-            let run = Trainer::resume(config.clone(), &Sequential, &text, &path).unwrap();
+            let run = Trainer::resume(config.clone(), &Interpreter, &text, &path).unwrap();
             steps(run.together(group).unwrap(), 3)
         }) {
             assert_eq!([&first[0].0[..], &losses[..]].concat(), whole.0);
@@ -139,7 +140,7 @@ fn ranks_of_another_run_are_refused_by_what_differs() {
         if group.rank() == 1 {
             config.seed = 4;
         }
-        let run = Trainer::new(config, &Sequential, &text).unwrap();
+        let run = Trainer::new(config, &Interpreter, &text).unwrap();
         run.together(group).err().map(|e| e.to_string())
     });
     let wanted =
@@ -147,7 +148,7 @@ fn ranks_of_another_run_are_refused_by_what_differs() {
     assert_eq!(found, [Some(wanted.to_string()), Some(wanted.to_string())]);
     let found = together(3, |group| {
         let config = four_parts(InitialStateConfig::Zero);
-        let run = Trainer::new(config, &Sequential, &text).unwrap();
+        let run = Trainer::new(config, &Interpreter, &text).unwrap();
         run.together(group).err().map(|e| e.to_string())
     });
     let wanted = "parts 4 of 1 segments given with 3 ranks, expected a multiple of 3 parts, or 3 a multiple of the parts and as many segments for each: every rank runs as much of a step";
@@ -159,7 +160,7 @@ fn a_rank_whose_numbers_are_not_finite_leaves_the_step_out_for_all() {
     let text = text();
     let config = four_parts(InitialStateConfig::state_passing());
     let ended = together(2, |group| {
-        let mut run = Trainer::new(config.clone(), &Sequential, &text).unwrap();
+        let mut run = Trainer::new(config.clone(), &Interpreter, &text).unwrap();
         run = run.together(group).unwrap();
         run.step().unwrap();
         // What one rank has of the carried states is no number, as memory that failed would leave it.

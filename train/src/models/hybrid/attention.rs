@@ -5,12 +5,12 @@
 //! zero, and noise, mean something. Distances are all that slopes and turns know, so the window needs no
 //! place in the text.
 
-use super::super::config::{AttentionConfig, Positions};
 use super::super::{LayerState, Linear};
 use crate::Error;
 use crate::op::Value;
 use crate::op::attention::{Sight, View, attend_near};
-use crate::rng::Rng;
+use baton_config::{AttentionConfig, Positions};
+use baton_data::rng::Rng;
 use burn::Tensor;
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};

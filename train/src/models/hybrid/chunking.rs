@@ -4,14 +4,14 @@
 //! the rest of it, so that it does not matter where a text is cut. A chunk whose last position is its
 //! landmark's has keys and values of the others.
 
-use super::super::config::{ChunkingConfig, HybridConfig, Landmark};
 use super::super::layers::parameter;
 use super::super::{LayerState, Linear, RmsNorm};
 use super::memory::Memory;
 use super::{Beside, Cut, EncoderLayer};
 use crate::Error;
 use crate::op::Value;
-use crate::rng::Rng;
+use baton_config::{ChunkingConfig, HybridConfig, Landmark};
+use baton_data::rng::Rng;
 use baton_retrieval::{Keeping, Layout, Store};
 use burn::Tensor;
 use burn::module::{Module, Param};

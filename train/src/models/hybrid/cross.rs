@@ -4,7 +4,7 @@ use super::super::{Linear, RmsNorm};
 use super::{Beside, WindowAttention};
 use crate::Error;
 use crate::op::attention::attend_chunks;
-use crate::rng::Rng;
+use baton_data::rng::Rng;
 use burn::Tensor;
 use burn::module::Module;
 use burn::tensor::Device;

@@ -1,12 +1,12 @@
 //! What sees a chunk in both directions: a layer of attention and feed-forward with rotary positions inside the chunk.
 
-use super::super::config::ChunkingConfig;
 use super::super::layers::Draw;
 use super::super::{Linear, Mlp, RmsNorm};
 use super::attention::turn;
 use crate::Error;
 use crate::op::attention::{Sight, View, attend_near};
-use crate::rng::Rng;
+use baton_config::ChunkingConfig;
+use baton_data::rng::Rng;
 use burn::Tensor;
 use burn::module::Module;
 use burn::tensor::Device;

@@ -1,15 +1,15 @@
 //! What a model of different layers needs beside its layers: where landmarks stand in the stream, and which
 //! sequences can be run side by side.
 
-use super::super::config::{HybridConfig, Landmark, LayerConfig};
+use super::super::layer::{FeedForward, Layer, Mixer};
 use super::super::layers::Draw;
-use super::super::lm::{FeedForward, Layer, Mixer};
 use super::super::{LayerState, Mlp, States};
 use super::{Chunking, CrossAttention, Grouped, Memory, Retrieval, WindowAttention};
 use crate::Error;
 use crate::models::RmsNorm;
 use crate::models::layers::Norm;
-use crate::rng::Rng;
+use baton_config::{HybridConfig, Landmark, LayerConfig};
+use baton_data::rng::Rng;
 use burn::Tensor;
 use burn::tensor::{Device, Int, TensorData};
 

@@ -4,14 +4,14 @@
 //! positions of the next chunk; what was found last is carried to them. By token: each position
 //! asks for itself and sees the chunks that were complete before it.
 
-use super::super::config::{Per, RetrievalConfig, Weighing};
 use super::super::{LayerState, Linear};
 use super::Beside;
 use super::memory::{Memory, Own};
 use crate::Error;
 use crate::op::Value;
 use crate::op::attention::{Choice, Read, Rule, retrieve};
-use crate::rng::Rng;
+use baton_config::{Per, RetrievalConfig, Weighing};
+use baton_data::rng::Rng;
 use baton_retrieval::choose::Chosen;
 use baton_retrieval::weigh::Weights;
 use baton_retrieval::{NONE, Store};

@@ -5,13 +5,13 @@
 //! columns. An input of low rank or with a bias has a projection to itself. All convolutions are one,
 //! with one state; a shorter one has zeros before its taps.
 
-use super::config::RecurrenceConfig;
-use super::port::{Act, Init, InputPort, Norm};
+use super::act;
 use crate::Error;
 use crate::models::layers::{at_least, parameter};
 use crate::models::{Conv1d, Linear, RmsNorm};
 use crate::op::{Packing, Value, causal_conv_packed, rms_norm, split};
-use crate::rng::Rng;
+use baton_config::{Act, Init, InputPort, Norm, RecurrenceConfig};
+use baton_data::rng::Rng;
 use baton_ir::recurrence::L2NORM_EPSILON;
 use burn::Tensor;
 use burn::module::{Module, Param};
@@ -49,9 +49,7 @@ impl Projection {
             .rank
             .map(|rank| Linear::new(hidden, rank, 1.0, rng, device));
         let from = port.rank.unwrap_or(hidden);
-        let up = port
-            .is_apart()
-            .then(|| Linear::new(from, channels, 1.0, rng, device));
+        let up = is_apart(port).then(|| Linear::new(from, channels, 1.0, rng, device));
         let bias = port.bias.map(|ramp| {
             let mut elements = Init::Ramp(ramp).elements(heads, each, rng).into_iter();
             parameter([channels], device, || elements.next().unwrap_or(0.0))
@@ -87,16 +85,14 @@ impl Projection {
     }
 }
 
-impl InputPort {
-    /// Whether it has a projection to itself.
-    fn is_apart(&self) -> bool {
-        self.constant.is_none() && (self.rank.is_some() || self.bias.is_some())
-    }
+/// Whether an input has a projection to itself.
+fn is_apart(port: &InputPort) -> bool {
+    port.constant.is_none() && (port.rank.is_some() || port.bias.is_some())
+}
 
-    /// Whether it comes from the projection that inputs share, before or after those of the gates.
-    fn is_shared(&self, convolved: bool) -> bool {
-        self.constant.is_none() && !self.is_apart() && self.conv.is_some() == convolved
-    }
+/// Whether an input comes from the projection that inputs share, before or after those of the gates.
+fn is_shared(port: &InputPort, convolved: bool) -> bool {
+    port.constant.is_none() && !is_apart(port) && port.conv.is_some() == convolved
 }
 
 /// Inputs, gates, and the state of the convolution after.
@@ -107,153 +103,149 @@ pub(super) struct Made {
     pub conv: Option<Value>,
 }
 
-impl RecurrenceConfig {
-    /// Channels of all inputs that `which` names.
-    fn channels(&self, which: impl Fn(&InputPort) -> bool) -> usize {
-        let inputs = self.recurrence().inputs.iter().zip(&self.inputs);
-        let inputs = inputs.filter(|(_, own)| which(own));
-        inputs
-            .map(|(port, _)| self.input_sizes(port).iter().product::<usize>())
-            .sum()
-    }
-
-    /// The widths of the gates.
-    fn gates(&self) -> impl Iterator<Item = usize> {
-        let outputs = self.recurrence().outputs.iter().zip(&self.outputs);
-        let outputs = outputs.filter(|(_, own)| own.gate.is_some());
-        outputs.map(|(port, _)| self.head_sizes(port).iter().product())
-    }
-
-    /// Columns of the projection that inputs and gates share.
-    pub(super) fn columns(&self) -> usize {
-        self.channels(|own| own.is_shared(false) || own.is_shared(true))
-            + self.gates().sum::<usize>()
-    }
-
-    /// Inputs and gates from [B, T, D].
-    pub(super) fn inputs<'a>(
-        &self,
-        shared: Option<&Linear>,
-        own: impl Iterator<Item = &'a Projection> + Clone,
-        x: Tensor<3>,
-        conv: Option<Value>,
-        packing: Option<&Packing>,
-    ) -> Result<Made, Error> {
-        let [batch, time, _] = x.dims();
-        let device = x.device();
-        let ports = &self.recurrence().inputs;
-        let sizes: Vec<Vec<usize>> = ports.iter().map(|port| self.input_sizes(port)).collect();
-        let mut raw = Vec::with_capacity(sizes.len());
-        for own in own.clone() {
-            raw.push(own.forward(&x).map(Value::new).transpose()?);
-        }
-        let at = |convolved: bool| {
-            let ports = self.inputs.iter().enumerate();
-            ports
-                .filter(move |(_, port)| port.is_shared(convolved))
-                .map(|(i, _)| i)
-        };
-        let mut parts: Vec<Vec<usize>> = at(false).map(|i| sizes[i].clone()).collect();
-        parts.extend(self.gates().map(|width| vec![width]));
-        let run = self.channels(|port| port.is_shared(true));
-        parts.extend((run > 0).then(|| vec![run]));
-        let parts: Vec<&[usize]> = parts.iter().map(Vec::as_slice).collect();
-        let mut columns = match shared {
-            Some(shared) => split(shared.forward(x), &parts)?.into_iter(),
-            None => Vec::new().into_iter(),
-        };
-        at(false)
-            .zip(&mut columns)
-            .for_each(|(i, value)| raw[i] = Some(value));
-        let gates = (&mut columns).take(self.gates().count()).collect();
-
-        let apart = |i: &usize| self.inputs[*i].conv.is_some() && self.inputs[*i].is_apart();
-        let convolved: Vec<usize> = at(true).chain((0..sizes.len()).filter(apart)).collect();
-        // The convolution activates itself where all that pass it ask for SiLU.
-        let silu = Some(Act::Silu);
-        let fused = convolved.iter().all(|&i| self.inputs[i].act == silu);
-        let mut after = None;
-        if !convolved.is_empty() {
-            let apart = convolved.iter().filter_map(|&i| raw[i].take());
-            let runs = columns.chain(apart).map(Value::tensor);
-            let x = one(runs.collect::<Result<_, _>>()?, 2);
-            let weights = convolved
-                .iter()
-                .filter_map(|&i| own.clone().nth(i)?.conv.as_ref());
-            let weight = joined(weights.map(|conv| conv.weight.val()).collect());
-            let bias = Tensor::zeros([weight.dims()[0]], &device.clone().without_autodiff());
-            let conv = conv.map(Value::tensor).transpose()?;
-            let (y, out) = causal_conv_packed(x, weight, bias, fused, conv, packing)?;
-            after = Some(Value::new(out)?);
-            let parts: Vec<&[usize]> = convolved.iter().map(|&i| sizes[i].as_slice()).collect();
-            let values = convolved.iter().zip(split(y, &parts)?);
-            values.for_each(|(&i, value)| raw[i] = Some(value));
-        }
-
-        let mut inputs = Vec::with_capacity(sizes.len());
-        for (i, (value, own)) in raw.into_iter().zip(own).enumerate() {
-            let (port, shape) = (&self.inputs[i], [&[batch, time], &sizes[i][..]].concat());
-            let constant = || {
-                let number = port.constant.unwrap_or(0.0) as f32;
-                Value::from_host(baton_runtime::Tensor::full(&shape, number)).on(&device)
-            };
-            let value = value.unwrap_or_else(constant);
-            let act = port.act.filter(|_| !(fused && port.conv.is_some()));
-            inputs.push(port.finished(value, act, own.norm.as_ref(), &shape)?);
-        }
-        for (i, port) in self.inputs.iter().enumerate() {
-            let Some(times) = &port.times else { continue };
-            let other = ports.iter().position(|port| port.name == *times);
-            let other = other.expect("a settled configuration names inputs that there are");
-            let (shape, flat) = (inputs[i].shape(), [batch, time, sizes[i].iter().product()]);
-            let factor = |i: usize| -> Result<Tensor<3>, Error> {
-                let value: &Value = &inputs[i];
-                value.clone().reshape(&flat).tensor()
-            };
-            let product = factor(i)? * factor(other)?;
-            inputs[i] = Value::new(product)?.reshape(&shape);
-        }
-        Ok(Made {
-            inputs,
-            gates,
-            conv: after,
-        })
-    }
+/// Channels of all inputs that `which` names.
+fn channels(config: &RecurrenceConfig, which: impl Fn(&InputPort) -> bool) -> usize {
+    let inputs = config.recurrence().inputs.iter().zip(config.inputs());
+    let inputs = inputs.filter(|(_, own)| which(own));
+    inputs
+        .map(|(port, _)| config.input_sizes(port).iter().product::<usize>())
+        .sum()
 }
 
-impl InputPort {
-    /// What follows projection and convolution, in the sizes `shape` [B, T, H, ..].
-    fn finished(
-        &self,
-        value: Value,
-        act: Option<Act>,
-        weights: Option<&RmsNorm>,
-        shape: &[usize],
-    ) -> Result<Value, Error> {
-        let each: usize = shape[3..].iter().product();
-        let heads = [shape[0], shape[1], shape[2], each];
-        if (act, self.scale, self.norm) == (None, None, None) {
-            return Ok(value.reshape(shape));
-        }
-        let mut x: Tensor<4> = value.reshape(&heads).tensor()?;
-        if let Some(act) = act {
-            x = act.of(x);
-        }
-        if let Some(scale) = self.scale {
-            // Layers of the field divide by such numbers as 16.
-            x = x / (1.0 / scale);
-        }
-        x = match (self.norm, weights) {
-            (Some(Norm::L2), _) => {
-                let root = (each as f64).sqrt();
-                let ones = Tensor::ones([each], &x.device().without_autodiff());
-                rms_norm(x, ones / root, (L2NORM_EPSILON / each as f64) as f32)?
-            }
-            (Some(Norm::Rms), Some(norm)) => norm.forward(x)?,
-            _ => x,
-        };
-        Ok(Value::new(x)?.reshape(shape))
+/// The widths of the gates.
+fn gates(config: &RecurrenceConfig) -> impl Iterator<Item = usize> {
+    let outputs = config.recurrence().outputs.iter().zip(config.outputs());
+    let outputs = outputs.filter(|(_, own)| own.gate.is_some());
+    outputs.map(|(port, _)| config.head_sizes(port).iter().product())
+}
+
+/// Columns of the projection that inputs and gates share.
+pub(super) fn columns(config: &RecurrenceConfig) -> usize {
+    channels(config, |own| is_shared(own, false) || is_shared(own, true))
+        + gates(config).sum::<usize>()
+}
+
+/// Inputs and gates from [B, T, D].
+pub(super) fn made<'a>(
+    config: &RecurrenceConfig,
+    shared: Option<&Linear>,
+    own: impl Iterator<Item = &'a Projection> + Clone,
+    x: Tensor<3>,
+    conv: Option<Value>,
+    packing: Option<&Packing>,
+) -> Result<Made, Error> {
+    let [batch, time, _] = x.dims();
+    let device = x.device();
+    let (ports, settings) = (&config.recurrence().inputs, config.inputs());
+    let sizes: Vec<Vec<usize>> = ports.iter().map(|port| config.input_sizes(port)).collect();
+    let mut raw = Vec::with_capacity(sizes.len());
+    for own in own.clone() {
+        raw.push(own.forward(&x).map(Value::new).transpose()?);
     }
+    let at = |convolved: bool| {
+        let ports = settings.iter().enumerate();
+        ports
+            .filter(move |(_, port)| is_shared(port, convolved))
+            .map(|(i, _)| i)
+    };
+    let mut parts: Vec<Vec<usize>> = at(false).map(|i| sizes[i].clone()).collect();
+    parts.extend(gates(config).map(|width| vec![width]));
+    let run = channels(config, |port| is_shared(port, true));
+    parts.extend((run > 0).then(|| vec![run]));
+    let parts: Vec<&[usize]> = parts.iter().map(Vec::as_slice).collect();
+    let mut columns = match shared {
+        Some(shared) => split(shared.forward(x), &parts)?.into_iter(),
+        None => Vec::new().into_iter(),
+    };
+    at(false)
+        .zip(&mut columns)
+        .for_each(|(i, value)| raw[i] = Some(value));
+    let gates = (&mut columns).take(gates(config).count()).collect();
+
+    let apart = |i: &usize| settings[*i].conv.is_some() && is_apart(&settings[*i]);
+    let convolved: Vec<usize> = at(true).chain((0..sizes.len()).filter(apart)).collect();
+    // The convolution activates itself where all that pass it ask for SiLU.
+    let silu = Some(Act::Silu);
+    let fused = convolved.iter().all(|&i| settings[i].act == silu);
+    let mut after = None;
+    if !convolved.is_empty() {
+        let apart = convolved.iter().filter_map(|&i| raw[i].take());
+        let runs = columns.chain(apart).map(Value::tensor);
+        let x = one(runs.collect::<Result<_, _>>()?, 2);
+        let weights = convolved
+            .iter()
+            .filter_map(|&i| own.clone().nth(i)?.conv.as_ref());
+        let weight = joined(weights.map(|conv| conv.weight.val()).collect());
+        let bias = Tensor::zeros([weight.dims()[0]], &device.clone().without_autodiff());
+        let conv = conv.map(Value::tensor).transpose()?;
+        let (y, out) = causal_conv_packed(x, weight, bias, fused, conv, packing)?;
+        after = Some(Value::new(out)?);
+        let parts: Vec<&[usize]> = convolved.iter().map(|&i| sizes[i].as_slice()).collect();
+        let values = convolved.iter().zip(split(y, &parts)?);
+        values.for_each(|(&i, value)| raw[i] = Some(value));
+    }
+
+    let mut inputs = Vec::with_capacity(sizes.len());
+    for (i, (value, own)) in raw.into_iter().zip(own).enumerate() {
+        let (port, shape) = (&settings[i], [&[batch, time], &sizes[i][..]].concat());
+        let constant = || {
+            let number = port.constant.unwrap_or(0.0) as f32;
+            Value::from_host(baton_runtime::Tensor::full(&shape, number)).on(&device)
+        };
+        let value = value.unwrap_or_else(constant);
+        let act = port.act.filter(|_| !(fused && port.conv.is_some()));
+        inputs.push(finished(port, value, act, own.norm.as_ref(), &shape)?);
+    }
+    for (i, port) in settings.iter().enumerate() {
+        let Some(times) = &port.times else { continue };
+        let other = ports.iter().position(|port| port.name == *times);
+        let other = other.expect("a settled configuration names inputs that there are");
+        let (shape, flat) = (inputs[i].shape(), [batch, time, sizes[i].iter().product()]);
+        let factor = |i: usize| -> Result<Tensor<3>, Error> {
+            let value: &Value = &inputs[i];
+            value.clone().reshape(&flat).tensor()
+        };
+        let product = factor(i)? * factor(other)?;
+        inputs[i] = Value::new(product)?.reshape(&shape);
+    }
+    Ok(Made {
+        inputs,
+        gates,
+        conv: after,
+    })
+}
+
+/// What follows projection and convolution of an input, in the sizes `shape` [B, T, H, ..].
+fn finished(
+    port: &InputPort,
+    value: Value,
+    act: Option<Act>,
+    weights: Option<&RmsNorm>,
+    shape: &[usize],
+) -> Result<Value, Error> {
+    let each: usize = shape[3..].iter().product();
+    let heads = [shape[0], shape[1], shape[2], each];
+    if (act, port.scale, port.norm) == (None, None, None) {
+        return Ok(value.reshape(shape));
+    }
+    let mut x: Tensor<4> = value.reshape(&heads).tensor()?;
+    if let Some(act) = act {
+        x = act::of(act, x);
+    }
+    if let Some(scale) = port.scale {
+        // Layers of the field divide by such numbers as 16.
+        x = x / (1.0 / scale);
+    }
+    x = match (port.norm, weights) {
+        (Some(Norm::L2), _) => {
+            let root = (each as f64).sqrt();
+            let ones = Tensor::ones([each], &x.device().without_autodiff());
+            rms_norm(x, ones / root, (L2NORM_EPSILON / each as f64) as f32)?
+        }
+        (Some(Norm::Rms), Some(norm)) => norm.forward(x)?,
+        _ => x,
+    };
+    Ok(Value::new(x)?.reshape(shape))
 }
 
 /// Weights [C, 1, W] one below the other, all as wide as the longest; the last input is remembered by all.

@@ -10,33 +10,29 @@
 //! convolution with a bias (Mamba-2), an interpolation with the token before (RWKV-6 and 7), the values
 //! of the first layer (RWKV-7). Whatever one head does at one step the text itself can say.
 
-mod config;
-mod defaults;
+mod act;
 mod inputs;
-mod port;
-mod settings;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use config::canonical;
-pub use config::{BlockText, RecurrenceConfig};
-pub(super) use defaults::OlderBlock;
-pub(crate) use defaults::in_todays_form;
 pub use inputs::Projection;
-pub use port::{Act, Init, InputPort, Norm, OutputPort, ParamPort};
 
 use super::layers::parameter;
 use super::named::Named;
 use super::{LayerState, Linear, RmsNorm};
 use crate::Error;
-use crate::op::{Given, Packing, Value, apply_values};
-use crate::rng::Rng;
+use crate::op::{ARITY, Given, Packing, Value, apply_values};
+use baton_config::{MOST_TENSORS, RecurrenceConfig};
+use baton_data::rng::Rng;
 use baton_runtime::{Kernel, Options};
 use burn::Tensor;
 use burn::module::{Module, Param};
 use burn::tensor::Device;
 use std::fmt;
 use std::sync::Arc;
+
+// What a configuration lets through the node of the graph takes.
+const _: () = assert!(MOST_TENSORS <= ARITY);
 
 /// A block of a recurrence.
 #[derive(Module, Debug)]
@@ -112,7 +108,7 @@ impl RecurrenceBlock {
         device: &Device,
     ) -> Result<Self, Error> {
         let recurrence = config.recurrence();
-        let loaded = target.load(recurrence, &config.dims, &Options::default());
+        let loaded = target.load(recurrence, config.dims(), &Options::default());
         let kernel = loaded.map_err(|error| match error {
             baton_runtime::Error::Invalid(diagnostics) => Error::Text {
                 name: "the block".into(),
@@ -121,23 +117,23 @@ impl RecurrenceBlock {
             },
             error => error.into(),
         })?;
-        let columns = config.columns();
+        let columns = inputs::columns(config);
         let in_proj = (columns > 0).then(|| Linear::new(hidden, columns, 1.0, rng, device));
-        let inputs = recurrence
+        let projections = recurrence
             .inputs
             .iter()
-            .zip(&config.inputs)
+            .zip(config.inputs())
             .map(|(port, own)| {
                 let sizes = config.input_sizes(port);
                 let projection = Projection::new(own, &sizes, hidden, eps, rng, device);
                 (own.prefix(port), projection)
             });
-        let inputs = inputs.collect();
+        let projections = projections.collect();
         let (mut params, mut fixed) = (Vec::new(), Vec::new());
-        for (port, own) in recurrence.params.iter().zip(&config.params) {
+        for (port, own) in recurrence.params.iter().zip(config.params()) {
             let shape = config.head_sizes(port);
             let each = shape[1..].iter().product();
-            let elements = own.init.elements(config.heads, each, rng);
+            let elements = own.init.elements(config.heads(), each, rng);
             match own.fixed {
                 true => fixed.push(Some(baton_runtime::Tensor {
                     data: elements.into_iter().map(|x| x as f32).collect(),
@@ -149,7 +145,7 @@ impl RecurrenceBlock {
                 }
             }
         }
-        let outputs = recurrence.outputs.iter().zip(&config.outputs);
+        let outputs = recurrence.outputs.iter().zip(config.outputs());
         let norms = outputs.filter(|(_, own)| own.norm).map(|(port, _)| {
             let name = match recurrence.outputs.len() {
                 1 => "norm".into(),
@@ -164,7 +160,7 @@ impl RecurrenceBlock {
             .map(|port| config.head_sizes(port).iter().product::<usize>());
         Ok(RecurrenceBlock {
             in_proj,
-            inputs,
+            inputs: projections,
             params: params.into_iter().collect(),
             norms,
             out_proj: Linear::new(width.sum(), hidden, 1.0, rng, device),
@@ -194,7 +190,8 @@ impl RecurrenceBlock {
             Some(state) => (Some(state.recurrence), state.conv),
             None => (None, None),
         };
-        let made = config.inputs(self.in_proj.as_ref(), self.inputs.iter(), x, conv, packing)?;
+        let shared = self.in_proj.as_ref();
+        let made = inputs::made(config, shared, self.inputs.iter(), x, conv, packing)?;
         let mut trained = self.params.iter();
         let params = fixed.iter().map(|fixed| match fixed {
             Some(fixed) => Ok(Value::from_host(fixed.clone()).on(&device)),
@@ -221,7 +218,7 @@ impl RecurrenceBlock {
         let config = &self.compiled.config;
         let (mut norms, mut gates) = (self.norms.iter(), gates.into_iter());
         let mut all: Vec<Tensor<3>> = Vec::with_capacity(outputs.len());
-        let ports = config.recurrence().outputs.iter().zip(&config.outputs);
+        let ports = config.recurrence().outputs.iter().zip(config.outputs());
         for (output, (port, own)) in outputs.into_iter().zip(ports) {
             let shape = output.shape();
             let (batch, time) = (shape[0], shape[1]);
@@ -239,7 +236,7 @@ impl RecurrenceBlock {
             if let Some(act) = own.gate
                 && let Some(gate) = gates.next()
             {
-                o = o * act.of(gate.tensor()?);
+                o = o * act::of(act, gate.tensor()?);
             }
             all.push(o);
         }

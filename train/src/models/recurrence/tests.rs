@@ -1,9 +1,10 @@
 //! Blocks of texts: every built-in one learns in all its weights, and one of everything is computed by hand.
 
 use super::*;
-use crate::models::{BlockConfig, HostStates, LanguageModel, ModelConfig, Pass, parameters};
+use crate::models::{HostStates, LanguageModel, Pass, parameters};
 use crate::op::{cross_entropy, device};
-use crate::rng::Purpose;
+use baton_config::{BlockConfig, BlockText, ModelConfig};
+use baton_data::rng::Purpose;
 use baton_ir::builtin;
 use baton_runtime::Call;
 use baton_runtime::Tensor as Host;
@@ -537,7 +538,7 @@ fn the_text_is_found_by_path_from_the_folder_on() {
     let found = |text: &str| {
         let mut config =
             serde_json::json!({"model": {"block": {"type": "recurrence", "text": text}}});
-        crate::config::in_full(&mut config, &folder)
+        baton_config::in_full(&mut config, &folder)
             .map(|()| config["model"]["block"]["text"].clone())
     };
     assert_eq!(found("my.rec").unwrap(), EVERYTHING);

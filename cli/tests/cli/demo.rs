@@ -1,0 +1,42 @@
+//! The demonstration from its options to its files.
+
+use crate::program::{Folder, baton};
+
+/// With kept models nothing is trained; what was measured is printed, written and drawn.
+#[test]
+fn the_demonstration_draws_what_it_measured() {
+    let folder = Folder::new("demo");
+    let sentence = "It is a truth universally acknowledged that a state must be carried. ";
+    let text = folder.write("text.txt", &sentence.repeat(450));
+    let to = folder.path("demo");
+    let kept = "../checkpoints/mamba2-64";
+    let ran = baton(&[
+        "demo", "--kept", kept, "--text", &text, "--folder", &to, "--quiet",
+    ]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(
+        ran.stdout.starts_with("perplexity by position, text.txt")
+            && ran.stdout.contains("state passing"),
+        "{}",
+        ran.stdout
+    );
+    let file = |name: &str| std::fs::read(format!("{to}/{name}")).expect(name);
+    let report: serde_json::Value = serde_json::from_slice(&file("report.json")).expect("JSON");
+    assert_eq!(
+        (
+            &report["train_length"],
+            report["positions"].as_array().map(Vec::len)
+        ),
+        (&64.into(), Some(10))
+    );
+    let svg = String::from_utf8(file("perplexity.svg")).expect("UTF-8");
+    for said in [
+        "<svg",
+        "Perplexity by position",
+        "zero-state control",
+        "training length, 64",
+    ] {
+        assert!(svg.contains(said), "{said}");
+    }
+    assert!(file("perplexity.png").starts_with(b"\x89PNG"));
+}

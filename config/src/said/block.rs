@@ -1,0 +1,73 @@
+//! The short forms of a block: a word in place of a table, a recurrence's name as the type, a path as the text.
+
+use crate::Error;
+use crate::recurrence::{BlockText, canonical, in_todays_form};
+use crate::small::{HYBRID, PUBLISHED};
+use baton_ir::builtin;
+use baton_ir::text::nearest;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Brings the block of what was said to its stored form; paths of texts are from `folder` on.
+pub fn in_full(what: &mut Value, folder: &Path) -> Result<(), Error> {
+    let block = what.pointer_mut("/model/block");
+    block.map_or(Ok(()), |block| brought(block, folder))
+}
+
+/// Brings `block` to the form that a configuration stores; paths are from `folder` on.
+fn brought(block: &mut Value, folder: &Path) -> Result<(), Error> {
+    if let Some(name) = block.as_str() {
+        *block = json!({ "type": name });
+    }
+    let Some(table) = block.as_object_mut() else {
+        return Ok(()); // refused with the rest
+    };
+    let kind = match table.get("type") {
+        None if table.contains_key("text") => "recurrence".to_string(),
+        None => return Ok(()),
+        Some(kind) => kind.as_str().unwrap_or_default().to_string(),
+    };
+    if PUBLISHED.contains(&kind.as_str()) {
+        return Ok(());
+    }
+    if kind == "hybrid" || HYBRID.contains(&kind.as_str()) {
+        let layers = table.get_mut("layers").and_then(Value::as_array_mut);
+        let layers = layers.into_iter().flatten();
+        let mut blocks = layers.filter_map(|layer| layer.get_mut("block"));
+        return blocks.try_for_each(|block| brought(block, folder));
+    }
+    if kind != "recurrence" {
+        let path = kind.ends_with(".rec");
+        if !path && builtin::text(&kind).is_none() {
+            let names = PUBLISHED
+                .iter()
+                .chain(&HYBRID)
+                .chain(builtin::NAMES)
+                .copied();
+            let remedy = match nearest(&kind, names.clone()) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
+            };
+            return Err(Error::Config(format!(
+                "`model.block.type` given as \"{kind}\", expected a block or the file of a text (.rec): {remedy}"
+            )));
+        }
+        in_todays_form(&kind, table);
+        table.insert("text".into(), json!(kind));
+    }
+    table.insert("type".into(), json!("recurrence"));
+    if let Some(text) = table["text"].as_str() {
+        let found = BlockText::new(text).found(folder)?;
+        table.insert("text".into(), json!(found.text));
+    }
+    Ok(())
+}
+
+/// Whether two blocks in full are of one kind, so that settings of one are settings of the other.
+pub(super) fn are_alike(a: &Value, b: &Value) -> bool {
+    let text = |block: &Value| {
+        let text = block["text"].as_str()?.to_string();
+        Some(canonical(&text).unwrap_or(text))
+    };
+    a["type"] == b["type"] && text(a) == text(b)
+}

@@ -1,0 +1,186 @@
+//! What is laid over what; mistakes, all at once.
+
+use super::*;
+use crate::{BlockConfig, Mamba2Config, ModelConfig, Shape, TrainConfig, small};
+use serde_json::{Value, json};
+
+fn laid(parts: Vec<Said>) -> TrainConfig {
+    lay(&Beginning::Fresh, parts).unwrap().config
+}
+
+#[test]
+fn later_parts_are_laid_over_earlier_ones() {
+    let said = |text| Said::setting("--set", text).unwrap();
+    let config = laid(vec![
+        Said::preset("mamba2-130m").unwrap(),
+        said("schedule.steps=500"),
+        said("model.block.state_size=64"),
+        said("schedule.shape=wsd"),
+        said("initial_state=state_passing:p_zero=0.5"),
+        said("initial_state=zero"),
+    ]);
+    // The preset says the warm-up, so that it does not follow from the steps.
+    assert_eq!((config.schedule.steps, config.schedule.warmup), (500, 715));
+    assert_eq!(config.schedule.shape, Shape::Wsd);
+    let BlockConfig::Mamba2(block) = &config.model.block else {
+        panic!("Mamba-2")
+    };
+    let published = Mamba2Config::default();
+    assert_eq!(
+        *block,
+        Mamba2Config {
+            state_size: 64,
+            ..published
+        }
+    );
+    // Another block begins anew, with what stands around it; the width stays.
+    let config = laid(vec![
+        Said::preset("mamba2-130m").unwrap(),
+        said("model.block=kda"),
+    ]);
+    assert_eq!(
+        (config.model.hidden_size, config.model.intermediate_size),
+        (768, Some(384))
+    );
+    assert!(!config.model.tie_word_embeddings);
+    let back = laid(vec![said("model.block=kda"), said("model.block=mamba2")]);
+    assert_eq!(back, small::base_config(1, 1000));
+    let none = laid(vec![
+        said("model.block=kda"),
+        said("model.intermediate_size=none"),
+    ]);
+    assert_eq!(none.model.intermediate_size, None);
+}
+
+/// Linear attention has no gate and is asked for none; what was said of one is read as it was.
+#[test]
+fn a_block_is_asked_for_what_it_has() {
+    let of = |block: Value| {
+        laid(vec![Said::key("file", "model.block", block)])
+            .model
+            .block
+    };
+    let whole = json!({"type": "gla", "num_heads": 4, "key_dim": 32, "value_dim": 32, "gate_rank": 16,
+        "gate_normalizer": 16.0});
+    assert_eq!(of(json!("gla")), of(whole.clone()));
+    assert_eq!(
+        of(whole.clone()),
+        serde_json::from_value::<ModelConfig>({
+            let mut model = json!(small::base_config(1, 1).model);
+            model["block"] = whole;
+            model
+        })
+        .unwrap()
+        .block
+    );
+    let plain = of(json!({"type": "linear_attention", "num_heads": 2, "key_dim": 8}));
+    let same =
+        json!({"type": "recurrence", "text": "linear_attention", "num_heads": 2, "dims": {"K": 8}});
+    assert_eq!(plain, of(same));
+    let rank = of(json!({"type": "gla", "gate_rank": 3, "ports": {"v": "conv=4"}}));
+    let text = json!(rank)["ports"].to_string();
+    assert!(
+        text.contains("rank=3,") && text.contains("conv=4"),
+        "{text}"
+    );
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once() {
+    let what = json!({
+        "lenght": 3, "peak": 1e-3, "train_length": 0, "parts": "many", "recompute": 1,
+        "initial_state": "state_pasing",
+        "model": {"hiden_size": 4, "block": {"type": "mamba2", "num_heads": 4, "time_step_limit": [0.1]},
+            "intermediate_size": -1},
+        "schedule": {"shape": "cosin", "floor": 2, "decay": 3},
+        "optimizer": 1,
+    });
+    let part = Said::part("my.toml", what);
+    let other = Said::setting("--set", "model.block.stat_size=4").unwrap();
+    let error = lay(&Beginning::Fresh, vec![part, other])
+        .unwrap_err()
+        .to_string();
+    let lines = [
+        "my.toml: `lenght` given, expected a key: there are model, train_length, ",
+        "my.toml: `peak` given, expected a key: did you mean `schedule.peak`?",
+        "my.toml: `train_length` given as 0, expected a whole number from 1 on",
+        "my.toml: `parts` given as \"many\", expected a whole number from 1 on",
+        "my.toml: `recompute` given as 1, expected true or false",
+        "my.toml: `initial_state` given as \"state_pasing\", expected an initial state: ",
+        "my.toml: `model.hiden_size` given, expected a key of `model`: did you mean `model.hidden_size`?",
+        "my.toml: `model.block.num_heads` given, expected a key of the block mamba2: there are expand, head_dim, ",
+        "my.toml: `model.block.time_step_limit` given as [0.1], expected two bounds, ",
+        "my.toml: `model.intermediate_size` given as -1, expected a whole number from 1 on, or \"none\"",
+        "my.toml: `schedule.shape` given as \"cosin\", expected one of cosine, constant, linear, wsd: did you mean \
+         \"cosine\"?",
+        "my.toml: `schedule.floor` given as 2, expected a number from 0 to 1",
+        "my.toml: `optimizer` given as 1, expected keys and their values",
+        "--set model.block.stat_size: `model.block.stat_size` given, expected a key of the block mamba2: did you \
+         mean `model.block.state_size`?",
+    ];
+    for line in lines {
+        assert!(error.contains(line), "{line}\n{error}");
+    }
+    assert!(error.starts_with("14 things are wrong"), "{error}");
+    // What does not fit together is said beside what cannot be.
+    let said = |text| Said::setting("--set", text).unwrap();
+    let parts = vec![
+        said("seed=x"),
+        said("model.block.head_dim=3"),
+        said("schedule.decay=1"),
+    ];
+    let error = lay(&Beginning::Fresh, parts).unwrap_err().to_string();
+    for part in [
+        "`seed` given as \"x\"",
+        "head_dim 3 given, expected a divisor",
+        "for wsd alone",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn the_model_of_weights_stays() {
+    let config = small::base_config(1, 10);
+    let said = |text| Said::setting("--set", text).unwrap();
+    let same = Beginning::Same(config.clone());
+    let parts = vec![said("model.hidden_size=128"), said("schedule.steps=20")];
+    let laid = lay(&same, parts).unwrap();
+    assert_eq!(
+        (laid.config.schedule.steps, laid.config.schedule.warmup),
+        (20, 1)
+    );
+    assert_eq!(laid.config.model, config.model);
+    let parts = vec![
+        said("model.hidden_size=64"),
+        said("model.num_hidden_layers=3"),
+    ];
+    let error = lay(&same, parts).unwrap_err().to_string();
+    for part in [
+        "2 things",
+        "`model.hidden_size` given as 64, expected 128: the weights",
+        "_layers` given as 3",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+/// Written whole, every block is read again as it was.
+#[test]
+fn what_is_written_whole_is_read_again() {
+    let blocks = small::PUBLISHED
+        .iter()
+        .chain(&["gla", "retnet", "longhorn", "delta_net"]);
+    for block in blocks {
+        let config = laid(vec![
+            Said::setting("--set", &format!("model.block={block}")).unwrap(),
+        ]);
+        let path = std::env::temp_dir().join(format!("baton-{}-{block}.toml", std::process::id()));
+        std::fs::write(&path, toml(&config).unwrap()).unwrap();
+        let again = laid(Said::file(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(again, config, "{block}");
+        let again = laid(vec![Said::part("again", whole(&config))]);
+        assert_eq!(again, config, "{block}");
+    }
+}
