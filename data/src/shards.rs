@@ -186,7 +186,7 @@ pub fn open_if_there(folder: &Path, part: Part) -> Result<Option<Corpus>, Error>
     }
 }
 
-/// Maps a part of a folder that [`write`] wrote, whole and as it was written.
+/// Maps a part of a folder that [`write()`] wrote, whole and as it was written.
 pub fn open(folder: &Path, part: Part) -> Result<Corpus, Error> {
     let paths: Vec<PathBuf> = (0..)
         .map(|number| part.path(folder, number))

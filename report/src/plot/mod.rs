@@ -1,7 +1,7 @@
 //! Plots: one drawing as SVG for a page (light and dark), as SVG and as PNG for a file.
 //!
 //! A [`Figure`] is data; `lines.rs` and `heat.rs` draw it on any plotters back end. Colours are roles
-//! (`ink`, `grid`, series 0 to 7) and each [`Theme`] says what they are: on a page a colour stands for a role, and the
+//! (`ink`, `grid`, series 0 to 7) and each `Theme` says what they are: on a page a colour stands for a role, and the
 //! page's style says what becomes of it.
 //!
 //! Text in a PNG needs a font, and a bare machine has none: a small one is part of this crate

@@ -2,7 +2,7 @@
 //!
 //! Stories are simulated ([`story`], [`world`]), so the facts are not those of the released files:
 //! the rules of the world and the verbs are theirs, the stories are other ones. Facts go among the
-//! sentences as in BABILong ([`context`]): in order, each before a sentence drawn evenly with
+//! sentences as in BABILong (`context`): in order, each before a sentence drawn evenly with
 //! replacement. The prompt has BABILong's form with instructions of our own. The score is
 //! BABILong's: of the answers that the task can have, exactly the right one is named before the
 //! first full stop.

@@ -2,7 +2,7 @@
 //!
 //! [`Ruler`] asks in text as the harness does: a prompt that ends in the beginning of the answer, a
 //! greedy continuation, and the share of the references found in it, whatever their case
-//! (`string_match_all`). A [`Form`] writes a prompt of a given size; the largest size that fits the
+//! (`string_match_all`). A `Form` writes a prompt of a given size; the largest size that fits the
 //! length with the continuation is searched for once. [`TokenRuler`] asks in token ids, for small
 //! models. The two question-answering tasks need downloads and are not here.
 
