@@ -14,13 +14,13 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  baton demo --folder target/demo\n  \
     baton demo --kept checkpoints/mamba2-64\n  \
-    baton demo --retrieval --kept runs/drt\n\n\
+    baton demo --retrieval\n  baton demo --retrieval --kept runs/drt --length 65536\n\n\
     Reads novels by Jane Austen (or takes --text), trains a small Mamba-2 on segments of 64\n\
     bytes, post-trains it twice, and writes report.json, perplexity.svg and perplexity.png. With\n\
     --kept it evaluates models that were trained before: base, zero-500-steps and\n\
     state-passing-500-steps in that folder.\n\n\
-    With --retrieval a model that retrieves (the folder --kept) reads --length tokens of novels with a\n\
-    key hidden in them, and what it retrieved for the answer is printed.")]
+    With --retrieval a model that retrieves (checkpoints/drt, or the folder --kept) reads --length tokens\n\
+    of novels with a key hidden in them, and what it retrieved for the answer is printed.")]
 pub struct Demo {
     /// Where everything is written
     #[arg(long, default_value = "target/demo")]
@@ -40,8 +40,8 @@ pub struct Demo {
     /// Threads; every core when absent
     #[arg(long, value_parser = device::threads())]
     threads: Option<usize>,
-    /// Find a key in a long text with the model in the folder --kept
-    #[arg(long, requires = "kept", conflicts_with = "steps")]
+    /// Find a key in a long text with a model that retrieves
+    #[arg(long, conflicts_with = "steps")]
     retrieval: bool,
     /// Tokens of that text, about
     #[arg(long, default_value_t = 1 << 20, requires = "retrieval")]
@@ -83,7 +83,7 @@ impl Demo {
     /// The second demonstration.
     fn find(self, context: &Context) -> Result<(), Failure> {
         let options = retrieval::Options {
-            kept: self.kept.unwrap_or_default(),
+            kept: self.kept.unwrap_or_else(|| retrieval::KEPT.into()),
             text: self.text,
             length: self.length,
             seed: self.seed.unwrap_or(1),

@@ -19,6 +19,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Instant;
 
+/// The model that the repository keeps, as seen from its root.
+pub const KEPT: &str = "checkpoints/drt";
 /// Tokens that are read at once.
 const SEGMENT: usize = 4096;
 /// Tokens of the key.

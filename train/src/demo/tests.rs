@@ -1,6 +1,6 @@
 //! The demonstration on the real CPU device, from text to report, and the models that the repository keeps.
 
-use super::{DemoOptions, KEPT, run};
+use super::{DemoOptions, KEPT, retrieval, run};
 use crate::eval::{Subject, perplexity};
 use baton_runtime::device::cpu::Cpu;
 use std::fs;
@@ -76,4 +76,31 @@ fn the_kept_models_fail_and_are_repaired() {
     let [base, control, passing] = KEPT.map(last);
     assert!(base > 1.25 * passing, "{base} {passing}");
     assert!(control > 1.25 * passing, "{control} {passing}");
+}
+
+/// The model that retrieves carries its claim: in a novel that it never saw, read four times as far as the longest of its
+/// trainings, it finds where keys stand, says the first token of each, and of eight keys at least seven whole.
+#[test]
+fn the_kept_model_finds_keys() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let cpu = Cpu::new(Some(2)).expect("threads start");
+    let mut whole = 0;
+    for seed in 1..=8 {
+        let options = retrieval::Options {
+            kept: root.join(retrieval::KEPT),
+            text: None,
+            length: 16 << 10,
+            seed,
+            keeping: retrieval::Keeping::default(),
+            progress: false,
+        };
+        let found = retrieval::run(&options, &cpu).expect("it runs");
+        assert!(found.tokens > 4 * found.train_length.expect("its own"));
+        let near = found.chunk..=found.chunk + 1;
+        assert!(near.contains(&found.chosen[0].chunk), "{found}");
+        let [first, all] = found.right();
+        assert!(first, "{found}");
+        whole += usize::from(all);
+    }
+    assert!(whole >= 7, "{whole} of 8");
 }

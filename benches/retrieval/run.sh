@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# The experiment of docs/retrieval.md, from seed to table: trains DRT, a window and Mamba-2 with and without passed states on
+# passkeys in novels, asks all of them from a thousand tokens on, and writes the page's tables and figure. Stop it and begin it again
+# at any time: a run goes on where it was, a measurement that is there is not made again.
+#
+#     benches/retrieval/run.sh [ARM ..]        drt, window, mamba2, mamba2-passing; all of them
+#     SEEDS="1 2 3" THREADS=1 benches/retrieval/run.sh drt
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+own=benches/retrieval
+runs=target/retrieval
+results=benches/results/retrieval
+kept=checkpoints/drt
+seeds=${SEEDS:-1}
+threads=${THREADS:-$(nproc)}
+
+if [ -z "${BATON:-}" ]; then
+    cargo build --release --package baton-cli
+    BATON=${CARGO_TARGET_DIR:-target}/release/baton
+fi
+mkdir -p "$runs/text"
+novels=$(find data/novels -name '*.txt.gz' ! -name emma.txt.gz | sort)
+zcat $novels >"$runs/text/train.txt"
+zcat data/novels/emma.txt.gz >"$runs/text/held-out.txt"
+train=$runs/text/train.txt
+unseen=$runs/text/held-out.txt
+
+# Five trainings of one model, each from the one before: novels with keys of 16 tokens in them, all tokens asked; keys of 32
+# tokens alone; keys of 5 among more chunks than are chosen; keys of 10, for exactness; keys of 5 among 64 chunks.
+learn() { # FOLDER CONFIG STATES SEED
+    local task=token-passkey:gap=64,key
+    local common=(--text "$train" --initial-state "$3" --seed "$4" --threads "$threads" --checkpoint-every 100)
+    "$BATON" train --config "$own/$2.json" --task "$task=16,loss=all" --folder "$1/words" "${common[@]}"
+    "$BATON" post-train --from "$1/words" --task "$task=32" --folder "$1/keys" "${common[@]}" \
+        --length 229 --batch 16 --steps 4000 --rate 1e-3 --schedule constant --warmup 50
+    "$BATON" post-train --from "$1/keys" --task "$task=5" --folder "$1/choice" "${common[@]}" \
+        --length 1021 --batch 4 --steps 600 --rate 1e-3 --schedule linear --warmup 20
+    "$BATON" post-train --from "$1/choice" --task "$task=10" --folder "$1/exact" "${common[@]}" \
+        --length 396 --batch 16 --steps 600 --rate 1e-3 --schedule linear --warmup 20
+    "$BATON" post-train --from "$1/exact" --task "$task=5" --folder "$1/far" "${common[@]}" \
+        --length 4045 --batch 2 --steps 200 --rate 3e-4 --schedule linear --warmup 10
+}
+
+# Keys at ten depths, so at ten places within a chunk: TRIALS of each.
+ask() { # MODEL RESULTS NAME LENGTHS DEPTHS TRIALS BATCH
+    [ -e "$2/passkey-$3.json" ] && return
+    mkdir -p "$2"
+    "$BATON" eval passkey --checkpoint "$1" --task token-passkey:key=5,gap=64 --haystack "$unseen" --lengths "$4" --depths "$5" \
+        --trials "$6" --batch "$7" --segment 4096 --threads "$threads" "${@:8}" --output "$2/passkey-$3.json"
+}
+
+deep=0.05,0.15,0.25,0.35,0.45,0.55,0.65,0.75,0.85,0.95
+[ $# -gt 0 ] || set -- drt window mamba2 mamba2-passing
+for arm in "$@"; do
+    case $arm in
+        mamba2-passing) config=mamba2 states=state_passing:p_zero=0.1 ;;
+        *) config=$arm states=zero ;;
+    esac
+    for seed in $seeds; do
+        folder=$runs/$arm/seed$seed
+        learn "$folder" "$config" "$states" "$seed"
+        ask "$folder/far" "$results/$arm/seed$seed" near 1021,16330 "$deep" 10 4
+        ask "$folder/far" "$results/$arm/seed$seed" 256k 262093 "$deep" 2 1
+        ask "$folder/far" "$results/$arm/seed$seed" 1m 1048522 "$deep" 1 1
+    done
+done
+
+python3 "$own/page.py" "$runs"
+"$BATON" report "$runs/report" --output "$runs/report.html" --figures "$runs/figures"
+cp "$runs/figures/passkeys-passkey.svg" docs/retrieval.svg
+
+if [ -e "$runs/drt/seed1/far/checkpoint.safetensors" ]; then
+    rm -rf "${kept:?}"
+    "$BATON" convert --from "$runs/drt/seed1/far/checkpoint.safetensors" --to "$kept" --layout baton --dtype bf16
+fi
+echo "page: docs/retrieval.md, figures: $runs/report.html, model: $kept"
