@@ -21,6 +21,7 @@ from pathlib import Path
 import peers
 import reference
 import shapes
+import through
 from launch import WIDTH, Driver, Refused, layout, pack, parameters, table
 
 REPETITIONS, WARM_UP = 100, 10
@@ -172,14 +173,48 @@ def check(gpu, kernel, function):
     return {"errors": errors, "tolerance": tolerance(kernel), "passes": worst <= tolerance(kernel)}
 
 
-def timings(gpu, kernels, functions, floors, rate):
-    """Our kernels and the peers' at every shape of shapes.SHAPES that a kernel is made for."""
+def through_program(baton, device, kernels):
+    """What a run of the program on the device is off by, for each recurrence, dtype and sizes without a reference
+    here; what cannot be run says why."""
+    found = {}
+    for kernel in kernels:
+        key = subject(kernel)
+        if key in found or kernel["recurrence"] in reference.RECURRENCES:
+            continue
+        try:
+            if baton is None:
+                raise ValueError("no reference here: give --baton, whose step interpreter is one")
+            forward, gradients = through.check(baton, device, kernel["recurrence"], kernel["dtype"], kernel["sizes"])
+            found[key] = (forward, gradients)
+        except (OSError, ValueError, KeyError) as why:
+            found[key] = str(why)
+    return found
+
+
+def subject(kernel):
+    return kernel["recurrence"], kernel["dtype"], tuple(sorted(kernel["sizes"].items()))
+
+
+def verdict(kernel, through_it):
+    """The part of a check by the program that is this kernel's."""
+    if isinstance(through_it, str):
+        return {"refused": through_it, "passes": False}
+    errors = through_it[kernel["phase"] == "backward"]
+    worst = max(e if e == e else float("inf") for e in errors.values())
+    return {"errors": errors, "tolerance": tolerance(kernel), "passes": worst <= tolerance(kernel), "through": "the program"}
+
+
+def timings(gpu, kernels, functions, floors, rate, until):
+    """Our kernels and the peers' at every shape of shapes.SHAPES that a kernel is made for, until the time is up."""
     rows = []
     for name, (batch, heads, groups, sizes) in shapes.SHAPES.items():
         ours = [(k, f) for k, f in zip(kernels, functions)
                 if f and k["recurrence"] == name and shapes.is_timed(k)]
-        for steps in shapes.TIMES if ours else ():
+        for steps in shapes.times(name) if ours else ():
             shape = (batch, steps, heads, groups)
+            if time.monotonic() > until:
+                rows.append({"left_out": name, "shape": dict(zip("BTHG", shape))})
+                continue
             for kernel, function in ours:
                 tensors = {p["role"]: gpu.empty(kernel, p, shape).fill_(0.01)
                            for p in kernel["ports"]}
@@ -209,7 +244,7 @@ def known(kernels, floors):
         if not shapes.is_timed(kernel) or (kernel["dtype"], kernel["heads"]) != ("bf16", 1):
             continue
         batch, heads, groups, _ = shapes.SHAPES[kernel["recurrence"]]
-        for steps in shapes.TIMES:
+        for steps in shapes.times(kernel["recurrence"]):
             shape = (batch, steps, heads, groups)
             if (least := floors.of(kernel, shape)) is not None:
                 rows.append({"recurrence": kernel["recurrence"], "phase": kernel["phase"],
@@ -275,12 +310,14 @@ def cold_starts(folder, kernels):
     return found
 
 
-def measure(folder, kernels, floors):
+def measure(folder, kernels, floors, minutes):
+    until = time.monotonic() + 60 * minutes
     gpu = Gpu()
     name = gpu.torch.cuda.get_device_name()
     measured = gpu.copy_rate()
     rate = floors.copy_rate(name) or measured
     checks, functions = [], []
+    programs = through_program(floors.baton, "cuda", kernels)
     for kernel in kernels:
         found, function = {"kernel": kernel["name"], "sizes": kernel["sizes"]}, None
         try:
@@ -289,14 +326,14 @@ def measure(folder, kernels, floors):
             if kernel["recurrence"] in reference.RECURRENCES:
                 found |= check(gpu, kernel, function)
             else:
-                found["refused"] = "no reference for this recurrence"
+                found |= verdict(kernel, programs[subject(kernel)])
         except Refused as why:
             found |= {"refused": str(why), "passes": False}
         checks.append(found)
         functions.append(function if found.get("passes") else None)
     return {"gpu": name, "torch": gpu.torch.__version__, "copy_bytes_s": measured,
             "floor_bytes_s": rate, "checks": checks,
-            "timings": timings(gpu, kernels, functions, floors, rate),
+            "timings": timings(gpu, kernels, functions, floors, rate, until),
             "cold_start_s": cold_starts(folder, kernels)}
 
 
@@ -304,6 +341,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("kernels", type=Path, help="the folder with manifest.json")
     arguments.add_argument("--baton", help="the built program, which counts what runs must move; without it no floor is given")
+    arguments.add_argument("--minutes", type=float, default=10.0, help="after so many no further shape is timed; what is left out is said")
     arguments.add_argument("-o", "--output", type=Path, default=Path("gpu"))
     arguments.add_argument("--cold", metavar="RECURRENCE", help=argparse.SUPPRESS)
     arguments.add_argument("--cold-peer", metavar="RECURRENCE", help=argparse.SUPPRESS)
@@ -318,14 +356,14 @@ def main():
     if given.cold_peer:
         return peers.first(given.cold_peer)
     report = {"generator": manifest.get("generator"), "python": platform.python_version(),
-              "machine": platform.machine(), "measured": True, "kernels": [k for k in kernels if shapes.is_timed(k)]}
+              "machine": platform.machine(), "measured": True, "kernels": [{field: k[field] for field in k if field not in ("ports", "carries", "errors")} for k in kernels if shapes.is_timed(k)]}
     if given.baton:
         said = subprocess.run([given.baton, "--version"], capture_output=True, text=True)
         report["baton"] = said.stdout.strip()
     floors = shapes.Floors(given.baton, given.kernels)
     report["floors"] = known(kernels, floors)
     try:
-        report |= measure(given.kernels, kernels, floors)
+        report |= measure(given.kernels, kernels, floors, given.minutes)
     except (Refused, ImportError) as why:
         report |= {"measured": False, "why": str(why)}
     from page import page

@@ -50,6 +50,8 @@ def page(report):
               table(("kernel", "sizes", "registers", "local B", "worst error", "tolerance", ""), rows)]
     rows = []
     for t in report["timings"]:
+        if "left_out" in t:
+            continue
         shape = " ".join(f"{name}{size}" for name, size in t["shape"].items())
         ms = t["ms"]
         rows.append((t["by"], t["kernel"], t["phase"], shape, f"{ms['median']:.3f}",
@@ -57,6 +59,9 @@ def page(report):
                      f"{t['percent_of_floor']:.0f} %" if t["floor_ms"] else "-"))
     head = ("by", "kernel", "phase", "shape", "median ms", "p10 to p90", "floor ms", "of the floor")
     parts += ["## Times, L2 flushed", table(head, rows)]
+    left = [f"{t['left_out']} at T{t['shape']['T']}" for t in report["timings"] if "left_out" in t]
+    if left:
+        parts.append(f"Not timed, as the minutes were over: {', '.join(left)}.")
     rows = [(label, f"{taken:.2f}") for label, taken in report["cold_start_s"].items()]
     parts += ["## Cold start, process start to first forward and backward", table(("", "s"), rows)]
     return "\n\n".join(parts) + "\n"

@@ -3,6 +3,21 @@
 import importlib
 
 
+# Members of flash-linear-attention: where, which function, and its arguments in their order.
+FLA = {
+    "linear_attention": ("fla.ops.linear_attn", "chunk_linear_attn", "q, k, v"),
+    "simple_gla": ("fla.ops.simple_gla", "chunk_simple_gla", "q, k, v, head decay"),
+    "gla": ("fla.ops.gla", "chunk_gla", "q, k, v, key decay"),
+    "retnet": ("fla.ops.retention", "chunk_retention", "q, k, v"),
+    "rwkv6": ("fla.ops.rwkv6", "chunk_rwkv6", "q, k, v, key decay, bonus"),
+    "delta_net": ("fla.ops.delta_rule", "chunk_delta_rule", "q, unit, v, beta"),
+    "gated_delta_net": ("fla.ops.gated_delta_rule", "chunk_gated_delta_rule", "q, unit, v, head decay, beta"),
+    "kda": ("fla.ops.kda", "chunk_kda", "q, unit, v, key decay, beta"),
+    "comba": ("fla.ops.comba", "chunk_comba", "q, unit, v, unit, head decay, beta"),
+    "rwkv7": ("fla.ops.rwkv7", "chunk_rwkv7", "q, key decay, k, v, removed, written"),
+}
+
+
 def find(module, name):
     try:
         return getattr(importlib.import_module(module), name)
@@ -31,24 +46,35 @@ def prepare(torch, recurrence, shape, sizes):
             return scan(x, dt, a, b, c, chunk_size=256, D=d, dt_bias=bias, dt_softplus=True)
 
         return "mamba_ssm", run, [x, dt, a, b, c, d, bias]
-    module, name = {
-        "linear_attention": ("fla.ops.linear_attn", "chunk_linear_attn"),
-        "simple_gla": ("fla.ops.simple_gla", "chunk_simple_gla"),
-        "gla": ("fla.ops.gla", "chunk_gla"),
-    }[recurrence]
-    scan = find(module, name)
+    module, name, arguments = FLA.get(recurrence, ("", "", ""))
+    scan = find(module, name) if module else None
     if scan is None:
         return None
-    q, k = (tensor(batch, steps, heads, sizes["K"]) for _ in range(2))
-    v = tensor(batch, steps, heads, sizes["V"])
-    given, options = [q, k, v], {}
-    if recurrence == "linear_attention":
-        options["normalize"] = False
-    else:
-        last = () if recurrence == "simple_gla" else (sizes["K"],)
-        gate = -0.1 * torch.rand(batch, steps, heads, *last, device="cuda")
-        dtype = torch.float32 if recurrence == "simple_gla" else torch.bfloat16
-        given.append(gate.to(dtype).requires_grad_())
+
+    def leaf(x, dtype=torch.bfloat16):
+        return x.detach().to(dtype).requires_grad_()
+
+    def unit():
+        return leaf(torch.nn.functional.normalize(torch.randn(batch, steps, heads, sizes["K"], device="cuda"), dim=-1))
+
+    def rates(*last):
+        return torch.rand(batch, steps, heads, *last, device="cuda")
+
+    keys = unit()
+    makes = {
+        "q": lambda: tensor(batch, steps, heads, sizes["K"]),
+        "k": lambda: tensor(batch, steps, heads, sizes["K"]),
+        "v": lambda: tensor(batch, steps, heads, sizes["V"]),
+        "unit": unit,
+        "beta": lambda: leaf(rates()),
+        "head decay": lambda: leaf(-0.1 * rates(), torch.float32),
+        "key decay": lambda: leaf(-0.1 * rates(sizes["K"])),
+        "bonus": lambda: tensor(heads, sizes["K"]),
+        "removed": lambda: leaf(-keys),
+        "written": lambda: leaf(keys * rates(1)),
+    }
+    given = [makes[argument.strip()]() for argument in arguments.split(",")]
+    options = {"normalize": False} if recurrence == "linear_attention" else {}
 
     def run():
         return scan(*given, **options)[0]

@@ -9,8 +9,25 @@ SHAPES = {
     "linear_attention": (8, 16, 16, {"K": 128, "V": 128}),
     "simple_gla": (8, 16, 16, {"K": 128, "V": 128}),
     "gla": (8, 16, 16, {"K": 128, "V": 128}),
+    "delta_net": (8, 16, 16, {"K": 128, "V": 128}),
+    "gated_delta_net": (8, 16, 16, {"K": 128, "V": 128}),
+    "kda": (8, 16, 16, {"K": 128, "V": 128}),
+    "comba": (8, 16, 16, {"K": 128, "V": 128}),
+    "rwkv7": (8, 32, 32, {"K": 64, "V": 64}),
+    "retnet": (8, 16, 16, {"K": 128, "V": 128}),
+    "hgrn2": (8, 16, 16, {"K": 128, "V": 128}),
+    "rwkv6": (8, 32, 32, {"K": 64, "V": 64}),
+    "mlstm_sigmoid": (8, 16, 16, {"K": 128, "V": 128}),
+    "gated_delta_product": (8, 16, 16, {"K": 128, "V": 128}),
 }
 TIMES = (2048, 4096, 8192, 16384)
+# Members that are timed at the first length only: the kit has minutes.
+SHORT = set(SHAPES) - {"mamba2", "linear_attention", "simple_gla", "gla"}
+
+
+def times(recurrence):
+    """The lengths that a recurrence is timed at."""
+    return TIMES[:1] if recurrence in SHORT else TIMES
 
 
 def is_timed(kernel):

@@ -12,6 +12,7 @@ import launch
 import page
 import reference
 import shapes
+import through
 
 PORT = {"name": "b", "role": "input 1", "pace": "step", "by_head": False, "dims": [16], "dtype": "bf16"}
 KERNEL = {
@@ -55,6 +56,59 @@ class Floors(unittest.TestCase):
     def test_shapes_that_are_timed(self):
         self.assertFalse(shapes.is_timed(KERNEL))
         self.assertTrue(shapes.is_timed(KERNEL | {"sizes": {"N": 128, "P": 64}}))
+
+
+RUNS = """#!/usr/bin/env python3
+import json, shutil, struct, sys
+port = lambda name, dims: {"name": name, "dims": dims, "per_group": False}
+if sys.argv[1] == "check":
+    print(json.dumps({"inputs": [port("k", ["K"]), port("g", [])], "params": [], "states": [port("S", ["K"])], "outputs": [port("o", ["K"])]}))
+else:
+    given, out, device = (sys.argv[sys.argv.index(flag) + 1] for flag in ("--inputs", "--output", "--device"))
+    if device == "nowhere":
+        sys.exit("error: no such device")
+    data = bytearray(open(given, "rb").read())
+    if device == "wrong":
+        data[-3:] = b"\\x70\\x40\\x41"
+    open(out, "wb").write(data)
+"""
+
+
+class Through(unittest.TestCase):
+    def check(self, device):
+        with tempfile.TemporaryDirectory() as folder:
+            program = Path(folder, "baton")
+            program.write_text(RUNS)
+            program.chmod(0o755)
+            return through.check(str(program), device, "any", "bf16", {"K": 3})
+
+    def test_one_wrong_number_is_seen(self):
+        forward, gradients = self.check("right")
+        self.assertEqual((set(forward), set(gradients)), ({"k", "g", "S"}, {"d_o", "d_S"}))
+        self.assertEqual({*forward.values(), *gradients.values()}, {0.0})
+        _, gradients = self.check("wrong")
+        self.assertGreater(gradients["d_S"], 1e-2)
+        kernel = KERNEL | {"phase": "backward"}
+        self.assertFalse(kit.verdict(kernel, ({}, gradients))["passes"])
+        self.assertFalse(kit.verdict(kernel, ({}, {"d_S": float("nan")}))["passes"])
+        self.assertTrue(kit.verdict(KERNEL, ({"o": 1e-3}, gradients))["passes"])
+
+    def test_what_cannot_be_run_says_why(self):
+        with self.assertRaisesRegex(ValueError, "no such device"):
+            self.check("nowhere")
+        other = KERNEL | {"recurrence": "of one's own"}
+        found = kit.through_program(None, "cuda", [KERNEL, other])
+        self.assertEqual(list(found), [kit.subject(other)])
+        self.assertIn("--baton", kit.verdict(other, found[kit.subject(other)])["refused"])
+
+    def test_inputs_are_those_of_the_dtype_and_of_a_model(self):
+        self.assertEqual([through.bf16(x) for x in (1.0, 1.00390625, 1.01171875, -0.0)], [1.0, 1.0, 1.015625, 0.0])
+        declared = {"inputs": [{"name": n, "dims": ["K"]} for n in "gkab"], "params": [], "states": [], "outputs": []}
+        made = through.inputs(declared, {"K": 4}, "bf16", 1)
+        self.assertTrue(all(x < 0 for x in made["g"][1]))
+        self.assertTrue(all(abs(sum(x * x for x in made["k"][1][i:i + 4]) - 1) < 0.02 for i in range(0, 16, 4)))
+        self.assertTrue(all(a * b <= 0 for a, b in zip(made["a"][1], made["b"][1])))
+        self.assertTrue(all(through.bf16(x) == x for _, numbers in made.values() for x in numbers))
 
 
 class Arguments(unittest.TestCase):
