@@ -70,7 +70,8 @@ kernels: cuda-tools
 # Measures the shipped choices of plans anew, those whose programs have changed; takes what was begun up where it was.
 choices:
 	$(CARGO) build --release --package baton-cli
-	$(CARGO) run --release --quiet --package baton-cli -- tune --shapes kernels-generated/shapes.txt --into kernels-generated/choices.json
+	$(CARGO) run --release --quiet --package baton-cli -- tune --shapes kernels-generated/shapes.txt --into benches/results/tuning.json
+	python3 benches/tuning.py
 
 # Training throughput beside transformers' Mamba-2 under PyTorch, in one run (installs both below target/).
 throughput:

@@ -28,4 +28,9 @@ impl Context {
         let started = ranks::start()?;
         Ok(self.ranks.get_or_init(|| started).clone())
     }
+
+    /// Whether this process writes and speaks for all ranks.
+    pub fn is_first(&self) -> Result<bool, Failure> {
+        Ok(self.ranks()?.rank() == 0)
+    }
 }

@@ -114,6 +114,13 @@ macro_rules! verbs {
     };
 }
 
+impl Verb {
+    /// Whether several ranks do it together.
+    fn is_shared(&self) -> bool {
+        matches!(self, Verb::Train(_) | Verb::PostTrain(_) | Verb::Eval(_))
+    }
+}
+
 verbs! {
     Check(check::Check),
     Print(print::Print),
@@ -154,7 +161,11 @@ fn main() -> ExitCode {
         command: Arguments::command,
         ranks: OnceCell::new(),
     };
-    match arguments.verb.run(&context) {
+    let known = match arguments.verb.is_shared() {
+        true => Ok(()),
+        false => ranks::alone(),
+    };
+    match known.and_then(|()| arguments.verb.run(&context)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output.failure(&failure);

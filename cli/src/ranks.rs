@@ -3,7 +3,7 @@
 //! The first rank prepares what others then find; it alone writes and prints. What fails on one ends all (`main.rs`).
 
 use crate::failure::Failure;
-use baton_train::ranks::{Group, on_this_machine};
+use baton_train::ranks::{Group, launched, on_this_machine};
 use std::thread::available_parallelism;
 
 /// What `work` gives, done by the first rank before any other begins with it.
@@ -19,6 +19,17 @@ pub fn in_turn<T>(
         group.gather(&[]);
     }
     Ok(done)
+}
+
+/// Refuses several ranks for what one process does.
+pub fn alone() -> Result<(), Failure> {
+    match launched() {
+        0 | 1 => Ok(()),
+        count => Err(Failure::new(format!(
+            "{count} ranks were started, expected one: `train`, `post-train` and `eval` (but for `eval logits`) share \
+             their work, and everything else would be done {count} times"
+        ))),
+    }
 }
 
 /// Threads where none are asked for: every core, or this rank's share of those of the machine.

@@ -304,7 +304,7 @@ pub fn evaluate(
     let options = perplexity::Options::new(train_length, length, sequences);
     let bar = progress(title, length * sequences);
     let mut each = |tokens| bar.inc(tokens as u64);
-    let result = perplexity::by_position(&subject.model, text, &options, None, &mut each)?;
+    let result = perplexity::by_position(&subject.model, text, &options, None, &Alone, &mut each)?;
     bar.finish_and_clear();
     Ok(result)
 }

@@ -6,6 +6,7 @@ use baton_config::{BlockConfig, Mamba2Config, ModelConfig};
 use baton_runtime::device::cpu::Cpu;
 use baton_train::eval::perplexity::{Options, by_position};
 use baton_train::models::LanguageModel;
+use baton_train::ranks::Alone;
 use burn::module::Module;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -67,7 +68,7 @@ fn memory_does_not_grow_with_the_length() {
     let mut run = |length| {
         let options = Options::new(64, length, 1);
         let mut each = |tokens| heard += tokens;
-        by_position(&model, &text[..], &options, None, &mut each).expect("it runs");
+        by_position(&model, &text[..], &options, None, &Alone, &mut each).expect("it runs");
     };
     run(1024);
     let (short, long) = (peak(|| run(1024)), peak(|| run(65_536)));

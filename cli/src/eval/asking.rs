@@ -12,6 +12,7 @@ use baton_tasks::grid::run_where_possible;
 use baton_tasks::measures::Measurement;
 use baton_tasks::{Material, Plan, TaskConfig};
 use baton_train::eval::{Reader, Subject};
+use baton_train::ranks::answers;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -127,24 +128,32 @@ impl Asking {
             seed: self.seed,
         };
         plan.check()?;
-        let mut samples = Samples::new(self.samples.as_deref())?;
+        let group = context.ranks()?;
+        let first = group.rank() == 0;
+        let mut samples = Samples::new(self.samples.as_deref().filter(|_| first))?;
         let built = tasks.iter().map(|task| task.build(&material));
         let built = built.collect::<Result<Vec<_>, _>>()?;
         let mut reader = Reader::new(&subject.model, self.segment, None);
         let tokens = built.iter().map(|task| plan.tokens(task.as_ref()));
-        let bar = given.bar(measure, tokens.fold(0, usize::saturating_add));
+        let tokens = tokens.fold(0, usize::saturating_add);
+        let bar = given.bar(context, measure, tokens)?;
         let mut grids = Vec::new();
         for task in &built {
             let codec = material.codec.as_ref();
-            let grid = run_where_possible(
-                task.as_ref(),
-                &plan,
-                codec,
-                &mut reader,
-                &mut |_, tokens| bar.inc(tokens as u64),
-                &mut |sample| samples.trial(&sample, codec),
-            )?;
-            grids.push(grid);
+            grids.push(answers(&*group, &mut reader, |model, pass| {
+                run_where_possible(
+                    task.as_ref(),
+                    &plan,
+                    codec,
+                    model,
+                    &mut |_, tokens| bar.inc(if pass.reads { tokens as u64 } else { 0 }),
+                    &mut |sample| {
+                        if pass.counts {
+                            samples.trial(&sample, codec);
+                        }
+                    },
+                )
+            })?);
         }
         bar.finish_and_clear();
         let mut cells = grids.iter().flat_map(|grid| &grid.cells);

@@ -4,6 +4,7 @@ use crate::chunks::Chunks;
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
+use crate::ranks;
 use baton_data::Corpus;
 use baton_data::files::Target;
 use baton_runtime::Device;
@@ -57,12 +58,15 @@ pub struct Given {
 impl Given {
     /// The CPU.
     pub fn device(&self) -> Result<Box<dyn Device>, Failure> {
-        Ok(device::device(device::Name::Cpu, self.threads)?)
+        Ok(device::device(
+            device::Name::Cpu,
+            ranks::threads(self.threads),
+        )?)
     }
 
     /// The model. Before anything is read it is found out whether the result can be written.
     pub fn subject(&self, context: &Context) -> Result<Subject, Failure> {
-        self.target()?;
+        self.target(context)?;
         let subject = Subject::open(&self.checkpoint, self.device()?.as_ref())?;
         context.output.notes(&subject.tokenizer);
         self.chunks.put(subject)
@@ -87,25 +91,35 @@ impl Given {
         Ok((text.name.clone(), text))
     }
 
-    /// The file of the result.
-    fn target(&self) -> Result<Option<Target>, Failure> {
-        let target = self.output.as_deref().map(Target::with_folders);
-        Ok(target.transpose()?)
+    /// The file of the result, which the first rank writes.
+    fn target(&self, context: &Context) -> Result<Option<Target>, Failure> {
+        let first = context.is_first()?;
+        let output = self.output.as_deref().filter(|_| first);
+        Ok(output.map(Target::with_folders).transpose()?)
     }
 
     /// A bar over `tokens`, unless none is wanted.
-    pub fn bar(&self, title: &str, tokens: usize) -> ProgressBar {
-        progress((!self.quiet).then_some(title), tokens)
+    pub fn bar(
+        &self,
+        context: &Context,
+        title: &str,
+        tokens: usize,
+    ) -> Result<ProgressBar, Failure> {
+        let shown = !self.quiet && context.is_first()?;
+        Ok(progress(shown.then_some(title), tokens))
     }
 
-    /// Writes a measurement where it was asked for; `shown` is the same for a person.
+    /// Writes a measurement where it was asked for, on the first rank; `shown` is the same for a person.
     pub fn finish(
         &self,
         context: &Context,
         measurement: Measurement<Checkpoint>,
         mut shown: String,
     ) -> Result<(), Failure> {
-        if let Some(target) = self.target()? {
+        if !context.is_first()? {
+            return Ok(());
+        }
+        if let Some(target) = self.target(context)? {
             measurement.write_to(&target)?;
         }
         if let Some(path) = &self.output {

@@ -4,6 +4,7 @@ use crate::archive::{Archive, pack};
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
+use crate::ranks;
 use baton_data::files::Target;
 use baton_train::eval::logits::{Named, initial, logits};
 use baton_train::pretrained::{self, Pretrained};
@@ -47,6 +48,7 @@ pub struct Logits {
 
 impl Logits {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
+        ranks::alone()?;
         self.spare()?;
         let target = Target::new(&self.output)?;
         let (ids, shape) = tokens(&self.inputs)?;

@@ -5,6 +5,7 @@ use super::logits::{at, states};
 use crate::context::Context;
 use crate::failure::Failure;
 use baton_tasks::measures::{ByPosition, Measurement};
+use baton_train::eval::SIDE_BY_SIDE;
 use baton_train::eval::logits::initial;
 use baton_train::eval::perplexity::{Options, by_position};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,9 @@ pub struct Perplexity {
     /// Tokens that are run at once
     #[arg(long, default_value_t = 256)]
     segment: usize,
+    /// Sequences that are run side by side; ranks take one batch after another
+    #[arg(long, default_value_t = SIDE_BY_SIDE)]
+    batch: usize,
     /// Buckets to each doubling of the position
     #[arg(long, default_value_t = 1)]
     per_octave: usize,
@@ -45,12 +49,15 @@ impl Perplexity {
             length: self.length,
             sequences: self.sequences,
             segment: self.segment,
+            batch: self.batch,
             per_octave: self.per_octave,
             initial_state: file_name(self.initial_state.as_deref()),
         };
-        let bar = self
-            .given
-            .bar("perplexity", self.length.saturating_mul(self.sequences));
+        let bar = self.given.bar(
+            context,
+            "perplexity",
+            self.length.saturating_mul(self.sequences),
+        )?;
         let mut each = |tokens| bar.inc(tokens as u64);
         let first = match &self.initial_state {
             Some(path) => Some(
@@ -58,7 +65,14 @@ impl Perplexity {
             ),
             None => None,
         };
-        let result = by_position(&subject.model, &text, &options, first, &mut each)?;
+        let result = by_position(
+            &subject.model,
+            &text,
+            &options,
+            first,
+            &*context.ranks()?,
+            &mut each,
+        )?;
         bar.finish_and_clear();
         let shown = table(&name, &result);
         let measurement = Measurement::new(

@@ -12,6 +12,7 @@ use baton_tasks::Codec;
 use baton_tasks::measures::Measurement;
 use baton_tasks::prompts::{Asking, Form, PRESETS, Scoring, run};
 use baton_train::eval::Reader;
+use baton_train::ranks::answers;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -97,7 +98,9 @@ impl Prompts {
             threads: self.threads,
             quiet: self.quiet,
         };
-        let mut samples = Samples::new(self.samples.as_deref())?;
+        let group = context.ranks()?;
+        let first = group.rank() == 0;
+        let mut samples = Samples::new(self.samples.as_deref().filter(|_| first))?;
         let questions = form.read(&self.file, self.limit)?;
         let subject = given.subject(context)?;
         let codec: &dyn Codec = &subject.tokenizer;
@@ -116,19 +119,26 @@ impl Prompts {
             buckets,
         };
         let mut reader = Reader::new(&subject.model, self.segment, None);
-        let bar = given.bar("prompts", questions.iter().map(|q| q.prompt.len()).sum());
+        let bytes = questions.iter().map(|q| q.prompt.len()).sum();
+        let bar = given.bar(context, "prompts", bytes)?;
         bar.set_message("(bytes)");
-        let grids = run(
-            &questions,
-            &asking,
-            codec,
-            &mut reader,
-            &mut |_| {},
-            &mut |answered| {
-                bar.inc(answered.question.prompt.len() as u64);
-                samples.question(&answered);
-            },
-        )?;
+        let grids = answers(&*group, &mut reader, |model, pass| {
+            run(
+                &questions,
+                &asking,
+                codec,
+                model,
+                &mut |_| {},
+                &mut |answered| {
+                    if pass.reads {
+                        bar.inc(answered.question.prompt.len() as u64);
+                    }
+                    if pass.counts {
+                        samples.question(&answered);
+                    }
+                },
+            )
+        })?;
         bar.finish_and_clear();
         samples.write()?;
         let name = self.file.file_name().unwrap_or_default().to_string_lossy();

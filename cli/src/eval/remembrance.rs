@@ -59,9 +59,17 @@ impl Remembrance {
                 Places::Ends => Spacing::Ends,
             },
         };
-        let bar = self.given.bar("remembrance", options.work(self.sequences));
+        let bar = self
+            .given
+            .bar(context, "remembrance", options.work(self.sequences))?;
         let mut each = |tokens| bar.inc(tokens as u64);
-        let result = remembrance(&subject.model, &text, &options, &mut each)?;
+        let result = remembrance(
+            &subject.model,
+            &text,
+            &options,
+            &*context.ranks()?,
+            &mut each,
+        )?;
         bar.finish_and_clear();
         let shown = table(&name, length, &result);
         let measurement = Measurement::new(

@@ -40,11 +40,19 @@ impl States {
             times: self.times,
             segment: self.segment,
         };
-        let bar = self
-            .given
-            .bar("states", self.length.saturating_mul(self.sequences));
+        let bar = self.given.bar(
+            context,
+            "states",
+            self.length.saturating_mul(self.sequences),
+        )?;
         let mut each = |tokens| bar.inc(tokens as u64);
-        let result = over_time(&subject.model, &text, &options, &mut each)?;
+        let result = over_time(
+            &subject.model,
+            &text,
+            &options,
+            &*context.ranks()?,
+            &mut each,
+        )?;
         bar.finish_and_clear();
         let shown = table(&name, &result);
         let measurement = Measurement::new(

@@ -127,6 +127,95 @@ fn parts_go_to_any_number_of_ranks_that_divides_them() {
     }
 }
 
+/// The result of `baton eval` on so many ranks, without what times differ in, and the file of samples.
+fn measured(count: usize, folder: &Folder, arguments: &[&str]) -> (serde_json::Value, String) {
+    let samples = folder.path("samples.jsonl");
+    let _ = fs::remove_file(&samples);
+    let asks = !["perplexity", "states", "remembrance"].contains(&arguments[0]);
+    let mut command = Command::new("mpirun");
+    command
+        .args([
+            "--allow-run-as-root",
+            "--oversubscribe",
+            "-n",
+            &count.to_string(),
+        ])
+        .arg(env!("CARGO_BIN_EXE_baton"))
+        .arg("eval")
+        .args(arguments)
+        .args(["--threads", "1", "--quiet", "--json"])
+        .args(["--checkpoint", &folder.path("run/checkpoint.safetensors")]);
+    if asks {
+        command.args(["--samples", &samples]);
+    }
+    let said = done(command).stdout;
+    // One line: the first rank alone speaks.
+    let mut value: serde_json::Value = serde_json::from_slice(&said).expect("one line of JSON");
+    value["seconds"] = serde_json::Value::Null;
+    let samples = match asks {
+        true => fs::read_to_string(&samples).expect("samples"),
+        false => String::new(),
+    };
+    (value, samples)
+}
+
+#[test]
+fn evaluation_has_the_bits_of_one_process() {
+    let folder = Folder::new("ranks-eval");
+    done(ranks(1, &folder, "run", &["--steps", "3"]));
+    let question = |i: usize| {
+        let input = "word ".repeat(1 + 7 * i);
+        format!("{{\"input\": \"{input}\", \"outputs\": [\"a\"]}}\n")
+    };
+    folder.write("q.jsonl", &(0..9).map(question).collect::<String>());
+    let file = folder.path("q.jsonl");
+    let verbs: [&[&str]; 5] = [
+        &[
+            "perplexity",
+            "--length",
+            "50",
+            "--sequences",
+            "5",
+            "--batch",
+            "2",
+        ],
+        &["states", "--length", "20", "--sequences", "17"],
+        &[
+            "remembrance",
+            "--length",
+            "40",
+            "--sequences",
+            "8",
+            "--cuts",
+            "39",
+        ],
+        &[
+            "passkey",
+            "--lengths",
+            "1,600,900",
+            "--depths",
+            "0.5",
+            "--trials",
+            "5",
+            "--batch",
+            "2",
+        ],
+        &[
+            "prompts", "--file", &file, "--preset", "ruler", "--tokens", "2", "--batch", "2",
+        ],
+    ];
+    for arguments in verbs {
+        let whole = measured(1, &folder, arguments);
+        for count in [2, 3] {
+            let found = measured(count, &folder, arguments);
+            assert!(
+                found == whole,
+                "{arguments:?}, {count} ranks: {found:?}, one: {whole:?}"
+            );
+        }
+    }
+}
+
 /// The processes of a job below `mpirun`.
 fn children(of: &Child) -> Vec<String> {
     let found = Command::new("pgrep")
@@ -196,4 +285,16 @@ fn what_cannot_be_shared_out_is_refused() {
         "{said}"
     );
     assert!(!fs::exists(folder.path("run/checkpoint.safetensors")).expect("a folder"));
+    let mut command = Command::new("mpirun");
+    command.args(["--allow-run-as-root", "--oversubscribe", "-n", "2"]);
+    let output = command
+        .arg(env!("CARGO_BIN_EXE_baton"))
+        .args(["check", "gla"])
+        .output()
+        .expect("mpirun starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("2 ranks were started, expected one"),
+        "{said}"
+    );
 }

@@ -2,6 +2,7 @@
 
 use super::{DemoOptions, KEPT, retrieval, run};
 use crate::eval::{Subject, perplexity};
+use crate::ranks::Alone;
 use baton_runtime::device::cpu::Cpu;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,8 +70,14 @@ fn the_kept_models_fail_and_are_repaired() {
         let subject = Subject::open(&kept.join(name), &cpu).expect("it opens");
         assert_eq!(subject.checkpoint.train_length, Some(64));
         let options = perplexity::Options::new(64, 4096, 4);
-        let found =
-            perplexity::by_position(&subject.model, text.as_slice(), &options, None, &mut |_| ());
+        let found = perplexity::by_position(
+            &subject.model,
+            text.as_slice(),
+            &options,
+            None,
+            &Alone,
+            &mut |_| (),
+        );
         found.expect("it runs").loss.last().expect("buckets").exp()
     };
     let [base, control, passing] = KEPT.map(last);

@@ -83,6 +83,17 @@ impl Tokens for [u32] {
     }
 }
 
+/// Sequences that are run side by side where nothing else is asked for.
+pub const SIDE_BY_SIDE: usize = 16;
+
+pub(crate) fn side_by_side() -> usize {
+    SIDE_BY_SIDE
+}
+
+pub(crate) fn is_usual(batch: &usize) -> bool {
+    *batch == SIDE_BY_SIDE
+}
+
 /// Where up to `sequences` windows of `length` tokens begin: evenly spread from the first place to
 /// the last, none overlapping another; fewer than asked for when the text is too short for more.
 pub fn starts(text: usize, length: usize, sequences: usize) -> Result<Vec<usize>, Error> {

@@ -1,14 +1,16 @@
 //! Perplexity by position: how well each token is predicted, by how many tokens were read before.
 //!
-//! Several sequences of the held-out text run side by side, each from the same initial state. A
+//! Some sequences of the held-out text run side by side, each from the same initial state, and batches of them on the
+//! ranks that there are. A
 //! position is gathered into a bucket; buckets' edges are evenly spaced in the logarithm, the
 //! training length always one of them. Intervals are over sequences, in nats: the tokens of one
 //! sequence share its state and are no independent samples.
 
-use super::{Stream, Tokens, starts};
+use super::{SIDE_BY_SIDE, Stream, Tokens, is_usual, side_by_side, starts};
 use crate::Error;
 use crate::models::{HostStates, LanguageModel};
 use crate::op::token_losses;
+use crate::ranks::{Group, spread};
 use baton_tasks::measures::{ByPosition, Interval};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +28,9 @@ pub struct Options {
     pub sequences: usize,
     /// Tokens that are run at once.
     pub segment: usize,
+    /// Sequences that are run side by side.
+    #[serde(default = "side_by_side", skip_serializing_if = "is_usual")]
+    pub batch: usize,
     /// Buckets to each doubling of the position.
     pub per_octave: usize,
     /// What the initial states are called; absent for zero.
@@ -41,6 +46,7 @@ impl Options {
             length,
             sequences,
             segment: 256,
+            batch: SIDE_BY_SIDE,
             per_octave: 1,
             initial_state: None,
         }
@@ -61,47 +67,36 @@ pub fn edges(train_length: usize, length: usize, per_octave: usize) -> Vec<usize
 }
 
 /// Runs `model` (without a graph) over `text`, every sequence from `initial` (absent: zero; one
-/// sequence's states are every one's); `each` hears the tokens done.
+/// sequence's states are every one's), shared out over the ranks of `group`; `each` hears the tokens done.
 pub fn by_position(
     model: &LanguageModel,
     text: &(impl Tokens + ?Sized),
     options: &Options,
     initial: Option<HostStates>,
+    group: &dyn Group,
     each: &mut dyn FnMut(usize),
 ) -> Result<ByPosition, Error> {
     let Options {
-        train_length,
-        length,
-        sequences,
-        segment,
-        per_octave,
-        ..
+        length, per_octave, ..
     } = *options;
-    if length == 0 || !(1..=MOST_PER_OCTAVE).contains(&per_octave) {
+    if length == 0 || !(1..=MOST_PER_OCTAVE).contains(&per_octave) || options.batch == 0 {
         return Err(Error::Config(format!(
-            "{length} tokens with {per_octave} buckets to an octave given, expected at least 1 token \
-             and 1 to {MOST_PER_OCTAVE} buckets"
+            "{length} tokens with {per_octave} buckets to an octave, {} sequences side by side given, expected \
+             at least 1 token, 1 to {MOST_PER_OCTAVE} buckets, at least 1 sequence",
+            options.batch
         )));
     }
-    let starts = starts(text.len(), length.saturating_add(1), sequences)?;
-    let batch = starts.len();
-    let edges = edges(train_length, length, per_octave);
-    let mut sums = vec![vec![0.0f64; edges.len()]; batch];
-    let initial = initial.map(|states| super::stream::spread(states, batch));
-    let mut stream = Stream::new(model, batch, initial)?;
-    let mut at = 0;
-    while at < length {
-        let size = segment.max(1).min(length - at);
-        let logits = stream.feed(&text.rows(&starts, at, size))?;
-        let losses = token_losses(logits, &text.rows(&starts, at + 1, size))?;
-        for (sums, losses) in sums.iter_mut().zip(losses.chunks(size)) {
-            for (i, &loss) in losses.iter().enumerate() {
-                sums[edges.partition_point(|&edge| edge < at + i + 1)] += loss as f64;
-            }
-        }
-        at += size;
-        each(batch * size);
-    }
+    let starts = starts(text.len(), length.saturating_add(1), options.sequences)?;
+    let edges = edges(options.train_length, length, per_octave);
+    let batches: Vec<&[usize]> = starts.chunks(options.batch).collect();
+    let sums = spread(group, batches.len(), |number| {
+        let starts = batches[number];
+        let initial = initial.clone();
+        let initial = initial.map(|states| super::stream::spread(states, starts.len()));
+        let stream = Stream::new(model, starts.len(), initial)?;
+        losses(stream, text, starts, options, &edges, each)
+    })?
+    .concat();
     let mut left = 0;
     let buckets: Vec<Interval> = (edges.iter().enumerate())
         .map(|(i, &edge)| {
@@ -112,17 +107,44 @@ pub fn by_position(
         .collect();
     Ok(ByPosition {
         loss: buckets.iter().map(|bucket| bucket.mean).collect(),
-        interval: (batch > 1).then(|| buckets.iter().map(Interval::ends).collect()),
+        interval: (starts.len() > 1).then(|| buckets.iter().map(Interval::ends).collect()),
         positions: edges,
-        sequences: batch,
+        sequences: starts.len(),
         starts,
     })
+}
+
+/// Sums of losses by bucket, of each of `starts`.
+fn losses(
+    mut stream: Stream,
+    text: &(impl Tokens + ?Sized),
+    starts: &[usize],
+    options: &Options,
+    edges: &[usize],
+    each: &mut dyn FnMut(usize),
+) -> Result<Vec<Vec<f64>>, Error> {
+    let mut sums = vec![vec![0.0f64; edges.len()]; starts.len()];
+    let mut at = 0;
+    while at < options.length {
+        let size = options.segment.max(1).min(options.length - at);
+        let logits = stream.feed(&text.rows(starts, at, size))?;
+        let losses = token_losses(logits, &text.rows(starts, at + 1, size))?;
+        for (sums, losses) in sums.iter_mut().zip(losses.chunks(size)) {
+            for (i, &loss) in losses.iter().enumerate() {
+                sums[edges.partition_point(|&edge| edge < at + i + 1)] += loss as f64;
+            }
+        }
+        at += size;
+        each(starts.len() * size);
+    }
+    Ok(sums)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::micro;
     use super::*;
+    use crate::ranks::Alone;
 
     #[test]
     fn edges_double_through_the_training_length() {
@@ -133,20 +155,23 @@ mod tests {
     }
 
     #[test]
-    fn segments_and_starts_are_seen_by_no_one() {
+    fn segments_batches_and_starts_are_seen_by_no_one() {
         let model = micro();
         let text: Vec<u8> = (0..400u32).map(|i| (i * i % 251) as u8).collect();
-        let run = |segment| {
+        let run = |segment, batch| {
             let options = Options {
                 segment,
+                batch,
                 ..Options::new(16, 100, 3)
             };
-            by_position(&model, &text[..], &options, None, &mut |_| {}).unwrap()
+            by_position(&model, &text[..], &options, None, &Alone, &mut |_| {}).unwrap()
         };
-        let (whole, cut) = (run(100), run(7));
+        let whole = run(100, 3);
         assert_eq!(whole.starts, [0, 149, 299]);
-        for (a, b) in whole.loss.iter().zip(&cut.loss) {
-            assert!((a - b).abs() < 1e-5, "{a} against {b}");
+        for cut in [run(7, 3), run(100, 2), run(7, 1)] {
+            for (a, b) in whole.loss.iter().zip(&cut.loss) {
+                assert!((a - b).abs() < 1e-5, "{a} against {b}");
+            }
         }
         let interval = whole.interval.unwrap();
         let inside = |i: usize| interval[i][0] < whole.loss[i] && whole.loss[i] < interval[i][1];

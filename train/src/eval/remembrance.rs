@@ -6,11 +6,12 @@
 //! (arXiv 2507.02782, figure 1).
 //!
 //! All of x[t:T] end at the same token, so one sweep does: the batch grows by a sequence from
-//! zero at each cut. Sequences are run in groups, which bounds the memory.
+//! zero at each cut. Sequences are run in batches, which bounds the memory, shared out over ranks.
 
 use super::{Stream, Tokens, starts};
 use crate::Error;
 use crate::models::LanguageModel;
+use crate::ranks::{Group, spread};
 use baton_tasks::measures::{Interval, Remembrance, log_spaced};
 use serde::{Deserialize, Serialize};
 
@@ -83,26 +84,35 @@ impl Options {
     }
 }
 
-/// Runs `model` (without a graph) over `text`; `each` hears the tokens done.
+/// Runs `model` (without a graph) over `text` on the ranks of `group`; `each` hears the tokens done.
 pub fn remembrance(
     model: &LanguageModel,
     text: &(impl Tokens + ?Sized),
     options: &Options,
+    group: &dyn Group,
     each: &mut dyn FnMut(usize),
 ) -> Result<Remembrance, Error> {
     let cuts = options.places()?;
     let starts = starts(text.len(), options.length, options.sequences)?;
-    let mut distances = vec![Vec::with_capacity(starts.len()); cuts.len()];
-    for group in starts.chunks((ROWS / (cuts.len() + 1)).max(1)) {
-        let logits = sweep(model, text, group, &cuts, options.length, each)?;
-        let vocab = logits.len() / (group.len() * (cuts.len() + 1));
+    let batches: Vec<&[usize]> = starts.chunks((ROWS / (cuts.len() + 1)).max(1)).collect();
+    // By batch, cut and sequence.
+    let distances = spread(group, batches.len(), |number| {
+        let batch = batches[number];
+        let logits = sweep(model, text, batch, &cuts, options.length, each)?;
+        let vocab = logits.len() / (batch.len() * (cuts.len() + 1));
         let rows: Vec<Vec<f64>> = logits.chunks(vocab).map(softmax).collect();
-        let (whole, cut) = rows.split_at(group.len());
-        for (distances, rows) in distances.iter_mut().zip(cut.chunks(group.len())) {
-            distances.extend(whole.iter().zip(rows).map(|(a, b)| total_variation(a, b)));
-        }
-    }
-    let means: Vec<Interval> = distances.iter().map(|d| Interval::of(d)).collect();
+        let (whole, cut) = rows.split_at(batch.len());
+        let distances = cut.chunks(batch.len()).map(|rows| {
+            let pairs = whole.iter().zip(rows);
+            pairs.map(|(a, b)| total_variation(a, b)).collect()
+        });
+        Ok(distances.collect::<Vec<Vec<f64>>>())
+    })?;
+    let mean = |cut: usize| {
+        let all = distances.iter().flat_map(|batch| &batch[cut]).copied();
+        Interval::of(&all.collect::<Vec<f64>>())
+    };
+    let means: Vec<Interval> = (0..cuts.len()).map(mean).collect();
     Ok(Remembrance {
         cuts,
         distance: means.iter().map(|m| m.mean).collect(),
@@ -159,6 +169,7 @@ fn total_variation(a: &[f64], b: &[f64]) -> f64 {
 mod tests {
     use super::super::tests::micro;
     use super::*;
+    use crate::ranks::Alone;
 
     fn options(spacing: Spacing) -> Options {
         Options {
@@ -194,7 +205,7 @@ mod tests {
         let text: Vec<u8> = (0..300u32).map(|i| (i * i % 251) as u8).collect();
         let options = options(Spacing::Ends);
         let mut heard = 0;
-        let found = remembrance(&model, &text[..], &options, &mut |n| heard += n).unwrap();
+        let found = remembrance(&model, &text[..], &options, &Alone, &mut |n| heard += n).unwrap();
         assert_eq!(heard, options.work(3));
         let at_end = |from: usize, to: usize| {
             let tokens: Vec<u32> = text[from..to].iter().map(|&b| b as u32).collect();

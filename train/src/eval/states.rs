@@ -4,9 +4,10 @@
 //! layers together, of each layer, and of each head (over sequences and elements). Beside it for
 //! each head: mean, greatest magnitude, and the Euclidean norm averaged over sequences.
 
-use super::{Stream, Tokens, starts};
+use super::{SIDE_BY_SIDE, Stream, Tokens, starts};
 use crate::Error;
 use crate::models::{HostStates, LanguageModel};
+use crate::ranks::{Group, spread};
 use baton_runtime::Tensor;
 use baton_tasks::measures::{LayerStatistics, OverTime, log_spaced};
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ pub struct Options {
 }
 
 /// Sums that a mean and a standard deviation are made from.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct Sums {
     count: f64,
     sum: f64,
@@ -73,11 +74,12 @@ fn larger(a: f64, b: f64) -> f64 {
     if a.is_nan() || a > b { a } else { b }
 }
 
-/// Runs `model` (without a graph) over `text` from zero states; `each` hears the tokens done.
+/// Runs `model` (without a graph) over `text` from zero states on the ranks of `group`; `each` hears the tokens done.
 pub fn over_time(
     model: &LanguageModel,
     text: &(impl Tokens + ?Sized),
     options: &Options,
+    group: &dyn Group,
     each: &mut dyn FnMut(usize),
 ) -> Result<OverTime, Error> {
     let starts = starts(text.len(), options.length, options.sequences)?;
@@ -94,28 +96,61 @@ pub fn over_time(
         times: times.clone(),
         starts: starts.clone(),
     };
-    let mut stream = Stream::new(model, starts.len(), None)?;
-    let mut at = 0;
-    for time in times {
-        while at < time {
-            let size = options.segment.max(1).min(time - at);
-            stream.skip(&text.rows(&starts, at, size))?;
-            at += size;
-            each(starts.len() * size);
+    let batches: Vec<&[usize]> = starts.chunks(SIDE_BY_SIDE).collect();
+    let batches = spread(group, batches.len(), |number| {
+        let starts = batches[number];
+        let mut stream = Stream::new(model, starts.len(), None)?;
+        let mut at = 0;
+        let seen = times.iter().map(|&time| {
+            while at < time {
+                let size = options.segment.max(1).min(time - at);
+                stream.skip(&text.rows(starts, at, size))?;
+                at += size;
+                each(starts.len() * size);
+            }
+            Ok(Seen::of(stream.states().unwrap_or_default()))
+        });
+        seen.collect::<Result<Vec<_>, Error>>()
+    })?;
+    let mut batches = batches.into_iter();
+    let mut all = batches.next().unwrap_or_default();
+    for batch in batches {
+        for (all, more) in all.iter_mut().flatten().zip(batch.into_iter().flatten()) {
+            all.sums.extend(more.sums);
         }
-        add(&mut found, stream.states().unwrap_or_default());
     }
+    all.into_iter().for_each(|states| add(&mut found, states));
     Ok(found)
 }
 
+/// One state of one layer at one time.
+#[derive(Serialize, Deserialize)]
+struct Seen {
+    layer: usize,
+    state: usize,
+    /// Of each sequence, of each of its heads.
+    sums: Vec<Vec<Sums>>,
+}
+
+impl Seen {
+    fn of(states: HostStates) -> Vec<Self> {
+        let layers = states.iter().enumerate();
+        let seen = layers.flat_map(|(layer, states)| {
+            let states = states.recurrence.iter().enumerate();
+            states.map(move |(state, tensor)| Seen {
+                layer,
+                state,
+                sums: sums(tensor),
+            })
+        });
+        seen.collect()
+    }
+}
+
 /// Adds one time.
-fn add(found: &mut OverTime, states: HostStates) {
-    let named = states.iter().enumerate().flat_map(|(layer, states)| {
-        let states = states.recurrence.iter().enumerate();
-        states.map(move |(i, state)| (layer, i, state))
-    });
+fn add(found: &mut OverTime, states: Vec<Seen>) {
     let mut whole = Sums::default();
-    for (number, (layer, state, tensor)) in named.enumerate() {
+    for (number, Seen { layer, state, sums }) in states.into_iter().enumerate() {
         if found.layers.len() == number {
             found.layers.push(LayerStatistics {
                 layer,
@@ -127,7 +162,7 @@ fn add(found: &mut OverTime, states: HostStates) {
                 head_norm: Vec::new(),
             });
         }
-        let (heads, norms) = by_head(tensor);
+        let (heads, norms) = by_head(&sums);
         let all = heads.iter().fold(Sums::default(), |a, &b| a.and(b));
         let into = &mut found.layers[number];
         into.std.push(all.std());
@@ -140,16 +175,24 @@ fn add(found: &mut OverTime, states: HostStates) {
     found.std.push(whole.std());
 }
 
-/// Sums of each head over sequences, and each head's norm averaged over them, of [B, H, ...].
-fn by_head(state: &Tensor) -> (Vec<Sums>, Vec<f64>) {
-    let (batch, heads) = (state.shape[0], state.shape[1]);
-    let each = state.data.len() / (batch * heads).max(1);
-    let mut sums = vec![Sums::default(); heads];
-    let mut norms = vec![0.0; heads];
-    for (i, elements) in state.data.chunks(each.max(1)).enumerate() {
-        let one = Sums::of(elements);
-        sums[i % heads] = sums[i % heads].and(one);
-        norms[i % heads] += one.squares.sqrt() / batch as f64;
+/// Of each sequence, of each of its heads, of [B, H, ...].
+fn sums(state: &Tensor) -> Vec<Vec<Sums>> {
+    let (batch, heads) = (state.shape[0], state.shape[1].max(1));
+    let each = (state.data.len() / (batch * heads).max(1)).max(1);
+    let heads = state.data.chunks(heads * each);
+    let sums = heads.map(|heads| heads.chunks(each).map(Sums::of).collect());
+    sums.collect()
+}
+
+/// Sums of each head over sequences, and each head's norm averaged over them.
+fn by_head(sequences: &[Vec<Sums>]) -> (Vec<Sums>, Vec<f64>) {
+    let heads = sequences.first().map_or(0, Vec::len);
+    let (mut sums, mut norms) = (vec![Sums::default(); heads], vec![0.0; heads]);
+    for sequence in sequences {
+        for (head, &one) in sequence.iter().enumerate() {
+            sums[head] = sums[head].and(one);
+            norms[head] += one.squares.sqrt() / sequences.len() as f64;
+        }
     }
     (sums, norms)
 }
@@ -159,6 +202,7 @@ mod tests {
     use super::super::tests::micro;
     use super::*;
     use crate::models::HostState;
+    use crate::ranks::Alone;
 
     #[test]
     fn heads_are_told_apart_and_sequences_are_not() {
@@ -167,7 +211,7 @@ mod tests {
             shape: vec![2, 2, 1, 2],
             data: vec![3.0, -4.0, 1.0, 1.0, 0.0, 5.0, 1.0, 1.0],
         };
-        let (heads, norms) = by_head(&state);
+        let (heads, norms) = by_head(&sums(&state));
         assert_eq!(norms, [5.0, 2f64.sqrt()]);
         assert_eq!((heads[0].mean(), heads[1].mean()), (1.0, 1.0));
         assert_eq!((heads[0].max, heads[1].std()), (5.0, 0.0));
@@ -192,7 +236,7 @@ mod tests {
                 conv: None,
                 memory: None,
             };
-            add(&mut found, vec![state]);
+            add(&mut found, Seen::of(vec![state]));
             let layer = &found.layers[0];
             assert!(found.std[0].is_nan() && layer.std[0].is_nan());
             assert!(layer.head_std[0][0] == 0.5 && layer.head_std[0][1].is_nan());
@@ -216,7 +260,7 @@ mod tests {
             segment: 7,
         };
         let mut heard = 0;
-        let found = over_time(&model, &text[..], &options, &mut |n| heard += n).unwrap();
+        let found = over_time(&model, &text[..], &options, &Alone, &mut |n| heard += n).unwrap();
         assert_eq!(found.times, [1, 3, 7, 10, 19, 40, 50]);
         assert_eq!((heard, found.layers.len()), (100, 2));
         let mut stream = Stream::new(&model, 2, None).unwrap();

@@ -11,16 +11,20 @@
 
 use crate::Error;
 use crate::models::{HostStates, Parameter};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::ops::Range;
 use std::rc::Rc;
 
 mod alone;
+mod answers;
 mod group;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod neighbours;
 
 pub use alone::Alone;
+pub use answers::{Pass, answers};
 pub use group::Group;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
@@ -43,7 +47,7 @@ pub fn start() -> Result<Rc<dyn Group>, Error> {
 }
 
 /// How many ranks a launcher of MPI programs says that it started; 0 without one.
-fn launched() -> usize {
+pub fn launched() -> usize {
     let known = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"];
     let said = known.iter().filter_map(|name| std::env::var(name).ok());
     said.filter_map(|size| size.parse().ok()).max().unwrap_or(0)
@@ -64,6 +68,49 @@ pub fn on_this_machine() -> usize {
 pub(crate) fn share(group: &dyn Group, count: usize) -> Range<usize> {
     let each = count / group.size();
     group.rank() * each..(group.rank() + 1) * each
+}
+
+/// What `work` makes of each of `0..count`, in order: a rank does some of them and has all.
+///
+/// What is done at once does not depend on the number of ranks, so neither do bits. A rank that fails has to end the
+/// others, which wait for it ([`Group::abort`]).
+pub fn spread<T: Serialize + DeserializeOwned>(
+    group: &dyn Group,
+    count: usize,
+    mut work: impl FnMut(usize) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    let own = (group.rank()..count).step_by(group.size());
+    let own = own.map(&mut work).collect::<Result<Vec<T>, Error>>()?;
+    if group.size() == 1 {
+        return Ok(own);
+    }
+    let mut all = exchange(group, own)?;
+    let in_turn = (0..count).map(|i| all[i % group.size()].next());
+    let complete: Option<Vec<T>> = in_turn.collect();
+    Ok(complete.ok_or_else(differ)?)
+}
+
+/// What every rank has a list of, by rank. Numbers keep their bits.
+fn exchange<T: Serialize + DeserializeOwned>(
+    group: &dyn Group,
+    own: Vec<T>,
+) -> Result<Vec<std::vec::IntoIter<T>>, baton_data::Error> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(&own, &mut bytes).map_err(|_| differ())?;
+    let read = |bytes: &Vec<u8>| ciborium::from_reader::<Vec<T>, _>(&bytes[..]);
+    let all = group.gather(&bytes);
+    let all = all
+        .iter()
+        .map(|bytes| Ok(read(bytes).map_err(|_| differ())?.into_iter()));
+    all.collect()
+}
+
+/// Ranks that do not say what others expect of them.
+fn differ() -> baton_data::Error {
+    baton_data::Error::Config(
+        "ranks that were asked different things given, expected the same command and files on each"
+            .into(),
+    )
 }
 
 /// Refuses ranks that would not compute the same run: `own` says everything that decides it. Where one differs,

@@ -2,7 +2,8 @@
 
 use super::plan::{Evaluation, Length};
 use crate::Error;
-use crate::eval::{Checkpoint, Reader, Subject, perplexity, remembrance, states};
+use crate::eval::{Checkpoint, Reader, SIDE_BY_SIDE, Subject, perplexity, remembrance, states};
+use crate::ranks::Alone;
 use baton_data::Text;
 use baton_tasks::measures::Measurement;
 use baton_tasks::{self as tasks, Material, TaskConfig, grid};
@@ -38,6 +39,7 @@ impl Ready {
                 length: length.tokens(train_length)?,
                 sequences: *sequences,
                 segment: SEGMENT,
+                batch: SIDE_BY_SIDE,
                 per_octave: *per_octave,
                 initial_state: None,
             }),
@@ -126,15 +128,15 @@ impl Ready {
         let (begun, model, held_out) = (Instant::now(), &subject.model, &text.held_out[..]);
         let (measure, result) = match self {
             Ready::Perplexity(o) => {
-                let found = perplexity::by_position(model, held_out, o, None, each)?;
+                let found = perplexity::by_position(model, held_out, o, None, &Alone, each)?;
                 ("perplexity".to_string(), json!(found))
             }
             Ready::States(o) => {
-                let found = states::over_time(model, held_out, o, each)?;
+                let found = states::over_time(model, held_out, o, &Alone, each)?;
                 ("states".to_string(), json!(found))
             }
             Ready::Remembrance(o) => {
-                let found = remembrance::remembrance(model, held_out, o, each)?;
+                let found = remembrance::remembrance(model, held_out, o, &Alone, each)?;
                 ("remembrance".to_string(), json!(found))
             }
             Ready::Task(config, plan, haystack) => {

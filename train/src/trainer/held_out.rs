@@ -7,6 +7,7 @@
 use crate::Error;
 use crate::eval::perplexity::{self, Options};
 use crate::models::LanguageModel;
+use crate::ranks::Group;
 use baton_data::Corpus;
 use baton_weights::checkpoint::Best;
 use serde::Serialize;
@@ -56,11 +57,17 @@ impl fmt::Display for HeldOut {
 
 impl HeldOut {
     /// Measures a model that was trained on sequences of `length` tokens.
-    pub(super) fn measure(&self, model: &LanguageModel, length: usize) -> Result<Loss, Error> {
+    pub(super) fn measure(
+        &self,
+        model: &LanguageModel,
+        length: usize,
+        group: &dyn Group,
+    ) -> Result<Loss, Error> {
         let longest = self.text.tokens.len().saturating_sub(1);
         let whole = length.saturating_mul(self.times.max(1)).min(longest);
         let options = Options::new(length, whole, self.sequences);
-        let found = perplexity::by_position(model, &*self.text, &options, None, &mut |_| {})?;
+        let found =
+            perplexity::by_position(model, &*self.text, &options, None, group, &mut |_| {})?;
         let (mut sums, mut widths, mut left) = ([0.0; 2], [0.0; 2], 0);
         for (&edge, loss) in found.positions.iter().zip(&found.loss) {
             let (part, width) = (usize::from(edge > length), (edge - left) as f64);

@@ -92,7 +92,8 @@ impl Trainer<'_> {
         let Some(held_out) = at.filter(|held_out| held_out.is_due(step, steps)) else {
             return Ok(None);
         };
-        let loss = held_out.measure(&self.model().valid(), self.config.train_length)?;
+        let (model, length) = (self.model().valid(), self.config.train_length);
+        let loss = held_out.measure(&model, length, &*self.group)?;
         let better = loss.within.is_finite()
             && self
                 .progress
