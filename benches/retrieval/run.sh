@@ -63,6 +63,12 @@ for arm in "$@"; do
         ask "$folder/far" "$results/$arm/seed$seed" near 1021,16330 "$deep" 10 4
         ask "$folder/far" "$results/$arm/seed$seed" 256k 262093 "$deep" 2 1
         ask "$folder/far" "$results/$arm/seed$seed" 1m 1048522 "$deep" 1 1
+        [ "$arm" = drt ] || continue
+        ask "$folder/far" "$results/$arm/seed$seed" 4m 4194301 0.05,0.5,0.95 1 1
+        far=$results/$arm/seed$seed/demo-16m.json
+        [ -e "$far" ] || "$BATON" demo --retrieval --kept "$folder/far" --length 16777216 --chunks-memory 256 --chunks-bf16 \
+            --threads "$threads" --json >"$runs/far.json"
+        [ -e "$far" ] || mv "$runs/far.json" "$far"
     done
 done
 
