@@ -6,6 +6,7 @@ use baton_runtime::device::cuda::Cuda;
 use baton_runtime::device::gpu::{Emulator, Gpu, Storage};
 use baton_runtime::device::interpreter::Interpreter;
 use baton_runtime::{Device, Error};
+use baton_tune::kit::{Schedule, gpu};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 /// A device's name.
@@ -81,6 +82,21 @@ pub fn chosen(
         ))),
         None => device(name, threads),
     }
+}
+
+/// The GPU of this name, or its emulator, with kernels of a schedule that was chosen.
+pub fn scheduled(
+    name: Name,
+    dtype: Option<Dtype>,
+    schedule: &Schedule,
+) -> Result<Box<dyn Device>, Error> {
+    let dtype = dtype.unwrap_or_default();
+    let base = gpu(dtype.name()).expect("every dtype has a schedule");
+    let device = of_schedule(name, schedule.of(&base))?;
+    device.ok_or_else(|| {
+        let name = name.text();
+        Error::Argument(format!("a schedule of kernels given with --device {name}"))
+    })
 }
 
 /// Parses a chunk length.

@@ -18,7 +18,8 @@ use baton_ir::text::tile;
 use baton_kernels::manifest::Manifest;
 pub use entry::label;
 use entry::{GENERATOR, entry};
-use maker::{Maker, make_folder, refused, write};
+use maker::refused;
+pub use maker::{Maker, make_folder, write};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 

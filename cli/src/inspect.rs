@@ -2,6 +2,7 @@
 //! move and multiply at least.
 
 mod floor;
+mod predicted;
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -12,6 +13,10 @@ use baton_codegen::schedule::cost::{GPUS, RunShape};
 use baton_codegen::target::remarks;
 use baton_kernels::manifest::{Kernel, Manifest, Strips};
 use floor::{Floor, run_shape};
+use predicted::{Predicted, predicted};
+
+pub use floor::read_bytes;
+pub use predicted::machine;
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -25,7 +30,7 @@ const THREADS: u64 = 2048;
 /// Show registers, shared memory, spills, occupancy, instruction counts and floors of kernels
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  baton emit mamba2 --shape N=128,P=64 -o kernels && baton inspect kernels --run B=8,T=2048,H=80"
+    after_help = "Example:\n  baton emit mamba2 --shape N=128,P=64 -o kernels && baton inspect kernels --run B=8,T=2048,H=80 --predict"
 )]
 pub struct Inspect {
     /// A folder that `baton emit` wrote
@@ -42,6 +47,9 @@ pub struct Inspect {
     /// Only what the run must move and multiply: needs no assembler
     #[arg(long)]
     floors: bool,
+    /// What the run would take, read off the machine code: a prediction, for sm_90 or sm_80
+    #[arg(long, conflicts_with = "floors")]
+    predict: bool,
 }
 
 /// A kernel as it is shown.
@@ -63,6 +71,8 @@ struct Seen {
     products: usize,
     instructions: BTreeMap<String, u64>,
     run: Floor,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predicted: Option<Predicted>,
 }
 
 impl Inspect {
@@ -84,6 +94,9 @@ impl Inspect {
         }
         if self.floors {
             return self.floors(context, &kernels, run);
+        }
+        if self.predict {
+            machine(&self.chip)?;
         }
         let tools = Tools::find()?;
         let begin = || Ok(());
@@ -130,6 +143,11 @@ impl Inspect {
         let blocks = (REGISTERS / (registers.next_multiple_of(8) * threads).max(1))
             .min(SHARED / (shared + 1024))
             .min(THREADS / threads.max(1));
+        let floor = Floor::new(&self.folder, kernel, &ptx, run)?;
+        let predicted = match self.predict {
+            true => Some(predicted(kernel, &made, run, &floor, machine(&self.chip)?)?),
+            false => None,
+        };
         Ok(Seen {
             name: kernel.name.clone(),
             sizes: kernel.sizes.clone(),
@@ -146,7 +164,8 @@ impl Inspect {
             occupancy: blocks as f64 * threads as f64 / THREADS as f64,
             products: ptx.matches("mma.sync").count(),
             instructions: made.instructions()?,
-            run: Floor::new(&self.folder, kernel, &ptx, run)?,
+            run: floor,
+            predicted,
         })
     }
 }
@@ -195,6 +214,9 @@ impl Seen {
         }
         for remark in &self.slower {
             text.push_str(&format!("  {remark}\n"));
+        }
+        if let Some(predicted) = &self.predicted {
+            text.push_str(&predicted.text());
         }
         for (mnemonic, what) in COUNTED {
             let count = self.instructions[mnemonic];

@@ -38,6 +38,7 @@ mod report;
 mod reproduce;
 mod run;
 mod schedule;
+mod scheduled;
 mod shape;
 mod source;
 mod stop;

@@ -10,14 +10,16 @@ use crate::context::Context;
 use crate::device::{self, Name};
 use crate::failure::Failure;
 use crate::gpu;
+use crate::scheduled::Scheduled;
 use crate::source::{Source, port};
 use baton_codegen::Compiler;
+use baton_codegen::schedule::Load;
 use baton_data::files::Target;
 use baton_ir::recurrence::{Port, Recurrence};
 use baton_runtime::device::check::{bind, infer_sizes};
 use baton_runtime::device::interpreter::{backward64, forward64};
 use baton_runtime::{Call, Error, Forward, Gradients, Options, Tensor, View};
-use baton_tune::Store;
+use baton_tune::{Schedule, Store};
 use safetensors::tensor::Dtype;
 use serde_json::{Map, json};
 use std::path::PathBuf;
@@ -195,6 +197,34 @@ impl Run {
         sizes: &[usize],
         call: &Call<'_, T>,
     ) -> Result<Origins, Failure> {
+        let (compiler, load) = self.load(source, recurrence, sizes, call)?;
+        Ok(Origins::new(store, &compiler, load, self.chunk))
+    }
+
+    /// The schedule of a run on a GPU or its emulator.
+    fn scheduled<T: Copy>(
+        &self,
+        source: &Source,
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        call: &Call<'_, T>,
+    ) -> Result<Scheduled, Failure> {
+        match (self.device, self.choices, self.chunk) {
+            (Name::Cuda | Name::Emulator, Choices::Own, None) => {
+                let (compiler, load) = self.load(source, recurrence, sizes, call)?;
+                Scheduled::own(self.device, self.dtype.unwrap_or_default(), &compiler, load)
+            }
+            _ => Ok(Scheduled::rules()),
+        }
+    }
+
+    fn load<T: Copy>(
+        &self,
+        source: &Source,
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        call: &Call<'_, T>,
+    ) -> Result<(Compiler, Load), Failure> {
         let compiler = Compiler::of_any(recurrence, sizes).map_err(|list| source.failure(list))?;
         let extent = bind(recurrence, sizes, call)?;
         let lengths: Vec<usize> = match call.cu_seqlens {
@@ -205,7 +235,7 @@ impl Run {
             None => vec![extent.time; extent.batch],
         };
         let load = compiler.load(lengths, [extent.heads, extent.groups]);
-        Ok(Origins::new(store, &compiler, load, self.chunk))
+        Ok((compiler, load))
     }
 
     fn execute<T: Real>(
@@ -245,9 +275,14 @@ impl Run {
         exchanged(recurrence, &call)?;
         let sizes = infer_sizes(recurrence, &call)?;
         let store = Arc::new(self.choices.store()?);
+        let scheduled = self.scheduled(source, recurrence, &sizes, &call)?;
         let begun = Instant::now();
         let arriving = self.grad.then_some(&arriving);
-        let (forward, gradients) = T::compute(self, &store, recurrence, &sizes, &call, arriving)
+        let made = Made {
+            store: &store,
+            schedule: scheduled.schedule,
+        };
+        let (forward, gradients) = T::compute(self, made, recurrence, &sizes, &call, arriving)
             .map_err(|error| source.refused(error))?;
         let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
 
@@ -284,7 +319,10 @@ impl Run {
                     "output": self.output.display().to_string(),
                     "tensors": written,
                     "milliseconds": milliseconds,
-                    "plan": origins.as_ref().map(Origins::data),
+                    "plan": match self.device {
+                        Name::Cuda | Name::Emulator => Some(scheduled.data()),
+                        _ => origins.as_ref().map(Origins::data),
+                    },
                 })
             },
             || {
@@ -295,6 +333,9 @@ impl Run {
                 );
                 if let Some(origins) = &origins {
                     text.push_str(&format!("  plan         {}\n", origins.text()));
+                }
+                if let Name::Cuda | Name::Emulator = self.device {
+                    text.push_str(&format!("  schedule     {}\n", scheduled.text()));
                 }
                 for (name, tensor) in &results {
                     text.push_str(&format!("  {name:<12} {:?}\n", tensor.shape));
@@ -355,11 +396,17 @@ struct Arriving<'a, T> {
 /// Results of a forward run, and of a backward run where there was one.
 type Results<T> = (Forward<T>, Option<Gradients<T>>);
 
+/// What a run is made by, beside its options.
+struct Made<'a> {
+    store: &'a Arc<Store>,
+    schedule: Option<Schedule>,
+}
+
 /// A type that recurrences are run in.
 trait Real: Element {
     fn compute(
         run: &Run,
-        store: &Arc<Store>,
+        made: Made<'_>,
         recurrence: &Recurrence,
         sizes: &[usize],
         call: &Call<'_, Self>,
@@ -370,18 +417,23 @@ trait Real: Element {
 impl Real for f32 {
     fn compute(
         run: &Run,
-        store: &Arc<Store>,
+        made: Made<'_>,
         recurrence: &Recurrence,
         sizes: &[usize],
         call: &Call<'_>,
         arriving: Option<&Arriving<'_, f32>>,
     ) -> Result<Results<f32>, Error> {
         let device = match (run.device, run.dtype) {
-            (Name::Cpu, None | Some(gpu::Dtype::F32)) => choices::cpu(store.clone(), run.threads),
-            (name, dtype) => device::chosen(name, dtype, run.threads),
+            (Name::Cpu, None | Some(gpu::Dtype::F32)) => {
+                choices::cpu(made.store.clone(), run.threads)
+            }
+            (name, dtype) => match made.schedule {
+                Some(schedule) => device::scheduled(name, dtype, &schedule),
+                None => device::chosen(name, dtype, run.threads),
+            },
         }?;
         let options = Options {
-            chunk: run.chunk,
+            chunk: run.chunk.or(made.schedule.map(|schedule| schedule.chunk)),
             ..Options::default()
         };
         let kernel = device.load(recurrence, sizes, &options)?;
@@ -396,7 +448,7 @@ impl Real for f32 {
 impl Real for f64 {
     fn compute(
         _: &Run,
-        _: &Arc<Store>,
+        _: Made<'_>,
         recurrence: &Recurrence,
         sizes: &[usize],
         call: &Call<'_, f64>,

@@ -95,6 +95,14 @@ impl Assembled {
         call(&self.nvdisasm, &[Path::new("-c"), &self.cubin])
     }
 
+    /// The same with encodings, which hold what the assembler tells the hardware.
+    pub fn encoded(&self) -> Result<String, Failure> {
+        call(
+            &self.nvdisasm,
+            &[Path::new("-c"), Path::new("-hex"), &self.cubin],
+        )
+    }
+
     /// How many lines of the machine code hold each mnemonic.
     pub fn instructions(&self) -> Result<BTreeMap<String, u64>, Failure> {
         let sass = self.sass()?;

@@ -1,10 +1,16 @@
 //! `baton tune`: the fastest plan for a recurrence and a shape on this machine, of those that are right.
 
+mod kit;
+mod offline;
+
+pub use kit::{device_name, folder as kept_folder};
+
 use crate::bench::cpu_name;
 use crate::choices::{self, Choices};
 use crate::context::Context;
 use crate::device::{self, Name};
 use crate::failure::Failure;
+use crate::gpu::Dtype;
 use crate::output::Output;
 use crate::shape::Shape;
 use crate::source::Source;
@@ -14,14 +20,16 @@ use baton_tune::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Find the fastest plan for a shape by measuring, of those that agree with the f64 interpreter
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  baton tune gla --shape T=2048,H=16,K=128,V=128\n  \
-    baton tune --file my.rec --shapes shapes.txt --budget 30\n  baton tune --list\n\n\
+    baton tune --file my.rec --shapes shapes.txt --budget 30\n  baton tune mamba2 --offline --dtype bf16 --shape B=8,T=2048,H=80,N=128,P=64 -o kit\n  \
+    baton tune --kit kit --device cuda --budget 10\n  baton tune --import kit/result-NAME.json --device cuda\n  \
+    baton tune --list\n\n\
     A file of shapes has one a line, as --shape takes it, behind the name of a recurrence where none is given;\n\
     what follows a # is left out. Results are kept below XDG_DATA_HOME (docs/tuning.md). A tuning that was killed,\n\
     or ran out of time, goes on where it stopped."
@@ -33,7 +41,7 @@ pub struct Tune {
     /// A file with the text of a recurrence
     #[arg(long, value_name = "F.rec")]
     file: Option<PathBuf>,
-    /// What is tuned for; only the CPU has plans to choose
+    /// What is tuned for; GPUs and the emulator take --offline, --kit or --import
     #[arg(long, value_enum, default_value = "cpu")]
     device: Name,
     /// Sizes: T, H and every dim of the recurrence; B and G are 1 when absent
@@ -60,6 +68,27 @@ pub struct Tune {
     /// Only show what was found before
     #[arg(long, conflicts_with_all = ["name", "file", "shape", "shapes", "into"])]
     list: bool,
+    /// Make a kit for a GPU that is elsewhere: candidates, pruned by the assembler and ranked by prediction
+    #[arg(long, requires = "output", conflicts_with_all = ["list", "into", "shapes"])]
+    offline: bool,
+    /// The folder of the kit
+    #[arg(short, long, value_name = "DIR", requires = "offline")]
+    output: Option<PathBuf>,
+    /// The dtype of matrices of a kit
+    #[arg(long, value_enum, default_value = "bf16", requires = "offline")]
+    dtype: Dtype,
+    /// The GPU that is predicted for
+    #[arg(long, default_value = "sm_90", requires = "offline")]
+    chip: String,
+    /// Candidates of the kit beside the schedule that runs without a tuning
+    #[arg(long, value_name = "N", default_value_t = 7, requires = "offline")]
+    candidates: usize,
+    /// Tune what a kit holds, with --device cuda or emulator
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["name", "file", "shape", "shapes", "into", "list", "offline"])]
+    kit: Option<PathBuf>,
+    /// Take over what was found with a kit of that --device
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "file", "shape", "shapes", "into", "list", "offline", "kit"])]
+    import: Option<PathBuf>,
 }
 
 fn minutes(text: &str) -> Result<f64, String> {
@@ -88,15 +117,24 @@ impl Tune {
         if self.list {
             return list(context);
         }
+        let until =
+            (self.budget).map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
+        if let Some(file) = &self.import {
+            return kit::import(file, self.device, context.output);
+        }
+        if let Some(folder) = &self.kit {
+            return kit::tune(folder, self.device, self.rounds as usize, until, context);
+        }
+        let jobs = self.jobs()?;
+        if let (true, Some(folder)) = (self.offline, &self.output) {
+            return self.offline(&jobs[0], folder, context);
+        }
         if self.device != Name::Cpu {
             return Err(Failure::new(format!(
-                "--device {} given, expected cpu: the plans of other devices are made by rules alone",
+                "--device {} given, expected cpu, or --offline, --kit or --import with it",
                 self.device.text()
             )));
         }
-        let jobs = self.jobs()?;
-        let until =
-            (self.budget).map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
         let mut ended = vec![];
         for (i, job) in jobs.iter().enumerate() {
             let now = Instant::now();
@@ -162,6 +200,21 @@ impl Tune {
         }
     }
 
+    fn offline(&self, job: &Job, folder: &Path, context: &Context) -> Result<(), Failure> {
+        let (recurrence, facts) = job.source.verify()?;
+        let (sizes, run) = job.shape.run(&recurrence)?;
+        let subject = Subject::new(recurrence, facts, sizes, run, 1)
+            .map_err(|list| job.source.failure(list))?;
+        let order = offline::Order {
+            subject: &subject,
+            dtype: self.dtype,
+            chip: &self.chip,
+            most: self.candidates,
+            folder,
+        };
+        order.write(context)
+    }
+
     fn one(&self, job: &Job, until: Option<Instant>, output: Output) -> Result<Ended, Failure> {
         let (recurrence, facts) = job.source.verify()?;
         let (sizes, run) = job.shape.run(&recurrence)?;
@@ -184,14 +237,7 @@ impl Tune {
         }
         let mut journal = Journal::at(&folder.join(format!("{}.journal", key.file_stem())));
         let bar = bar(&key.text());
-        let mut watch = |progress: Progress| {
-            bar.set_length(progress.of as u64);
-            bar.set_position(progress.done as u64);
-            bar.set_prefix(match progress.judged < progress.field {
-                true => format!("judged {} of {}", progress.judged, progress.field),
-                false => format!("measuring {} of {}", progress.still, progress.field),
-            });
-        };
+        let mut watch = counted(&bar);
         let terms = Terms {
             rounds: self.rounds as usize,
             until,
@@ -235,6 +281,18 @@ fn bar(what: &str) -> ProgressBar {
     bar.set_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()));
     bar.set_message(what.to_string());
     bar
+}
+
+/// Shows how far a tuning is.
+fn counted(bar: &ProgressBar) -> impl FnMut(Progress) {
+    |progress: Progress| {
+        bar.set_length(progress.of as u64);
+        bar.set_position(progress.done as u64);
+        bar.set_prefix(match progress.judged < progress.field {
+            true => format!("judged {} of {}", progress.judged, progress.field),
+            false => format!("measuring {} of {}", progress.still, progress.field),
+        });
+    }
 }
 
 fn list(context: &Context) -> Result<(), Failure> {

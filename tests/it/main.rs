@@ -15,6 +15,7 @@ mod levels;
 mod long;
 mod macros;
 mod nonfinite;
+mod predict;
 mod random;
 mod reads;
 mod segments;

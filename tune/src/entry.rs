@@ -33,6 +33,17 @@ pub struct Key {
 impl Key {
     /// That of a load on this machine's CPU.
     pub fn of(compiler: &Compiler, load: Load) -> Key {
+        let target = format!("f32_cpu {}", Native.instructions());
+        Key::of_target(compiler, load, target, Native.tools())
+    }
+
+    /// That of a load on a GPU, or what stands in for one.
+    pub fn of_gpu(compiler: &Compiler, load: Load, dtype: &str, target: &str) -> Key {
+        let tools = format!("baton {}, PTX 8.0", env!("CARGO_PKG_VERSION"));
+        Key::of_target(compiler, load, format!("{dtype} {target}"), tools)
+    }
+
+    fn of_target(compiler: &Compiler, load: Load, target: String, tools: String) -> Key {
         let Bucket {
             sequences,
             longest,
@@ -51,8 +62,8 @@ impl Key {
             longest,
             heads,
             groups,
-            target: format!("f32_cpu {}", Native.instructions()),
-            tools: Native.tools(),
+            target,
+            tools,
         }
     }
 
@@ -166,11 +177,23 @@ pub struct Measured {
     pub rounds: usize,
 }
 
+/// By which clock candidates were raced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clock {
+    /// Seconds as they pass; on a GPU those of its kernels.
+    #[default]
+    Wall,
+    /// A million instructions of warps that an emulator executes count as a millisecond: what this ranks is work, and no
+    /// machine's time.
+    Instructions,
+}
+
 /// A candidate and what became of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tried {
+pub struct Tried<C = Chosen> {
     /// What it is.
-    pub choice: Chosen,
+    pub choice: C,
     /// What the cost model says, in milliseconds.
     pub model_ms: f64,
     /// How far from the truth it is.
@@ -183,24 +206,27 @@ pub struct Tried {
     pub measured: Option<Measured>,
 }
 
-/// The result of a tuning.
+/// The result of a tuning, of choices of one kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct Entry<C = Chosen> {
     /// What it is for.
     #[serde(flatten)]
     pub key: Key,
     /// Of the texts of the programs that run.
     pub kernel_hash: String,
     /// What won; the rules' own plan where that did.
-    pub choice: Option<Chosen>,
+    pub choice: Option<C>,
     /// How far from the truth it is.
     pub errors: Errors,
     /// B, T, H, G of the run that was measured.
     pub run: [usize; 4],
     /// Threads of it.
     pub threads: usize,
-    /// What the machine calls its CPU.
+    /// What the machine calls itself.
     pub machine: String,
+    /// What its times are of.
+    #[serde(default)]
+    pub clock: Clock,
     /// The rules' plan.
     pub default: Measured,
     /// What won.
@@ -214,10 +240,10 @@ pub struct Entry {
     /// Seconds that it took, of all sittings together.
     pub seconds: f64,
     /// Every candidate, the rules' first.
-    pub tried: Vec<Tried>,
+    pub tried: Vec<Tried<C>>,
 }
 
-impl Entry {
+impl<C: Serialize> Entry<C> {
     /// As one line.
     pub fn line(&self) -> String {
         serde_json::to_string(self).expect("every number of an entry is finite")

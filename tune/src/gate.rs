@@ -73,12 +73,17 @@ struct Wide {
 
 impl<'a> Gate<'a> {
     /// The gate for candidates for a run; its numbers and lengths follow from the seed.
-    pub fn new(subject: &'a Subject, field: &[Candidate], seed: u64) -> Result<Gate<'a>, Error> {
+    pub fn new(
+        subject: &'a Subject,
+        lengths: Lengths,
+        arithmetic: Arithmetic,
+        seed: u64,
+    ) -> Result<Gate<'a>, Error> {
         let mut random = Seed(seed);
-        let shapes = shapes(subject, field, &mut random);
+        let shapes = shapes(subject, lengths, &mut random);
         let make = |(i, (run, ends)): (usize, (RunShape, Option<Vec<i64>>))| {
             let seed = seed.wrapping_add(i as u64 + 1);
-            move || Case::new(subject, run, ends, seed)
+            move || Case::new(subject, run, ends, arithmetic, seed)
         };
         let cases = std::thread::scope(|scope| {
             let made = shapes.into_iter().enumerate().map(make);
@@ -91,7 +96,7 @@ impl<'a> Gate<'a> {
         Ok(Gate {
             recurrence: &subject.recurrence,
             cases: cases.map_err(Error::Truth)?,
-            bounds: Arithmetic::F32.tolerance(),
+            bounds: arithmetic.tolerance(),
         })
     }
 
@@ -179,6 +184,7 @@ impl<'a> Case<'a> {
         subject: &'a Subject,
         run: RunShape,
         ends: Option<Vec<i64>>,
+        arithmetic: Arithmetic,
         seed: u64,
     ) -> Result<Case<'a>, String> {
         let Subject {
@@ -189,6 +195,8 @@ impl<'a> Case<'a> {
         } = subject;
         let sequences = ends.as_ref().map_or(run.batch, |ends| ends.len() - 1);
         let inputs = Inputs::drawn(recurrence, facts, sizes, run, sequences, seed);
+        // Both sides start from the same numbers.
+        let inputs = inputs.rounded(arithmetic.storage());
         let mut case = Case {
             recurrence,
             sizes,
@@ -290,20 +298,51 @@ fn some(all: &[Vec<f64>]) -> Vec<Option<&[f64]>> {
     all.iter().map(|values| Some(values.as_slice())).collect()
 }
 
+/// What candidates do along time and heads, at most: cases are as long as meets all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lengths {
+    /// Steps of a chunk.
+    pub chunk: usize,
+    /// Steps of a sequence that is cut, or whose states are not all kept.
+    pub reach: usize,
+    /// Heads that are rows of a tile, where some candidate has such.
+    pub rows: Option<usize>,
+}
+
+impl Lengths {
+    /// Those of plans for the CPU.
+    pub fn of(field: &[Candidate]) -> Lengths {
+        let chunk = |choice: &Choice| match choice.form {
+            Form::Chunks(steps) => steps,
+            Form::Steps | Form::Rows => 1,
+        };
+        let choices = || field.iter().map(|candidate| &candidate.choice);
+        let rows = choices().filter(|choice| choice.form == Form::Rows);
+        // Two segments of four chunks at least, and two windows at least.
+        let reach = choices().map(|choice| {
+            let segments = if choice.segments > 1 { 8 } else { 0 };
+            let window = if choice.window > 1 { choice.window } else { 0 };
+            chunk(choice) * segments.max(window)
+        });
+        Lengths {
+            chunk: choices().map(chunk).max().unwrap_or(1).max(16),
+            reach: reach.max().unwrap_or(0),
+            rows: rows.map(|choice| choice.heads).max(),
+        }
+    }
+}
+
 /// The shapes of the cases: ragged rows, packed sequences, and one long sequence.
 fn shapes(
     subject: &Subject,
-    field: &[Candidate],
+    lengths: Lengths,
     random: &mut Seed,
 ) -> Vec<(RunShape, Option<Vec<i64>>)> {
-    let chunk = |choice: &Choice| match choice.form {
-        Form::Chunks(steps) => steps,
-        Form::Steps | Form::Rows => 1,
-    };
-    let choices = || field.iter().map(|candidate| &candidate.choice);
-    let longest_chunk = choices().map(chunk).max().unwrap_or(1).max(16);
-    let rows = choices().filter(|choice| choice.form == Form::Rows);
-    let rows = rows.map(|choice| choice.heads).max();
+    let Lengths {
+        chunk: longest_chunk,
+        reach,
+        rows,
+    } = lengths;
     let shared = subject.recurrence.inputs.iter().any(|port| port.per_group);
     let run = subject.run;
     let most = run.heads / if shared { run.groups } else { 1 };
@@ -337,13 +376,6 @@ fn shapes(
     ends.sort_unstable();
     let packed = extents(1, time, GROUPS, heads);
 
-    // Two segments of four chunks at least, and two windows at least.
-    let reach = choices().map(|choice| {
-        let segments = if choice.segments > 1 { 8 } else { 0 };
-        let window = if choice.window > 1 { choice.window } else { 0 };
-        chunk(choice) * segments.max(window)
-    });
-    let reach = reach.max().unwrap_or(0);
     let time = ragged(random, reach, longest_chunk);
     let heads = if rows.is_some() { heads } else { heads.min(2) };
     let long = extents(1, time, 1, heads);

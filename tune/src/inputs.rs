@@ -10,6 +10,7 @@
 use baton_codegen::schedule::cost::RunShape;
 use baton_ir::pointwise;
 use baton_ir::recurrence::{Facts, Port, Pure, PureId, Recurrence};
+use baton_runtime::device::gpu::{Storage, rounded};
 use baton_runtime::{Call, Tensor, View};
 
 /// The share of the state that a step forgets.
@@ -97,6 +98,14 @@ impl Inputs {
 }
 
 impl Inputs {
+    /// The same with what stands along time rounded as a device stores it.
+    pub fn rounded(mut self, storage: Storage) -> Inputs {
+        for tensor in self.inputs.iter_mut().chain(&mut self.d_outputs) {
+            tensor.data = rounded(&tensor.data, storage);
+        }
+        self
+    }
+
     /// The call of these tensors.
     pub fn call<'a>(&'a self, cu_seqlens: Option<&'a [i64]>) -> Call<'a> {
         Call {

@@ -6,7 +6,7 @@
 //! what was under way. A journal of another tuning (other candidates, programs, threads) is begun anew.
 
 use crate::Error;
-use crate::entry::{Chosen, Key};
+use crate::entry::{Clock, Key};
 use crate::gate::Verdict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,8 +21,9 @@ pub(crate) struct Head {
     /// B, T, H, G.
     pub run: [usize; 4],
     pub threads: usize,
+    pub clock: Clock,
     /// By candidate.
-    pub choices: Vec<Chosen>,
+    pub choices: Vec<serde_json::Value>,
     pub kernel_hashes: Vec<String>,
     /// Of the gate's numbers: the one thing that a tuning which goes on takes from here.
     pub seed: u64,

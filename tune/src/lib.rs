@@ -17,23 +17,27 @@
 
 #![deny(missing_docs)]
 
+mod contest;
 mod entry;
 mod error;
 pub mod field;
 pub mod gate;
 pub mod inputs;
 mod journal;
+pub mod kit;
 pub mod race;
 pub mod sample;
 mod store;
 mod tuner;
 
-pub use entry::{Chosen, Entry, Key, Measured, Tried};
+pub use contest::{Outcome, Progress, ROUNDS, Terms};
+pub use entry::{Chosen, Clock, Entry, Key, Measured, Tried};
 pub use error::Error;
 pub use field::field;
-pub use gate::{Errors, Gate, Verdict};
+pub use gate::{Errors, Gate, Lengths, Verdict};
 pub use inputs::Inputs;
 pub use journal::Journal;
+pub use kit::{Bench, Kept, Kit, Schedule, tune_kit};
 pub use race::race;
 pub use store::{Found, Origin, Store, own_folder};
-pub use tuner::{Outcome, Progress, ROUNDS, Subject, Terms, Workshop, tune};
+pub use tuner::{Subject, Workshop, tune};

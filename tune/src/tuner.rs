@@ -5,29 +5,23 @@
 //! what is not in there.
 
 use crate::Error;
-use crate::entry::{Chosen, Entry, Key, Measured, Tried};
-use crate::field::{Candidate, field, rank_correlation};
-use crate::gate::{Gate, Verdict};
+use crate::contest::{Doors, Field, Outcome, Progress, Terms, contest};
+use crate::entry::{self, Chosen, Key};
+use crate::field::{Candidate, field};
+use crate::gate::{Gate, Lengths};
 use crate::inputs::Inputs;
 use crate::journal::{Head, Journal};
-use crate::race::{race, ratio, winner};
 use crate::sample::{Sample, timed};
 use baton_codegen::Compiler;
 use baton_codegen::schedule::cost::RunShape;
 use baton_codegen::schedule::{Choice, Load};
+use baton_codegen::target::arithmetic::Arithmetic;
 use baton_ir::diag::Diagnostic;
 use baton_ir::recurrence::{Facts, Recurrence};
 use baton_runtime::device::cpu::{Choices, Cpu};
 use baton_runtime::{Device, Kernel, Options};
 use std::sync::Arc;
-use std::time::Instant;
 
-/// Rounds of a race that nothing cuts short.
-pub const ROUNDS: usize = 15;
-/// Rounds without which there is no winner.
-const FEWEST: usize = 7;
-/// Rounds that every candidate runs, from which the model is judged.
-const ALL_RUN: usize = 2;
 /// Milliseconds that a measurement takes at least: shorter runs are repeated, and their median counts.
 const SHORTEST: f64 = 10.0;
 /// The most repetitions.
@@ -147,41 +141,6 @@ fn measure(kernel: &dyn Kernel, inputs: &Inputs) -> Result<f64, Error> {
     Ok(Sample::new(times).quantile(0.5))
 }
 
-/// How a tuning goes.
-#[derive(Clone, Copy, Debug)]
-pub struct Terms {
-    /// Rounds of the race.
-    pub rounds: usize,
-    /// When it has to stop; what it has by then is in its journal.
-    pub until: Option<Instant>,
-    /// The seed of the gate's numbers, where the journal has none.
-    pub seed: u64,
-}
-
-/// How far a tuning is, in steps: a verdict or a time each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Candidates with a verdict.
-    pub judged: usize,
-    /// Candidates.
-    pub field: usize,
-    /// Those that are still measured.
-    pub still: usize,
-    /// Steps done, of this sitting or before.
-    pub done: usize,
-    /// Steps of all, at most.
-    pub of: usize,
-}
-
-/// How a tuning ended.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// With a result.
-    Done(Box<Entry>),
-    /// Out of time; the journal goes on from here.
-    Unfinished(Progress),
-}
-
 /// Tunes; `watch` is told of every step.
 pub fn tune(
     subject: &Subject,
@@ -192,42 +151,22 @@ pub fn tune(
 ) -> Result<Outcome, Error> {
     let field = field(&subject.compiler, subject.load(), subject.threads);
     let head = head(subject, &field, terms.seed);
-    let seed = journal.begin(&head)?;
-    let mut tuning = Tuning {
-        subject,
-        workshop,
-        journal,
-        terms,
-        watch,
-        progress: Progress {
-            judged: 0,
-            field: field.len(),
-            still: field.len(),
-            done: 0,
-            of: field.len() * (1 + terms.rounds),
-        },
-        kernels: vec![None; field.len()],
-        field,
+    let usual = field[0].choice;
+    let choices: Vec<Chosen> = field.iter().map(|c| c.choice.into()).collect();
+    let known = Field {
+        choices: &choices,
+        model: field.iter().map(|c| c.model_ms).collect(),
+        distances: field.iter().map(|c| c.choice.distance(&usual)).collect(),
+        machine: workshop.machine.clone(),
     };
-    if !tuning.judge(seed)? {
-        return Ok(Outcome::Unfinished(tuning.progress));
-    }
-    let right: Vec<usize> = (0..tuning.field.len())
-        .filter(|&i| tuning.verdict(i).rejected.is_none())
-        .collect();
-    if let Some(reason) = &tuning.verdict(0).rejected {
-        return Err(Error::Default {
-            recurrence: subject.recurrence.name.clone(),
-            reason: reason.clone(),
-        });
-    }
-    let times = tuning.race(&right)?;
-    if times[0].len() < FEWEST.min(terms.rounds) {
-        return Ok(Outcome::Unfinished(tuning.progress));
-    }
-    Ok(Outcome::Done(Box::new(
-        tuning.entry(&head, seed, &right, &times),
-    )))
+    let Workshop { make, clock, .. } = workshop;
+    let lengths = Lengths::of(&field);
+    let doors = Doors {
+        gate: Box::new(|seed| Gate::new(subject, lengths, Arithmetic::F32, seed)),
+        make: Box::new(|i| make(&field[i].choice)),
+        clock: Box::new(|i, kernel| clock(&field[i].choice, kernel)),
+    };
+    contest(&known, doors, &head, journal, terms, watch)
 }
 
 fn head(subject: &Subject, field: &[Candidate], seed: u64) -> Head {
@@ -257,168 +196,10 @@ fn head(subject: &Subject, field: &[Candidate], seed: u64) -> Head {
         run: [batch, time, heads, groups],
         threads: subject.threads,
         kernel_hashes: hashes.collect(),
-        choices: field
-            .iter()
-            .map(|candidate| candidate.choice.into())
+        clock: entry::Clock::Wall,
+        choices: (field.iter())
+            .map(|candidate| serde_json::json!(Chosen::from(candidate.choice)))
             .collect(),
         seed,
-    }
-}
-
-struct Tuning<'a, 'w> {
-    subject: &'a Subject,
-    workshop: &'a mut Workshop<'w>,
-    journal: &'a mut Journal,
-    terms: Terms,
-    watch: &'a mut dyn FnMut(Progress),
-    progress: Progress,
-    field: Vec<Candidate>,
-    kernels: Vec<Option<Arc<dyn Kernel>>>,
-}
-
-impl Tuning<'_, '_> {
-    fn late(&self) -> bool {
-        self.terms
-            .until
-            .is_some_and(|until| Instant::now() >= until)
-    }
-
-    fn verdict(&self, candidate: usize) -> &Verdict {
-        (self.journal.verdict(candidate)).expect("every candidate was judged")
-    }
-
-    fn step(&mut self) {
-        self.progress.done += 1;
-        (self.watch)(self.progress);
-    }
-
-    /// Judges all that are not yet; whether there was time to.
-    fn judge(&mut self, seed: u64) -> Result<bool, Error> {
-        let mut gate = None;
-        for i in 0..self.field.len() {
-            if self.journal.verdict(i).is_none() {
-                if self.late() {
-                    return Ok(false);
-                }
-                let begun = Instant::now();
-                let gate = match &gate {
-                    Some(gate) => gate,
-                    None => gate.insert(Gate::new(self.subject, &self.field, seed)?),
-                };
-                let verdict = match (self.workshop.make)(&self.field[i].choice) {
-                    Ok(kernel) => gate.judge(&*kernel),
-                    Err(why) => Verdict {
-                        errors: Default::default(),
-                        rejected: Some(why.to_string()),
-                    },
-                };
-                let seconds = begun.elapsed().as_secs_f64();
-                self.journal.judged(i, verdict, seconds)?;
-            }
-            self.progress.judged += 1;
-            self.step();
-        }
-        Ok(true)
-    }
-
-    /// Times by candidate, of full rounds.
-    fn race(&mut self, right: &[usize]) -> Result<Vec<Vec<f64>>, Error> {
-        let mut times = vec![vec![]; self.field.len()];
-        for round in 0..self.terms.rounds {
-            let mut still = race(&times, round);
-            still.retain(|i| right.contains(i));
-            let left = self.terms.rounds - round;
-            self.progress.still = still.len();
-            self.progress.of = self.progress.done + still.len() * left;
-            let first = round % still.len().max(1);
-            still.rotate_left(first);
-            let mut of_round = vec![];
-            for i in still {
-                let Some(time) = self.time(i, round)? else {
-                    return Ok(times);
-                };
-                of_round.push((i, time));
-                self.step();
-            }
-            of_round
-                .into_iter()
-                .for_each(|(i, time)| times[i].push(time));
-        }
-        Ok(times)
-    }
-
-    /// The time of a candidate in a round; none when it is too late to take it.
-    fn time(&mut self, candidate: usize, round: usize) -> Result<Option<f64>, Error> {
-        if let Some(time) = self.journal.time(candidate, round) {
-            return Ok(Some(time));
-        }
-        if self.late() {
-            return Ok(None);
-        }
-        let begun = Instant::now();
-        let choice = self.field[candidate].choice;
-        let kernel = match &self.kernels[candidate] {
-            Some(kernel) => kernel.clone(),
-            None => {
-                let kernel = (self.workshop.make)(&choice)?;
-                // The first run compiles.
-                (self.workshop.clock)(&choice, &*kernel)?;
-                self.kernels[candidate].insert(kernel).clone()
-            }
-        };
-        let time = (self.workshop.clock)(&choice, &*kernel)?;
-        let seconds = begun.elapsed().as_secs_f64();
-        self.journal.timed(candidate, round, time, seconds)?;
-        Ok(Some(time))
-    }
-
-    fn entry(&self, head: &Head, seed: u64, right: &[usize], times: &[Vec<f64>]) -> Entry {
-        let rounds = times[0].len();
-        let mut still = race(times, rounds);
-        still.retain(|i| right.contains(i));
-        let usual = self.field[0].choice;
-        let distances = self.field.iter().map(|c| c.choice.distance(&usual));
-        let won = winner(times, &still, &distances.collect::<Vec<_>>());
-        let first: Vec<(f64, f64)> = (right.iter())
-            .map(|&i| {
-                let count = ALL_RUN.min(rounds);
-                let [_, middle, _] = ratio(&times[i][..count], &times[0][..count]);
-                (self.field[i].model_ms, middle)
-            })
-            .collect();
-        let tried = self.field.iter().enumerate().map(|(i, candidate)| Tried {
-            choice: candidate.choice.into(),
-            model_ms: candidate.model_ms,
-            errors: self.verdict(i).errors,
-            rejected: self.verdict(i).rejected.clone(),
-            measured: (!times[i].is_empty()).then(|| measured(&times[i])),
-        });
-        Entry {
-            key: head.key.clone(),
-            kernel_hash: head.kernel_hashes[won].clone(),
-            choice: (won != 0).then(|| Chosen::from(self.field[won].choice)),
-            errors: self.verdict(won).errors,
-            run: head.run,
-            threads: head.threads,
-            machine: self.workshop.machine.clone(),
-            default: measured(&times[0]),
-            tuned: measured(&times[won]),
-            ratio: ratio(&times[won], &times[0]),
-            rank_correlation: rank_correlation(&first),
-            seed,
-            seconds: self.journal.seconds,
-            tried: tried.collect(),
-        }
-    }
-}
-
-fn measured(times: &[f64]) -> Measured {
-    let sample = Sample::new(times.to_vec());
-    let [median, p10, p90] = [0.5, 0.1, 0.9].map(|share| sample.quantile(share));
-    Measured {
-        median,
-        p10,
-        p90,
-        rounds: times.len(),
     }
 }

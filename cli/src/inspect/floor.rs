@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::shape::Shape;
 use crate::source::Source;
 use baton_codegen::schedule::cost::{Cost, GPUS, Peak, RunShape};
+use baton_codegen::target::Gpu;
 use baton_codegen::{Compiler, Phase};
 use baton_ir::recurrence::Recurrence;
 use baton_ir::tile::{PortDecl, Role, TileProgram};
@@ -21,8 +22,12 @@ use std::path::Path;
 pub struct Floor {
     /// Bytes that must move.
     pub bytes: u64,
+    /// Of these, bytes that must be read.
+    pub read: u64,
     /// Multiplies and adds of the products.
     pub flops: u64,
+    /// Products of 16 x 8 that a warp does in a chunk.
+    pub products: f64,
     /// Multiplies and adds that the tensor cores do.
     pub executed_flops: f64,
     /// Multiplies and adds a byte.
@@ -55,7 +60,7 @@ pub fn run_shape(shape: &Shape) -> Result<RunShape, Failure> {
 impl Floor {
     /// Of a run of a kernel of this folder with this PTX.
     pub fn new(folder: &Path, kernel: &Kernel, ptx: &str, run: RunShape) -> Result<Floor, Failure> {
-        let cost = cost(folder, kernel, run)?;
+        let (cost, read) = cost(folder, kernel, run)?;
         let strips = kernel.strips.as_ref().map_or(1, |strips| strips.count);
         let blocks = (run.heads * strips) as f64 / f64::from(kernel.heads);
         let warps = blocks * f64::from(kernel.warps) * run.chunks(kernel.chunk as u32) as f64;
@@ -70,6 +75,8 @@ impl Floor {
         let (moved, multiplied) = (cost.bytes() as f64 / bytes, executed_flops / rate);
         Ok(Floor {
             bytes: cost.bytes(),
+            read,
+            products: ptx.matches("mma.sync.aligned.m16n8k").count() as f64,
             flops: cost.flops.products,
             executed_flops,
             intensity: cost.intensity(),
@@ -97,8 +104,8 @@ impl Floor {
     }
 }
 
-/// What a run costs of the program that a kernel was made from, in the kernel's dtypes.
-fn cost(folder: &Path, kernel: &Kernel, run: RunShape) -> Result<Cost, Failure> {
+/// What a run costs of the program that a kernel was made from, in the kernel's dtypes, and how much of it is read.
+fn cost(folder: &Path, kernel: &Kernel, run: RunShape) -> Result<(Cost, u64), Failure> {
     let unlike = |what: &str| {
         Failure::new(format!(
             "the manifest says of `{}` {what}; it was written by another version of this program",
@@ -123,9 +130,34 @@ fn cost(folder: &Path, kernel: &Kernel, run: RunShape) -> Result<Cost, Failure> 
     if !program.ports.iter().all(known) {
         return Err(unlike("other ports than this recurrence has"));
     }
-    Ok(Cost::new(&program, run, |port| {
-        width(kernel, &program, port)
-    }))
+    let cost = Cost::new(&program, run, |port| width(kernel, &program, port));
+    let read = read(&program, phase, &cost);
+    Ok((cost, read))
+}
+
+/// Bytes of what a phase reads.
+fn read(program: &TileProgram, phase: Phase, cost: &Cost) -> u64 {
+    let reads = |port: &PortDecl| match port.role {
+        Role::Input(_) | Role::Param(_) | Role::DOutput(_) => true,
+        Role::Output(_) | Role::DInput(_) | Role::DParam(_) => false,
+        Role::Entering(_) => matches!(phase, Phase::Backward | Phase::BackwardState),
+    };
+    let ports = program.ports.iter().zip(&cost.ports);
+    let read = ports.filter(|(port, _)| reads(port));
+    read.map(|(_, bytes)| bytes).sum()
+}
+
+/// Bytes that a phase must read for a run, of a kernel that is made for a target.
+pub fn read_bytes(
+    compiler: &Compiler,
+    target: &Gpu,
+    phase: Phase,
+    chunk: usize,
+    run: RunShape,
+) -> u64 {
+    let program = compiler.program(phase, chunk);
+    let width = |port: &PortDecl| u64::from(target.dtype(port.held).bytes());
+    read(&program, phase, &Cost::new(&program, run, width))
 }
 
 /// The text that a kernel was made from: built in, or beside the manifest.
@@ -203,7 +235,7 @@ mod tests {
     #[test]
     fn agrees_with_closed_forms() {
         let of = |name, phase, sizes, shape| {
-            let cost = cost(Path::new("."), &shipped(name, phase, sizes), run(shape)).unwrap();
+            let (cost, _) = cost(Path::new("."), &shipped(name, phase, sizes), run(shape)).unwrap();
             (cost.bytes() as f64, cost.flops.products as f64)
         };
         let (b, t, h, n, p, q) = (8.0, 2048.0, 80.0, 128.0, 64.0, 64.0);

@@ -51,6 +51,82 @@ fn assembles_as_the_manifest_says(chip: &str, part: &str) {
     }
 }
 
+/// What is predicted of shipped kernels of Mamba-2 at N = 128, P = 64 in bf16, B8 T2048 H80, one head a block.
+fn predicted(chip: &str, part: &str) -> Option<Value> {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/cuda/nvidia/cu13/bin");
+    if !tools.join("ptxas").exists() {
+        eprintln!("not checked: `make cuda-tools` was not run");
+        return None;
+    }
+    let (folder, _) = shipped();
+    let output = Command::new(env!("CARGO_BIN_EXE_baton"))
+        .args(["inspect", &folder, "--chip", chip, "--name", part])
+        .args(["--run", "B=8,T=2048,H=80,G=1", "--predict", "--json"])
+        .env("BATON_CUDA_BIN", tools)
+        .output()
+        .expect("baton starts");
+    assert!(output.status.success(), "{output:?}");
+    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let [kernel] = &found["kernels"].as_array().expect("kernels")[..] else {
+        panic!("{part} is not one kernel: {found}")
+    };
+    Some(kernel["predicted"].clone())
+}
+
+/// The machine code says by itself what was counted of it by hand: products and matrix loads of a warp and chunk, the
+/// tensor cores' clocks, and that shared memory is what to change first.
+#[test]
+fn predictions_find_what_bounds_a_kernel() {
+    for (part, products, loads) in [
+        ("mamba2_output_forward_bf16_sm_80-N128P64", 112.0, 88.0),
+        ("mamba2_gradient_backward_bf16_sm_80-N128P64", 256.0, 194.0),
+    ] {
+        let Some(found) = predicted("sm_90", part) else {
+            return;
+        };
+        let number = |name: &str| found[name].as_f64().expect("a number");
+        assert_eq!(found["counts"]["HMMA"], products, "{part}");
+        assert_eq!(found["counts"]["LDSM"], loads, "{part}");
+        // Eight warps on four schedulers, 4 / 0.63 clocks a product.
+        assert!((number("chunk_tensor") - 2.0 * products * 4.0 / 0.63).abs() < 1.0);
+        // Four passes a load, and what is stored and copied beside.
+        assert!(number("chunk_passes") > 32.0 * loads, "{part}");
+        assert!(number("chunk_clocks") > number("chunk_passes"), "{part}");
+        let savings = found["savings"].as_object().expect("savings").iter();
+        let most = savings.max_by(|a, b| a.1.as_f64().unwrap().total_cmp(&b.1.as_f64().unwrap()));
+        assert_eq!(most.unwrap().0, "shared", "{part}");
+        for (name, ms) in found["parts"].as_object().expect("parts") {
+            assert!(
+                ms.as_f64().unwrap() <= number("milliseconds"),
+                "{part} {name}"
+            );
+        }
+        assert_eq!(
+            (&found["turns"], &found["resident"]),
+            (&json!(5), &json!(1))
+        );
+        assert_eq!(found["assumed"], json!([]), "{part}");
+    }
+    let slower = predicted("sm_80", "mamba2_output_forward_bf16_sm_80-N128P64").unwrap();
+    assert_eq!(
+        (&slower["machine"], &slower["counts"]["HMMA"]),
+        (&json!("A100"), &json!(112.0))
+    );
+}
+
+#[test]
+fn other_gpus_are_not_predicted() {
+    let (folder, _) = shipped();
+    let ran = baton(&["inspect", &folder, "--predict", "--chip", "sm_120"]);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr
+            .contains("--chip sm_120 given, expected sm_90 or sm_80"),
+        "{}",
+        ran.stderr
+    );
+}
+
 /// Every phase of one recurrence for one GPU, one phase of every other for the other.
 #[test]
 fn shipped_kernels_assemble_for_sm_80() {

@@ -12,6 +12,8 @@ mod eval;
 mod finite;
 mod generate;
 mod gpu;
+#[cfg(feature = "mlir")]
+mod kit;
 mod logits;
 mod long;
 mod origin;

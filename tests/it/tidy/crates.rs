@@ -8,6 +8,7 @@ use super::{each, held};
 const ARROWS: &[(&str, &[&str])] = &[
     ("ir", &[]),
     ("emulator", &[]),
+    ("predict", &[]),
     ("kernels-generated", &[]),
     ("macros", &["baton-ir"]),
     ("codegen", &["baton-ir"]),
@@ -59,6 +60,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "baton-config",
             "baton-data",
             "baton-kernels",
+            "baton-predict",
             "baton-report",
             "baton-runtime",
             "baton-tasks",
@@ -74,6 +76,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "baton-codegen",
             "baton-emulator",
             "baton-kernels",
+            "baton-predict",
             "baton-runtime",
         ],
     ),
@@ -89,7 +92,7 @@ const FOR_TESTS: &[(&str, &str)] = &[
 ];
 
 /// Crates that have no dependency at all.
-const BARE: [&str; 2] = ["ir", "emulator"];
+const BARE: [&str; 3] = ["ir", "emulator", "predict"];
 
 struct Dependency {
     name: String,

@@ -9,22 +9,42 @@ use super::context::{Context, check, failed};
 use crate::Error;
 use crate::device::gpu::memory::{DeviceMemory, Parameter, Ptx, ReadMemory};
 use cudarc::driver::{result, sys};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Every byte of a NaN in bf16, f16 and f32.
 const NAN: u8 = 0xff;
 
+/// Milliseconds that kernels of a device took, summed; clones share the sum.
+#[derive(Clone, Debug, Default)]
+pub struct Stopwatch(Arc<Mutex<f64>>);
+
+impl Stopwatch {
+    /// Takes the sum of all runs that ended since the last time.
+    pub fn take(&self) -> f64 {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(|held| held.into_inner()))
+    }
+
+    fn add(&self, milliseconds: f64) {
+        *self.0.lock().unwrap_or_else(|held| held.into_inner()) += milliseconds;
+    }
+}
+
 pub(super) struct OnDevice {
     context: Arc<Context>,
+    /// Where the time of launches is summed, if anywhere, and the events around those that were not waited for.
+    stopwatch: Option<Stopwatch>,
+    marks: Vec<[sys::CUevent; 2]>,
     buffers: Vec<(sys::CUdeviceptr, usize)>,
     /// Names of the kernels that nobody waited for yet.
     running: Vec<String>,
 }
 
 impl OnDevice {
-    pub fn new(context: Arc<Context>) -> Self {
+    pub fn new(context: Arc<Context>, stopwatch: Option<Stopwatch>) -> Self {
         Self {
             context,
+            stopwatch,
+            marks: vec![],
             buffers: vec![],
             running: vec![],
         }
@@ -37,6 +57,32 @@ impl OnDevice {
         let address = check(&format!("{bytes} bytes of GPU memory"), address)?;
         self.buffers.push((address, bytes));
         Ok(address)
+    }
+
+    /// An event at this place of the stream; the context is entered.
+    fn mark(&self) -> Result<sys::CUevent, Error> {
+        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT);
+        let event = check("an event", event)?;
+        // SAFETY: event and stream are of the context.
+        let recorded = unsafe { result::event::record(event, self.context.stream) };
+        check("recording an event", recorded)?;
+        Ok(event)
+    }
+
+    /// Sums what launches took; the context is entered, and the stream has passed them.
+    fn settle(&mut self) {
+        for [begin, end] in self.marks.drain(..) {
+            // SAFETY: the events are ours and were recorded; nobody has them after this.
+            unsafe {
+                if let (Some(stopwatch), Ok(milliseconds)) =
+                    (&self.stopwatch, result::event::elapsed(begin, end))
+                {
+                    stopwatch.add(f64::from(milliseconds));
+                }
+                let _ = result::event::destroy(begin);
+                let _ = result::event::destroy(end);
+            }
+        }
     }
 }
 
@@ -75,11 +121,19 @@ impl DeviceMemory for OnDevice {
         let _entered = self.context.enter()?;
         let function = self.context.function(name, kernel)?;
         let stream = self.context.stream;
+        let begin = match self.stopwatch {
+            Some(_) => Some(self.mark()?),
+            None => None,
+        };
         // SAFETY: the parameters are those of the kernel's program; every address in them is of a
         // buffer of this run.
         unsafe {
             self.context
                 .launch(function, &kernel.launch, grid, parameters, stream)?;
+        }
+        if let Some(begin) = begin {
+            let end = self.mark()?;
+            self.marks.push([begin, end]);
         }
         self.running.push(name.into());
         Ok(())
@@ -107,6 +161,7 @@ impl ReadMemory for OnDevice {
                 result::stream::synchronize(self.context.stream)
             })?;
             self.running.clear();
+            self.settle();
         }
         Ok(read)
     }
@@ -121,6 +176,7 @@ impl Drop for OnDevice {
         // were reported by the call that met them.
         unsafe {
             let _ = result::stream::synchronize(self.context.stream);
+            self.settle();
             for (address, _) in self.buffers.drain(..) {
                 let _ = result::free_sync(address);
             }

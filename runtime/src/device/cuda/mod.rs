@@ -21,6 +21,7 @@ use baton_codegen::target::Gpu;
 use baton_ir::recurrence::Recurrence;
 use context::{Context, NAME, failed};
 use machine::OnDevice;
+pub use machine::Stopwatch;
 use raw::OnStreams;
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub struct Cuda {
     ordinal: usize,
     context: Arc<Context>,
     target: Gpu,
+    stopwatch: Option<Stopwatch>,
 }
 
 impl Cuda {
@@ -45,7 +47,26 @@ impl Cuda {
             ordinal,
             context: Arc::new(context),
             target,
+            stopwatch: None,
         })
+    }
+
+    /// The same GPU with kernels made for another target.
+    pub fn with_target(&self, mut target: Gpu) -> Result<Self, Error> {
+        runs_on(target.chip, self.context.capability).map_err(failed)?;
+        target.shared_limit = target.shared_limit.min(self.context.shared_limit);
+        Ok(Self {
+            target,
+            ..self.clone()
+        })
+    }
+
+    /// The same, whose kernels are timed on tensors of the host.
+    pub fn timed(&self, stopwatch: Stopwatch) -> Self {
+        Self {
+            stopwatch: Some(stopwatch),
+            ..self.clone()
+        }
     }
 
     /// The GPU's name, as its driver gives it.
@@ -118,8 +139,10 @@ impl Device for Cuda {
     ) -> Result<Arc<dyn Kernel>, Error> {
         let kernels = self.kernels(recurrence, sizes, options)?;
         let (context, of) = (self.context.clone(), kernels.clone());
+        let stopwatch = self.stopwatch.clone();
         let machines = move || -> Box<dyn HostMachine> {
-            Box::new(Blocks::new(of.clone(), OnDevice::new(context.clone())))
+            let memory = OnDevice::new(context.clone(), stopwatch.clone());
+            Box::new(Blocks::new(of.clone(), memory))
         };
         Ok(Arc::new(CudaKernel {
             raw: Arc::new(OnStreams::new(self.context.clone(), kernels.clone())),

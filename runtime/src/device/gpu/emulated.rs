@@ -13,9 +13,9 @@ use crate::engine::machine::HostMachine;
 use baton_codegen::target::Gpu;
 use baton_emulator::{Buffer, Launch, Memory, Module};
 use baton_ir::recurrence::Recurrence;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-pub use baton_emulator::Report;
+pub use baton_emulator::{Counts, Report};
 
 const NAME: &str = "emulator";
 
@@ -27,6 +27,25 @@ pub struct Emulator {
     pub seed: u64,
     /// Whether approximate instructions are moved within their documented errors.
     pub approximation_errors: bool,
+    /// Where what is executed is written down, if anywhere.
+    pub ledger: Option<Ledger>,
+}
+
+/// What launches executed, by the kernel's name, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger(Arc<Mutex<Vec<(String, Counts)>>>);
+
+impl Ledger {
+    /// Takes what was written since the last time.
+    pub fn take(&self) -> Vec<(String, Counts)> {
+        // A run that panicked wrote whole launches alone.
+        std::mem::take(&mut self.0.lock().unwrap_or_else(|held| held.into_inner()))
+    }
+
+    fn write(&self, name: &str, counts: Counts) {
+        let mut all = self.0.lock().unwrap_or_else(|held| held.into_inner());
+        all.push((name.to_string(), counts));
+    }
 }
 
 impl Emulator {
@@ -36,6 +55,7 @@ impl Emulator {
             target,
             seed: 0,
             approximation_errors: false,
+            ledger: None,
         }
     }
 }
@@ -54,9 +74,12 @@ impl Device for Emulator {
         let target = self.target.clone();
         let kernels = Arc::new(GpuKernels::new(NAME, recurrence, sizes, options, target)?);
         let (seed, errors) = (self.seed, self.approximation_errors);
+        let ledger = self.ledger.clone();
         let of = kernels.clone();
         let machines = move || -> Box<dyn HostMachine> {
-            Box::new(Blocks::new(of.clone(), Emulated::new(seed, errors)))
+            let mut memory = Emulated::new(seed, errors);
+            memory.ledger = ledger.clone();
+            Box::new(Blocks::new(of.clone(), memory))
         };
         Ok(Arc::new(HostKernel::new(kernels, Box::new(machines))))
     }
@@ -68,6 +91,7 @@ pub(crate) struct Emulated {
     buffers: Vec<(u64, Buffer)>,
     seed: u64,
     errors: bool,
+    ledger: Option<Ledger>,
 }
 
 impl Emulated {
@@ -77,6 +101,7 @@ impl Emulated {
             buffers: vec![],
             seed,
             errors,
+            ledger: None,
         }
     }
 
@@ -145,6 +170,9 @@ impl DeviceMemory for Emulated {
             .kernel(name)
             .and_then(|k| k.launch(&launch, &mut self.memory))
             .map_err(failed)?;
+        if let Some(ledger) = &self.ledger {
+            ledger.write(name, report.counts.clone());
+        }
         match report.findings.as_slice() {
             [] => Ok(()),
             findings => {

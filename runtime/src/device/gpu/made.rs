@@ -16,8 +16,13 @@ static SUPPLIED: LazyLock<Mutex<HashMap<(String, String), String>>> = LazyLock::
 
 /// Has every device of this process take `ptx` where it needs the kernel `name` made from the text `source`.
 pub fn supply(name: &str, source: &str, ptx: String) {
+    supply_hashed(name, &baton_kernels::hash(source), ptx);
+}
+
+/// The same, of a text whose hash alone is known.
+pub fn supply_hashed(name: &str, hash: &str, ptx: String) {
     let mut supplied = SUPPLIED.lock().expect("no holder of this lock panics");
-    supplied.insert((name.into(), baton_kernels::hash(source)), ptx);
+    supplied.insert((name.into(), hash.into()), ptx);
 }
 
 fn supplied(name: &str, source: &str) -> Option<String> {

@@ -11,6 +11,6 @@ pub(crate) mod memory;
 mod storage;
 
 pub use baton_codegen::target::{Gpu, Products, Storage};
-pub use emulated::{Emulator, Report};
-pub use made::supply;
+pub use emulated::{Counts, Emulator, Ledger, Report};
+pub use made::{supply, supply_hashed};
 pub use storage::rounded;
