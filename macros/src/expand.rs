@@ -2,7 +2,8 @@
 //!
 //! Four structs of named tensors, a struct of sizes, the `Definition` that binds them, and thin
 //! functions: everything that runs is in `baton_runtime::typed`, generic in the definition, so
-//! that what a macro writes is only names.
+//! that what a macro writes is only names. The runtime is named in one place, by the path that the source
+//! gives, so a crate needs only the one that it has the macro from.
 
 use crate::source::Source;
 use baton_ir::recurrence::{Port, Recurrence};
@@ -77,13 +78,14 @@ pub fn expand(recurrence: &Recurrence, source: &Source) -> syn::Result<TokenStre
         }
     });
     let functions = functions();
+    let runtime = &source.runtime;
     Ok(quote! {
         #attributes
         #[doc = #title]
         #[allow(non_snake_case)]
         pub mod #module {
-            use ::baton_runtime::typed;
-            use ::baton_runtime::{Device, Error};
+            use #runtime::typed;
+            use #runtime::{Device, Error};
             #tracked
             #structs
             #functions

@@ -27,6 +27,8 @@
 //!
 //! The tokens are the text of `baton_ir::text`, parsed and verified by the same code as a `.rec`
 //! file; `recurrence!(file = "path/of.rec")` reads such a file, from the manifest's folder on.
+//! What it expands to names `::baton_runtime`; `crate = PATH;` before everything else names another place
+//! of that crate, as `baton::recurrence!` does.
 //! What is wrong with a recurrence is a compile error at the token that is wrong, and all errors
 //! come at once. Three steps: [`source`] finds text and tokens, `baton_ir` judges, [`expand`]
 //! writes the module.
@@ -73,5 +75,23 @@ error[R012]: nothing above is called `y`
   = expected: an input, a param, a state, a `let` binding or a dimension
   = help: declare it as an input or a param, or bind it by `let`"
         );
+    }
+
+    #[test]
+    fn the_runtime_is_named_where_it_was_said_to_be() {
+        let recurrence = quote! {
+            /// About it.
+            recurrence total { dims { P } inputs { x: [P] } state { s: [P] } s = s + x; output y: [P] = s; }
+        };
+        let expanded = |before| define(quote!(#before #recurrence)).map(|all| all.to_string());
+        let own = expanded(quote!()).unwrap();
+        assert!(own.contains("use :: baton_runtime :: typed"), "{own}");
+        let other = expanded(quote!(crate = some::place;)).unwrap();
+        assert!(other.contains("use some :: place :: typed"), "{other}");
+        assert_eq!(other.replace("some :: place", ":: baton_runtime"), own);
+        for before in [quote!(crate), quote!(crate = ;), quote!(crate some::place;)] {
+            let error = expanded(before).unwrap_err().to_string();
+            assert!(error.contains("`crate = PATH;`"), "{error}");
+        }
     }
 }

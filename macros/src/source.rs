@@ -3,7 +3,8 @@
 //! The text of tokens is the tokens with a space between: layout has no meaning in the language.
 //! Each token's byte range is kept with its span, so that a diagnostic's range finds the tokens
 //! that it covers, first to last. A file has one token for all of its text, the literal that
-//! names it; its errors are rendered with their own lines.
+//! names it; its errors are rendered with their own lines. `crate = PATH;` before either says where the
+//! runtime is found, for whoever passes the macro on under a name of its own.
 
 use baton_ir::diag::Diagnostic;
 use baton_ir::span::Span as Bytes;
@@ -20,6 +21,8 @@ pub struct Source {
     pub attributes: TokenStream,
     /// The path of the file, where it is one.
     pub file: Option<LitStr>,
+    /// The path of the runtime in what is expanded.
+    pub runtime: TokenStream,
     tokens: Vec<(Bytes, Span)>,
 }
 
@@ -30,18 +33,20 @@ impl Source {
             text: String::new(),
             attributes: TokenStream::new(),
             file: None,
+            runtime: quote!(::baton_runtime),
             tokens: Vec::new(),
         };
         let mut trees = input.into_iter().peekable();
+        if trees.peek().is_some_and(|tree| is_word(tree, "crate")) {
+            source.runtime = runtime(&mut trees)?;
+        }
         while let Some(hash) = trees.next_if(|tree| is_mark(tree, '#')) {
             source.attributes.extend([hash]);
             source.attributes.extend(trees.next());
         }
         let rest: Vec<TokenTree> = trees.collect();
         match rest.as_slice() {
-            [TokenTree::Ident(file), equals, path @ ..]
-                if file == "file" && is_mark(equals, '=') =>
-            {
+            [file, equals, path @ ..] if is_word(file, "file") && is_mark(equals, '=') => {
                 let path: LitStr = syn::parse2(path.iter().cloned().collect())?;
                 source.text = read(&path)?;
                 source.file = Some(path);
@@ -112,6 +117,28 @@ impl Source {
 
 fn is_mark(tree: &TokenTree, mark: char) -> bool {
     matches!(tree, TokenTree::Punct(punct) if punct.as_char() == mark)
+}
+
+fn is_word(tree: &TokenTree, word: &str) -> bool {
+    matches!(tree, TokenTree::Ident(ident) if ident == word)
+}
+
+/// The path of `crate = PATH;`, token by token: `$crate` of a macro that passes this one on parses as no other.
+fn runtime(trees: &mut impl Iterator<Item = TokenTree>) -> syn::Result<TokenStream> {
+    let wrong = |span| syn::Error::new(span, "expected the runtime's place: `crate = PATH;`");
+    let word = trees
+        .next()
+        .map_or_else(Span::call_site, |tree| tree.span());
+    let equals = trees.next().filter(|tree| is_mark(tree, '='));
+    equals.ok_or_else(|| wrong(word))?;
+    let mut path = TokenStream::new();
+    for tree in trees {
+        if is_mark(&tree, ';') && !path.is_empty() {
+            return Ok(path);
+        }
+        path.extend([tree]);
+    }
+    Err(wrong(word))
 }
 
 fn read(path: &LitStr) -> syn::Result<String> {
