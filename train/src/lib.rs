@@ -17,9 +17,6 @@ pub mod reproduce;
 pub mod runs;
 pub mod trainer;
 
+/// Burn's core, under the name that its macros expand to.
+pub use burn;
 pub use error::Error;
-
-/// The README's Rust examples, as doc tests.
-#[doc = include_str!("../../README.md")]
-#[cfg(doctest)]
-pub struct Readme;

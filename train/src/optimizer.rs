@@ -7,11 +7,12 @@
 //! A step that would leave a weight or a moment that is no finite number is not taken: every element is
 //! computed before the first is written, which costs a second pass over memory and no memory of its own.
 
-use crate::models::{self, LanguageModel, Parameter, update};
+use crate::models::{self, Parameter, update};
 use crate::op::vectorised;
 use baton_config::AdamWConfig;
 use baton_runtime::Tensor;
 use baton_weights::checkpoint::Moments;
+use burn::module::Module;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -96,9 +97,9 @@ vectorised! {
 }
 
 /// What came of a step.
-pub struct Stepped {
+pub struct Stepped<M> {
     /// The model after it, or as it was.
-    pub model: LanguageModel,
+    pub model: M,
     /// The global norm of the gradients before clipping.
     pub norm: f64,
     /// Whether it was taken: not where it would leave anything that is no finite number.
@@ -115,13 +116,13 @@ impl AdamW {
     }
 
     /// Updates every weight that has a gradient; `step` counts those taken before, from 0.
-    pub fn step(
+    pub fn step<M: Module>(
         &mut self,
-        model: LanguageModel,
+        model: M,
         gradients: Vec<Parameter>,
         rate: f64,
         step: u64,
-    ) -> Stepped {
+    ) -> Stepped<M> {
         let norm = global_norm(&gradients);
         let gradients: BTreeMap<String, Tensor> =
             gradients.into_iter().map(|g| (g.name, g.value)).collect();

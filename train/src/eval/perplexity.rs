@@ -8,7 +8,7 @@
 
 use super::{SIDE_BY_SIDE, Stream, Tokens, is_usual, side_by_side, starts};
 use crate::Error;
-use crate::models::{HostStates, LanguageModel};
+use crate::models::{HostStates, Recurrent};
 use crate::op::token_losses;
 use crate::ranks::{Group, spread};
 use baton_tasks::measures::{ByPosition, Interval};
@@ -69,7 +69,7 @@ pub fn edges(train_length: usize, length: usize, per_octave: usize) -> Vec<usize
 /// Runs `model` (without a graph) over `text`, every sequence from `initial` (absent: zero; one
 /// sequence's states are every one's), shared out over the ranks of `group`; `each` hears the tokens done.
 pub fn by_position(
-    model: &LanguageModel,
+    model: &impl Recurrent,
     text: &(impl Tokens + ?Sized),
     options: &Options,
     initial: Option<HostStates>,
@@ -116,7 +116,7 @@ pub fn by_position(
 
 /// Sums of losses by bucket, of each of `starts`.
 fn losses(
-    mut stream: Stream,
+    mut stream: Stream<'_, impl Recurrent>,
     text: &(impl Tokens + ?Sized),
     starts: &[usize],
     options: &Options,

@@ -10,7 +10,7 @@
 
 use super::{Stream, Tokens, starts};
 use crate::Error;
-use crate::models::LanguageModel;
+use crate::models::Recurrent;
 use crate::ranks::{Group, spread};
 use baton_tasks::measures::{Interval, Remembrance, log_spaced};
 use serde::{Deserialize, Serialize};
@@ -86,7 +86,7 @@ impl Options {
 
 /// Runs `model` (without a graph) over `text` on the ranks of `group`; `each` hears the tokens done.
 pub fn remembrance(
-    model: &LanguageModel,
+    model: &impl Recurrent,
     text: &(impl Tokens + ?Sized),
     options: &Options,
     group: &dyn Group,
@@ -124,7 +124,7 @@ pub fn remembrance(
 
 /// Logits at the end: of whole sequences first, then of every cut's.
 fn sweep(
-    model: &LanguageModel,
+    model: &impl Recurrent,
     text: &(impl Tokens + ?Sized),
     starts: &[usize],
     cuts: &[usize],

@@ -6,7 +6,7 @@
 
 use super::{SIDE_BY_SIDE, Stream, Tokens, starts};
 use crate::Error;
-use crate::models::{HostStates, LanguageModel};
+use crate::models::{HostStates, Recurrent};
 use crate::ranks::{Group, spread};
 use baton_runtime::Tensor;
 use baton_tasks::measures::{LayerStatistics, OverTime, log_spaced};
@@ -76,7 +76,7 @@ fn larger(a: f64, b: f64) -> f64 {
 
 /// Runs `model` (without a graph) over `text` from zero states on the ranks of `group`; `each` hears the tokens done.
 pub fn over_time(
-    model: &LanguageModel,
+    model: &impl Recurrent,
     text: &(impl Tokens + ?Sized),
     options: &Options,
     group: &dyn Group,

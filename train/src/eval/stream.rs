@@ -6,27 +6,23 @@
 //! measure comes back to a place: clone, read on, drop.
 
 use crate::Error;
-use crate::models::{HostState, HostStates, LanguageModel, LayerState, States};
+use crate::models::{HostState, HostStates, LanguageModel, LayerState, Recurrent, States};
 use crate::op::Value;
 use baton_runtime::Tensor as Host;
 use burn::Tensor;
 
 /// Sequences side by side, each at the same number of tokens read.
 #[derive(Clone)]
-pub struct Stream<'m> {
-    model: &'m LanguageModel,
+pub struct Stream<'m, M: Recurrent = LanguageModel> {
+    model: &'m M,
     batch: usize,
     states: Option<States>,
 }
 
-impl<'m> Stream<'m> {
+impl<'m, M: Recurrent> Stream<'m, M> {
     /// `batch` sequences that begin at `initial` (absent: zero) and have read nothing yet. `model`
     /// is one without a graph.
-    pub fn new(
-        model: &'m LanguageModel,
-        batch: usize,
-        initial: Option<HostStates>,
-    ) -> Result<Self, Error> {
+    pub fn new(model: &'m M, batch: usize, initial: Option<HostStates>) -> Result<Self, Error> {
         if batch == 0 {
             return Err(Error::Config(
                 "a stream of 0 sequences given, expected at least 1".into(),

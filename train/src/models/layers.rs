@@ -343,6 +343,11 @@ pub struct Embedding {
 }
 
 impl Embedding {
+    /// Gaussian of standard deviation `std`, for `vocab` tokens.
+    pub fn new(vocab: usize, width: usize, std: f64, rng: &mut Rng, device: &Device) -> Self {
+        Embedding::drawn([vocab, width], Draw::Gaussian(std), rng, device)
+    }
+
     /// Drawn from `draw`.
     pub(super) fn drawn(
         [vocab, width]: [usize; 2],

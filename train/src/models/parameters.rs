@@ -1,10 +1,10 @@
-//! A model's weights by name: read, replaced, and updated in one walk.
+//! The weights of a module by name: read, replaced, and updated in one walk. The module is any of Burn's, a
+//! [`LanguageModel`](super::LanguageModel) or one's own, whose weights are in f32 on a device of models; others panic.
 //!
 //! A name is the path of fields to the tensor; the variant of an enum is not a part of it, so
 //! that a block's weights are called as in published checkpoints whichever block it is. A part that ends
 //! in `_` is the beginning of the next: `k_` and `conv` are `k_conv`.
 
-use super::LanguageModel;
 use super::named::NAMED;
 use crate::Error;
 use crate::op::Value;
@@ -105,7 +105,7 @@ fn collect(
 }
 
 /// Every weight, in the order of the model.
-pub fn parameters(model: &LanguageModel) -> Vec<Parameter> {
+pub fn parameters(model: &impl Module) -> Vec<Parameter> {
     of(model)
 }
 
@@ -115,7 +115,7 @@ pub(super) fn of(module: &impl Module) -> Vec<Parameter> {
 }
 
 /// Whether `holds` is true of every weight, one in memory at a time; it sees all of them.
-pub(crate) fn each(model: &LanguageModel, holds: &mut dyn FnMut(&str, HostTensor) -> bool) -> bool {
+pub(crate) fn each(model: &impl Module, holds: &mut dyn FnMut(&str, HostTensor) -> bool) -> bool {
     let mut all = true;
     collect(model, None, &mut |name, weight, _| {
         all &= holds(name, weight.to_host());
@@ -125,7 +125,7 @@ pub(crate) fn each(model: &LanguageModel, holds: &mut dyn FnMut(&str, HostTensor
 }
 
 /// The name of every weight, in the order of the model.
-pub(super) fn names(model: &LanguageModel) -> Vec<String> {
+pub(super) fn names(model: &impl Module) -> Vec<String> {
     let none = || HostTensor {
         shape: vec![0],
         data: Vec::new(),
@@ -135,7 +135,7 @@ pub(super) fn names(model: &LanguageModel) -> Vec<String> {
 }
 
 /// The gradient of every weight that has one, in the order of the model; taken out of `from`.
-pub fn gradients(model: &LanguageModel, from: &mut Gradients) -> Vec<Parameter> {
+pub fn gradients(model: &impl Module, from: &mut Gradients) -> Vec<Parameter> {
     collect(model, Some(from), &mut |_, _, gradient| {
         gradient.map(|g| g.to_host())
     })
@@ -175,25 +175,22 @@ impl ModuleMapper for Walk<'_> {
 }
 
 /// The model with every weight replaced by what `change` makes of it.
-pub fn update(model: LanguageModel, change: Change<'_>) -> LanguageModel {
+pub fn update<M: Module>(model: M, change: Change<'_>) -> M {
     let path = Path::default();
     model.map(&mut Walk { path, change })
 }
 
 /// The model with the weights of `given`; every weight must be there, in its shape, and no other.
-pub fn load(
-    model: LanguageModel,
-    given: BTreeMap<String, HostTensor>,
-) -> Result<LanguageModel, Error> {
+pub fn load<M: Module>(model: M, given: BTreeMap<String, HostTensor>) -> Result<M, Error> {
     load_called(model, given, &str::to_string)
 }
 
 /// The same; an error calls a weight what `called` makes of its name.
-pub fn load_called(
-    model: LanguageModel,
+pub fn load_called<M: Module>(
+    model: M,
     mut given: BTreeMap<String, HostTensor>,
     called: &dyn Fn(&str) -> String,
-) -> Result<LanguageModel, Error> {
+) -> Result<M, Error> {
     let mut wrong = Vec::new();
     let model = update(model, &mut |name, value| match given.remove(name) {
         Some(new) if new.shape == value.shape => new,

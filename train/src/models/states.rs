@@ -83,7 +83,7 @@ impl LayerState {
     }
 
     /// The same states on `device`; those that were elsewhere are constants there.
-    pub(super) fn on(self, device: &Device) -> Self {
+    pub fn on(self, device: &Device) -> Self {
         let on = |value: Value| value.on(device);
         LayerState {
             recurrence: self.recurrence.into_iter().map(on).collect(),
@@ -101,7 +101,7 @@ impl LayerState {
         }
     }
 
-    /// Constant states in memory of the host; a model moves them to its device.
+    /// Constant states in memory of the host; a model on another device moves them there ([`on`](Self::on)).
     pub fn from_host(state: HostState) -> Self {
         LayerState {
             recurrence: state.recurrence.into_iter().map(Value::from_host).collect(),
