@@ -88,7 +88,7 @@ pub struct Moments {
 }
 
 /// Everything that a run needs to go on with the same bits.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
     /// The configuration, as text.
     pub config: String,

@@ -10,6 +10,8 @@
 //! Two rules: what a configuration says and this program cannot compute is refused by its name,
 //! never passed over; and saving makes a new folder, whole or not at all.
 
+#[cfg(not(feature = "torch"))]
+mod absent;
 mod authors;
 mod described;
 mod format;
@@ -22,6 +24,7 @@ mod save;
 mod settings;
 mod stored;
 mod tensors;
+#[cfg(feature = "torch")]
 mod torch;
 mod weight;
 
@@ -33,6 +36,8 @@ pub use weight::Precision;
 
 use crate::checkpoint::Checkpoint;
 use crate::origin::Known;
+#[cfg(not(feature = "torch"))]
+use absent as torch;
 use baton_config::Error;
 use baton_data::files::folder;
 use baton_data::tokenizer::Tokenizer;
