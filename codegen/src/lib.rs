@@ -1,6 +1,6 @@
 //! From a verified recurrence to code: derive, differentiate, schedule, emit.
 //!
-//! [`derive`] turns the algebra of a step into that of a chunk ([`step()`] into a chunk of one step, for
+//! [`derive()`] turns the algebra of a step into that of a chunk ([`step()`] into a chunk of one step, for
 //! what has no longer one), [`grad`] differentiates it in
 //! reverse, [`schedule`] places it into tile programs, and the back end of a [`target`] emits them.
 //! [`Compiler`] is the whole way.

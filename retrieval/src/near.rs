@@ -41,7 +41,7 @@ pub struct Near<'a> {
     pub sight: Sight,
     /// [B, U]: whether a position before is there.
     pub there: &'a [bool],
-    /// [Hq], taken off for each position of distance.
+    /// `[Hq]`, taken off for each position of distance.
     pub slopes: Option<&'a [f32]>,
 }
 
