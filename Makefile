@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Where the demo writes; pass DEMO="--text FILE" (or --help) to choose.
 DEMO ?=
 
-.PHONY: demo test lint fuzz check-cuda bench table throughput cuda-tools kernels choices wheel test-python
+.PHONY: demo test lint fuzz check-cuda bench table throughput cuda-tools kernels choices wheel test-python docs package
 
 demo:
 	$(CARGO) build --release --package baton-cli
@@ -33,6 +33,14 @@ wheel:
 
 test-python:
 	scripts/python.sh test
+
+# The pages as a book in target/book and rustdoc of every crate in target/doc, either without a warning.
+docs:
+	scripts/docs.sh
+
+# What a registry would be given, in target/package: listed, packed and not built. Tests hold what is in it (tests/it/packages.rs).
+package:
+	$(CARGO) package --workspace --exclude baton-tests --exclude baton-benches --exclude own-crate --no-verify
 
 # Readers of everything that is given, on inputs changed at random: so many bytes for each of them.
 BYTES ?= 10000000

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CRATES = {"ir": "baton_ir", "macros": "baton_macros", "codegen": "baton_codegen", "kernels-generated": "baton_kernels",
           "runtime": "baton_runtime", "tune": "baton_tune", "emulator": "baton_emulator", "retrieval": "baton_retrieval",
-          "data": "baton_data", "config": "baton_config", "tasks": "baton_tasks", "weights": "baton_weights", "train": "baton_train", "report": "baton_report", "cli": "baton_cli", "python": "baton_python"}
+          "data": "baton_data", "config": "baton_config", "tasks": "baton_tasks", "weights": "baton_weights", "train": "baton_train", "report": "baton_report", "baton": "baton", "cli": "baton_cli", "python": "baton_python"}
 # Crates in which no circle may be.
 HELD = ("codegen", "runtime")
 FOLDERS = [*CRATES, "tests", "benches", "scripts", "docs"]

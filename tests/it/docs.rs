@@ -1,6 +1,6 @@
 //! The examples of the documents are run: recurrences verify, derive and have the class they claim.
 //!
-//! Rust examples of the README are doc tests of `train`.
+//! Rust examples of the README are doc tests of `baton`; `examples/own-crate` is what docs/own-crate.md builds.
 
 use baton_codegen::{Compiler, derive_any, grad};
 use baton_ir::recurrence::Class;

@@ -15,6 +15,7 @@ mod levels;
 mod long;
 mod macros;
 mod nonfinite;
+mod packages;
 mod predict;
 mod random;
 mod reads;

@@ -53,6 +53,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("report", &["baton-data", "baton-tasks"]),
     (
+        "baton",
+        &[
+            "baton-ir",
+            "baton-macros",
+            "baton-codegen",
+            "baton-runtime",
+            "baton-config",
+            "baton-data",
+            "baton-train",
+            "baton-tune",
+            "baton-weights",
+        ],
+    ),
+    ("examples/own-crate", &["baton"]),
+    (
         "cli",
         &[
             "baton-ir",
