@@ -27,6 +27,7 @@ impl Precision {
     }
 
     /// As PyTorch calls a storage of it.
+    #[cfg(feature = "torch")]
     pub(super) fn storage(self) -> &'static str {
         match self {
             Precision::F32 => "FloatStorage",
