@@ -1,7 +1,7 @@
 //! The cost model's rates, fitted to what tuning measured: `cargo run --release -p baton-tune --example rates`.
 //!
 //! Reads `benches/results/tuning.json` (or the file that is given), counts the work of every candidate that was timed
-//! and looks for the rates whose logarithms of times are nearest to the measured ones, over all recurrences and shapes.
+//! and looks for the rates whose logarithms of times are nearest to the measured ones within each shape, over all of them.
 //! It prints them beside those in use, and for both the median over shapes of the rank correlation within a shape,
 //! which is what the tuner needs. To see whether a fit carries over, it is also made without each recurrence in turn and
 //! judged on that one.
@@ -131,18 +131,28 @@ fn correlation(shape: &Shape, rates: &Rates) -> Option<f64> {
     rank_correlation(&pairs)
 }
 
-/// The sum of squares of what the logarithms are off by.
-fn off(shapes: &[&Shape], rates: &Rates) -> f64 {
-    let each = shapes.iter().flat_map(|shape| &shape.timed);
-    let each =
-        each.map(|(work, threads, ms)| (1e3 * work.seconds(rates, *threads) / ms).ln().powi(2));
+/// What the logarithms of a shape's times are off by.
+fn off(shape: &Shape, rates: &Rates) -> Vec<f64> {
+    let each = shape.timed.iter();
+    each.map(|(work, threads, ms)| (1e3 * work.seconds(rates, *threads) / ms).ln())
+        .collect()
+}
+
+/// The sum of squares of what they are off by *within* a shape: how fast the machine was at one shape says nothing
+/// of which plan is faster there.
+fn spread(shapes: &[&Shape], rates: &Rates) -> f64 {
+    let each = shapes.iter().map(|shape| {
+        let off = off(shape, rates);
+        let mean = off.iter().sum::<f64>() / off.len().max(1) as f64;
+        off.iter().map(|x| (x - mean).powi(2)).sum::<f64>()
+    });
     each.sum()
 }
 
 /// Each rate in turn by smaller and smaller factors, until none helps.
 fn fit(shapes: &[&Shape]) -> Rates {
     let mut found = row(&Rates::CORE);
-    let mut best = off(shapes, &rates(found));
+    let mut best = spread(shapes, &rates(found));
     let mut factor = 2.0;
     while factor > 1.01 {
         let before = best;
@@ -150,7 +160,7 @@ fn fit(shapes: &[&Shape]) -> Rates {
             for step in [factor, 1.0 / factor] {
                 let mut tried = found;
                 tried[i] *= step;
-                let now = off(shapes, &rates(tried));
+                let now = spread(shapes, &rates(tried));
                 if now < best {
                     (found, best) = (tried, now);
                 }
@@ -160,5 +170,10 @@ fn fit(shapes: &[&Shape]) -> Rates {
             factor = f64::sqrt(factor);
         }
     }
-    rates(found)
+    // What is left open, one factor of all rates, makes times right in the mean.
+    let all: Vec<f64> = (shapes.iter())
+        .flat_map(|shape| off(shape, &rates(found)))
+        .collect();
+    let scale = (-all.iter().sum::<f64>() / all.len().max(1) as f64).exp();
+    rates(found.map(|rate| rate * scale))
 }
