@@ -2,11 +2,12 @@
 
 mod kit;
 mod offline;
+mod shown;
 
 pub use kit::{device_name, folder as kept_folder};
 
 use crate::bench::cpu_name;
-use crate::choices::{self, Choices};
+use crate::choices;
 use crate::context::Context;
 use crate::device::{self, Name};
 use crate::failure::Failure;
@@ -14,12 +15,10 @@ use crate::gpu::Dtype;
 use crate::output::Output;
 use crate::shape::Shape;
 use crate::source::Source;
-use baton_tune::{
-    Entry, Journal, Outcome, Progress, ROUNDS, Store, Subject, Terms, Workshop, tune,
-};
+use baton_tune::{Journal, Outcome, Progress, ROUNDS, Store, Subject, Terms, Workshop, tune};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
-use std::fmt::Write;
+use serde_json::json;
+use shown::{Ended, list};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -104,14 +103,6 @@ struct Job {
     shape: Shape,
 }
 
-/// What became of a job.
-enum Ended {
-    /// It has a result, of now or of before.
-    Entry { entry: Box<Entry>, before: bool },
-    /// The time was up.
-    Unfinished { what: String, progress: Progress },
-}
-
 impl Tune {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         if self.list {
@@ -142,6 +133,13 @@ impl Tune {
                 now + until.saturating_duration_since(now) / (jobs.len() - i) as u32
             };
             ended.push(self.one(job, until.map(share), context.output)?);
+        }
+        let refused = |ended: &Ended| match ended {
+            Ended::Refused { why, .. } => Some(why.clone()),
+            _ => None,
+        };
+        if let Some(all) = ended.iter().map(refused).collect::<Option<Vec<_>>>() {
+            return Err(Failure::new(all.into_iter().next().unwrap_or_default()));
         }
         context.output.result(
             || json!({ "results": ended.iter().map(Ended::data).collect::<Vec<_>>() }),
@@ -244,7 +242,16 @@ impl Tune {
             seed: seed(),
         };
         let mut workshop = Workshop::cpu(&subject, cpu_name());
-        let outcome = tune(&subject, &mut workshop, &mut journal, terms, &mut watch)?;
+        let outcome = match tune(&subject, &mut workshop, &mut journal, terms, &mut watch) {
+            // One shape whose rules' plan is off does not stop the others.
+            Err(why @ baton_tune::Error::Default { .. }) if self.shapes.is_some() => {
+                bar.finish_and_clear();
+                let (what, why) = (key.text(), why.to_string());
+                output.note(&format!("{what}: {why}"));
+                return Ok(Ended::Refused { what, why });
+            }
+            outcome => outcome?,
+        };
         bar.finish_and_clear();
         match outcome {
             Outcome::Done(entry) => {
@@ -293,101 +300,4 @@ fn counted(bar: &ProgressBar) -> impl FnMut(Progress) {
             false => format!("measuring {} of {}", progress.still, progress.field),
         });
     }
-}
-
-fn list(context: &Context) -> Result<(), Failure> {
-    let store = Choices::Own.store()?;
-    let data = || {
-        let all = store.entries();
-        let one = |(origin, entry): (_, &Entry)| json!({ "from": origin, "entry": entry });
-        json!({ "entries": all.map(one).collect::<Vec<_>>() })
-    };
-    let text = || match store.entries().count() {
-        0 => "nothing was tuned yet\n".to_string(),
-        _ => store.entries().map(|(_, entry)| described(entry)).collect(),
-    };
-    context.output.result(data, text)
-}
-
-impl Ended {
-    fn data(&self) -> Value {
-        match self {
-            Ended::Entry { entry, before } => json!({ "entry": entry, "before": before }),
-            Ended::Unfinished { what, progress } => json!({
-                "unfinished": what,
-                "judged": progress.judged,
-                "field": progress.field,
-                "steps": progress.done,
-                "steps_at_most": progress.of,
-            }),
-        }
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Ended::Entry {
-                entry,
-                before: false,
-            } => described(entry),
-            Ended::Entry {
-                entry,
-                before: true,
-            } => format!(
-                "{}  tuned before; --again measures anew\n",
-                described(entry)
-            ),
-            Ended::Unfinished { what, progress } => format!(
-                "{what}: the time is up after {} of at most {} steps; the same command goes on from there\n",
-                progress.done, progress.of
-            ),
-        }
-    }
-}
-
-fn described(entry: &Entry) -> String {
-    let [batch, time, heads, groups] = entry.run;
-    let sizes = entry
-        .key
-        .sizes
-        .iter()
-        .map(|(dim, size)| format!(" {dim}={size}"));
-    let mut text = format!(
-        "{}{} B={batch} T={time} H={heads} G={groups}, {} threads of {}\n",
-        entry.key.recurrence,
-        sizes.collect::<String>(),
-        entry.threads,
-        entry.machine
-    );
-    let rules = entry.tried.first().map(|tried| tried.choice.text());
-    let rejected = entry.tried.iter().filter(|tried| tried.rejected.is_some());
-    let line = |what: &str, plan: &str, m: &baton_tune::Measured| {
-        format!(
-            "  {what:<6} {:>9.3} ms ({:.3} to {:.3}, {} rounds)  {plan}\n",
-            m.median, m.p10, m.p90, m.rounds
-        )
-    };
-    text += &line("rules", &rules.unwrap_or_default(), &entry.default);
-    match &entry.choice {
-        Some(chosen) => text += &line("tuned", &chosen.text(), &entry.tuned),
-        None => text += "  tuned      the rules' plan: nothing is faster beyond the noise\n",
-    }
-    let [low, middle, high] = entry.ratio;
-    let correlation = entry
-        .rank_correlation
-        .map_or("-".into(), |r| format!("{r:.2}"));
-    let _ = writeln!(
-        text,
-        "  ratio {middle:.3} ({low:.3} to {high:.3}); errors {:.1e} outputs, {:.1e} gradients; {} tried, {} rejected; \
-         model's rank correlation {correlation}; {:.0} s",
-        entry.errors.outputs,
-        entry.errors.gradients,
-        entry.tried.len(),
-        rejected.clone().count(),
-        entry.seconds
-    );
-    for tried in rejected {
-        let reason = tried.rejected.as_deref().unwrap_or_default();
-        let _ = writeln!(text, "  rejected   {}: {reason}", tried.choice.text());
-    }
-    text
 }

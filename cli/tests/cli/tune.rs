@@ -128,6 +128,33 @@ fn a_killed_tuning_goes_on_and_training_keeps_what_it_began_with() {
 }
 
 #[test]
+fn a_shape_whose_rules_are_off_does_not_stop_the_others() {
+    let folder = Folder::new("tune-off");
+    // What is left of the input after a million was added and taken off is noise in f32.
+    let file = folder.write(
+        "off.rec",
+        "recurrence off {\n inputs { x: [] }\n state { n: [] }\n n = n + x;\n \
+         output o: [] = (x + 1000000) - 1000000 + n;\n}\n",
+    );
+    let shapes = folder.write("shapes.txt", "T=20,H=2\nT=90,H=3\n");
+    let arguments = [
+        "tune",
+        "--file",
+        &file,
+        "--shapes",
+        &shapes,
+        "--threads",
+        "1",
+    ];
+    let done = finished(&folder, &arguments);
+    assert_eq!(done.code, 2, "nothing was tuned: {}", done.stderr);
+    for steps in ["steps 17-32", "steps 65-128"] {
+        assert!(done.stderr.contains(steps), "{}", done.stderr);
+    }
+    assert!(done.stderr.contains("nothing was tuned"), "{}", done.stderr);
+}
+
+#[test]
 fn what_cannot_be_tuned_is_refused_in_words() {
     let folder = Folder::new("tune-refusals");
     folder.write("shapes.txt", "# none\n\n");
