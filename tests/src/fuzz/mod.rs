@@ -1,6 +1,6 @@
 //! Fuzzing: texts and files changed at random, given to what reads them.
 //!
-//! A [`Reader`] is given bytes made from a corpus by [`mutate`], one input after another, from a
+//! A [`Reader`] is given bytes made from a corpus by `mutate`, one input after another, from a
 //! seed: the same seed gives the same inputs. An input is a finding when its reader panics, keeps
 //! more memory than [`bound`] allows at any moment, or takes more than [`SLOWEST`]. What is found
 //! is shrunk as long as it stays a finding, and printed as bytes of a Rust text. A stack that

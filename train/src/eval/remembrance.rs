@@ -1,11 +1,11 @@
 //! Effective remembrance: how much of its prediction at time T a model owes to the tokens before t.
 //!
-//! EffRem_T(t) = TV(q(. | x[0:T]), q(. | x[t:T])), q the distribution of the next token, the
+//! EffRem_T(t) = TV(q(. | `x[0:T]`), q(. | `x[t:T]`)), q the distribution of the next token, the
 //! second from a zero state at t, TV(q, q') half the sum of |q - q'|. It is 0 at t = 0; a model
 //! that has failed depends on its first tokens, so that the distance is large for small t already
 //! (arXiv 2507.02782, figure 1).
 //!
-//! All of x[t:T] end at the same token, so one sweep does: the batch grows by a sequence from
+//! All of `x[t:T]` end at the same token, so one sweep does: the batch grows by a sequence from
 //! zero at each cut. Sequences are run in batches, which bounds the memory, shared out over ranks.
 
 use super::{Stream, Tokens, starts};

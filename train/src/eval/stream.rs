@@ -95,7 +95,7 @@ impl<'m, M: Recurrent> Stream<'m, M> {
     }
 
     /// Goes on greedily for `count` tokens from `logits` [B, V], those after the last token read;
-    /// [B][count], and whether all logits of a sequence were finite. The last token generated is
+    /// `[B][count]`, and whether all logits of a sequence were finite. The last token generated is
     /// not read.
     pub fn greedy(
         &mut self,

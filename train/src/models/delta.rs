@@ -50,7 +50,7 @@ const TIME_STEP: [f64; 2] = [1e-3, 1e-1];
 /// A block of the gated delta rule.
 #[derive(Module, Debug)]
 pub struct Delta {
-    /// [D] to q, k, v, then the output's gate, beta and the decay; of KDA's gate and decay their low rank.
+    /// `[D]` to q, k, v, then the output's gate, beta and the decay; of KDA's gate and decay their low rank.
     pub in_proj: Linear,
     /// Over q, k and v.
     pub conv1d: Conv1d,
@@ -64,7 +64,7 @@ pub struct Delta {
     pub dt_bias: Param<Tensor<1>>,
     /// Over each head's values.
     pub norm: RmsNorm,
-    /// Values to [D].
+    /// Values to `[D]`.
     pub out_proj: Linear,
     #[module(skip)]
     config: DeltaConfig,

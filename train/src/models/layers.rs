@@ -118,7 +118,7 @@ pub(super) fn softplus_inverse(y: f64) -> f64 {
 pub struct Linear {
     /// [out, in].
     pub weight: Param<Tensor<2>>,
-    /// [out].
+    /// `[out]`.
     pub bias: Option<Param<Tensor<1>>>,
 }
 
@@ -181,7 +181,7 @@ impl Linear {
 pub struct Conv1d {
     /// [C, 1, W].
     pub weight: Param<Tensor<3>>,
-    /// [C].
+    /// `[C]`.
     pub bias: Option<Param<Tensor<1>>>,
 }
 
@@ -219,7 +219,7 @@ impl Conv1d {
         at_least(2, self.weight.val())
     }
 
-    /// The bias [C]; zeros where there is none.
+    /// The bias `[C]`; zeros where there is none.
     pub fn bias(&self) -> Tensor<1> {
         match &self.bias {
             Some(bias) => bias.val(),
@@ -245,7 +245,7 @@ pub(super) fn at_least(width: usize, taps: Tensor<3>) -> Tensor<3> {
 /// Root-mean-square norm over the last dim.
 #[derive(Module, Debug)]
 pub struct RmsNorm {
-    /// [D].
+    /// `[D]`.
     pub weight: Param<Tensor<1>>,
     #[module(skip)]
     eps: f64,
@@ -274,9 +274,9 @@ impl RmsNorm {
 /// Layer norm over the last dim: the mean is removed first.
 #[derive(Module, Debug)]
 pub struct LayerNorm {
-    /// [D].
+    /// `[D]`.
     pub weight: Param<Tensor<1>>,
-    /// [D].
+    /// `[D]`.
     pub bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     eps: f64,

@@ -34,7 +34,7 @@ pub struct LanguageModel {
 pub struct Backbone {
     /// Tokens to the residual stream, and back to logits.
     pub embeddings: Embedding,
-    /// What stands in the stream after a chunk's tokens, [D], where anything does.
+    /// What stands in the stream after a chunk's tokens, `[D]`, where anything does.
     pub landmark: Option<Param<Tensor<1>>>,
     /// What replaces the stream before the first block; RWKV-7 has it.
     pub pre_norm: Option<Norm>,

@@ -34,19 +34,19 @@ recurrence! {
 /// A Mamba block.
 #[derive(Module, Debug)]
 pub struct Mamba1 {
-    /// [D] to u [I], z [I].
+    /// `[D]` to u `[I]`, z `[I]`.
     pub in_proj: Linear,
     /// Over u.
     pub conv1d: Conv1d,
-    /// [I] to the time step's low rank [R], b [N], c [N].
+    /// `[I]` to the time step's low rank `[R]`, b `[N]`, c `[N]`.
     pub x_proj: Linear,
-    /// [R] to [I]; its bias is added before the softplus.
+    /// `[R]` to `[I]`; its bias is added before the softplus.
     pub dt_proj: Linear,
     /// log(-A), [I, N].
     pub A_log: Param<Tensor<2>>,
-    /// Skip connection, [I].
+    /// Skip connection, `[I]`.
     pub D: Param<Tensor<1>>,
-    /// [I] to [D].
+    /// `[I]` to `[D]`.
     pub out_proj: Linear,
     #[module(skip)]
     sizes: Sizes,

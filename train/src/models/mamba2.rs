@@ -32,19 +32,19 @@ recurrence! {
 /// A Mamba-2 block.
 #[derive(Module, Debug)]
 pub struct Mamba2 {
-    /// [D] to z [H P], x [H P], b [G N], c [G N], dt [H].
+    /// `[D]` to z [H P], x [H P], b [G N], c [G N], dt `[H]`.
     pub in_proj: Linear,
     /// Over x, b and c.
     pub conv1d: Conv1d,
-    /// log(-A), [H].
+    /// log(-A), `[H]`.
     pub A_log: Param<Tensor<1>>,
-    /// Skip connection, [H].
+    /// Skip connection, `[H]`.
     pub D: Param<Tensor<1>>,
-    /// Added to dt before its softplus, [H].
+    /// Added to dt before its softplus, `[H]`.
     pub dt_bias: Param<Tensor<1>>,
     /// After the gate.
     pub norm: RmsNorm,
-    /// [H P] to [D].
+    /// [H P] to `[D]`.
     pub out_proj: Linear,
     #[module(skip)]
     sizes: Sizes,

@@ -11,11 +11,11 @@ use burn::tensor::activation::silu;
 /// W_down (silu(W_gate x) * W_up x).
 #[derive(Module, Debug)]
 pub struct Mlp {
-    /// [D] to [F].
+    /// `[D]` to `[F]`.
     pub gate_proj: Linear,
-    /// [D] to [F].
+    /// `[D]` to `[F]`.
     pub up_proj: Linear,
-    /// [F] to [D].
+    /// `[F]` to `[D]`.
     pub down_proj: Linear,
 }
 

@@ -43,13 +43,13 @@ pub(super) fn draws(hidden: usize, layers: usize) -> [Draw; 2] {
 /// An mLSTM block.
 #[derive(Module, Debug)]
 pub struct Mlstm {
-    /// [D] to q [H K], k [H K], v [H V], gate [H V].
+    /// `[D]` to q [H K], k [H K], v [H V], gate [H V].
     pub in_proj: Linear,
-    /// [D] to i [H], f [H].
+    /// `[D]` to i `[H]`, f `[H]`.
     pub gates: Linear,
     /// Over each head's values, [H V].
     pub norm: Weight,
-    /// [H V] to [D].
+    /// [H V] to `[D]`.
     pub out_proj: Linear,
     #[module(skip)]
     config: MlstmConfig,

@@ -45,9 +45,9 @@ pub struct Rwkv7 {
     pub x_a: Param<Tensor<3>>,
     /// The same for the gate.
     pub x_g: Param<Tensor<3>>,
-    /// Scales the key that is removed, [D].
+    /// Scales the key that is removed, `[D]`.
     pub k_k: Param<Tensor<1>>,
-    /// How far the rate scales the key that is written, [D].
+    /// How far the rate scales the key that is written, `[D]`.
     pub k_a: Param<Tensor<1>>,
     /// Weight of the current token, [H, K].
     pub r_k: Param<Tensor<2>>,
@@ -98,11 +98,11 @@ pub struct Affine {
 /// The feed-forward of RWKV-7.
 #[derive(Module, Debug)]
 pub struct ChannelMix {
-    /// Share of the step before, [D].
+    /// Share of the step before, `[D]`.
     pub x_k: Param<Tensor<1>>,
-    /// [D] to [F].
+    /// `[D]` to `[F]`.
     pub key: Linear,
-    /// [F] to [D].
+    /// `[F]` to `[D]`.
     pub value: Linear,
 }
 

@@ -18,7 +18,7 @@ use burn::Tensor;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Applies the convolution to `x` [B, T, C] with `weight` [C, 1, W], `bias` [C] and the state
+/// Applies the convolution to `x` [B, T, C] with `weight` [C, 1, W], `bias` `[C]` and the state
 /// [B, W - 1, C] (absent: zero); returns y [B, T, C] and the state out.
 pub fn causal_conv(
     x: Tensor<3>,

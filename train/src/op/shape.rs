@@ -14,7 +14,7 @@ use burn::tensor::Shape;
 use rayon::prelude::*;
 
 /// Splits the last dim of x [B, T, F] into parts of shape `parts[i]`: part i is
-/// [B, T, parts[i]...], and the sizes add up to F.
+/// [B, T, parts`[i]`...], and the sizes add up to F.
 pub fn split(x: Tensor<3>, parts: &[&[usize]]) -> Result<Vec<Value>, Error> {
     let [batch, time, width] = x.dims();
     let widths: Vec<usize> = parts.iter().map(|part| part.iter().product()).collect();

@@ -19,13 +19,13 @@ use std::sync::Arc;
 /// Attention with a window.
 #[derive(Module, Debug)]
 pub struct WindowAttention {
-    /// [D] to queries [Hq d].
+    /// `[D]` to queries [Hq d].
     pub q_proj: Linear,
-    /// [D] to keys [Hk d].
+    /// `[D]` to keys [Hk d].
     pub k_proj: Linear,
-    /// [D] to values [Hk d].
+    /// `[D]` to values [Hk d].
     pub v_proj: Linear,
-    /// [Hq d] to [D].
+    /// [Hq d] to `[D]`.
     pub o_proj: Linear,
     #[module(skip)]
     config: AttentionConfig,

@@ -24,7 +24,7 @@ pub struct Chunking {
     pub encoder: Vec<EncoderLayer>,
     /// After them.
     pub encoder_norm: RmsNorm,
-    /// The vector that stands after a chunk's positions in the encoder, [D].
+    /// The vector that stands after a chunk's positions in the encoder, `[D]`.
     pub cls: Option<Param<Tensor<1>>>,
     /// To landmarks, where they are projected.
     pub landmark_proj: Option<Linear>,

@@ -12,9 +12,9 @@ use burn::tensor::Device;
 /// Queries to chunks, and what is found back into the stream.
 #[derive(Module, Debug)]
 pub struct CrossAttention {
-    /// [D] to queries [Hq d].
+    /// `[D]` to queries [Hq d].
     pub q_proj: Linear,
-    /// [Hq d] to [D].
+    /// [Hq d] to `[D]`.
     pub o_proj: Linear,
     #[module(skip)]
     one: bool,

@@ -16,13 +16,13 @@ use burn::tensor::Device;
 pub struct EncoderLayer {
     /// Before the attention.
     pub norm: RmsNorm,
-    /// [D] to queries.
+    /// `[D]` to queries.
     pub q_proj: Linear,
-    /// [D] to keys.
+    /// `[D]` to keys.
     pub k_proj: Linear,
-    /// [D] to values.
+    /// `[D]` to values.
     pub v_proj: Linear,
-    /// Back to [D].
+    /// Back to `[D]`.
     pub o_proj: Linear,
     /// Before the feed-forward.
     pub mlp_norm: RmsNorm,

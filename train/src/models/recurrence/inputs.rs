@@ -20,11 +20,11 @@ use burn::tensor::Device;
 /// What one input has of its own.
 #[derive(Module, Debug)]
 pub struct Projection {
-    /// [D] to the rank.
+    /// `[D]` to the rank.
     pub down: Option<Linear>,
-    /// The rank, or [D], to the channels.
+    /// The rank, or `[D]`, to the channels.
     pub up: Option<Linear>,
-    /// [C].
+    /// `[C]`.
     pub bias: Option<Param<Tensor<1>>>,
     /// Over its channels.
     pub conv: Option<Conv1d>,

@@ -37,7 +37,7 @@ const _: () = assert!(MOST_TENSORS <= ARITY);
 /// A block of a recurrence.
 #[derive(Module, Debug)]
 pub struct RecurrenceBlock {
-    /// [D] to the inputs without weights of their own, and to the gates.
+    /// `[D]` to the inputs without weights of their own, and to the gates.
     pub in_proj: Option<Linear>,
     /// For each input what it has of its own.
     pub inputs: Named<Projection>,
@@ -45,7 +45,7 @@ pub struct RecurrenceBlock {
     pub params: Named<Weight>,
     /// Of the outputs that have one.
     pub norms: Named<RmsNorm>,
-    /// All outputs, one after another, to [D].
+    /// All outputs, one after another, to `[D]`.
     pub out_proj: Linear,
     #[module(skip)]
     compiled: Compiled,
