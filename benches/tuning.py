@@ -58,7 +58,8 @@ def page(entries):
 Every built-in recurrence at three shapes, on {first['threads']} threads of {first['machine']} ({first['target'].split()[-1]}), f32. A time is that of a run forward
 that keeps what its backward needs, and that backward: the median of a race in turns. The ratio is that of tuned to the rules' plan within a round, with
 the interval that its median lies in (19 in 20); where nothing was faster beyond the noise and 2 %, the rules' plan stays. Every candidate
-passed the gate against the f64 truth, or is listed below.
+passed the gate against the f64 truth, or is listed below. Other programs of low priority ran beside part of this measurement: ratios are of one round,
+times in milliseconds are not to be compared across rows.
 
 - {len(faster)} of {len(entries)} shapes have a plan that is faster than the rules'; its ratio is {median(e['ratio'][1] for e in faster):.2f} in the median, {min(e['ratio'][1] for e in faster):.2f} at best.
 - A tuning takes {median(e['seconds'] for e in entries):.0f} s in the median, {max(e['seconds'] for e in entries):.0f} s at most, {sum(e['seconds'] for e in entries) / 60:.0f} minutes for all.
