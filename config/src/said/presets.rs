@@ -56,6 +56,9 @@ pub const PRESETS: &[Preset] = &[
     preset("reproduction-gla-64", REPRODUCTION, || {
         with(reproduction(64, 32), "model", json!({"block": "gla"}))
     }),
+    preset("reproduction-mamba1-64", REPRODUCTION, || {
+        with(reproduction(64, 32), "model", json!({"block": "mamba1"}))
+    }),
     preset("reproduction-passkey", REPRODUCTION, || {
         let schedule = json!({"peak": 5e-3, "warmup": 50, "steps": 300});
         with(reproduction(24, 32), "schedule", schedule)
