@@ -59,6 +59,11 @@ pub const PRESETS: &[Preset] = &[
     preset("reproduction-mamba1-64", REPRODUCTION, || {
         with(reproduction(64, 32), "model", json!({"block": "mamba1"}))
     }),
+    preset("reproduction-gated-delta-net-64", REPRODUCTION, || {
+        let block =
+            json!({"type": "gated_delta_net", "num_heads": 4, "head_dim": 32, "value_dim": 32});
+        with(reproduction(64, 32), "model", json!({"block": block}))
+    }),
     preset("reproduction-passkey", REPRODUCTION, || {
         let schedule = json!({"peak": 5e-3, "warmup": 50, "steps": 300});
         with(reproduction(24, 32), "schedule", schedule)
