@@ -3,8 +3,11 @@
 //! Tasks and initial states are said so, on the command line and in what is stored. What has no `=` continues the value
 //! before it, so that a value may be a list. What the keys and values mean is for whoever asks.
 
+/// A name, and each setting with its value.
+pub type Line<'a> = (&'a str, Vec<(&'a str, String)>);
+
 /// The name and the options of a line, in order and as often as they are said; else the first part that is no option.
-pub fn read(line: &str) -> Result<(&str, Vec<(&str, String)>), &str> {
+pub fn read(line: &str) -> Result<Line<'_>, &str> {
     let (name, rest) = line.split_once(':').unwrap_or((line, ""));
     let mut options: Vec<(&str, String)> = Vec::new();
     for part in rest.split(',').filter(|part| !part.is_empty()) {

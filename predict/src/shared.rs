@@ -19,9 +19,10 @@ pub fn passes(addresses: &[u32; LANES], acting: u32, work: &Work) -> u32 {
     let at_once = lanes_at_once(width);
     let of_group = |group: usize| {
         let mut words: Vec<u32> = vec![];
-        for lane in group * at_once..(group + 1) * at_once {
+        let lanes = addresses.iter().enumerate();
+        for (lane, address) in lanes.skip(group * at_once).take(at_once) {
             if acting >> lane & 1 == 1 {
-                let first = addresses[lane] / 4;
+                let first = address / 4;
                 words.extend(first..first + width.div_ceil(4));
             }
         }

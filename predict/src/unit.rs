@@ -70,7 +70,7 @@ pub fn works(listing: &Listing, machine: &Machine) -> Vec<Work> {
 
 fn work(instruction: &Instruction, machine: &Machine) -> Work {
     let has = |modifier| instruction.has(modifier);
-    let width = match () {
+    let width: u32 = match () {
         () if has("128") => 16,
         () if has("64") => 8,
         () if has("U16") || has("S16") => 2,
@@ -78,7 +78,7 @@ fn work(instruction: &Instruction, machine: &Machine) -> Work {
         () => 4,
     };
     // A pass is 128 bytes.
-    let passes = (32 * width as u32).div_ceil(128);
+    let passes = (32 * width).div_ceil(128);
     let busy = |unit, clocks| Work {
         clocks,
         ..Work::of_unit(unit)

@@ -1,11 +1,9 @@
 //! What all tasks share: lengths and trials, and one run over every cell.
 
 use super::given::Given;
-use super::samples::Samples;
+use super::reading::Reading;
 use super::table::tables;
-use crate::chunks::Chunks;
 use crate::context::Context;
-use crate::device;
 use crate::failure::Failure;
 use baton_data::documents;
 use baton_tasks::grid::run_where_possible;
@@ -19,9 +17,8 @@ use std::path::PathBuf;
 /// What every task is given.
 #[derive(clap::Args)]
 pub struct Asking {
-    /// The checkpoint
-    #[arg(long)]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    reading: Reading,
     /// Lengths, as tokens (500), as k or m of them (64k, 1m: times 1024) or as times the training
     /// length (64x)
     #[arg(long, value_delimiter = ',', default_value = "1x,4x,16x,64x")]
@@ -32,29 +29,9 @@ pub struct Asking {
     /// Seed of all random choices
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Trials that are run side by side
-    #[arg(long, default_value_t = 8)]
-    batch: usize,
-    /// Tokens that are read at once
-    #[arg(long, default_value_t = 256)]
-    segment: usize,
     /// A text to hide answers in; the task's own noise when absent
     #[arg(long)]
     haystack: Option<PathBuf>,
-    /// Write a line of JSON for each trial to this file: prompt, references, answer, scores
-    #[arg(long, value_name = "FILE.jsonl")]
-    samples: Option<PathBuf>,
-    /// Write the result to this JSON file too
-    #[arg(long)]
-    output: Option<PathBuf>,
-    #[command(flatten)]
-    chunks: Chunks,
-    /// Threads; every core when absent
-    #[arg(long, value_parser = device::threads())]
-    threads: Option<usize>,
-    /// Show no progress
-    #[arg(long)]
-    quiet: bool,
 }
 
 /// A checkpoint that is asked.
@@ -79,17 +56,7 @@ impl Asked {
 impl Asking {
     /// Opens the checkpoint and reads the haystack.
     pub fn open(&self, context: &Context) -> Result<Asked, Failure> {
-        let given = Given {
-            checkpoint: self.checkpoint.clone(),
-            text: None,
-            field: None,
-            data: None,
-            whole: false,
-            output: self.output.clone(),
-            chunks: self.chunks.clone(),
-            threads: self.threads,
-            quiet: self.quiet,
-        };
+        let given = self.reading.given();
         let text = match &self.haystack {
             None => None,
             Some(path) => {
@@ -124,16 +91,15 @@ impl Asking {
             lengths: lengths(&self.lengths, subject.checkpoint.train_length)?,
             depths: depths.to_vec(),
             trials: self.trials,
-            batch: self.batch,
+            batch: self.reading.batch,
             seed: self.seed,
         };
         plan.check()?;
         let group = context.ranks()?;
-        let first = group.rank() == 0;
-        let mut samples = Samples::new(self.samples.as_deref().filter(|_| first))?;
+        let mut samples = self.reading.samples(context)?;
         let built = tasks.iter().map(|task| task.build(&material));
         let built = built.collect::<Result<Vec<_>, _>>()?;
-        let mut reader = Reader::new(&subject.model, self.segment, None);
+        let mut reader = Reader::new(&subject.model, self.reading.segment, None);
         let tokens = built.iter().map(|task| plan.tokens(task.as_ref()));
         let tokens = tokens.fold(0, usize::saturating_add);
         let bar = given.bar(context, measure, tokens)?;
@@ -171,7 +137,7 @@ impl Asking {
             "trials": plan.trials,
             "seed": plan.seed,
             "batch": plan.batch,
-            "segment": self.segment,
+            "segment": self.reading.segment,
         });
         let measurement = Measurement::new(
             measure,

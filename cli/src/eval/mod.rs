@@ -11,6 +11,7 @@ mod logits;
 mod passkey;
 mod perplexity;
 mod prompts;
+mod reading;
 mod recall;
 mod remembrance;
 mod ruler;

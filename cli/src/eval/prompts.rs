@@ -1,12 +1,9 @@
 //! `baton eval prompts`: questions from files, as published benchmarks and other programs write them.
 
 use super::asking::lengths;
-use super::given::Given;
-use super::samples::Samples;
+use super::reading::Reading;
 use super::table::tables;
-use crate::chunks::Chunks;
 use crate::context::Context;
-use crate::device;
 use crate::failure::Failure;
 use baton_tasks::Codec;
 use baton_tasks::measures::Measurement;
@@ -26,9 +23,8 @@ use std::path::PathBuf;
     Files are JSONL, JSON or parquet; a folder is all below it. Fields, and what each score is: docs/tasks.md."
 )]
 pub struct Prompts {
-    /// The checkpoint
-    #[arg(long)]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    reading: Reading,
     /// A file of records, or a folder of them
     #[arg(long)]
     file: PathBuf,
@@ -62,45 +58,14 @@ pub struct Prompts {
     /// Ends of the lengths that tables have columns for (1k,4k,16k); powers of two when absent
     #[arg(long, value_delimiter = ',')]
     lengths: Vec<String>,
-    /// Questions that are run side by side
-    #[arg(long, default_value_t = 8)]
-    batch: usize,
-    /// Tokens that are read at once
-    #[arg(long, default_value_t = 256)]
-    segment: usize,
-    /// Write a line of JSON for each question to this file: prompt, references, answer, scores
-    #[arg(long, value_name = "FILE.jsonl")]
-    samples: Option<PathBuf>,
-    /// Write the result to this JSON file too
-    #[arg(long)]
-    output: Option<PathBuf>,
-    #[command(flatten)]
-    chunks: Chunks,
-    /// Threads; every core when absent
-    #[arg(long, value_parser = device::threads())]
-    threads: Option<usize>,
-    /// Show no progress
-    #[arg(long)]
-    quiet: bool,
 }
 
 impl Prompts {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let form = self.form()?;
-        let given = Given {
-            checkpoint: self.checkpoint.clone(),
-            text: None,
-            field: None,
-            data: None,
-            whole: false,
-            output: self.output.clone(),
-            chunks: self.chunks.clone(),
-            threads: self.threads,
-            quiet: self.quiet,
-        };
+        let given = self.reading.given();
         let group = context.ranks()?;
-        let first = group.rank() == 0;
-        let mut samples = Samples::new(self.samples.as_deref().filter(|_| first))?;
+        let mut samples = self.reading.samples(context)?;
         let questions = form.read(&self.file, self.limit)?;
         let subject = given.subject(context)?;
         let codec: &dyn Codec = &subject.tokenizer;
@@ -115,10 +80,10 @@ impl Prompts {
         buckets.sort_unstable();
         let asking = Asking {
             count: form.count,
-            batch: self.batch,
+            batch: self.reading.batch,
             buckets,
         };
-        let mut reader = Reader::new(&subject.model, self.segment, None);
+        let mut reader = Reader::new(&subject.model, self.reading.segment, None);
         let bytes = questions.iter().map(|q| q.prompt.len()).sum();
         let bar = given.bar(context, "prompts", bytes)?;
         bar.set_message("(bytes)");
@@ -150,8 +115,8 @@ impl Prompts {
             "score": questions[0].scoring.names(),
             "tokens": form.count,
             "questions": questions.len(),
-            "batch": self.batch,
-            "segment": self.segment,
+            "batch": self.reading.batch,
+            "segment": self.reading.segment,
         });
         let measurement = Measurement::new(
             "prompts",
@@ -192,7 +157,7 @@ impl Prompts {
         form.answer = self.answer.clone().unwrap_or(form.answer);
         form.scoring = self.score.unwrap_or(form.scoring);
         form.count = self.tokens.unwrap_or(form.count);
-        if form.count == 0 || self.batch == 0 || self.limit == 0 {
+        if form.count == 0 || self.reading.batch == 0 || self.limit == 0 {
             return Err(Failure::new(
                 "--tokens, --batch or --limit 0 given, expected at least 1 each",
             ));

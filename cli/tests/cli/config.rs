@@ -444,5 +444,5 @@ fn the_page_names_every_key_with_its_default() {
             row[0]
         );
     }
-    assert_eq!(tables["Presets"].len(), 21);
+    assert_eq!(tables["Presets"].len(), 23);
 }

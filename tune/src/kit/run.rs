@@ -24,10 +24,13 @@ const REPEATED: usize = 20;
 pub type Times<'a> =
     Box<dyn FnMut(&mut dyn FnMut() -> Result<(), Error>) -> Result<f64, Error> + 'a>;
 
+/// A device whose kernels are made so.
+pub type Devices<'a> = Box<dyn Fn(Gpu) -> Result<Box<dyn Device>, Error> + 'a>;
+
 /// The GPU as a tuning sees it.
 pub struct Bench<'a> {
-    /// A device whose kernels are made so.
-    pub device: Box<dyn Fn(Gpu) -> Result<Box<dyn Device>, Error> + 'a>,
+    /// Makes its devices.
+    pub device: Devices<'a>,
     /// What kernels take.
     pub time: Times<'a>,
     /// What its times are of.
