@@ -109,6 +109,12 @@ fn training_and_conversion_give_back_every_key_and_file_that_came() {
         held.retain(|entry| entry.as_ref().unwrap().path().is_file());
         assert_eq!(held.len(), files.len() - 1 + 2, "{name}: {held:?}");
     }
+    let readers = |file: &str| fs::metadata(path(file)).unwrap().permissions();
+    assert_eq!(
+        readers("same/model.safetensors"),
+        readers("same/config.json"),
+        "whoever reads the configuration reads the weights"
+    );
     let weights = |name: &str| load(&format!("{}/model.safetensors", path(name)));
     assert_eq!(weights("same"), weights("from"));
     assert_eq!(weights("through"), weights("from"));

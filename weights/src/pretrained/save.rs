@@ -98,8 +98,13 @@ fn contents(
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     safetensors::serialize_to_file(weights, Some(metadata), &path)
         .map_err(|e| Error::file(&path, e))?;
+    // The library makes a file that its owner alone may read; whoever may read the configuration may read the weights.
+    let usual = fs::metadata(folder.join(CONFIG)).map(|found| found.permissions());
     File::open(&path)
-        .and_then(|file| file.sync_all())
+        .and_then(|file| {
+            file.set_permissions(usual?)?;
+            file.sync_all()
+        })
         .map_err(|e| Error::file(&path, e))
 }
 
