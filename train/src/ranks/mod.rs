@@ -59,9 +59,19 @@ pub fn on_this_machine() -> usize {
         "OMPI_COMM_WORLD_LOCAL_SIZE",
         "MPI_LOCALNRANKS",
         "SLURM_NTASKS_PER_NODE",
+        "SLURM_TASKS_PER_NODE",
     ];
     let mut said = known.iter().filter_map(|name| std::env::var(name).ok());
-    said.find_map(|size| size.parse().ok()).unwrap_or(1).max(1)
+    said.find_map(|size| most(&size)).unwrap_or(1).max(1)
+}
+
+/// The most tasks of a machine in a scheduler's list: `4`, or `4(x2),3` for two machines with four and one with three.
+/// Which of them this is it does not say, so a machine may be taken to have more of them than it has.
+fn most(tasks: &str) -> Option<usize> {
+    let counts = tasks
+        .split(',')
+        .map(|part| part.split('(').next()?.trim().parse().ok());
+    counts.collect::<Option<Vec<usize>>>()?.into_iter().max()
 }
 
 /// The part of `0..count` that a rank does; every rank does as much.

@@ -118,6 +118,16 @@ fn sums_have_the_bits_of_one_process() {
 }
 
 #[test]
+fn schedulers_lists_of_tasks_are_read() {
+    let found = ["4", "4(x2)", "3,4(x2),1", "", "4(x2", "many", "2,"].map(most);
+    let none = None;
+    assert_eq!(
+        found,
+        [Some(4), Some(4), Some(4), none, Some(4), none, none]
+    );
+}
+
+#[test]
 fn what_differs_is_named_with_its_rank() {
     let found = together(3, |group| {
         let own = if group.rank() == 2 { "b" } else { "a" };
