@@ -9,6 +9,16 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+/// `baton` on so many ranks.
+fn mpirun(count: usize) -> Command {
+    let mut command = Command::new("mpirun");
+    command
+        .args(["--allow-run-as-root", "--oversubscribe", "-n"])
+        .arg(count.to_string())
+        .arg(env!("CARGO_BIN_EXE_baton"));
+    command
+}
+
 /// `baton train` on so many ranks.
 fn ranks(count: usize, folder: &Folder, run: &str, more: &[&str]) -> Command {
     let text = folder.path("text.txt");
@@ -18,15 +28,8 @@ fn ranks(count: usize, folder: &Folder, run: &str, more: &[&str]) -> Command {
             &"one segment hands its state to the next. ".repeat(60),
         );
     }
-    let mut command = Command::new("mpirun");
+    let mut command = mpirun(count);
     command
-        .args([
-            "--allow-run-as-root",
-            "--oversubscribe",
-            "-n",
-            &count.to_string(),
-        ])
-        .arg(env!("CARGO_BIN_EXE_baton"))
         .args(["train", "--text", &text, "--folder", &folder.path(run)])
         .args([
             "--length",
@@ -132,15 +135,8 @@ fn measured(count: usize, folder: &Folder, arguments: &[&str]) -> (serde_json::V
     let samples = folder.path("samples.jsonl");
     let _ = fs::remove_file(&samples);
     let asks = !["perplexity", "states", "remembrance"].contains(&arguments[0]);
-    let mut command = Command::new("mpirun");
+    let mut command = mpirun(count);
     command
-        .args([
-            "--allow-run-as-root",
-            "--oversubscribe",
-            "-n",
-            &count.to_string(),
-        ])
-        .arg(env!("CARGO_BIN_EXE_baton"))
         .arg("eval")
         .args(arguments)
         .args(["--threads", "1", "--quiet", "--json"])
@@ -285,10 +281,7 @@ fn what_cannot_be_shared_out_is_refused() {
         "{said}"
     );
     assert!(!fs::exists(folder.path("run/checkpoint.safetensors")).expect("a folder"));
-    let mut command = Command::new("mpirun");
-    command.args(["--allow-run-as-root", "--oversubscribe", "-n", "2"]);
-    let output = command
-        .arg(env!("CARGO_BIN_EXE_baton"))
+    let output = mpirun(2)
         .args(["check", "gla"])
         .output()
         .expect("mpirun starts");
