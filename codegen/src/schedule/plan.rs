@@ -160,7 +160,7 @@ impl Plan {
                 true => 16,
                 false => 64 / traits.reads.max(1).next_power_of_two(),
             };
-            usual.min(load.longest.next_power_of_two()).max(16)
+            usual.min(load.longest.next_power_of_two())
         });
         let (heads, tasks) = load.tasks();
         let long = load.longest >= 2 * SEGMENT_CHUNKS * chunk;

@@ -4,6 +4,7 @@
 //! `extern "C"` with pointers and 64-bit words, so that generated code calls them like any C
 //! function.
 
+mod ahead;
 mod decay;
 mod entries;
 mod functions;

@@ -3,6 +3,7 @@
 //! Outside, a row is contiguous and rows stand at any distance; nothing beyond a row's last
 //! number is touched, on either side.
 
+use super::ahead::Ahead;
 use super::vector::Vector;
 
 /// What becomes of a row.
@@ -48,6 +49,40 @@ fn joined(strides: [i64; 2], rows: i64, cols: i64) -> [i64; 2] {
     }
 }
 
+/// Changes `rows` rows of `cols` numbers; strides in bytes.
+#[inline(always)]
+unsafe fn change<V: Vector>(
+    (dst, dst_stride): (*mut f32, i64),
+    (src, src_stride): (*const f32, i64),
+    [rows, cols]: [i64; 2],
+    change: Change,
+) {
+    let [rows, cols] = joined([dst_stride, src_stride], rows, cols);
+    let rows = rows.max(0) as usize;
+    let sides = [
+        (src, Ahead::of(src_stride, cols, false)),
+        (dst.cast_const(), Ahead::of(dst_stride, cols, true)),
+    ];
+    for (first, side) in sides {
+        side.ask(first, 0, side.rows.min(rows));
+    }
+    for r in 0..rows {
+        for (first, side) in sides {
+            let next = r + side.rows;
+            side.ask(first, next, rows.min(next + 1));
+        }
+        // SAFETY: the caller vouches for every row; `row` stays within `cols`.
+        unsafe {
+            row::<V>(
+                dst.byte_offset(r as isize * dst_stride as isize),
+                src.byte_offset(r as isize * src_stride as isize),
+                cols as usize,
+                change,
+            )
+        }
+    }
+}
+
 /// Copies `rows` rows of `cols` numbers; strides in bytes.
 ///
 /// # Safety
@@ -62,17 +97,14 @@ pub unsafe fn copy<V: Vector>(
     rows: i64,
     cols: i64,
 ) {
-    let [rows, cols] = joined([dst_stride, src_stride], rows, cols);
-    for r in 0..rows as isize {
-        // SAFETY: the caller vouches for every row; `row` stays within `cols`.
-        unsafe {
-            row::<V>(
-                dst.byte_offset(r * dst_stride as isize),
-                src.byte_offset(r * src_stride as isize),
-                cols as usize,
-                Change::Copy,
-            )
-        }
+    // SAFETY: as the caller's.
+    unsafe {
+        change::<V>(
+            (dst, dst_stride),
+            (src, src_stride),
+            [rows, cols],
+            Change::Copy,
+        )
     }
 }
 
@@ -90,17 +122,14 @@ pub unsafe fn add<V: Vector>(
     rows: i64,
     cols: i64,
 ) {
-    let [rows, cols] = joined([dst_stride, src_stride], rows, cols);
-    for r in 0..rows as isize {
-        // SAFETY: the caller vouches for every row; `row` stays within `cols`.
-        unsafe {
-            row::<V>(
-                dst.byte_offset(r * dst_stride as isize),
-                src.byte_offset(r * src_stride as isize),
-                cols as usize,
-                Change::Add,
-            )
-        }
+    // SAFETY: as the caller's.
+    unsafe {
+        change::<V>(
+            (dst, dst_stride),
+            (src, src_stride),
+            [rows, cols],
+            Change::Add,
+        )
     }
 }
 
