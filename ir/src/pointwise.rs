@@ -6,6 +6,10 @@
 //! zero) stays zero however large the other factor is (docs/numerics.md, "Slopes").
 
 use crate::recurrence::{BinaryFn, UnaryFn};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
+/// `1 / sqrt(2 pi)`: the density of the normal distribution at zero, which is the steepest slope of `ndtr`.
+pub const NORMAL: f64 = 0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
 
 /// `function(x)`
 pub fn unary(function: UnaryFn, x: f64) -> f64 {
@@ -24,6 +28,7 @@ pub fn unary(function: UnaryFn, x: f64) -> f64 {
         UnaryFn::Sin => x.sin(),
         UnaryFn::Cos => x.cos(),
         UnaryFn::Wrap => x - 2.0 * (0.5 * x).round_ties_even(),
+        UnaryFn::Ndtr => ndtr(x),
     }
 }
 
@@ -68,6 +73,7 @@ pub fn slope(function: UnaryFn, x: f64, y: f64) -> f64 {
         UnaryFn::Sin => x.cos(),
         UnaryFn::Cos => -x.sin(),
         UnaryFn::Wrap => 1.0,
+        UnaryFn::Ndtr => NORMAL * (-0.5 * x * x).exp(),
     }
 }
 
@@ -118,4 +124,16 @@ fn sigmoid(x: f64) -> f64 {
 
 fn softplus(x: f64) -> f64 {
     binary(BinaryFn::Max, x, 0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// By the complement, which keeps its digits where little is left. What `-x / sqrt(2)` loses as it is rounded
+/// would count `x^2` times; it is found exactly, and moves the result along its slope.
+fn ndtr(x: f64) -> f64 {
+    /// What `FRAC_1_SQRT_2` is too large by.
+    const REST: f64 = 4.833_646_656_726_457e-17;
+    // Zero and one, beyond which only infinities would be no numbers.
+    let x = x.clamp(-40.0, 40.0);
+    let z = -x * FRAC_1_SQRT_2;
+    let lost = x.mul_add(-FRAC_1_SQRT_2, -z) + x * REST;
+    0.5 * (libm::erfc(z) - lost * FRAC_2_SQRT_PI * (-z * z).exp())
 }

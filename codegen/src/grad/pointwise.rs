@@ -12,6 +12,7 @@
 
 use super::Reverse;
 use baton_ir::chunked::{Op, ValueId};
+use baton_ir::pointwise::NORMAL;
 use baton_ir::recurrence::{BinaryFn, UnaryFn};
 
 impl Reverse {
@@ -88,6 +89,15 @@ impl Reverse {
                 self.build.unary(UnaryFn::Neg, part)
             }
             UnaryFn::Wrap => adjoint,
+            UnaryFn::Ndtr => {
+                let half = self.build.number(-0.5);
+                let power = self.build.mul(half, x);
+                let power = self.build.mul(power, x);
+                let bell = self.build.unary(UnaryFn::Exp, power);
+                let peak = self.build.number(NORMAL);
+                let slope = self.build.mul(peak, bell);
+                self.build.mul(adjoint, slope)
+            }
         };
         self.give(x, part);
     }

@@ -17,7 +17,12 @@ impl Range {
                 Op::Unary(UnaryFn::Exp | UnaryFn::Log | UnaryFn::Rsqrt, _) => true,
                 Op::Binary(BinaryFn::Div, ..) => true,
                 Op::Unary(
-                    UnaryFn::Sigmoid | UnaryFn::Tanh | UnaryFn::Sin | UnaryFn::Cos | UnaryFn::Wrap,
+                    UnaryFn::Sigmoid
+                    | UnaryFn::Tanh
+                    | UnaryFn::Sin
+                    | UnaryFn::Cos
+                    | UnaryFn::Wrap
+                    | UnaryFn::Ndtr,
                     _,
                 )
                 | Op::Decay(..) => false,

@@ -120,6 +120,8 @@ functions!(
         Cos = "cos",
         /// The same angle in half turns, between -1 and 1: `x` less the nearest multiple of 2.
         Wrap = "wrap",
+        /// The distribution function of the normal distribution: half of `erfc(-x / sqrt(2))`.
+        Ndtr = "ndtr",
     }
 );
 

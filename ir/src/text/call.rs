@@ -109,6 +109,7 @@ impl Parser<'_> {
         let x = arguments[0];
         let made = match made {
             Made::Elu => self.elu(x, span),
+            Made::Gelu => self.gelu(x, span),
             Made::GeluTanh => self.gelu_tanh(x, span),
             Made::Pow => self.pow(x, arguments[1], span),
         }?;
@@ -132,13 +133,17 @@ impl Parser<'_> {
         self.push(Expr::Select(operands), span, &operands)
     }
 
+    /// `x ndtr(x)`; beyond 40 both have their limits, and an infinity would meet a zero.
+    fn gelu(&mut self, x: ExprId, span: Span) -> Option<ExprId> {
+        let [above, bounded] = self.within(40.0, x, span)?;
+        let share = self.one(UnaryFn::Ndtr, bounded, span)?;
+        self.two(BinaryFn::Mul, above, share, span)
+    }
+
     /// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` as a sigmoid; beyond 30 it has saturated, and the
     /// cube would leave the range of numbers.
     fn gelu_tanh(&mut self, x: ExprId, span: Span) -> Option<ExprId> {
-        let (low, high) = (self.number(30.0, span)?, self.number(30.0, span)?);
-        let low = self.one(UnaryFn::Neg, low, span)?;
-        let above = self.two(BinaryFn::Max, x, low, span)?;
-        let bounded = self.two(BinaryFn::Min, above, high, span)?;
+        let [above, bounded] = self.within(30.0, x, span)?;
         let square = self.two(BinaryFn::Mul, bounded, bounded, span)?;
         let cubic = self.number(0.044715, span)?;
         let cubic = self.two(BinaryFn::Mul, cubic, square, span)?;
@@ -201,6 +206,15 @@ impl Parser<'_> {
             true => self.two(BinaryFn::Div, one, power, span),
             false => self.two(BinaryFn::Mul, power, one, span),
         }
+    }
+
+    /// `x` no lower than `-bound`, and no higher either.
+    fn within(&mut self, bound: f64, x: ExprId, span: Span) -> Option<[ExprId; 2]> {
+        let (low, high) = (self.number(bound, span)?, self.number(bound, span)?);
+        let low = self.one(UnaryFn::Neg, low, span)?;
+        let above = self.two(BinaryFn::Max, x, low, span)?;
+        let bounded = self.two(BinaryFn::Min, above, high, span)?;
+        Some([above, bounded])
     }
 
     fn number(&mut self, value: f64, span: Span) -> Option<ExprId> {

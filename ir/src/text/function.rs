@@ -27,13 +27,15 @@ pub(super) enum Function {
 pub(super) enum Made {
     /// `x` above zero, `exp(x) - 1` below.
     Elu,
+    /// `x` times the normal distribution's function of it.
+    Gelu,
     /// The form of GELU with a hyperbolic tangent.
     GeluTanh,
     /// `x` to the power of a number.
     Pow,
 }
 
-const OTHERS: [(&str, Function); 10] = [
+const OTHERS: [(&str, Function); 11] = [
     ("rows", Function::Rows),
     ("cols", Function::Cols),
     ("outer", Function::Outer),
@@ -42,6 +44,7 @@ const OTHERS: [(&str, Function); 10] = [
     ("l2norm", Function::L2norm),
     ("select", Function::Select),
     ("elu", Function::Made(Made::Elu)),
+    ("gelu", Function::Made(Made::Gelu)),
     ("gelu_tanh", Function::Made(Made::GeluTanh)),
     ("pow", Function::Made(Made::Pow)),
 ];

@@ -27,6 +27,7 @@ const WORDS: &[&str] = &[
     "select",
     "elu",
     "pow",
+    "gelu",
     "gelu_tanh",
 ];
 const MARKS: &[&str] = &[

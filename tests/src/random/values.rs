@@ -126,8 +126,9 @@ impl Grammar<'_> {
             return Expr::Apply("select", operands);
         }
         let argument = self.value(dim, class, depth);
-        match self.random.below(3) {
+        match self.random.below(4) {
             0 => Expr::one("elu", argument),
+            3 => Expr::one("gelu", argument),
             1 => Expr::one("gelu_tanh", argument),
             _ => {
                 let exponent = *self

@@ -1,6 +1,7 @@
 //! Pointwise functions that are calls: what no short series holds over the whole range of f32.
 //!
-//! The sine of 1e30 needs a hundred digits of two over pi. The interpreters' own function has them, so
+//! The sine of 1e30 needs a hundred digits of two over pi, and the tail of the normal distribution more roundings than
+//! f32 allows. The interpreters' own function has them, so
 //! four numbers go to memory and are replaced there, each by the value in f64, rounded once: these
 //! functions are within half a unit of the last place of the truth.
 

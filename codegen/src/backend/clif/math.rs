@@ -163,7 +163,7 @@ impl Lanes<'_, '_> {
             UnaryFn::Silu => self.silu(x),
             UnaryFn::Softplus => self.softplus(x),
             UnaryFn::Tanh => self.tanh(x),
-            UnaryFn::Sin | UnaryFn::Cos => self.called(function, x),
+            UnaryFn::Sin | UnaryFn::Cos | UnaryFn::Ndtr => self.called(function, x),
             // Every step is exact.
             UnaryFn::Wrap => {
                 let half = self.number(0.5);

@@ -330,7 +330,7 @@ fn unary(function: UnaryFn, a: Known) -> Known {
     match (function, a) {
         (UnaryFn::Neg | UnaryFn::Abs | UnaryFn::Relu, a) if a != Known::Real => a,
         (UnaryFn::Exp | UnaryFn::Softplus | UnaryFn::Silu, Known::Of(Zero)) => Known::Of(Finite),
-        (UnaryFn::Sigmoid | UnaryFn::Tanh, Known::Of(_)) => Known::Of(Finite),
+        (UnaryFn::Sigmoid | UnaryFn::Tanh | UnaryFn::Ndtr, Known::Of(_)) => Known::Of(Finite),
         _ => Known::Nothing,
     }
 }

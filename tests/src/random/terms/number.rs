@@ -271,5 +271,9 @@ fn slopes(function: UnaryFn, x: f64) -> [f64; 3] {
         UnaryFn::Sin => [x.cos(), -x.sin(), 0.0],
         UnaryFn::Cos => [-x.sin(), -x.cos(), 0.0],
         UnaryFn::Wrap => [1.0, 0.0, 0.0],
+        UnaryFn::Ndtr => {
+            let slope = pointwise::slope(function, x, 0.0);
+            [slope, x.abs() * slope, 0.0]
+        }
     }
 }

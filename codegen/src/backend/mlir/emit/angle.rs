@@ -41,10 +41,10 @@ impl Machine<'_> {
         let (nearest, rest) = self.quarters(size);
         let square = self.text.fmul(rest, rest);
 
-        let series = self.series(SINE, square);
+        let series = self.polynomial(&SINE, square);
         let cube = self.text.fmul(square, rest);
         let sine = self.text.fma(series, cube, rest);
-        let series = self.series(COSINE, square);
+        let series = self.polynomial(&COSINE, square);
         let [one, half] = [1.0, -0.5].map(|v| self.text.float(v));
         let even = self.text.fma(square, half, one);
         let fourth = self.text.fmul(square, square);
@@ -68,15 +68,6 @@ impl Machine<'_> {
         let finite = self.text.icmp("slt", size, infinity);
         let nan = self.text.float(f32::NAN);
         self.text.select(finite, value, nan, "f32")
-    }
-
-    fn series(&mut self, [first, rest @ ..]: [f32; 3], x: Val) -> Val {
-        let mut sum = self.text.float(first);
-        for term in rest {
-            let term = self.text.float(term);
-            sum = self.text.fma(sum, x, term);
-        }
-        sum
     }
 
     /// Quarter turns, modulo four, and what is left in radians, of a number that is not negative, by its bits.

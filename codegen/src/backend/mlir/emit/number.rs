@@ -9,6 +9,30 @@ use super::*;
 use baton_ir::recurrence::{BinaryFn, UnaryFn};
 use std::f32::consts::{LN_2, LOG2_E};
 
+/// Coefficients of `exp(a^2 / 2) ndtr(-a)` in `a - 1` for a below 2, and of `a` times it in `1 / a` for a above.
+const TAIL_NEAR: [f32; 10] = [
+    -2.771_466_6e-5,
+    1.060_116_6e-4,
+    -3.056_776e-4,
+    9.992_552e-4,
+    -3.165_730_7e-3,
+    9.260_94e-3,
+    -2.508_591_1e-2,
+    6.210_647e-2,
+    -1.373_639_6e-1,
+    2.615_783e-1,
+];
+const TAIL_FAR: [f32; 8] = [
+    -1.536_140_9,
+    4.023_492,
+    -4.306_122,
+    2.138_127_3,
+    -1.197_326_6e-1,
+    -3.901_657_8e-1,
+    -3.358_877_1e-4,
+    3.989_473_3e-1,
+];
+
 impl Text {
     /// `exp(x)`.
     pub fn exp(&mut self, x: Val) -> Val {
@@ -145,6 +169,38 @@ impl Machine<'_> {
         ))
     }
 
+    /// `exp(-x^2 / 2)` times what that leaves of the tail, below zero; one less it above. Near zero what is left is a
+    /// polynomial in `|x| - 1`, far from it one in `1 / |x|`, divided by `|x|`.
+    fn ndtr(&mut self, x: Val) -> Val {
+        let size = self.abs(x);
+        let [zero, one, minus, border] = [0.0, 1.0, -1.0, 2.0].map(|v| self.text.float(v));
+        let from_one = self.text.fadd(size, minus);
+        let near = self.polynomial(&TAIL_NEAR, from_one);
+        let inverse = self.div(one, size);
+        let far = self.polynomial(&TAIL_FAR, inverse);
+        let far = self.text.fmul(far, inverse);
+        let small = self.text.fcmp("olt", size, border);
+        let left = self.text.select(small, near, far, "f32");
+        let half = self.text.float(-0.5);
+        let power = self.text.fmul(half, size);
+        let power = self.text.fmul(power, size);
+        let bell = self.exp(power);
+        let tail = self.text.fmul(bell, left);
+        let rest = self.text.binary("fsub", one, tail, "f32");
+        let below = self.text.fcmp("olt", x, zero);
+        self.text.select(below, tail, rest, "f32")
+    }
+
+    /// The polynomial with these coefficients, highest power first.
+    pub(super) fn polynomial(&mut self, coefficients: &[f32], x: Val) -> Val {
+        let mut sum = self.text.float(coefficients[0]);
+        for &coefficient in &coefficients[1..] {
+            let term = self.text.float(coefficient);
+            sum = self.text.fma(sum, x, term);
+        }
+        sum
+    }
+
     pub(super) fn unary(&mut self, function: UnaryFn, x: Val) -> Val {
         match function {
             UnaryFn::Neg => self.neg(x),
@@ -170,6 +226,7 @@ impl Machine<'_> {
             UnaryFn::Sin => self.sine(x, 0),
             UnaryFn::Cos => self.sine(x, 1),
             UnaryFn::Wrap => self.wrap(x),
+            UnaryFn::Ndtr => self.ndtr(x),
             UnaryFn::Relu => {
                 let zero = self.text.float(0.0);
                 self.extreme("maximum", x, zero)
