@@ -9,6 +9,7 @@ use crate::ranks;
 use crate::stop::Stop;
 use baton_data::files::write_whole;
 use baton_data::{Corpus, tokenizer};
+use baton_train::metrics::Beside;
 use baton_train::ranks::Group;
 use baton_train::runs::Place;
 use baton_train::trainer::HeldOut;
@@ -73,6 +74,9 @@ pub struct Run {
     /// Write the metrics as metrics.csv too
     #[arg(long)]
     csv: bool,
+    /// Write the metrics as a file of events for TensorBoard too
+    #[arg(long)]
+    tensorboard: bool,
     /// Show no progress
     #[arg(long)]
     pub quiet: bool,
@@ -176,7 +180,10 @@ impl Run {
             origin: Some(origin),
             stop: Some(stop.asked.clone()),
             held_out,
-            csv: self.csv,
+            beside: Beside {
+                csv: self.csv,
+                tensorboard: self.tensorboard,
+            },
             group,
         })
     }

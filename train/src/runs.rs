@@ -6,6 +6,7 @@
 
 use crate::Error;
 use crate::eval::{Subject, perplexity, progress};
+use crate::metrics::Beside;
 use crate::ranks::{Alone, Group};
 use crate::trainer::{BEST, HeldOut, RunOptions, Trainer};
 use baton_config::small::base_config;
@@ -44,8 +45,8 @@ pub struct Place {
     pub stop: Option<Arc<AtomicBool>>,
     /// What is looked at on the way.
     pub held_out: Option<HeldOut>,
-    /// Whether metrics are written as `metrics.csv` too.
-    pub csv: bool,
+    /// What of the metrics is written beside `metrics.jsonl`.
+    pub beside: Beside,
     /// The ranks that run it together; the first of them writes and speaks.
     pub group: Rc<dyn Group>,
 }
@@ -62,7 +63,7 @@ impl Place {
             origin: None,
             stop: None,
             held_out: None,
-            csv: false,
+            beside: Beside::default(),
             group: Rc::new(Alone),
         }
     }
@@ -79,9 +80,14 @@ impl Place {
             Some(_) => format!(", {BEST}"),
             None => String::new(),
         };
-        let table = if self.csv { ", metrics.csv" } else { "" };
+        let table = if self.beside.csv { ", metrics.csv" } else { "" };
+        let events = if self.beside.tensorboard {
+            ", events for TensorBoard"
+        } else {
+            ""
+        };
         format!(
-            "{}: {CHECKPOINT} {every}{best}, metrics.jsonl{table}",
+            "{}: {CHECKPOINT} {every}{best}, metrics.jsonl{table}{events}",
             self.folder.display()
         )
     }
@@ -390,7 +396,7 @@ fn go(trainer: Trainer<'_>, place: &Place) -> Result<Ended, Error> {
         title,
         stop: place.stop.clone(),
         held_out: place.held_out.clone(),
-        csv: place.csv,
+        beside: place.beside,
     };
     let loss = trainer.run(&options, &mut |_| {})?;
     // What the first rank writes at the end is there when any is done.

@@ -26,14 +26,14 @@ const SMALL: [&str; 14] = [
     "2",
 ];
 
-fn done<S: AsRef<str>>(line: &[S]) -> Finished {
+pub fn done<S: AsRef<str>>(line: &[S]) -> Finished {
     let finished = baton(line);
     assert_eq!(finished.code, 0, "{}", finished.stderr);
     finished
 }
 
 /// Trains in a folder of this name, in silence.
-fn train(folder: &Folder, name: &str, more: &[&str]) -> String {
+pub fn train(folder: &Folder, name: &str, more: &[&str]) -> String {
     let (text, run) = (text(folder), folder.path(name));
     let place = ["train", "--text", &text, "--folder", &run, "--quiet"];
     done(&[&place, &SMALL[..], more].concat());
@@ -41,7 +41,7 @@ fn train(folder: &Folder, name: &str, more: &[&str]) -> String {
 }
 
 /// Every line of the metrics.
-fn metrics(run: &str) -> Vec<Value> {
+pub fn metrics(run: &str) -> Vec<Value> {
     let text = fs::read_to_string(format!("{run}/metrics.jsonl")).expect("metrics");
     text.lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))

@@ -9,6 +9,7 @@ mod config;
 mod data;
 mod demo;
 mod eval;
+mod events;
 mod finite;
 mod generate;
 mod gpu;

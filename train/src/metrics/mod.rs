@@ -1,9 +1,13 @@
-//! Metrics of a run, one JSON object a line, and the same numbers as a table on request. A resumed run continues the file
-//! where its checkpoint stands: lines of steps that are done again are dropped, so every step has one line.
+//! Metrics of a run, one JSON object a line, and the same numbers as a table and as events of TensorBoard on request. A
+//! resumed run continues the files where its checkpoint stands: what they have of steps that are done again is dropped,
+//! so every step is there once.
+
+mod events;
 
 use crate::Error;
 use crate::trainer::StepReport;
 use baton_data::files::write_whole;
+use events::Events;
 use serde_json::Value;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -26,6 +30,16 @@ const COLUMNS: [(&str, &str); 9] = [
 pub struct Metrics {
     lines: Lines,
     table: Option<Lines>,
+    events: Option<Events>,
+}
+
+/// What is written beside the lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// The table `metrics.csv`.
+    pub csv: bool,
+    /// A file of events for TensorBoard.
+    pub tensorboard: bool,
 }
 
 /// A file that grows by lines.
@@ -55,13 +69,13 @@ impl Lines {
 }
 
 impl Metrics {
-    /// Opens `metrics.jsonl` in `folder` for a run that stands at `step`, and `metrics.csv` if a table is wanted.
-    pub fn open(folder: &Path, step: u64, table: bool) -> Result<Self, Error> {
+    /// Opens `metrics.jsonl` in `folder` for a run that stands at `step`, and what is wanted beside it.
+    pub fn open(folder: &Path, step: u64, beside: Beside) -> Result<Self, Error> {
         let path = folder.join("metrics.jsonl");
         let fail = |e| Error::file(&path, e);
         fs::create_dir_all(folder).map_err(fail)?;
         let names = COLUMNS.map(|(name, _)| name);
-        let (mut kept, mut rows) = (Vec::new(), format!("{}\n", names.join(",")));
+        let (mut kept, mut values) = (Vec::new(), Vec::new());
         if step > 0 && path.exists() {
             for line in BufReader::new(File::open(&path).map_err(fail)?).lines() {
                 let line = line.map_err(fail)?;
@@ -71,21 +85,28 @@ impl Metrics {
                 {
                     kept.extend_from_slice(line.as_bytes());
                     kept.push(b'\n');
-                    rows.push_str(&row(&value));
+                    values.push(value);
                 }
             }
         }
-        let table = table.then(|| Lines::begin(folder.join("metrics.csv"), rows.as_bytes()));
+        let table = beside.csv.then(|| {
+            let rows: String = values.iter().map(row).collect();
+            let rows = format!("{}\n{rows}", names.join(","));
+            Lines::begin(folder.join("metrics.csv"), rows.as_bytes())
+        });
+        let events = beside.tensorboard.then(|| Events::open(folder, &values));
         Ok(Metrics {
             lines: Lines::begin(path, &kept)?,
             table: table.transpose()?,
+            events: events.transpose()?,
         })
     }
 
     /// Waits until what was written is on the disk: a checkpoint is never ahead of its metrics.
     pub fn sync(&self) -> Result<(), Error> {
         self.lines.sync()?;
-        self.table.as_ref().map_or(Ok(()), Lines::sync)
+        self.table.as_ref().map_or(Ok(()), Lines::sync)?;
+        self.events.as_ref().map_or(Ok(()), Events::sync)
     }
 
     /// Appends one line.
@@ -93,12 +114,18 @@ impl Metrics {
         let mut line = serde_json::to_vec(report).map_err(|e| Error::file(&self.lines.path, e))?;
         line.push(b'\n');
         self.lines.write(&line)?;
+        if self.table.is_none() && self.events.is_none() {
+            return Ok(());
+        }
+        let value = serde_json::from_slice(&line);
+        let value: Value = value.map_err(|e| Error::file(&self.lines.path, e))?;
         if let Some(table) = &mut self.table {
-            let value = serde_json::from_slice(&line);
-            let value: Value = value.map_err(|e| Error::file(&table.path, e))?;
             table.write(row(&value).as_bytes())?;
         }
-        Ok(())
+        match &mut self.events {
+            Some(events) => events.write(&value),
+            None => Ok(()),
+        }
     }
 }
 

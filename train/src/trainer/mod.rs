@@ -8,6 +8,7 @@
 
 use crate::Error;
 use crate::initial_state::{self, InitialState, Moment, sequences};
+use crate::metrics::Beside;
 use crate::models::segments::{self, Segment};
 use crate::models::{self, HostStates, LanguageModel, LayerState, Parameter, Pass};
 use crate::op::{Packing, weighted_cross_entropy};
@@ -82,8 +83,8 @@ pub struct RunOptions {
     pub stop: Option<Arc<AtomicBool>>,
     /// What is looked at on the way.
     pub held_out: Option<HeldOut>,
-    /// Whether metrics are written as `metrics.csv` too.
-    pub csv: bool,
+    /// What of the metrics is written beside `metrics.jsonl`.
+    pub beside: Beside,
 }
 
 /// A run.

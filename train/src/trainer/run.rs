@@ -28,7 +28,7 @@ impl Trainer<'_> {
     ) -> Result<Option<f32>, Error> {
         let (first, steps) = (self.progress.step, self.config.schedule.steps);
         let mut metrics = match &options.folder {
-            Some(folder) => Some(Metrics::open(folder, first, options.csv)?),
+            Some(folder) => Some(Metrics::open(folder, first, options.beside)?),
             None => None,
         };
         let show = Show::new(options.title.as_deref(), steps, &self.progress);
