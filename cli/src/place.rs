@@ -83,6 +83,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// What hears signals, from before anything is read.
+    pub fn stop(&self) -> Result<Stop, Failure> {
+        Stop::of_run(!self.quiet)
+    }
+
     /// The data that was given, if any was; `documents` reads a text as those of tokens.
     pub fn given(&self, documents: bool) -> Result<Option<Origin>, Failure> {
         let whole = |path: &Path| {
@@ -171,6 +176,7 @@ impl Run {
                 )));
             }
         };
+        stop.begin(group.rank() == 0);
         Ok(Place {
             folder: self.folder().to_path_buf(),
             checkpoint_every: self.checkpoint_every,

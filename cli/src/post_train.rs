@@ -5,7 +5,6 @@ use crate::failure::Failure;
 use crate::options::Options;
 use crate::place::Run;
 use crate::ranks::in_turn;
-use crate::stop::Stop;
 use crate::train::{finish, print};
 use baton_config::InitialStateConfig;
 use baton_config::{self as config, Beginning, Said};
@@ -50,6 +49,7 @@ const SEED: u64 = 2;
 
 impl PostTrain {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
+        let stop = self.place.stop()?;
         let stored = pretrained::read(&self.from)?;
         let first = stored.run.as_ref().map(|(config, _)| config.clone());
         let mut said = self.options.said(Vec::new())?;
@@ -102,7 +102,6 @@ impl PostTrain {
             self.place.keep_tokenizer(folder)?;
             Ok((self.place.device()?, origin.open(&tokenizer)?))
         })?;
-        let stop = Stop::listen()?;
         let place = self
             .place
             .place("post-train", &stop, origin, opened.held_out, group)?;

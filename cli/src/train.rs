@@ -31,7 +31,7 @@ use std::path::Path;
     Without --text, the novels by Jane Austen that come with the program are read. Run again\n\
     with the same arguments, it resumes at the last checkpoint, to the bit; a folder of another\n\
     configuration is refused, and --change goes on by another one. The folder holds checkpoint.safetensors and metrics.jsonl. Stopped by\n\
-    Ctrl-C or SIGTERM it ends after its step with a checkpoint; a second one ends it at once."
+    Ctrl-C or SIGTERM it ends after its step with a checkpoint; another one a second later ends it at once."
 )]
 pub struct Train {
     #[command(flatten)]
@@ -48,10 +48,11 @@ pub struct Train {
 
 impl Train {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
+        let stop = self.place.stop()?;
         let mut said = Vec::from_iter(self.model.preset()?);
         said.extend(self.options.said(self.model.said()?)?);
         if self.change {
-            return self.changed(context, said);
+            return self.changed(context, said, &stop);
         }
         let laid = config::lay(&Beginning::Fresh, said)?;
         let own_vocabulary = laid.says("model.vocab_size");
@@ -88,7 +89,6 @@ impl Train {
         {
             context.output.note(&block.to_string());
         }
-        let stop = Stop::listen()?;
         let place = self
             .place
             .place("train", &stop, origin, opened.held_out, group)?;
@@ -97,7 +97,7 @@ impl Train {
     }
 
     /// Goes on with the folder's run, changed by what is said.
-    fn changed(&self, context: &Context, said: Vec<Said>) -> Result<(), Failure> {
+    fn changed(&self, context: &Context, said: Vec<Said>, stop: &Stop) -> Result<(), Failure> {
         let folder = self.place.folder();
         let stored = pretrained::read(folder)?;
         let Some((config, _)) = stored.run else {
@@ -117,12 +117,11 @@ impl Train {
         let (device, opened) = in_turn(&*group, || {
             Ok((self.place.device()?, origin.open(&tokenizer)?))
         })?;
-        let stop = Stop::listen()?;
         let place = self
             .place
-            .place("train", &stop, origin, opened.held_out, group)?;
+            .place("train", stop, origin, opened.held_out, group)?;
         let ended = runs::change(&config, opened.train.as_ref(), &place, device.as_ref())?;
-        finish(context, &ended, &stop)
+        finish(context, &ended, stop)
     }
 }
 

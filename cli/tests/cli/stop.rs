@@ -2,28 +2,29 @@
 
 use crate::program::Folder;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
 
 const STEPS: &str = "200000";
 
-fn start(folder: &Folder, steps: &str, more: &[&str]) -> Child {
+fn start(folder: &Folder, length: &str, more: &[&str]) -> Child {
     let text = folder.write(
         "text.txt",
-        &"one segment hands its state to the next. ".repeat(60),
+        &"one segment hands its state to the next. ".repeat(300),
     );
     Command::new(env!("CARGO_BIN_EXE_baton"))
         .args(["train", "--text", &text, "--folder", &folder.path("run")])
         .args([
             "--length",
-            "16",
+            length,
             "--batch",
             "2",
             "--threads",
             "1",
             "--steps",
-            steps,
+            STEPS,
         ])
         .args(more)
         .stdout(Stdio::piped())
@@ -43,6 +44,17 @@ fn first_step(child: &mut Child) -> (String, BufReader<ChildStderr>) {
     (said, lines)
 }
 
+/// Two signals so far apart that each is heard; whether the program was still there for the second.
+fn twice(child: &mut Child, apart: Duration) -> bool {
+    signal(child, "TERM");
+    std::thread::sleep(apart);
+    let waits = child.try_wait().expect("waited").is_none();
+    if waits {
+        signal(child, "TERM");
+    }
+    waits
+}
+
 fn signal(child: &Child, name: &str) {
     let id = child.id().to_string();
     let sent = Command::new("kill").args(["-s", name, &id]).status();
@@ -58,7 +70,7 @@ fn steps(folder: &Folder) -> usize {
 fn a_signal_ends_a_run_after_its_step_with_a_checkpoint() {
     for (name, number) in [("INT", 2), ("TERM", 15)] {
         let folder = Folder::new(&format!("stop-{name}"));
-        let mut child = start(&folder, STEPS, &["--checkpoint-every", "0"]);
+        let mut child = start(&folder, "16", &["--checkpoint-every", "0"]);
         let (said, mut rest) = first_step(&mut child);
         for part in [
             "train\n  model         mamba2, 2 layers of width 128, 2",
@@ -87,7 +99,7 @@ fn a_signal_ends_a_run_after_its_step_with_a_checkpoint() {
         assert_eq!(told.lines().count(), 1);
 
         // It does, and the second run says from where.
-        let mut child = start(&folder, STEPS, &["--checkpoint-every", "0"]);
+        let mut child = start(&folder, "16", &["--checkpoint-every", "0"]);
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let from = format!("tokens, from step {done}");
         assert!(lines.any(|line| line.expect("UTF-8").ends_with(&from)));
@@ -96,17 +108,65 @@ fn a_signal_ends_a_run_after_its_step_with_a_checkpoint() {
     }
 }
 
-/// A step of hours is not waited for by somebody who asks twice.
+/// `timeout` sends its signal to the program and then to the program's group.
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn signals_of_one_moment_are_one() {
+    let folder = Folder::new("stop-timeout");
+    let seen = (0..20).any(|_| {
+        let mut child = start(&folder, "4096", &["--checkpoint-every", "0"]);
+        let (_, mut rest) = first_step(&mut child);
+        let both = twice(&mut child, Duration::from_millis(20));
+        let mut said = String::new();
+        rest.read_to_string(&mut said).expect("UTF-8");
+        let done = child.wait_with_output().expect("waited");
+        assert_eq!(done.status.signal(), Some(15));
+        let told = String::from_utf8(done.stdout).expect("UTF-8");
+        let step = steps(&folder);
+        let expected = format!("stopped by SIGTERM after step {step} of {STEPS}, which ");
+        assert!(told.starts_with(&expected), "{told}\n{said}");
+        let heard = "SIGTERM: the run ends after this step, with a checkpoint; a second signal ends it at once\n";
+        assert!(said.contains(heard), "{said}");
+        assert_eq!(said.matches("SIGTERM").count(), 1, "{said}");
+        both
+    });
+    assert!(seen, "no step took as long");
+}
+
+/// What has not begun has nothing to keep, and says so.
+#[test]
+fn a_signal_before_the_run_ends_it_with_a_line() {
+    let folder = Folder::new("stop-early");
+    let pipe = folder.path("pipe.txt");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let child = Command::new(env!("CARGO_BIN_EXE_baton"))
+        .args(["train", "--text", &pipe, "--folder", &folder.path("run")])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("baton starts");
+    // Opened when the other end reads, and it listens before that.
+    let writer = fs::OpenOptions::new().write(true).open(&pipe);
+    signal(&child, "TERM");
+    let done = child.wait_with_output().expect("waited");
+    drop(writer);
+    assert_eq!(done.status.signal(), Some(15));
+    assert_eq!(
+        String::from_utf8(done.stderr).expect("UTF-8"),
+        "SIGTERM: ended before the first step, with nothing to keep\n"
+    );
+}
+
+/// A step of hours is not waited for by somebody who asks again.
+#[test]
+fn a_later_signal_ends_it_at_once() {
     let folder = Folder::new("stop-twice");
     let text = folder.write(
         "text.txt",
         &"one segment hands its state to the next. ".repeat(2000),
     );
-    let (pause, run) = (std::time::Duration::from_millis, folder.path("run"));
+    let run = folder.path("run");
     // A signal that comes before the first step ends it before that: then it came too early.
-    let twice = |after: u64| {
+    let again = |after: u64| {
         let mut child = Command::new(env!("CARGO_BIN_EXE_baton"))
             .args(["train", "--text", &text, "--folder", &run])
             .args(["--threads", "1", "--length", "60000", "--batch", "1"])
@@ -119,18 +179,16 @@ fn a_second_signal_ends_it_at_once() {
         while !said.contains("  files ") {
             assert!(lines.read_line(&mut said).expect("UTF-8") > 0, "{said}");
         }
-        std::thread::sleep(pause(after));
-        signal(&child, "INT");
-        std::thread::sleep(pause(50));
-        let waits = child.try_wait().expect("waited").is_none();
-        if waits {
-            signal(&child, "INT");
-        }
+        std::thread::sleep(Duration::from_millis(after));
+        let waits = twice(&mut child, Duration::from_millis(1100));
+        lines.read_to_string(&mut said).expect("UTF-8");
         let done = child.wait_with_output().expect("waited");
-        assert_eq!(done.status.signal(), Some(2));
-        waits && done.stdout.is_empty()
+        assert_eq!(done.status.signal(), Some(15));
+        waits
+            && done.stdout.is_empty()
+            && said.ends_with("SIGTERM: ended at once; the checkpoint before stays\n")
     };
-    assert!((1..20).any(|attempt| twice(100 * attempt)));
+    assert!((1..20).any(|attempt| again(100 * attempt)));
     assert_eq!(steps(&folder), 0);
     let checkpoint = fs::exists(folder.path("run/checkpoint.safetensors"));
     assert!(!checkpoint.expect("seen"));
