@@ -4,7 +4,7 @@
 //! state's value at the statement where the expression stands, so an arena entry that reads a
 //! state belongs to exactly one statement.
 
-use super::{DimId, InputId, LetId, ParamId, StateId, handle};
+use super::handles::{DimId, InputId, LetId, ParamId, StateId, handle};
 
 handle!(
     /// An expression of a [`Recurrence`](super::Recurrence).

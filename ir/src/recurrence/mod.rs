@@ -11,6 +11,7 @@
 
 mod expr;
 mod facts;
+mod handles;
 
 pub use expr::{BinaryFn, Expr, ExprId, L2NORM_EPSILON, UnaryFn};
 pub use facts::{
@@ -18,49 +19,11 @@ pub use facts::{
     Transition,
 };
 
+pub(crate) use handles::handle;
+pub use handles::{DimId, InputId, LetId, OutputId, ParamId, StateId};
+
 use crate::span::Span;
 use std::collections::BTreeSet;
-
-macro_rules! handle {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(pub u32);
-
-        impl $name {
-            /// Position in the owner's vector.
-            pub fn index(self) -> usize {
-                self.0 as usize
-            }
-        }
-    };
-}
-pub(crate) use handle;
-
-handle!(
-    /// A dimension, as in `dims { K, V }`.
-    DimId
-);
-handle!(
-    /// An input, as in `inputs { q: [K] }`.
-    InputId
-);
-handle!(
-    /// A parameter, as in `params { d: [] }`.
-    ParamId
-);
-handle!(
-    /// A state, as in `state { S: [K, V] }`.
-    StateId
-);
-handle!(
-    /// A `let` binding, in order of its statement.
-    LetId
-);
-handle!(
-    /// An output, in order of its statement.
-    OutputId
-);
 
 /// The symbolic shape of a value of one head at one step: scalar, vector or matrix (0 to 2 dims).
 pub type Shape = Vec<DimId>;

@@ -39,34 +39,15 @@ mod place;
 mod print;
 mod resolve;
 pub mod tile;
+mod words;
 
 pub use nearest::nearest;
 pub use place::{Place, place, render};
 pub use print::{expression, print, shape};
+pub use words::{KEYWORDS, MAX_HEIGHT, is_reserved};
 
 use crate::diag::Diagnostic;
 use crate::recurrence::Recurrence;
-
-/// The greatest height of an expression, and the deepest nesting of parentheses.
-pub const MAX_HEIGHT: usize = 200;
-
-/// The words that cannot be names, functions apart.
-pub const KEYWORDS: &[&str] = &[
-    "recurrence",
-    "dims",
-    "inputs",
-    "params",
-    "state",
-    "let",
-    "output",
-    "per",
-    "group",
-];
-
-/// Whether `name` is a keyword or the name of a function.
-pub fn is_reserved(name: &str) -> bool {
-    name == "_" || KEYWORDS.contains(&name) || function::Function::find(name).is_some()
-}
 
 /// Parses one recurrence; on failure returns every syntax and name error, in order of place.
 pub fn parse(source: &str) -> Result<Recurrence, Vec<Diagnostic>> {

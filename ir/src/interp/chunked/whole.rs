@@ -4,7 +4,7 @@
 //! programs carry the states in order of time, reverse programs the gradients of the states
 //! against it; gradients of params are summed over chunks and sequences, log decays over chunks.
 
-use super::{Bindings, run_chunk};
+use super::chunk::{Bindings, run_chunk};
 use crate::chunked::{Axis, Chunked, Direction, Op, Target};
 use crate::interp::problem::{Problem, Sequence};
 use crate::recurrence::{Port, StateId};

@@ -129,10 +129,6 @@ struct Task<'a, 'b> {
     sums: Vec<Vec<f64>>,
 }
 
-fn entries(shape: &[u32]) -> usize {
-    shape.iter().map(|&size| size as usize).product()
-}
-
 impl Task<'_, '_> {
     fn enter(&mut self, heads: Range<usize>) -> Result<(), String> {
         self.carries.clear();
@@ -142,7 +138,10 @@ impl Task<'_, '_> {
             for h in heads.clone() {
                 let what = || format!("carry `{}` of head {h}", carry.name);
                 let at = h.saturating_mul(head).saturating_add(base);
-                tiles.push(self.slice(buffer, at, entries(&carry.dims), what)?.to_vec());
+                tiles.push(
+                    self.slice(buffer, at, ops::entries(&carry.dims), what)?
+                        .to_vec(),
+                );
             }
             self.carries.push(tiles);
         }
@@ -184,7 +183,7 @@ impl Task<'_, '_> {
     fn chunk(&mut self, mut place: Place) -> Result<(), String> {
         // A value that is read before it is computed in this chunk shows.
         for (tile, node) in self.tiles.iter_mut().zip(&self.program.nodes) {
-            *tile = vec![f64::NAN; entries(&node.shape)];
+            *tile = vec![f64::NAN; ops::entries(&node.shape)];
         }
         self.sums.iter_mut().for_each(Vec::clear);
         self.region(Region::Before, place)?;
@@ -212,9 +211,9 @@ impl Task<'_, '_> {
             }
             self.tiles[i] = match &node.op {
                 Op::Load(port, fill) => self.load(*port, *fill, place)?,
-                Op::Carry(carry) => self.carry(*carry, place, entries(&node.shape)),
+                Op::Carry(carry) => self.carry(*carry, place, ops::entries(&node.shape)),
                 Op::HeadSum(tile) => match self.memory.heads {
-                    0 => vec![0.0; entries(&node.shape)],
+                    0 => vec![0.0; ops::entries(&node.shape)],
                     _ => self.sums[tile.index()].clone(),
                 },
                 op => {
@@ -271,7 +270,7 @@ impl Task<'_, '_> {
 
     fn load(&mut self, port: PortId, fill: Fill, place: Place) -> Result<Vec<f64>, String> {
         let decl = &self.program.ports[port.index()];
-        let count = entries(&decl.dims);
+        let count = ops::entries(&decl.dims);
         let (to, at) = self.at(port, place);
         let what = || format!("port `{}` of chunk {}", decl.name, place.number);
         if decl.pace != Pace::Step {
@@ -301,7 +300,7 @@ impl Task<'_, '_> {
         add: bool,
     ) -> Result<(), String> {
         let decl = &self.program.ports[port.index()];
-        let count = entries(&decl.dims);
+        let count = ops::entries(&decl.dims);
         let (to, at) = self.at(port, place);
         let what = || format!("port `{}` of chunk {}", decl.name, place.number);
         let rows = if decl.pace == Pace::Step {

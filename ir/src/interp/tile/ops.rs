@@ -26,14 +26,7 @@ pub(super) fn run<'s>(
             reduce,
         } => {
             let operands: Vec<_> = operands.iter().map(|&(id, a)| (tile(id), a)).collect();
-            Ok(map(
-                space,
-                &operands,
-                body,
-                *reduce,
-                len,
-                super::entries(shape),
-            ))
+            Ok(map(space, &operands, body, *reduce, len, entries(shape)))
         }
         Op::Matmul {
             a,
@@ -135,6 +128,11 @@ pub(super) fn run<'s>(
     }
 }
 
+/// Entries of a tile.
+pub(super) fn entries(shape: &[u32]) -> usize {
+    shape.iter().map(|&size| size as usize).product()
+}
+
 const CHANNEL: Axis = Axis::Dim(DimId(0));
 
 /// A tile `[C]` or `[C, n]` as an array over `first` and the channel.
@@ -157,7 +155,7 @@ fn zeros(axes: &[Axis], shape: &[u32]) -> Array {
     Array {
         axes: axes.to_vec(),
         sizes: shape.iter().map(|&size| size as usize).collect(),
-        data: vec![0.0; super::entries(shape)],
+        data: vec![0.0; entries(shape)],
     }
 }
 

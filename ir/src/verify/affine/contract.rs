@@ -4,7 +4,7 @@
 //! A read on one side of an `outer(left, read)` leaves a multiple of the read; a read across it
 //! contracts the read once more. Neither is ever left out.
 
-use super::Analysis;
+use super::analysis::Analysis;
 use super::value::{Factor, Matrix, Read, Vector, split};
 use crate::recurrence::{DimId, PureId, Side};
 

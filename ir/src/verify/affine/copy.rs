@@ -4,11 +4,39 @@
 //! The evaluation leaves expressions that nothing needs, and a readout for every place where one
 //! became part of a pointwise function; neither is a fact.
 
-use super::Analysis;
-use super::finish::{Draft, Meaning};
+use super::analysis::{self, Analysis};
 use super::pool::Pool;
-use crate::recurrence::{Class, Pure, PureId, Read, Readout, ReadoutId, Running, Transition};
+use crate::recurrence::{
+    Class, Moment, Obstacle, Pure, PureId, Read, Readout, ReadoutId, Running, Side, Transition,
+};
 use std::collections::BTreeMap;
+
+/// What a readout of the evaluation means.
+pub(super) enum Meaning {
+    At(Moment),
+    /// An expression over later readouts.
+    Is(PureId),
+}
+
+/// A read of a transition before its readout has a number.
+pub(super) struct Term {
+    pub readout: Readout,
+    pub along: Option<Side>,
+    pub row: Option<PureId>,
+    pub col: Option<PureId>,
+}
+
+/// A transition in the expressions of the evaluation.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub class: Option<Class>,
+    pub logs: [Option<PureId>; 3],
+    pub added: Vec<(PureId, Option<PureId>)>,
+    pub reads: Vec<Term>,
+    pub overwritten: bool,
+    pub running: Option<analysis::Running>,
+    pub obstacle: Option<Obstacle>,
+}
 
 /// The facts' expressions and readouts as they grow.
 pub(super) struct Copy<'a> {

@@ -2,8 +2,8 @@
 //!
 //! Expressions of a statement are evaluated in the order of the arena, operands first, each once.
 
+use super::analysis::{Analysis, Seen};
 use super::value::{Factor, LowRank, MAX_TERMS, Matrix, Read, Scaled, Value, Vector};
-use super::{Analysis, Seen};
 use crate::diag::Diagnostic;
 use crate::recurrence::{
     DimId, Expr, ExprId, L2NORM_EPSILON, Pure, PureId, ReadoutId, Side, StateId, UnaryFn,

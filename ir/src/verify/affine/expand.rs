@@ -4,8 +4,8 @@
 //! then: the decay goes into the weight. Versions are expanded when they are made, so a version
 //! that is read is known in this form already.
 
+use super::analysis::{Analysis, Expanded};
 use super::value::{Factor, LowRank, MAX_TERMS, Matrix, Read, Scaled, Vector};
-use super::{Analysis, Expanded};
 use crate::recurrence::{Obstacle, Recurrence, Side, StateId};
 
 /// The value of a state that entered the step.

@@ -4,42 +4,15 @@
 //! leaving state; of a version in between they become readouts of entering states plus what the
 //! step had added until then.
 
-use super::copy::Copy;
-use super::running::Running;
+use super::analysis::{Analysis, Expanded};
+use super::copy::{Copy, Draft, Meaning, Term};
+use super::log;
 use super::value::{Factor, LowRank, Matrix, Read, Vector, split};
-use super::{Analysis, Expanded, log};
 use crate::diag::Diagnostic;
 use crate::recurrence::{
     BinaryFn, Class, ExprId, Facts, Moment, Obstacle, Pure, PureId, Readout, Side, StateId, Stmt,
 };
 use crate::running::Bound;
-
-/// What a readout of the evaluation means.
-pub(super) enum Meaning {
-    At(Moment),
-    /// An expression over later readouts.
-    Is(PureId),
-}
-
-/// A read of a transition before its readout has a number.
-pub(super) struct Term {
-    pub readout: Readout,
-    pub along: Option<Side>,
-    pub row: Option<PureId>,
-    pub col: Option<PureId>,
-}
-
-/// A transition in the expressions of the evaluation.
-#[derive(Default)]
-pub(super) struct Draft {
-    pub class: Option<Class>,
-    pub logs: [Option<PureId>; 3],
-    pub added: Vec<(PureId, Option<PureId>)>,
-    pub reads: Vec<Term>,
-    pub overwritten: bool,
-    pub running: Option<Running>,
-    pub obstacle: Option<Obstacle>,
-}
 
 impl Analysis<'_> {
     pub(super) fn finish(mut self, outputs: &[PureId]) -> Result<Facts, Vec<Diagnostic>> {

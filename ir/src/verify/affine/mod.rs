@@ -9,6 +9,7 @@
 //! Anything that is not affine becomes a pointwise function of readouts. That is legal in an output,
 //! and in the update of a state on which those that are read do not depend (`strata`).
 
+mod analysis;
 mod contract;
 mod copy;
 mod eval;
@@ -22,54 +23,11 @@ mod strata;
 mod value;
 
 use crate::diag::Diagnostic;
-use crate::recurrence::{
-    Class, ExprId, Facts, Obstacle, PureId, Recurrence, Shape, Side, StateId, Stmt,
-};
+use crate::recurrence::{Class, ExprId, Facts, Obstacle, Recurrence, Shape, StateId, Stmt};
 use crate::span::Span;
+use analysis::{Analysis, Entering, Expanded};
 use pool::Pool;
-use running::Running;
-use strata::Entering;
-use value::{Kept, MAX_TERMS, Matrix, Value, Vector, Version};
-
-/// A value of a state in terms of what entered the step.
-#[derive(Clone, Debug)]
-enum Expanded {
-    Matrix(Matrix),
-    Vector(Vector, Option<Obstacle>),
-    Running(Running),
-}
-
-/// A readout in a pointwise function, before its moment is known.
-struct Seen {
-    version: Version,
-    weight: Option<(Side, PureId)>,
-    /// Where it became part of that function.
-    place: ExprId,
-}
-
-struct Analysis<'a> {
-    recurrence: &'a Recurrence,
-    shapes: &'a [Shape],
-    pool: Pool,
-    /// Each version of each state; the first is what entered the step.
-    versions: Vec<Vec<Expanded>>,
-    /// What enters the updates of each state.
-    entering: Vec<Entering>,
-    /// The state whose update is evaluated.
-    updated: Option<StateId>,
-    /// The class that a state's updates ask for.
-    classes: Vec<Class>,
-    /// States of which an update was reported.
-    broken: Vec<bool>,
-    /// The value of each `let`, once its statement has run.
-    lets: Vec<Option<Value>>,
-    /// Values of the statement that is evaluated.
-    values: Vec<Option<Value>>,
-    /// What each expression without a state is.
-    said: Vec<Option<PureId>>,
-    seen: Vec<Seen>,
-    diagnostics: Vec<Diagnostic>,
-}
+use value::{Kept, MAX_TERMS, Matrix, Value, Vector};
 
 /// Finds the facts of a well-typed recurrence; `shapes` are those of its expressions.
 pub fn check(recurrence: &Recurrence, shapes: &[Shape]) -> Result<Facts, Vec<Diagnostic>> {

@@ -1,6 +1,6 @@
 //! Pointwise functions of values: sums and products stay affine where they are.
 
-use super::Analysis;
+use super::analysis::Analysis;
 use super::pool::Pool;
 use super::value::{Factor, Kept, LowRank, MAX_TERMS, Matrix, Read, Value, Vector};
 use crate::recurrence::{BinaryFn, ExprId, Obstacle, PureId, Side, UnaryFn};

@@ -3,19 +3,10 @@
 //! Of extremes the form is closed under further updates by the same function, as is `max(max(m + a, b), c)`. Not under a shift
 //! in between: `max(max(m, b) + c, d)` compares m with b, and `m + c` with `b + c` rounds the difference away.
 
+use super::analysis::{Analysis, Expanded, Running};
 use super::value::{Kept, Read, Vector};
-use super::{Analysis, Expanded};
 use crate::recurrence::{BinaryFn, ExprId, PureId, StateId, UnaryFn};
 use crate::running::Bound;
-
-/// A state's value as a bound on what entered with something added.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Running {
-    pub bound: Bound<PureId>,
-    pub shift: Option<PureId>,
-    /// The update.
-    pub place: ExprId,
-}
 
 impl Analysis<'_> {
     /// An update by `wrap` in terms of what entered the step; `None` where it goes through more.

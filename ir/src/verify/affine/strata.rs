@@ -3,20 +3,10 @@
 //! A state may be read in any pointwise way by the update of another one, as long as no way leads
 //! back: given the states below, every state is then linear in itself and its like.
 
-use super::Analysis;
+use super::analysis::Analysis;
 use crate::diag::Diagnostic;
 use crate::recurrence::{Expr, ExprId, Pure, PureId, StateId};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// What enters the updates of one state.
-#[derive(Clone, Default)]
-pub(super) struct Entering {
-    states: BTreeSet<StateId>,
-    /// Those that enter in a way that is not linear, each with the first place where one does.
-    bent: BTreeMap<StateId, ExprId>,
-    /// Expressions that were looked through.
-    walked: BTreeSet<PureId>,
-}
+use std::collections::BTreeMap;
 
 impl Analysis<'_> {
     /// Notes that `other` enters an update of `state` linearly.
