@@ -1,6 +1,7 @@
 //! What a tuning leaves: which plan for what, how right it is, how fast it was, and what else was tried.
 
 use crate::gate::Errors;
+use crate::subject::Subject;
 use baton_codegen::Compiler;
 use baton_codegen::schedule::{Bucket, Choice, Form, Load};
 use baton_codegen::target::Native;
@@ -91,6 +92,13 @@ impl Key {
             self.heads,
             self.groups
         )
+    }
+}
+
+impl Subject {
+    /// What an entry for it is found by.
+    pub fn key(&self) -> Key {
+        Key::of(&self.compiler, self.load())
     }
 }
 

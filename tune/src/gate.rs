@@ -7,9 +7,10 @@
 //! packed sequences with empty ones among them, several segments and several windows. Bounds are those of the one
 //! table ([`arithmetic`](baton_codegen::target::arithmetic)); none is loosened here.
 
+use crate::Error;
 use crate::field::Candidate;
 use crate::inputs::{Inputs, Seed};
-use crate::{Error, Subject};
+use crate::subject::Subject;
 use baton_codegen::schedule::cost::RunShape;
 use baton_codegen::schedule::{Choice, Form};
 use baton_codegen::target::arithmetic::{Arithmetic, Tolerance};

@@ -28,6 +28,7 @@ pub mod kit;
 pub mod race;
 pub mod sample;
 mod store;
+mod subject;
 mod tuner;
 
 pub use contest::{Outcome, Progress, ROUNDS, Terms};
@@ -40,4 +41,5 @@ pub use journal::Journal;
 pub use kit::{Bench, Kept, Kit, Schedule, tune_kit};
 pub use race::race;
 pub use store::{Found, Origin, Store, own_folder};
-pub use tuner::{Subject, Workshop, tune};
+pub use subject::Subject;
+pub use tuner::{Workshop, tune};

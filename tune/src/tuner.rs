@@ -6,18 +6,17 @@
 
 use crate::Error;
 use crate::contest::{Doors, Field, Outcome, Progress, Terms, contest};
-use crate::entry::{self, Chosen, Key};
+use crate::entry::{self, Chosen};
 use crate::field::{Candidate, field};
 use crate::gate::{Gate, Lengths};
 use crate::inputs::Inputs;
 use crate::journal::{Head, Journal};
 use crate::sample::{Sample, timed};
+use crate::subject::Subject;
 use baton_codegen::Compiler;
 use baton_codegen::schedule::cost::RunShape;
 use baton_codegen::schedule::{Choice, Load};
 use baton_codegen::target::arithmetic::Arithmetic;
-use baton_ir::diag::Diagnostic;
-use baton_ir::recurrence::{Facts, Recurrence};
 use baton_runtime::device::cpu::{Choices, Cpu};
 use baton_runtime::{Device, Kernel, Options};
 use std::sync::Arc;
@@ -26,54 +25,6 @@ use std::sync::Arc;
 const SHORTEST: f64 = 10.0;
 /// The most repetitions.
 const REPEATED: usize = 20;
-
-/// What is tuned: a recurrence with its sizes, for runs of a shape.
-pub struct Subject {
-    /// The recurrence.
-    pub recurrence: Recurrence,
-    /// Its facts.
-    pub facts: Facts,
-    /// Its programs.
-    pub compiler: Compiler,
-    /// Sizes of its dims.
-    pub sizes: Vec<usize>,
-    /// The run that is measured.
-    pub run: RunShape,
-    /// Threads of it.
-    pub threads: usize,
-}
-
-impl Subject {
-    /// A verified recurrence at sizes; refuses one without programs.
-    pub fn new(
-        recurrence: Recurrence,
-        facts: Facts,
-        sizes: Vec<usize>,
-        run: RunShape,
-        threads: usize,
-    ) -> Result<Subject, Vec<Diagnostic>> {
-        Ok(Subject {
-            compiler: Compiler::of_any(&recurrence, &sizes)?,
-            recurrence,
-            facts,
-            sizes,
-            run,
-            threads,
-        })
-    }
-
-    /// The load of the run.
-    pub fn load(&self) -> Load {
-        let RunShape { batch, time, .. } = self.run;
-        let lengths = std::iter::repeat_n(time, batch);
-        (self.compiler).load(lengths, [self.run.heads, self.run.groups])
-    }
-
-    /// What an entry for it is found by.
-    pub fn key(&self) -> Key {
-        Key::of(&self.compiler, self.load())
-    }
-}
 
 /// Makes the kernel of a choice.
 pub type Make<'a> = Box<dyn Fn(&Choice) -> Result<Arc<dyn Kernel>, Error> + 'a>;

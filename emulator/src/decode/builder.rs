@@ -4,16 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::names::{Binding, Label, Scope, Scopes, find};
-use super::site::Site;
-use super::{DYNAMIC_ALIGN, ParameterShape, Program, SHARED_BASE, table};
+use super::program::{DYNAMIC_ALIGN, ParameterShape, Program, SHARED_BASE};
 use crate::error::{Error, Result};
 use crate::flow;
 use crate::op::{Op, Slot, Special, Step};
-use crate::text::tree::{Function, Instruction, Module, Statement, Variable};
+use crate::text::tree::{Function, Module, Variable};
 use crate::types::{Space, Type};
 
 /// Inlining more than this is taken for a mistake.
-const MOST_STEPS: usize = 1 << 21;
 const MOST_SLOTS: u32 = 1 << 18;
 
 /// Local memory that one thread can have.
@@ -153,70 +151,14 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    pub fn block(&mut self, statements: &[Statement]) -> Result<()> {
-        let mut scope = Scope::default();
-        for statement in statements {
-            match statement {
-                Statement::Label { line, name } => {
-                    let label = self.label();
-                    if scope.labels.insert(name.clone(), label).is_some() {
-                        return Err(Error::at(*line, format!("label `{name}` is placed twice")));
-                    }
-                }
-                Statement::Targets { name, targets } => {
-                    scope.targets.insert(name.clone(), targets.clone());
-                }
-                _ => {}
-            }
-        }
-        self.scopes.push(scope);
-        for statement in statements {
-            self.statement(statement)?;
-        }
-        self.scopes.pop();
-        Ok(())
-    }
-
-    fn scope(&mut self) -> &mut Scope {
+    pub fn scope(&mut self) -> &mut Scope {
         if self.scopes.is_empty() {
             self.scopes.push(Scope::default());
         }
         self.scopes.last_mut().expect("a scope was just pushed")
     }
 
-    fn statement(&mut self, statement: &Statement) -> Result<()> {
-        match statement {
-            Statement::Block(statements) => self.block(statements),
-            Statement::Registers {
-                line,
-                ty,
-                name,
-                count,
-            } => {
-                let count = count.unwrap_or(0);
-                let first = self.fresh_many(count.max(1), *line)?;
-                let (ty, scope) = (*ty, self.scope());
-                match statement {
-                    Statement::Registers { count: None, .. } => {
-                        scope.bind(name, Binding::Register { slot: first, ty });
-                    }
-                    _ => scope.bind_range(name, first, count, ty),
-                }
-                Ok(())
-            }
-            Statement::Variable(variable) => self.variable(variable),
-            Statement::Label { name, .. } => {
-                let label = self.scope().labels.get(name).copied();
-                let here = self.steps.len() as u32;
-                self.labels[label.expect("labels were numbered on entry")] = Some(here);
-                Ok(())
-            }
-            Statement::Targets { .. } => Ok(()),
-            Statement::Instruction(instruction) => self.instruction(instruction),
-        }
-    }
-
-    fn variable(&mut self, variable: &Variable) -> Result<()> {
+    pub fn variable(&mut self, variable: &Variable) -> Result<()> {
         let align = u64::from(variable.align);
         let binding = match variable.space {
             Space::Shared => Binding::Variable {
@@ -312,7 +254,7 @@ impl<'a> Builder<'a> {
         self.slots - 1
     }
 
-    fn fresh_many(&mut self, count: u32, line: u32) -> Result<Slot> {
+    pub fn fresh_many(&mut self, count: u32, line: u32) -> Result<Slot> {
         let first = self.slots;
         self.slots = self.slots.saturating_add(count);
         if self.slots > MOST_SLOTS {
@@ -371,7 +313,7 @@ impl<'a> Builder<'a> {
         });
     }
 
-    fn kind(&mut self, mnemonic: &str) -> u16 {
+    pub fn kind(&mut self, mnemonic: &str) -> u16 {
         if let Some(&kind) = self.kind_of.get(mnemonic) {
             return kind;
         }
@@ -379,28 +321,5 @@ impl<'a> Builder<'a> {
         self.kinds.push(mnemonic.to_string());
         self.kind_of.insert(mnemonic.to_string(), kind);
         kind
-    }
-
-    fn instruction(&mut self, instruction: &Instruction) -> Result<()> {
-        let line = instruction.line;
-        if self.steps.len() > MOST_STEPS {
-            return Err(Error::at(
-                line,
-                "the kernel is too long once its calls are inlined",
-            ));
-        }
-        let guard = match &instruction.guard {
-            None => None,
-            Some((name, negated)) => match find(&self.scopes, name) {
-                Some(Binding::Register {
-                    slot,
-                    ty: Type::Pred,
-                }) => Some((slot, *negated)),
-                _ => return Err(Error::at(line, format!("`{name}` is no predicate"))),
-            },
-        };
-        let kind = self.kind(&instruction.mnemonic);
-        let mut site = Site::new(self, instruction, guard, kind);
-        table::decode(&mut site)
     }
 }
