@@ -1,18 +1,17 @@
 //! What a run of a tile program costs: the bytes it must move and the operations it does.
 //!
 //! Everything is counted from the program and the shape of the run, by walking its ports, carries
-//! and nodes: nothing here knows a recurrence, so a new one is counted without a formula of its own.
+//! and nodes: nothing here knows a recurrence, so a new one is counted without a formula of its own, and what
+//! one op takes is said where it is typed ([`tile::gives`]).
 //! Bytes are those of every entry of a port or carry once, what a group shares once a group: what a
 //! machine with enough cache would move, so a bound from below. Of products two numbers are given:
 //! the terms that the algebra needs (of causal ones the half below the diagonal) and those that whole
 //! tiles hold. A chunk that the sequence ends in counts as a whole one, as every kernel runs it.
 //! Work that a run does again, for segments or checkpoints, is that of further programs.
 
-use baton_ir::chunked::Interval;
-use baton_ir::recurrence::{BinaryFn, UnaryFn};
-use baton_ir::tile::{
-    CarryDecl, CarryRole, Op, Pace, PortDecl, Reduce, Region, Scalar, TileProgram, Triangle,
-};
+pub use baton_ir::tile::Flops;
+
+use baton_ir::tile::{self, CarryDecl, CarryRole, Op, Pace, PortDecl, Region, TileProgram};
 
 /// The extents of a run that are outside of a recurrence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,19 +27,6 @@ pub struct RunShape {
     /// Whether states (of a reverse program: their gradients) are given; else they are zero and
     /// nothing of them is read.
     pub entering: bool,
-}
-
-/// Operations of a run, by the unit that does them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flops {
-    /// Multiplies and adds of products that the algebra needs.
-    pub products: u64,
-    /// The same of whole tiles, masked halves included.
-    pub whole_products: u64,
-    /// Additions, multiplications, selections and comparisons of maps, decays and sums.
-    pub pointwise: u64,
-    /// Exponentials, roots, quotients and their kin.
-    pub functions: u64,
 }
 
 /// What a run of one program costs.
@@ -138,150 +124,19 @@ impl RunShape {
 fn flops(program: &TileProgram, run: RunShape) -> Flops {
     let chunks = run.chunks(program.chunk);
     let mut all = Flops::default();
-    for node in &program.nodes {
-        let mut one = of_node(program, &node.op);
-        if let Op::HeadSum(_) = node.op {
-            // The sum of a group's heads: one addition for each head but the first.
-            one.pointwise = size(&node.shape);
-            all.add(one, chunks * (run.heads - run.groups) as u64);
-            continue;
-        }
-        all.add(one, chunks * run.lanes(node.region == Region::Heads));
+    for (node, gives) in program.nodes.iter().zip(tile::gives(program)) {
+        let times = match node.op {
+            // Of a group's heads the first is added to nothing.
+            Op::HeadSum(_) => (run.heads - run.groups) as u64,
+            _ => run.lanes(node.region == Region::Heads),
+        };
+        let (one, times) = (gives.flops, chunks * times);
+        all.products += times * one.products;
+        all.whole_products += times * one.whole_products;
+        all.pointwise += times * one.pointwise;
+        all.functions += times * one.functions;
     }
     all
-}
-
-impl Flops {
-    fn add(&mut self, one: Flops, times: u64) {
-        self.products += times * one.products;
-        self.whole_products += times * one.whole_products;
-        self.pointwise += times * one.pointwise;
-        self.functions += times * one.functions;
-    }
-}
-
-/// Operations of one node, once.
-fn of_node(program: &TileProgram, op: &Op) -> Flops {
-    let chunk = u64::from(program.chunk);
-    let entries = |tile| size(&program.node(tile).shape);
-    match op {
-        Op::Matmul {
-            a,
-            ta,
-            b,
-            tb,
-            triangle,
-            ..
-        } => {
-            let [rows, inner] = matrix(&program.node(*a).shape, *ta);
-            let [_, columns] = matrix(&program.node(*b).shape, *tb);
-            let whole = 2 * rows * inner * columns;
-            Flops {
-                products: match triangle {
-                    Triangle::None => whole,
-                    Triangle::A | Triangle::Out => whole * (chunk + 1) / (2 * chunk),
-                },
-                whole_products: whole,
-                ..Flops::default()
-            }
-        }
-        Op::Trilinear(_, strict, _, l) => {
-            let n = u64::from(program.node(*l).shape[1]);
-            let pairs = pairs(chunk, *strict);
-            Flops {
-                products: 2 * pairs * n,
-                whole_products: 2 * chunk * chunk * n,
-                ..Flops::default()
-            }
-        }
-        Op::Map {
-            shape,
-            body,
-            reduce,
-            ..
-        } => {
-            let space = size(shape);
-            let functions = body.iter().filter(|scalar| is_function(scalar)).count() as u64;
-            let all = body.iter().filter(|scalar| !is_leaf(scalar)).count() as u64;
-            let summed = match reduce {
-                Reduce::None => 0,
-                Reduce::All => space - 1,
-                Reduce::First => space - space / u64::from(shape[0]),
-                Reduce::Second => space - space / u64::from(shape[1]),
-            };
-            Flops {
-                pointwise: space * (all - functions) + summed,
-                functions: space * functions,
-                ..Flops::default()
-            }
-        }
-        // A scan of the log decays; an exponential for each result, of pairs for those with s before t.
-        Op::Decay(interval, strict, l) => Flops {
-            pointwise: entries(*l),
-            functions: match interval {
-                Interval::Between => pairs(chunk, *strict),
-                Interval::Start | Interval::End => entries(*l),
-                Interval::Total => entries(*l) / chunk,
-            },
-            ..Flops::default()
-        },
-        Op::Spread(interval, _, x) => Flops {
-            pointwise: match interval {
-                Interval::Total => entries(*x) * chunk,
-                _ => entries(*x),
-            },
-            ..Flops::default()
-        },
-        Op::Solve { r, .. } => {
-            let n = u64::from(program.node(*r).shape[1]);
-            Flops {
-                products: 2 * pairs(chunk, true) * n,
-                whole_products: 2 * chunk * chunk * n,
-                ..Flops::default()
-            }
-        }
-        Op::Running(scan) => Flops {
-            pointwise: 2 * entries(scan.shift),
-            ..Flops::default()
-        },
-        Op::Load(..) | Op::Carry(_) | Op::HeadSum(_) | Op::Delay { .. } | Op::Edge { .. } => {
-            Flops::default()
-        }
-    }
-}
-
-/// Pairs of steps (t, s) with s before t, or t itself.
-fn pairs(chunk: u64, strict: bool) -> u64 {
-    chunk * (chunk + 1) / 2 - if strict { chunk } else { 0 }
-}
-
-fn is_leaf(scalar: &Scalar) -> bool {
-    matches!(scalar, Scalar::Operand(_) | Scalar::Number(_))
-}
-
-/// Whether it is more than an addition, a multiplication or a selection.
-fn is_function(scalar: &Scalar) -> bool {
-    match scalar {
-        Scalar::Unary(function, _) => {
-            !matches!(function, UnaryFn::Neg | UnaryFn::Abs | UnaryFn::Relu)
-        }
-        Scalar::Binary(function, ..) => *function == BinaryFn::Div,
-        _ => false,
-    }
-}
-
-/// Rows and columns of an operand as it enters a product: a vector is one row, or one column
-/// when transposed.
-fn matrix(shape: &[u32], transposed: bool) -> [u64; 2] {
-    let [rows, columns] = match *shape {
-        [rows, columns] => [rows, columns],
-        [n] => [1, n],
-        _ => [1, 1],
-    };
-    match transposed {
-        true => [columns.into(), rows.into()],
-        false => [rows.into(), columns.into()],
-    }
 }
 
 fn size(dims: &[u32]) -> u64 {

@@ -19,9 +19,15 @@
 //! Sums have one fixed order, decided by the back end, independent of threads and addresses.
 
 mod build;
+mod gives;
+mod map;
 pub(crate) mod typing;
+pub mod zeros;
 
 pub use build::Builder;
+pub use gives::{Flops, Gives, Steps, Zeros};
+pub use map::space_steps;
+pub use typing::gives;
 
 use crate::chunked::{Direction, Interval, Partial};
 use crate::recurrence::{BinaryFn, UnaryFn, handle};

@@ -1,9 +1,15 @@
-//! The shape and the place of every tile op: typing is checking.
+//! What every tile op gives, and its place: typing is checking.
+//!
+//! What is known of an op by itself is said once, here: the sizes of its result, which of its axes are steps, where it
+//! is zero, and what computing it takes. Rows past the end of a sequence hold copies of its last step, which a program makes zero in one
+//! factor of whatever it sums over steps; a back end that would not multiply a copy of a NaN by that zero ends such
+//! sums at the last valid step, and needs to know which axes those are.
 //!
 //! [`Builder::push`](super::Builder::push) is how a schedule adds a node; the verifier runs the same functions over
 //! a program that came from elsewhere.
 
-use super::{Along, Draft, Node, Op, Reduce, Region, Scalar, TileId, Triangle};
+use super::gives::{Flops, Gives, Zeros, entries, pairs, times};
+use super::{Draft, Node, Op, Pace, Region, TileId, TileProgram, Triangle, map};
 use crate::chunked::{Interval, Partial};
 
 /// The node of an operand; operands come before node number `before`.
@@ -14,20 +20,52 @@ fn operand(program: &Draft, before: usize, tile: TileId) -> Result<&Node, String
     }
 }
 
+/// What every node of a program gives.
+pub fn gives(program: &TileProgram) -> Vec<Gives> {
+    let mut known = Vec::with_capacity(program.nodes.len());
+    for (i, node) in program.nodes.iter().enumerate() {
+        let gives = of(program, i, &node.op, &known);
+        known.push(gives.expect("a verified program is well-typed"));
+    }
+    known
+}
+
 /// The result's sizes of an op that is node number `before`.
-pub fn shape(program: &Draft, before: usize, op: &Op) -> Result<Vec<u32>, String> {
+pub(crate) fn shape(program: &Draft, before: usize, op: &Op) -> Result<Vec<u32>, String> {
+    of(program, before, op, &[]).map(|gives| gives.shape)
+}
+
+/// What an op gives that is node number `before`; of operands that are not `known` the shape counts alone.
+fn of(program: &Draft, before: usize, op: &Op, known: &[Gives]) -> Result<Gives, String> {
     let chunk = program.chunk;
-    let shape = |tile: &TileId| operand(program, before, *tile).map(|node| node.shape.clone());
+    let shape = |tile| operand(program, before, tile).map(|node| node.shape.clone());
+    let steps = |tile: TileId| {
+        known
+            .get(tile.index())
+            .map_or([false; 2], |known| known.steps)
+    };
+    let gives = |shape, steps, flops| {
+        Ok(Gives {
+            shape,
+            steps,
+            zeros: Zeros::Nowhere,
+            flops,
+        })
+    };
     match op {
         Op::Load(port, _) => {
             let port = program
                 .ports
                 .get(port.index())
                 .ok_or(format!("port {} does not exist", port.0))?;
-            ranked(program.port_shape(port), "port", &port.name)
+            let shape = ranked(program.port_shape(port), "port", &port.name)?;
+            gives(shape, [port.pace == Pace::Step, false], Flops::NONE)
         }
         Op::Carry(carry) => match program.carries.get(carry.index()) {
-            Some(carry) => ranked(program.carry_shape(carry), "carry", &carry.name),
+            Some(carry) => {
+                let shape = ranked(program.carry_shape(carry), "carry", &carry.name)?;
+                gives(shape, [program.across, false], Flops::NONE)
+            }
             None => Err(format!("carry {} does not exist", carry.0)),
         },
         Op::Map {
@@ -35,39 +73,7 @@ pub fn shape(program: &Draft, before: usize, op: &Op) -> Result<Vec<u32>, String
             operands,
             body,
             reduce,
-        } => {
-            if !matches!(space.len(), 1 | 2) {
-                return Err(format!("a map has rank 1 or 2, not {}", space.len()));
-            }
-            for (tile, along) in operands {
-                let given = shape(tile)?;
-                let expected = match along {
-                    Along::None => Some(vec![]),
-                    Along::First => Some(vec![space[0]]),
-                    Along::Second => space.get(1).map(|&size| vec![size]),
-                    Along::Both => (space.len() == 2).then(|| space.clone()),
-                };
-                if expected.as_ref() != Some(&given) {
-                    return Err(match expected {
-                        Some(expected) => format!(
-                            "%{} has shape {given:?}, expected {expected:?} ({along:?} of {space:?})",
-                            tile.0
-                        ),
-                        None => format!("a map over {space:?} has no second axis"),
-                    });
-                }
-            }
-            body_is_sound(body, operands.len(), space, chunk)?;
-            match (reduce, space.as_slice()) {
-                (Reduce::None, _) => Ok(space.clone()),
-                (Reduce::All, _) => Ok(vec![]),
-                (Reduce::First, &[_, second]) => Ok(vec![second]),
-                (Reduce::Second, &[first, _]) => Ok(vec![first]),
-                (Reduce::First | Reduce::Second, _) => {
-                    Err("a map of rank 1 is summed over all or nothing".into())
-                }
-            }
-        }
+        } => map::gives(space, operands, body, *reduce, chunk, shape, known),
         Op::Matmul {
             a,
             ta,
@@ -76,7 +82,7 @@ pub fn shape(program: &Draft, before: usize, op: &Op) -> Result<Vec<u32>, String
             add,
             triangle,
         } => {
-            let (left, right) = (shape(a)?, shape(b)?);
+            let (left, right) = (shape(*a)?, shape(*b)?);
             let ([m, inner], [other, n]) = (matrix(&left, *ta)?, matrix(&right, *tb)?);
             if inner != other {
                 return Err(format!(
@@ -85,48 +91,64 @@ pub fn shape(program: &Draft, before: usize, op: &Op) -> Result<Vec<u32>, String
             }
             let result = vec![m, n];
             if let Some(add) = add {
-                let add = shape(add)?;
+                let add = shape(*add)?;
                 if add != result {
                     return Err(format!("adds {add:?} to a product of {result:?}"));
                 }
             }
-            let claimed = match triangle {
-                Triangle::None => return Ok(result),
-                Triangle::A => &left,
-                Triangle::Out => &result,
+            let terms = entries(&[m, inner, n]);
+            let (needed, claimed) = match triangle {
+                Triangle::None => (terms, None),
+                Triangle::A => (times(&[pairs(chunk, false), n.into()]), Some(&left)),
+                Triangle::Out => (times(&[pairs(chunk, false), inner.into()]), Some(&result)),
             };
-            match *claimed == [chunk, chunk] {
-                true => Ok(result),
-                false => Err(format!(
-                    "a triangle is claimed of {claimed:?}, expected {:?}",
-                    [chunk, chunk]
-                )),
+            if let Some(claimed) = claimed.filter(|claimed| **claimed != [chunk, chunk]) {
+                let expected = [chunk, chunk];
+                return Err(format!(
+                    "a triangle is claimed of {claimed:?}, expected {expected:?}"
+                ));
             }
+            let steps = [steps(*a)[usize::from(*ta)], steps(*b)[usize::from(!*tb)]];
+            gives(result, steps, Flops::terms(needed, terms))
         }
-        Op::Decay(interval, _, l) => {
-            let l = shape(l)?;
-            match (interval, l.as_slice()) {
-                (Interval::Between, &[c]) if c == chunk => Ok(vec![c, c]),
-                (Interval::Start | Interval::End, &[c]) if c == chunk => Ok(l),
-                (Interval::Start | Interval::End, &[c, _]) if c == chunk => Ok(l),
-                (Interval::Total, &[c]) if c == chunk => Ok(vec![]),
-                (Interval::Total, &[c, n]) if c == chunk => Ok(vec![n]),
-                _ => Err(format!("a {interval:?} decay of {l:?} with C = {chunk}")),
-            }
+        Op::Decay(interval, strict, l) => {
+            let (l, steps) = (shape(*l)?, [true, false]);
+            let (result, steps, functions) = match (interval, l.as_slice()) {
+                (Interval::Between, &[c]) if c == chunk => {
+                    (vec![c, c], [true; 2], pairs(chunk, *strict))
+                }
+                (Interval::Start | Interval::End, &[c] | &[c, _]) if c == chunk => {
+                    (l.clone(), steps, entries(&l))
+                }
+                (Interval::Total, &[c, ref rest @ ..]) if c == chunk && rest.len() < 2 => {
+                    (rest.to_vec(), [false; 2], entries(rest))
+                }
+                _ => return Err(format!("a {interval:?} decay of {l:?} with C = {chunk}")),
+            };
+            // A scan of the log decays; an exponential for each result, of pairs for those with s before t.
+            Ok(Gives {
+                shape: result,
+                steps,
+                zeros: match interval {
+                    Interval::Between => Zeros::of(*strict),
+                    _ => Zeros::Nowhere,
+                },
+                flops: Flops::pointwise(entries(&l)).functions(functions),
+            })
         }
         Op::Spread(interval, _, x) => {
-            let x = shape(x)?;
-            match (interval, x.as_slice()) {
-                (Interval::Between, &[c, s]) if c == chunk && s == chunk => Ok(vec![c]),
-                (Interval::Start | Interval::End, &[c]) if c == chunk => Ok(x),
-                (Interval::Start | Interval::End, &[c, _]) if c == chunk => Ok(x),
-                (Interval::Total, &[]) => Ok(vec![chunk]),
-                (Interval::Total, &[n]) => Ok(vec![chunk, n]),
-                _ => Err(format!("a {interval:?} spread of {x:?} with C = {chunk}")),
-            }
+            let x = shape(*x)?;
+            let result = match (interval, x.as_slice()) {
+                (Interval::Between, &[c, s]) if c == chunk && s == chunk => vec![c],
+                (Interval::Start | Interval::End, &[c] | &[c, _]) if c == chunk => x.clone(),
+                (Interval::Total, [] | [_]) => along(&x, chunk),
+                _ => return Err(format!("a {interval:?} spread of {x:?} with C = {chunk}")),
+            };
+            let added = entries(&x).max(entries(&result));
+            gives(result, [true, false], Flops::pointwise(added))
         }
-        Op::Trilinear(partial, _, operands, l) => {
-            let l = shape(l)?;
+        Op::Trilinear(partial, strict, operands, l) => {
+            let l = shape(*l)?;
             let &[c, n] = l.as_slice() else {
                 return Err(format!(
                     "a log decay for each channel has rank 2, not {l:?}"
@@ -141,22 +163,33 @@ pub fn shape(program: &Draft, before: usize, op: &Op) -> Result<Vec<u32>, String
                 Partial::Query | Partial::Key => (&[m, row], row),
                 Partial::LogDecay => (&[m, row, row], row),
             };
-            let given = operands.iter().map(shape).collect::<Result<Vec<_>, _>>()?;
-            match given
-                .iter()
-                .map(Vec::as_slice)
-                .eq(expected.iter().map(|e| &e[..]))
-            {
-                true => Ok(result.to_vec()),
-                false => Err(format!(
+            let given = operands.iter().map(|tile| shape(*tile));
+            let given = given.collect::<Result<Vec<_>, _>>()?;
+            if !{ given.iter().map(Vec::as_slice) }.eq(expected.iter().map(|e| &e[..])) {
+                return Err(format!(
                     "operands have shapes {given:?}, expected {expected:?}"
-                )),
+                ));
             }
+            let needed = times(&[pairs(c, *strict), n.into()]);
+            let weights = *partial == Partial::Weights;
+            Ok(Gives {
+                shape: result.to_vec(),
+                steps: [true, weights],
+                zeros: match weights {
+                    true => Zeros::of(*strict),
+                    false => Zeros::Nowhere,
+                },
+                flops: Flops::terms(needed, entries(&[c, c, n])),
+            })
         }
         Op::Solve { l, r, .. } => {
-            let (l, r) = (shape(l)?, shape(r)?);
+            let (l, r, of_r) = (shape(*l)?, shape(*r)?, steps(*r));
             match (l == [chunk, chunk], r.as_slice()) {
-                (true, &[c, _]) if c == chunk => Ok(r),
+                (true, &[c, n]) if c == chunk => {
+                    let needed = times(&[pairs(c, true), n.into()]);
+                    let flops = Flops::terms(needed, entries(&[c, c, n]));
+                    gives(r, [true, of_r[1]], flops)
+                }
                 _ => Err(format!(
                     "a solve by {l:?} for {r:?}, expected {:?} and [{chunk}, n]",
                     [chunk, chunk]
@@ -164,33 +197,47 @@ pub fn shape(program: &Draft, before: usize, op: &Op) -> Result<Vec<u32>, String
             }
         }
         Op::Running(scan) => {
-            let (by, entering) = (shape(&scan.shift)?, shape(&scan.entering)?);
-            let to = scan.bound.floor().map(|floor| shape(&floor)).transpose()?;
+            let (by, entering) = (shape(scan.shift)?, shape(scan.entering)?);
+            let to = scan.bound.floor().map(shape).transpose()?;
             let same = to.as_ref().is_none_or(|to| *to == by);
-            match steps(&entering, chunk) == by && same && entering.len() < 2 {
-                true => Ok(by),
+            match along(&entering, chunk) == by && same && entering.len() < 2 {
+                true => {
+                    let flops = Flops::pointwise(times(&[2, entries(&by)]));
+                    gives(by, [true, false], flops)
+                }
                 false => Err(format!(
                     "a running value of {entering:?} with {by:?} and {to:?}, expected steps of it, C = {chunk}"
                 )),
             }
         }
         Op::Delay { x, border, .. } => {
-            let (x, border) = (shape(x)?, shape(border)?);
-            match steps(&border, chunk) == x && border.len() < 2 {
-                true => Ok(x),
+            let (x, border) = (shape(*x)?, shape(*border)?);
+            match along(&border, chunk) == x && border.len() < 2 {
+                true => gives(x, [true, false], Flops::NONE),
                 false => Err(format!("{border:?} at the border of {x:?}, C = {chunk}")),
             }
         }
-        Op::Edge { x, .. } => match shape(x)?.as_slice() {
-            &[c, ref rest @ ..] if c == chunk => Ok(rest.to_vec()),
+        Op::Edge { x, .. } => match shape(*x)?.as_slice() {
+            &[c, ref rest @ ..] if c == chunk => gives(rest.to_vec(), [false; 2], Flops::NONE),
             x => Err(format!("a step of {x:?} with C = {chunk}")),
         },
-        Op::HeadSum(tile) => shape(tile),
+        // Of a group's heads: one addition for each, and none for the first.
+        Op::HeadSum(tile) => {
+            let shape = shape(*tile)?;
+            Ok(Gives {
+                steps: steps(*tile),
+                zeros: known
+                    .get(tile.index())
+                    .map_or(Zeros::Nowhere, |known| known.zeros),
+                flops: Flops::pointwise(entries(&shape)),
+                shape,
+            })
+        }
     }
 }
 
 /// The shape of the steps of a row.
-fn steps(row: &[u32], chunk: u32) -> Vec<u32> {
+fn along(row: &[u32], chunk: u32) -> Vec<u32> {
     [chunk].iter().chain(row).copied().collect()
 }
 
@@ -213,57 +260,8 @@ fn matrix(shape: &[u32], transposed: bool) -> Result<[u32; 2], String> {
     }
 }
 
-fn body_is_sound(
-    body: &[Scalar],
-    operands: usize,
-    space: &[u32],
-    chunk: u32,
-) -> Result<(), String> {
-    if body.is_empty() {
-        return Err("a map without an expression".into());
-    }
-    for (at, scalar) in body.iter().enumerate() {
-        let earlier = |of: u32| match (of as usize) < at {
-            true => Ok(()),
-            false => Err(format!(
-                "scalar {at} reads scalar {of}, which is not before it"
-            )),
-        };
-        match *scalar {
-            Scalar::Operand(number) if number as usize >= operands => {
-                return Err(format!("operand {number} of {operands} does not exist"));
-            }
-            Scalar::Number(number) if !number.is_finite() => {
-                return Err(format!("{number} is not finite"));
-            }
-            Scalar::Operand(_) | Scalar::Number(_) => {}
-            Scalar::Unary(_, a) => earlier(a)?,
-            Scalar::Binary(_, a, b) => earlier(a).and(earlier(b))?,
-            Scalar::Select(x, y, a, b) => [x, y, a, b].into_iter().try_for_each(earlier)?,
-            Scalar::Valid(a) => {
-                earlier(a)?;
-                if space[0] != chunk {
-                    return Err(format!(
-                        "`valid` over {space:?}, expected {chunk} steps first"
-                    ));
-                }
-            }
-            Scalar::Causal(a, _) => {
-                earlier(a)?;
-                if *space != [chunk, chunk] {
-                    return Err(format!(
-                        "`causal` over {space:?}, expected {:?}",
-                        [chunk, chunk]
-                    ));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Whether an op that is node number `before` may stand in `region`.
-pub fn place(program: &Draft, before: usize, op: &Op, region: Region) -> Result<(), String> {
+pub(crate) fn place(program: &Draft, before: usize, op: &Op, region: Region) -> Result<(), String> {
     match op {
         Op::Load(port, _) => {
             let port = program.ports.get(port.index());

@@ -8,12 +8,11 @@
 
 use super::emit::{Address, Emitter, NUMBER};
 use super::math::Lanes;
-use super::plan::lower::{Zero, of_body, selects};
-use super::plan::steps::{Steps, of_map};
 use super::plan::{Buffer, extents};
 use baton_ir::pointwise::narrow;
 use baton_ir::recurrence::BinaryFn;
-use baton_ir::tile::{Along, Reduce, Scalar, TileId};
+use baton_ir::tile::zeros::{of_body, selects};
+use baton_ir::tile::{Along, Reduce, Scalar, Steps, TileId, Zeros, space_steps};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I32, I32X4, I64};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
@@ -37,7 +36,7 @@ struct Known {
     /// How often each scalar is computed.
     levels: Vec<Level>,
     /// Where each scalar is zero.
-    zeros: Vec<Zero>,
+    zeros: Vec<Zeros>,
     /// Which axes are steps.
     steps: Steps,
     /// How many scalars read each.
@@ -107,8 +106,8 @@ impl Map<'_> {
         };
         let known = Known {
             levels: levels(self.shape.len(), self.operands, self.body),
-            zeros: of_body(self.body, self.operands, &e.plan.zeros),
-            steps: of_map(self.operands, self.body, &e.plan.steps_of),
+            zeros: of_body(self.body, self.operands, &e.plan.gives),
+            steps: space_steps(self.operands, self.body, &e.plan.gives),
             uses: self.uses(),
         };
         let bases: Vec<Address> = self
@@ -261,7 +260,7 @@ impl Map<'_> {
                         _ => lanes(e).binary(function, of(a), of(b)),
                     };
                     match selects(self.body, &known.zeros, i) {
-                        true => self.causal(e, place, value, known.zeros[i] == Zero::Diagonal),
+                        true => self.causal(e, place, value, known.zeros[i] == Zeros::Diagonal),
                         false => value,
                     }
                 }
@@ -339,7 +338,7 @@ impl Map<'_> {
         let (turns, rest) = (state.cols / COLUMNS, state.cols % COLUMNS);
         let width = COLUMNS as i64 * NUMBER;
         let end = turns as i64 * width;
-        let lower = state.known.zeros.last() != Some(&Zero::Nowhere);
+        let lower = state.known.zeros.last() != Some(&Zeros::Nowhere);
         if lower && state.reduce == Reduce::None && turns > 1 {
             // Bytes of the turns before the diagonal's, which need no mask, and with it.
             let before = e.builder.ins().sshr_imm_s(place.row, 4);
@@ -442,7 +441,7 @@ impl Map<'_> {
     /// none of those.
     fn valid_columns(&self, e: &mut Emitter, place: Place, state: &RowState, x: Value) -> Value {
         let axis = self.shape.len() - 1;
-        let lower = state.known.zeros.last() != Some(&Zero::Nowhere);
+        let lower = state.known.zeros.last() != Some(&Zeros::Nowhere);
         if lower || !state.known.steps[axis] {
             return x;
         }

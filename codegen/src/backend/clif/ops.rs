@@ -2,13 +2,11 @@
 
 use super::emit::{Emitter, NUMBER};
 use super::micro::{Shape, running, scan_flags};
-use super::plan::lower::Zero;
-use super::plan::steps::sums_steps;
 use super::plan::{Buffer, Form, Place, form};
 use super::{functions, map};
 use baton_ir::chunked::{Interval, Partial};
 use baton_ir::running::Scan;
-use baton_ir::tile::{Fill, Op, TileId, Triangle};
+use baton_ir::tile::{Fill, Op, TileId, Triangle, Zeros};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 impl Emitter<'_, '_> {
@@ -93,16 +91,16 @@ impl Emitter<'_, '_> {
         // What is claimed and what is known by itself; a triangle of `a` comes first, as what
         // it leaves out may not be read, while what is left out of the result is not needed.
         let zero = match triangle {
-            Triangle::A => self.plan.zeros[a.index()].max(Zero::Above),
-            _ => self.plan.zeros[a.index()],
+            Triangle::A => self.plan.gives[a.index()].zeros.max(Zeros::Above),
+            _ => self.plan.gives[a.index()].zeros,
         };
         let triangle = match (zero, ta, triangle) {
-            (Zero::Above, false, _) => Shape::LowerA,
-            (Zero::Above, true, _) => Shape::UpperA,
-            (Zero::Diagonal, false, _) => Shape::StrictLowerA,
-            (Zero::Diagonal, true, _) => Shape::StrictUpperA,
-            (Zero::Nowhere, _, Triangle::Out) => Shape::LowerC,
-            (Zero::Nowhere, ..) => Shape::Full,
+            (Zeros::Above, false, _) => Shape::LowerA,
+            (Zeros::Above, true, _) => Shape::UpperA,
+            (Zeros::Diagonal, false, _) => Shape::StrictLowerA,
+            (Zeros::Diagonal, true, _) => Shape::StrictUpperA,
+            (Zeros::Nowhere, _, Triangle::Out) => Shape::LowerC,
+            (Zeros::Nowhere, ..) => Shape::Full,
         };
         let (mut from, mut to) = (a.index(), b.index());
         let (mut b_row, width) = (right.row, n.next_multiple_of(16));
@@ -128,11 +126,9 @@ impl Emitter<'_, '_> {
         };
         let [a_row, a_col, b_row, add_row, c_row, m, n] =
             [a_row, a_col, b_row, add_row, result.row, m, width].map(|x| self.word(x as i64));
-        let k = match sums_steps(
-            self.program,
-            &self.plan.steps_of,
-            &self.program.nodes[out].op,
-        ) {
+        let steps =
+            |tile: TileId, axis: bool| self.plan.gives[tile.index()].steps[usize::from(axis)];
+        let k = match steps(a, !ta) || steps(b, tb) {
             true => self.valid,
             false => self.word(k as i64),
         };

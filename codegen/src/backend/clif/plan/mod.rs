@@ -11,14 +11,12 @@
 //! with an addend; places in the scratch are shared by tiles that are never alive together.
 //! Invariant: no step writes a place that a later step still reads as another tile.
 
-pub mod lower;
 mod order;
 mod place;
-pub mod steps;
 
-use baton_ir::tile::{CarryId, Effect, Node, Op, Pace, PortId, Region, TileId, TileProgram};
-use lower::{Zero, zeros};
-use steps::{Steps, steps};
+use baton_ir::tile::{
+    CarryId, Effect, Gives, Node, Op, Pace, PortId, Region, TileId, TileProgram, gives,
+};
 
 /// Number of a buffer; those of nodes come first, in their order.
 pub type Buffer = usize;
@@ -120,10 +118,8 @@ pub struct Plan {
     pub turned: Vec<Option<Buffer>>,
     /// For each node that a product adds up over the heads in place: the sum.
     pub summed: Vec<Option<Buffer>>,
-    /// Where a node's tile is zero.
-    pub zeros: Vec<Zero>,
-    /// Which axes of a node's tile are steps.
-    pub steps_of: Vec<Steps>,
+    /// What is known of each node.
+    pub gives: Vec<Gives>,
     /// Where loops are exchanged, the buffer of each carry.
     pub held: Vec<Buffer>,
     /// Numbers of scratch.
@@ -220,8 +216,7 @@ impl<'a> Planner<'a> {
                 tiles,
                 turned: vec![None; nodes],
                 summed: vec![None; nodes],
-                zeros: zeros(&program.nodes),
-                steps_of: steps(program),
+                gives: gives(program),
                 scratch: 0,
             },
             span: vec![],
