@@ -265,7 +265,7 @@ fn single(inputs: &[(&[u32], &[f64])], op: impl Fn(&[TileId]) -> Op) -> Vec<f64>
     }
     let result = build.add(op(&tiles), Region::Before);
     let dims = build.program().node(result).shape.clone();
-    data.push(vec![f64::NAN; super::entries(&dims)]);
+    data.push(vec![f64::NAN; super::ops::entries(&dims)]);
     let out = build.port(port("out", Role::Output(0), Pace::Chunk, false, &dims));
     build.effect(Effect::Store(out, result));
     let program = build.finish();
