@@ -4,7 +4,7 @@ CARGO ?= cargo
 # Where the demo writes; pass DEMO="--text FILE" (or --help) to choose.
 DEMO ?=
 
-.PHONY: demo test lint fuzz check-cuda bench table throughput cuda-tools kernels choices wheel test-python docs package
+.PHONY: demo test lint fuzz check-cuda bench cuda-tools kernels choices wheel test-python docs package
 
 demo:
 	$(CARGO) build --release --package baton-cli
@@ -58,13 +58,13 @@ lint:
 check-cuda:
 	DOCS_RS=1 $(CARGO) check --package baton-cli --features train-cuda --target-dir target/cuda-check
 
+# The benchmark page and README's tables: ours and the peers in turns (installs the peers, about 6 GB, below target/). Sections by
+# name: BENCH="ssd training"; what this very program was measured in is left as it is but for BENCH=--again; BENCH=--gate compares with
+# the stored baseline (benches/bench.py --help).
+BENCH ?=
 bench:
-	$(CARGO) bench --package baton-benches
-
-# The README's table: ours and the peers in one run (installs the peers, about 6 GB, below target/).
-table:
 	$(CARGO) build --release --package baton-cli
-	benches/table.sh
+	python3 benches/bench.py $(BENCH)
 
 # NVIDIA's assembler and disassembler, for `baton inspect`; they need no GPU.
 cuda-tools:
@@ -80,8 +80,3 @@ choices:
 	$(CARGO) build --release --package baton-cli
 	$(CARGO) run --release --quiet --package baton-cli -- tune --shapes kernels-generated/shapes.txt --into benches/results/tuning.json
 	python3 benches/tuning.py
-
-# Training throughput beside transformers' Mamba-2 under PyTorch, in one run (installs both below target/).
-throughput:
-	$(CARGO) build --release --package baton-cli
-	benches/throughput.sh

@@ -18,8 +18,7 @@ CONTENTS = {
 }
 
 # Of pages that programs write, which are a table and no more.
-TITLES = {"docs/reproduction/tables": "Tables of the reproduction", "benches/results/cpu-ssd": "SSD on a CPU",
-          "benches/results/throughput": "A training step"}
+TITLES = {"docs/reproduction/tables": "Tables of the reproduction"}
 
 project = "Baton"
 project_copyright = "the authors of Baton"

@@ -6,14 +6,11 @@
 //! whole head takes on any number of threads, as one core has it.
 
 use baton_benches::{Problem, Shape};
-use baton_runtime::device::cpu::Cpu;
-use baton_runtime::{Device, Options};
 use std::time::Instant;
 
 const RUNS: usize = 9;
 
 fn main() {
-    baton_runtime::memory::keep();
     for name in ["delta_net", "gated_delta_net", "kda"] {
         for sizes in [[64, 64], [128, 128], [128, 64]] {
             for (heads, threads) in [(2, 1), (1, 1), (1, 2)] {
@@ -39,10 +36,7 @@ fn best(name: &str, sizes: [usize; 2], heads: usize, threads: usize) -> [f64; 2]
         sizes: sizes.to_vec(),
     };
     let problem = Problem::new(name, shape);
-    let cpu = Cpu::new(Some(threads)).expect("threads start");
-    let kernel = cpu
-        .load(&problem.recurrence, &sizes, &Options::default())
-        .expect("it loads");
+    let kernel = problem.load(threads);
     let (call, arriving) = (problem.call(), problem.arriving());
     let absent = vec![None; problem.recurrence.states.len()];
     let time = |run: &dyn Fn()| {

@@ -17,8 +17,9 @@
 #endif
 
 #define TOLERANCE 1e-4
-#define WARM_UP 2
-#define LEAST_REPETITIONS 7
+#define WARM_UP 1
+#define LEAST_REPETITIONS 3
+#define LOOKED_AT 4096 /* steps of the measured shape that are checked */
 #define MOST_REPETITIONS 1000
 
 static void die(const char *message) {
@@ -87,12 +88,21 @@ static struct ggml_threadpool *pool_new(int threads) {
     return pool;
 }
 
+/* Milliseconds since BENCH_BEGUN (seconds since 1970, which the caller sets before it starts this program). */
+static double since_begun(void) {
+    struct timespec time;
+    const char *begun = getenv("BENCH_BEGUN");
+    if (!begun) return 0.0;
+    clock_gettime(CLOCK_REALTIME, &time);
+    return ((double)time.tv_sec - atof(begun)) * 1e3 + (double)time.tv_nsec * 1e-6;
+}
+
 /* Times the run and prints its record, unless its error is too large: then it is the program that fails. */
-static void measure(Run *run, const char *peer, const char *shape, int threads, double seconds, double error) {
+static void measure(Run *run, double seconds, double cold, double error) {
     static double times[MOST_REPETITIONS];
     int count = 0;
     if (!(error <= TOLERANCE)) {
-        fprintf(stderr, "%s: relative error %.3g, expected at most %.3g\n", peer, error, TOLERANCE);
+        fprintf(stderr, "wrong by %.3g of the largest number, allowed %.3g\n", error, TOLERANCE);
         exit(1);
     }
     for (int i = 0; i < WARM_UP; i++) run_once(run);
@@ -103,11 +113,10 @@ static void measure(Run *run, const char *peer, const char *shape, int threads, 
         times[count++] = now_ms() - before;
     }
     qsort(times, (size_t)count, sizeof(double), ascending);
-    printf("[{\"peer\": \"%s\", \"version\": \"ggml %s (%s)\", \"shape\": \"%s\", \"threads\": %d, "
-           "\"phase\": \"forward\", \"median_ms\": %.4f, \"min_ms\": %.4f, \"p10_ms\": %.4f, "
-           "\"p90_ms\": %.4f, \"repetitions\": %d, \"checked_error\": %.3g}]\n",
-           peer, ggml_version(), PEER_SOURCE, shape, threads, quantile(times, count, 0.5), times[0],
-           quantile(times, count, 0.1), quantile(times, count, 0.9), count, error);
+    printf("{\"version\": \"ggml %s (%s)\", \"cold_start_ms\": %.3f, \"checked_error\": %.3g, \"phases\": {\"forward\": "
+           "{\"median_ms\": %.4f, \"p10_ms\": %.4f, \"p90_ms\": %.4f, \"repetitions\": %d}}}\n",
+           ggml_version(), PEER_SOURCE, cold, error, quantile(times, count, 0.5), quantile(times, count, 0.1),
+           quantile(times, count, 0.9), count);
 }
 
 #endif

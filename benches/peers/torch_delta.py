@@ -1,30 +1,31 @@
-"""PyTorch's chunked gated delta rule in batched matrix products, timed forward and backward on one shape.
+"""PyTorch's gated delta rule on one shape; torch_peer.py says how.
 
 The problem, S [K, V] per head, keys of length one, q scaled by K^-1/2:
     S_t = exp(g_t) * S_{t-1}      S_t = S_t + beta_t * outer(k_t, v_t - k_t' S_t)      o_t = q_t' S_t
-for q, k [B, T, H, K], v [B, T, H, V], g and beta [B, T, H]; o and the last S are both outputs.
+for q, k [B, T, H, K], v [B, T, H, V], g and beta [B, T, H]; o and the last S are both outputs. With `key` behind the
+shape g is [B, T, H, K], a decay for each key: KDA's rule.
 
-The chunked form is the one that is published for the delta rule: what the reads of a chunk leave is a
-triangular system, solved for all columns of v and for the keys at once (`solve_triangular`), everything else
-batched products; chunks are walked with the state in hand.
-
-A time counts only if the result was right, as in torch_ssd.py. Forward runs without a graph; backward alone,
-for all inputs with a cotangent for o, over a graph built outside the clock.
+- `chunked` is the form that is published for the delta rule: what the reads of a chunk of 64 leave is a triangular
+  system, solved for all columns of v and for the keys at once (`solve_triangular`), everything else batched
+  products; chunks are walked with the state in hand. It has one decay for a head.
+- `step` is the recurrence, for one token.
+- `fla` is flash-linear-attention's chunked form in plain PyTorch (`naive_chunk_gated_delta_rule`, `naive_chunk_kda`).
 """
 
-import json
 import sys
 
 import torch
 
-from torch_peer import TOLERANCE, records, relative, set_threads
+from torch_peer import Problem, main
 
-SMALL = (2, 192, 3, 16, 24)
+CHUNK = 64
+KEYS = sys.argv[1].endswith(",key") if len(sys.argv) > 1 else False
 
 
-def chunked(q, k, v, g, beta, first, length):
-    """o and the last state, by chunks of `length`."""
+def chunked(q, k, v, g, beta, first):
+    """o and the last state."""
     batch, time_steps, heads, width = q.shape
+    length = min(CHUNK, time_steps)
     split = lambda x: x.view(batch, time_steps // length, length, heads, -1).transpose(2, 3)
     q, k, v = split(q) * width**-0.5, split(k), split(v)
     beta, total = split(beta), split(g).squeeze(-1).cumsum(-1)
@@ -53,7 +54,8 @@ def recurrence(q, k, v, g, beta, first):
     """The definition, one token at a time."""
     state, outputs = first, []
     for t in range(q.shape[1]):
-        state = g[:, t].exp()[..., None, None] * state
+        decay = g[:, t].exp().unsqueeze(-1)
+        state = (decay if KEYS else decay.unsqueeze(-1)) * state
         error = v[:, t] - (k[:, t].unsqueeze(-1) * state).sum(-2)
         state = state + (beta[:, t].unsqueeze(-1) * k[:, t]).unsqueeze(-1) * error.unsqueeze(-2)
         outputs.append((q[:, t].unsqueeze(-1) * q.shape[-1] ** -0.5 * state).sum(-2))
@@ -72,77 +74,38 @@ def data(shape, zero_state):
         normal(batch, time_steps, heads, width),
         key,
         normal(batch, time_steps, heads, columns),
-        -0.1 * uniform(batch, time_steps, heads),
+        -0.1 * uniform(batch, time_steps, heads, *([width] if KEYS else [])),
         uniform(batch, time_steps, heads),
         first,
     )
 
 
-def small_error(length):
-    """Outputs and gradients on the small shape against float64 autograd through the recurrence."""
-    inputs = data(SMALL, zero_state=False)
-    cotangent = torch.randn(inputs[2].shape, generator=torch.Generator().manual_seed(7))
-    single = [tensor.clone().requires_grad_() for tensor in inputs]
-    double = [tensor.double().requires_grad_() for tensor in inputs]
-    got, want = chunked(*single, length), recurrence(*double)
-    pairs = list(zip(got, want))
-    pairs += zip(
-        torch.autograd.grad(got[0], single, cotangent), torch.autograd.grad(want[0], double, cotangent.double())
-    )
-    return max(relative(mine, truth.detach()) for mine, truth in pairs)
+def fla(q, k, v, g, beta, first):
+    if KEYS:
+        from fla.ops.kda.naive import naive_chunk_kda as chunk
+    else:
+        from fla.ops.gated_delta_rule.naive import naive_chunk_gated_delta_rule as chunk
+    return chunk(q, k, v, g, beta, chunk_size=CHUNK, initial_state=first, output_final_state=True)
 
 
-def measured_error(inputs, length):
-    """First and last head of the measured shape against the float64 recurrence."""
-    pick = torch.tensor([0, inputs[0].shape[2] - 1])
-    o, last = chunked(*inputs, length)
+def heads(inputs, pick):
     *steps, first = inputs
-    truth = recurrence(*(tensor[:, :, pick].double() for tensor in steps), first[:, pick].double())
-    return max(relative(o[:, :, pick], truth[0]), relative(last[:, pick], truth[1]))
+    return *(tensor[:, :, pick] for tensor in steps), first[:, pick]
 
 
-def measure(name, shape, threads, seconds, length):
-    inputs = data(shape, zero_state=True)
-    with torch.no_grad():
-        error = measured_error(inputs, length)
-    error = max(error, small_error(length))
-    if not error <= TOLERANCE:
-        sys.exit(f"torch_delta: relative error {error:.3g}, expected at most {TOLERANCE:.3g}")
-    leaves = [tensor.clone().requires_grad_() for tensor in inputs[:5]]
-    cotangent = torch.randn(inputs[2].shape, generator=torch.Generator().manual_seed(7))
-
-    def forward(_):
-        with torch.no_grad():
-            return chunked(*inputs, length)
-
-    def graph():
-        return chunked(*leaves, inputs[5], length)[0]
-
-    def backward(o):
-        return torch.autograd.grad(o, leaves, cotangent)
-
-    batch, time_steps, heads, width, columns = shape
-    shape = f"B{batch} T{time_steps} H{heads} K{width} V{columns} f32"
-    phases = {"forward": (lambda: None, forward), "backward": (graph, backward)}
-    return records(name, length, shape, threads, seconds, error, phases)
-
-
-def main():
-    try:
-        shape = tuple(int(size) for size in sys.argv[1].split(","))
-        threads, seconds, length = int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
-        memory = sys.argv[5]
-        _, time_steps, _, _, _ = shape
-        valid = min(*shape, threads, length) >= 1 and seconds > 0
-    except (IndexError, ValueError):
-        sys.exit("torch_delta: expected B,T,H,K,V THREADS SECONDS CHUNK MEMORY, such as 1,2048,16,128,128 1 2 64 kept")
-    if not valid or time_steps % length or SMALL[1] % length:
-        sys.exit(
-            f"torch_delta: shape {sys.argv[1]}, chunk {length}: every size must be at least 1, and CHUNK a divisor"
-            f" of T and of {SMALL[1]}"
-        )
-    set_threads(threads)
-    print(json.dumps(list(measure(f"torch, {memory}", shape, threads, seconds, length))))
-
-
-main()
+if len(sys.argv) > 1:
+    sys.argv[1] = sys.argv[1].removesuffix(",head").removesuffix(",key")
+same = lambda inputs: inputs
+forms = {"chunked": (same, chunked), "step": (same, recurrence), "fla": (same, fla)}
+if KEYS:
+    del forms["chunked"]
+main(
+    Problem(
+        letters="B,T,H,K,V,head|key",
+        small=(2, 192, 3, 16, 24),
+        data=data,
+        recurrence=recurrence,
+        heads=heads,
+        forms=forms,
+    )
+)

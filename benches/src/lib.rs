@@ -1,4 +1,4 @@
-//! What the benches run: a problem with numbers from a seed, and the sequential loop as a peer.
+//! What the benches run: a problem with numbers from a seed, its kernel, and the sequential loop as a peer.
 //!
 //! [`Problem`] fills the tensors of any built-in recurrence. [`sequential`] is Mamba-2's SSD token
 //! by token in plain Rust, the state of a head kept in cache: what a person would write first, and
@@ -6,7 +6,9 @@
 
 use baton_ir::recurrence::{Port, Recurrence};
 use baton_ir::{builtin, text};
-use baton_runtime::{Call, Tensor, View};
+use baton_runtime::device::cpu::Cpu;
+use baton_runtime::{Call, Device, Kernel, Options, Tensor, View};
+use std::sync::Arc;
 
 /// Extents of a problem.
 #[derive(Clone, Debug)]
@@ -21,6 +23,19 @@ pub struct Shape {
     pub groups: usize,
     /// Sizes of the dims.
     pub sizes: Vec<usize>,
+}
+
+impl Shape {
+    /// Mamba-2 as the field's 2.7 B model has it in a layer.
+    pub fn ssd(time: usize) -> Shape {
+        Shape {
+            batch: 1,
+            time,
+            heads: 80,
+            groups: 1,
+            sizes: vec![128, 64],
+        }
+    }
 }
 
 /// A recurrence with numbers.
@@ -94,6 +109,17 @@ impl Problem {
             params,
             arriving,
         }
+    }
+
+    /// Its kernel on so many threads of this machine's CPU; freed memory is kept, as the program keeps it.
+    ///
+    /// # Panics
+    /// When threads do not start, or there is no kernel at these sizes.
+    pub fn load(&self, threads: usize) -> Arc<dyn Kernel> {
+        baton_runtime::memory::keep();
+        let cpu = Cpu::new(Some(threads)).expect("threads start");
+        let kernel = cpu.load(&self.recurrence, &self.shape.sizes, &Options::default());
+        kernel.expect("it loads")
     }
 
     /// The arguments of a run from the zero state.

@@ -5,10 +5,11 @@
 //! with what a backward needs, backward and step take turns, so that a slow moment of the machine
 //! falls on all of them. Freed memory is not part of any time.
 
+mod check;
 mod peak;
 
 use crate::archive::Archive;
-use crate::choices::{Choices, Origins, cpu, load};
+use crate::choices::{Choices, Origins, cpu};
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
@@ -28,6 +29,8 @@ use std::sync::Arc;
 
 /// Runs before any that is measured.
 const WARM: usize = 2;
+/// Runs that are measured however long they take.
+const FEWEST: usize = 3;
 /// Steps measured for each repetition of a whole run.
 const STEPS: usize = 20;
 /// The most repetitions of a compile.
@@ -63,6 +66,10 @@ pub struct Bench {
     #[arg(long, value_name = "N", default_value = "15", value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
 
+    /// Measure no more after so many seconds, but three runs at least
+    #[arg(long, value_name = "S")]
+    seconds: Option<f64>,
+
     /// Steps of a chunk; by the cost model when absent
     #[arg(long, value_name = "C", value_parser = device::chunk())]
     chunk: Option<usize>,
@@ -70,6 +77,10 @@ pub struct Bench {
     /// Whose choices plans are made by
     #[arg(long, value_enum, default_value = "own")]
     choices: Choices,
+
+    /// Compare outputs and all gradients of these kernels with the f64 interpreter first, and fail if they are wrong
+    #[arg(long)]
+    check: bool,
 }
 
 impl Bench {
@@ -101,11 +112,24 @@ impl Bench {
         subject.cold()?;
         let cold_start_ms = context.started.elapsed().as_secs_f64() * 1e3;
 
-        let times = subject.measure(self.repetitions as usize)?;
+        let longest = self.seconds.map_or(f64::INFINITY, |seconds| 1e3 * seconds);
+        let times = subject.measure(self.repetitions as usize, longest)?;
         let new = || Compiler::of_any(&recurrence, &sizes).map_err(|list| source.failure(list));
-        let compiler = new()?;
-        let origins = Origins::new(&store, &compiler, load(&compiler, run), self.chunk);
+        let tuned = baton_tune::Subject::new(
+            recurrence.clone(),
+            facts.clone(),
+            sizes.clone(),
+            run,
+            threads,
+        );
+        let tuned = tuned.map_err(|list| source.failure(list))?;
+        let compiler = &tuned.compiler;
+        let origins = Origins::new(&store, compiler, tuned.load(), self.chunk);
         let plan = origins.plan();
+        let checked = self
+            .check
+            .then(|| check::errors(&tuned, plan))
+            .transpose()?;
         let compile = self.compile(new, plan)?;
         let peak = peak::measure(threads);
 
@@ -152,6 +176,9 @@ impl Bench {
             for (name, sample, cost) in &parts {
                 value[*name] = sample.data(cost.as_ref(), peak.flops);
             }
+            if let Some(errors) = checked {
+                value["checked_error"] = json!(errors);
+            }
             value
         };
         let text = || {
@@ -186,9 +213,16 @@ impl Bench {
                 }
                 text.push('\n');
             }
-            text + &format!(
+            text += &format!(
                 "cold start   {cold_start_ms:>12.3}   (making of inputs {inputs_ms:.3})\n"
-            )
+            );
+            if let Some(errors) = checked {
+                text += &format!(
+                    "relative errors: outputs {:.1e}, gradients {:.1e}\n",
+                    errors.outputs, errors.gradients
+                );
+            }
+            text
         };
         context.output.result(value, text)
     }
@@ -296,8 +330,9 @@ impl Subject<'_> {
         Ok(())
     }
 
-    /// Milliseconds of forward, forward with what a backward needs, backward and step.
-    fn measure(&self, repetitions: usize) -> Result<[Vec<f64>; 4], Failure> {
+    /// Milliseconds of forward, forward with what a backward needs, backward and step; no more of them once they took
+    /// `longest` milliseconds.
+    fn measure(&self, repetitions: usize, longest: f64) -> Result<[Vec<f64>; 4], Failure> {
         let call = self.tensors.call(None);
         let [d_outputs, d_states] = self.tensors.arriving();
         let first: Vec<Tensor> = self.tensors.inputs.iter().map(first_step).collect();
@@ -309,6 +344,10 @@ impl Subject<'_> {
         let mut states = self.tensors.states.clone();
         let mut times = [const { vec![] }; 4];
         for round in 0..WARM + repetitions {
+            let measured: f64 = times.iter().flatten().sum();
+            if times[0].len() >= FEWEST && measured >= longest {
+                break;
+            }
             let (forward, forward_ms) = timed(|| self.kernel.forward(&call, false));
             drop(forward?);
             let (kept, keep_ms) = timed(|| self.kernel.forward(&call, true));

@@ -16,7 +16,7 @@ fn bench_gives_times_counts_and_shares() {
         "--repetitions",
         "3",
     ];
-    let done = baton(&[&fixed[..], &["--chunk", "32", "--json"]].concat());
+    let done = baton(&[&fixed[..], &["--chunk", "32", "--check", "--json"]].concat());
     assert_eq!((done.code, done.stderr.as_str()), (0, ""));
     let value = done.json();
     for part in ["forward", "forward_keep", "backward", "step", "compile"] {
@@ -49,8 +49,23 @@ fn bench_gives_times_counts_and_shares() {
         (&value["chunk"], &value["threads"]),
         (&32.into(), &2.into())
     );
+    for part in ["outputs", "gradients"] {
+        let error = value["checked_error"][part].as_f64().unwrap();
+        assert!(0.0 < error && error <= 1e-5, "{part}: {error}");
+    }
     let (cold, inputs) = (value["cold_start_ms"].as_f64(), value["inputs_ms"].as_f64());
     assert!(cold.unwrap() > inputs.unwrap());
+    let short = baton(&[
+        "bench",
+        "mamba2",
+        "--shape",
+        shape,
+        "--seconds",
+        "0",
+        "--json",
+    ])
+    .json();
+    assert_eq!(short["forward"]["repetitions"], 3);
     let shown = baton(&fixed);
     assert_eq!(shown.code, 0);
     assert!(shown.stdout.contains("of peak") && shown.stdout.contains("cold start"));

@@ -96,6 +96,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("benches", &["baton-ir", "baton-runtime"]),
+    ("benches/peers/rust", &[]),
     ("python", &["baton-ir", "baton-codegen", "baton-runtime"]),
 ];
 
@@ -104,6 +105,9 @@ const FOR_TESTS: &[(&str, &str)] = &[
     ("macros", "baton-runtime"),
     ("train", "baton-runtime"),
     ("tests", "baton-macros"),
+    ("benches", "baton-codegen"),
+    ("benches", "baton-data"),
+    ("benches", "baton-train"),
 ];
 
 /// Crates that have no dependency but these: what is on the way of every other crate stays small.

@@ -6,6 +6,7 @@
 mod absences;
 mod crates;
 mod documents;
+mod figures;
 mod repeat;
 mod source;
 
