@@ -11,8 +11,8 @@ had are its own too. Results go to benches/results/bench.json section by section
 measured in is not measured again unless `--again` says so, and after `--minutes` no other section begins. `--try` runs
 everything once on small shapes, into target/bench-try.
 
-Nothing is reported of what was not right: ours is held to the f64 interpreter by `baton bench --check`, and where that fails
-everything ends; a peer that is wrong is listed as missing, with its error. BATON names the program, BATON_PEERS_CACHE the folder
+Nothing is reported of what was not right: our kernels are held to the f64 interpreter by `baton bench --check`, and where that fails
+everything ends; a peer that is wrong is listed as missing, with its error. Whole models are compared with ours (models.py). BATON names the program, BATON_PEERS_CACHE the folder
 of the peers.
 """
 
@@ -95,7 +95,8 @@ class Rows:
                     ratios = sorted(their / mine["phases"][phase]["median_ms"] for their, mine in zip(times, own))
                     phases[phase]["over_ours"] = [ratios[0], median(ratios), ratios[-1]]
             row = {"case": case.name, "recurrence": case.recurrence, "sizes": dict(case.sizes), "threads": case.threads}
-            row |= {"peer": peer, "version": rounds[0].get("version") or version(), "checked_error": max(one["checked_error"] for one in rounds)}
+            errors = [one["checked_error"] for one in rounds]
+            row |= {"peer": peer, "version": rounds[0].get("version") or version(), "checked_error": None if None in errors else max(errors)}
             cold = [one["cold_start_ms"] for one in rounds]
             row |= {"cold_start_ms": None if None in cold else median(cold)}
             row |= {"peak_mib": min(one["peak_mib"] for one in rounds), "phases": phases}

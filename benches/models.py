@@ -110,7 +110,7 @@ def training(models, case, peer, round_):
         if round_ == 0:
             models.logits(models.model(case.recurrence, case.threads), case.threads)
         done, seconds = models.train(case.recurrence, case.threads, f"ours-{round_}")
-        return done, {"checked_error": 0.0, "phases": steps(seconds)}
+        return done, {"checked_error": None, "phases": steps(seconds)}
     kept = KEPT.items() if peer.endswith("kept") else ()
     arguments = ("train", str(models.folder), str(case.threads), str(STEPS))
     done = models.machine.run("transformers_peer.py", arguments, kept)
@@ -126,7 +126,7 @@ def text(models, case, peer, round_):
         done = models.machine.run("baton", ("generate", *asked, "--ignore-end", "--json"))
         record = done.json()
         models.tokens = record["sequences"][0]["tokens"]
-        return done, {"checked_error": 0.0, "phases": texts(record["read"]["seconds"], record["made"]["seconds"], TOKENS)}
+        return done, {"checked_error": None, "phases": texts(record["read"]["seconds"], record["made"]["seconds"], TOKENS)}
     if peer.startswith("transformers"):
         done = models.machine.run("transformers_peer.py", ("generate", model, prompt, str(TOKENS), str(case.threads)), KEPT.items())
     else:
@@ -136,6 +136,6 @@ def text(models, case, peer, round_):
     same = [mine == their for mine, their in zip(models.tokens, record["tokens"][:AGREED])]
     if not all(same) or len(same) < AGREED:
         raise Failed(f"its tokens are others than ours from token {same.index(False) if False in same else len(same)} on")
-    return done, {**record, "checked_error": 0.0, "phases": texts(record["read"], record["made"], TOKENS)}
+    return done, {**record, "checked_error": None, "phases": texts(record["read"], record["made"], TOKENS)}
 
 

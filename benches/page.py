@@ -121,13 +121,16 @@ def missing(rows):
 def conditions(name, found, machine):
     peaks = [row["peak_gflops"] for row in found["rows"] if "peak_gflops" in row]
     peak = f" Peak of fused multiply-adds, measured in these runs: {max(peaks):.0f} GFLOP/s." if peaks else ""
-    meanwhile = ", by a command that recorded neither memory nor what else ran, before there was this page"
+    meanwhile = (
+        ", by a command before there was this page, which recorded neither memory nor what else ran and did not compare ours with f64; "
+        "ratios are of medians"
+    )
     if found["others"]:
         middle, most = found["others"]
         meanwhile = f", {found['seconds']} s in all; other programs had {middle:.0%} of the cores meanwhile, {most:.0%} at most"
     return (
         f"f32, {machine['cores']} cores of {machine['cpu']} ({machine['memory_gib']:.0f} GiB), {found['rounds']} round{'s' if found['rounds'] > 1 else ''}"
-        f"{meanwhile}.{peak} `make bench BENCH={name}`, {found['version']}, {found['date']}."
+        f"{meanwhile}.{peak} {found['version']}, {found['date']}; `make bench BENCH={name}` measures it."
     )
 
 
@@ -158,8 +161,8 @@ def page(results, sections):
         "# Benchmarks",
         "",
         "Ours beside other CPU implementations of the same recurrences, in one run, in turns: times are medians, in brackets how many times "
-        "ours a time is, by the median of the rounds' own ratios. Every side is compared with an f64 recurrence before a time counts "
-        "([what the peers are](../peers/README.md)). The cold start is from the beginning of the process to the first results, and gradients where there are "
+        "ours a time is, by the median of the rounds' own ratios. Recurrences of every side are compared with an f64 one before a time counts, models "
+        "of peers with ours ([what the peers are](../peers/README.md)); what a section was measured by otherwise, it says. The cold start is from the beginning of the process to the first results, and gradients where there are "
         "any, with everything that is loaded and compiled; all other times are warm. Memory is the most that the whole process had. "
         "`memory kept`: freed memory stays in the process, which ours does by itself. Ratios can be compared, times of different sections cannot.",
         "",
