@@ -7,8 +7,6 @@ use baton_codegen::target::Native;
 use baton_codegen::{Compiler, Phase, derive_any, grad};
 use baton_ir::verify::verify;
 use baton_ir::{builtin, text};
-use baton_runtime::device::cpu::Cpu;
-use baton_runtime::{Device, Options};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 const SIZES: [usize; 2] = [64, 64];
@@ -45,12 +43,7 @@ fn stages(c: &mut Criterion) {
         };
         let one = Problem::new(name, shape);
         group.bench_function("first forward of a fresh device", |bench| {
-            bench.iter(|| {
-                let fresh = Cpu::new(Some(1)).expect("threads start");
-                let kernel = fresh.load(&recurrence, &SIZES, &Options::default());
-                let kernel = kernel.expect("it loads");
-                kernel.forward(&one.call(), false).expect("it runs")
-            });
+            bench.iter(|| one.load(1).forward(&one.call(), false).expect("it runs"));
         });
         group.finish();
     }

@@ -52,29 +52,26 @@ impl Ahead {
 /// Asks for the line of the cache at `at`, to be written or read; a hint that never faults.
 #[inline(always)]
 fn ask(at: *const f32, write: bool) {
-    // SAFETY: nothing is read or written.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        match write {
-            true => {
-                std::arch::asm!("prefetchw [{}]", in(reg) at, options(nomem, nostack, preserves_flags))
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    macro_rules! hint {
+        ($name:literal) => {
+            // SAFETY: nothing is read or written.
+            unsafe {
+                std::arch::asm!(
+                    concat!($name, " [{}]"), in(reg) at, options(nomem, nostack, preserves_flags)
+                )
             }
-            false => {
-                std::arch::asm!("prefetcht0 [{}]", in(reg) at, options(nomem, nostack, preserves_flags))
-            }
-        }
+        };
     }
-    // SAFETY: as above.
+    #[cfg(target_arch = "x86_64")]
+    match write {
+        true => hint!("prefetchw"),
+        false => hint!("prefetcht0"),
+    }
     #[cfg(target_arch = "aarch64")]
-    unsafe {
-        match write {
-            true => {
-                std::arch::asm!("prfm pstl1keep, [{}]", in(reg) at, options(nomem, nostack, preserves_flags))
-            }
-            false => {
-                std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nomem, nostack, preserves_flags))
-            }
-        }
+    match write {
+        true => hint!("prfm pstl1keep,"),
+        false => hint!("prfm pldl1keep,"),
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = (at, write);
