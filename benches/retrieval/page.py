@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benches/results/retrieval"
 ARMS = {
     "drt": "DRT",
+    "ramba": "RAMba",
     "window": "window",
     "mamba2": "Mamba-2",
     "mamba2-passing": "Mamba-2, states passed",
@@ -28,7 +29,7 @@ ARMS = {
 Z = 1.959964
 
 
-TRAININGS = ("words", "keys", "choice", "exact", "far")
+TRAININGS = ("words", "keys", "choice", "exact", "far", "farther")
 STEPS = 20
 
 

@@ -11,7 +11,7 @@ mod peak;
 use crate::archive::Archive;
 use crate::choices::{Choices, Origins, cpu};
 use crate::context::Context;
-use crate::device;
+use crate::device::{self, cpu_name};
 use crate::failure::Failure;
 use crate::shape::Shape;
 use crate::source::Source;
@@ -380,14 +380,4 @@ fn first_step(input: &Tensor) -> Tensor {
     let mut view = input.view();
     view.shape[1] = 1;
     view.to_tensor()
-}
-
-/// What the machine calls its CPU.
-pub fn cpu_name() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = text.lines().find_map(|line| {
-        let (key, value) = line.split_once(':')?;
-        (key.trim() == "model name").then(|| value.trim().to_string())
-    });
-    name.unwrap_or_else(|| std::env::consts::ARCH.into())
 }

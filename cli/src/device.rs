@@ -109,3 +109,13 @@ pub fn chunk() -> impl TypedValueParser<Value = usize> {
 pub fn threads() -> impl TypedValueParser<Value = usize> {
     clap::value_parser!(u16).range(1..=1024).map(usize::from)
 }
+
+/// What the machine calls its CPU.
+pub fn cpu_name() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == "model name").then(|| value.trim().to_string())
+    });
+    name.unwrap_or_else(|| std::env::consts::ARCH.into())
+}

@@ -4,7 +4,7 @@
 //! output: text for people, one line of JSON with `--json`. Everything that fails is one
 //! [`Failure`], printed here and nowhere else. Exit codes: 0 done, 1 the text of a recurrence is
 //! wrong, 2 anything else, a result that could not be written among it; a run that was stopped ends
-//! by its signal, which a shell shows as 130 (SIGINT) or 143 (SIGTERM).
+//! by its signal, which a shell shows as 129 (SIGHUP), 130 (SIGINT) or 143 (SIGTERM).
 //!
 //! A new verb is its file, its `mod` line and its line in [`Verb`].
 
@@ -87,7 +87,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 #[command(name = "baton", version = VERSION.as_str(), disable_version_flag = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 the text of a recurrence is wrong, 2 anything else. A run that was stopped\n\
-    ends by its signal: a shell shows 130 after Ctrl-C (SIGINT), 143 after SIGTERM."
+    ends by its signal: a shell shows 130 after Ctrl-C (SIGINT), 143 after SIGTERM, 129 after SIGHUP."
 )]
 struct Arguments {
     #[command(subcommand)]

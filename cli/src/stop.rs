@@ -1,14 +1,15 @@
-//! Being told to stop: a first SIGINT or SIGTERM asks for it, another one ends the program at once.
+//! Being told to stop: a first SIGINT, SIGTERM or SIGHUP asks for it, another one ends the program at once.
 //!
 //! What comes within a second of the first is the same wish: `timeout` signals its child and then its group, and so do
 //! launchers and terminals, where the second signal must not undo what the first one asked for. A thread listens, as
 //! a handler has no clock and may say nothing.
 
 use crate::failure::Failure;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
 use std::io::Write;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -36,7 +37,8 @@ impl Stop {
 
     /// Listens for a run: until it begins a signal ends the program, as nothing is lost. Says what is heard if `aloud`.
     pub fn of_run(aloud: bool) -> Result<Self, Failure> {
-        let signals = Signals::new([SIGINT, SIGTERM]);
+        let hangup = (!outlives_its_terminal()).then_some(SIGHUP);
+        let signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup));
         let signals =
             signals.map_err(|why| Failure::new(format!("cannot listen to signals: {why}")))?;
         let stop = Stop::default();
@@ -84,6 +86,17 @@ impl Stop {
             first.get_or_insert_with(Instant::now);
         }
     }
+}
+
+/// Whether whoever started the program had it ignore SIGHUP, as `nohup` does.
+fn outlives_its_terminal() -> bool {
+    let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: it asks only; the answer is written to `now`, of whose fields zero is a value.
+    let now = unsafe {
+        libc::sigaction(SIGHUP, std::ptr::null(), now.as_mut_ptr());
+        now.assume_init()
+    };
+    now.sa_sigaction == libc::SIG_IGN
 }
 
 /// What a signal is called.

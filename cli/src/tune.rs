@@ -3,24 +3,24 @@
 mod kit;
 mod offline;
 mod shown;
+mod terms;
 
 pub use kit::{device_name, folder as kept_folder};
 
-use crate::bench::cpu_name;
 use crate::choices;
 use crate::context::Context;
-use crate::device::{self, Name};
+use crate::device::{self, Name, cpu_name};
 use crate::failure::Failure;
 use crate::gpu::Dtype;
 use crate::output::Output;
 use crate::shape::Shape;
 use crate::source::Source;
-use baton_tune::{Journal, Outcome, Progress, ROUNDS, Store, Subject, Terms, Workshop, tune};
-use indicatif::{ProgressBar, ProgressStyle};
+use baton_tune::{Journal, Outcome, ROUNDS, Store, Subject, Workshop, tune};
 use serde_json::json;
 use shown::{Ended, list};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
+use terms::{bar, counted, terms};
 
 /// Find the fastest plan for a shape by measuring, of those that agree with the f64 interpreter
 #[derive(clap::Args)]
@@ -114,7 +114,7 @@ impl Tune {
             return kit::import(file, self.device, context.output);
         }
         if let Some(folder) = &self.kit {
-            return kit::tune(folder, self.device, self.rounds as usize, until, context);
+            return kit::tune(folder, self.device, self.rounds, until, context);
         }
         let jobs = self.jobs()?;
         if let (true, Some(folder)) = (self.offline, &self.output) {
@@ -236,11 +236,7 @@ impl Tune {
         let mut journal = Journal::at(&folder.join(format!("{}.journal", key.file_stem())));
         let bar = bar(&key.text());
         let mut watch = counted(&bar);
-        let terms = Terms {
-            rounds: self.rounds as usize,
-            until,
-            seed: seed(),
-        };
+        let terms = terms(self.rounds, until);
         let mut workshop = Workshop::cpu(&subject, cpu_name());
         let outcome = match tune(&subject, &mut workshop, &mut journal, terms, &mut watch) {
             // One shape whose rules' plan is off does not stop the others.
@@ -271,33 +267,5 @@ impl Tune {
                 progress,
             }),
         }
-    }
-}
-
-/// Numbers that nobody chose.
-fn seed() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    since.as_nanos() as u64 ^ u64::from(std::process::id()) << 32
-}
-
-fn bar(what: &str) -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    let style = "{msg}: {prefix}, {per_sec}, {eta} left {wide_bar}";
-    bar.set_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()));
-    bar.set_message(what.to_string());
-    bar
-}
-
-/// Shows how far a tuning is.
-fn counted(bar: &ProgressBar) -> impl FnMut(Progress) {
-    |progress: Progress| {
-        bar.set_length(progress.of as u64);
-        bar.set_position(progress.done as u64);
-        bar.set_prefix(match progress.judged < progress.field {
-            true => format!("judged {} of {}", progress.judged, progress.field),
-            false => format!("measuring {} of {}", progress.still, progress.field),
-        });
     }
 }

@@ -10,6 +10,7 @@ mod definition;
 mod device;
 mod failure;
 mod pullback;
+mod recurrence;
 mod watch;
 
 use pyo3::prelude::*;
@@ -17,9 +18,9 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _baton {
     #[pymodule_export]
-    use crate::definition::{PyRecurrence, builtins};
-    #[pymodule_export]
     use crate::device::{follow_num_threads, get_num_threads, keep_memory, set_num_threads};
     #[pymodule_export]
     use crate::pullback::Pullback;
+    #[pymodule_export]
+    use crate::recurrence::{PyRecurrence, builtins};
 }

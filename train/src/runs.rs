@@ -6,9 +6,8 @@
 
 use crate::Error;
 use crate::eval::{Subject, perplexity, progress};
-use crate::metrics::Beside;
 use crate::ranks::{Alone, Group};
-use crate::trainer::{BEST, HeldOut, RunOptions, Trainer};
+use crate::trainer::{BEST, Beside, HeldOut, RunOptions, Trainer};
 use baton_config::small::base_config;
 use baton_config::{InitialStateConfig, Schedule, TrainConfig};
 use baton_data::Source;

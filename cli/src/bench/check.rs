@@ -2,7 +2,7 @@
 //!
 //! A peer of the benchmarks counts only if its result was compared with an f64 recurrence; this is the same for ours.
 
-use super::cpu_name;
+use crate::device::cpu_name;
 use crate::failure::Failure;
 use baton_codegen::schedule::{Choice, Plan};
 use baton_codegen::target::arithmetic::Arithmetic;

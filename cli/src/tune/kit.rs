@@ -1,6 +1,6 @@
 //! `baton tune --kit` and `--import`: a kit tuned where a GPU is, or on the emulator, and its result taken over.
 
-use super::{bar, counted, seed};
+use super::terms::{bar, counted, terms};
 use crate::choices;
 use crate::context::Context;
 use crate::device::Name;
@@ -11,9 +11,7 @@ use baton_runtime::Device;
 use baton_runtime::device::cuda::{Cuda, Stopwatch};
 use baton_runtime::device::gpu::{Emulator, Gpu, Ledger};
 use baton_tune::kit::{Times, gpu};
-use baton_tune::{
-    Bench, Clock, Entry, Error, Journal, Kept, Kit, Outcome, Schedule, Terms, tune_kit,
-};
+use baton_tune::{Bench, Clock, Entry, Error, Journal, Kept, Kit, Outcome, Schedule, tune_kit};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -30,7 +28,7 @@ pub fn folder() -> Result<PathBuf, Failure> {
 pub fn tune(
     folder: &Path,
     device: Name,
-    rounds: usize,
+    rounds: u32,
     until: Option<Instant>,
     context: &Context,
 ) -> Result<(), Failure> {
@@ -39,11 +37,7 @@ pub fn tune(
     let mut bench = bench(device, &kit)?;
     let key = kit.key(&subject, &bench.target);
     let mut journal = Journal::at(&folder.join(format!("{}.journal", key.file_stem())));
-    let terms = Terms {
-        rounds,
-        until,
-        seed: seed(),
-    };
+    let terms = terms(rounds, until);
     let bar = bar(&key.text());
     let mut watch = counted(&bar);
     let outcome = tune_kit(

@@ -10,11 +10,20 @@ use std::time::Duration;
 const STEPS: &str = "200000";
 
 fn start(folder: &Folder, length: &str, more: &[&str]) -> Child {
+    begin(
+        Command::new(env!("CARGO_BIN_EXE_baton")),
+        folder,
+        length,
+        more,
+    )
+}
+
+fn begin(mut program: Command, folder: &Folder, length: &str, more: &[&str]) -> Child {
     let text = folder.write(
         "text.txt",
         &"one segment hands its state to the next. ".repeat(300),
     );
-    Command::new(env!("CARGO_BIN_EXE_baton"))
+    program
         .args(["train", "--text", &text, "--folder", &folder.path("run")])
         .args([
             "--length",
@@ -68,7 +77,7 @@ fn steps(folder: &Folder) -> usize {
 
 #[test]
 fn a_signal_ends_a_run_after_its_step_with_a_checkpoint() {
-    for (name, number) in [("INT", 2), ("TERM", 15)] {
+    for (name, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
         let folder = Folder::new(&format!("stop-{name}"));
         let mut child = start(&folder, "16", &["--checkpoint-every", "0"]);
         let (said, mut rest) = first_step(&mut child);
@@ -106,6 +115,25 @@ fn a_signal_ends_a_run_after_its_step_with_a_checkpoint() {
         child.kill().expect("killed");
         child.wait().expect("waited");
     }
+}
+
+/// What `nohup` started outlives its terminal.
+#[test]
+fn a_hangup_that_is_ignored_ends_nothing() {
+    let folder = Folder::new("stop-nohup");
+    let mut program = Command::new("nohup");
+    program.arg(env!("CARGO_BIN_EXE_baton"));
+    let mut child = begin(program, &folder, "16", &["--checkpoint-every", "0"]);
+    let (_, mut rest) = first_step(&mut child);
+    signal(&child, "HUP");
+    let before = steps(&folder);
+    while steps(&folder) <= before + 1 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal(&child, "TERM");
+    std::io::copy(&mut rest, &mut std::io::sink()).expect("read");
+    let done = child.wait_with_output().expect("waited");
+    assert_eq!(done.status.signal(), Some(15));
 }
 
 /// `timeout` sends its signal to the program and then to the program's group.

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::recurrence::{BlockText, canonical, in_todays_form};
-use crate::small::{HYBRID, PUBLISHED};
+use crate::small::{self, HYBRID, PUBLISHED};
 use baton_ir::builtin;
 use baton_ir::text::nearest;
 use serde_json::{Value, json};
@@ -59,6 +59,28 @@ fn brought(block: &mut Value, folder: &Path) -> Result<(), Error> {
     if let Some(text) = table["text"].as_str() {
         let found = BlockText::new(text).found(folder)?;
         table.insert("text".into(), json!(found.text));
+    }
+    Ok(())
+}
+
+/// Puts what the published blocks in a hybrid's layers leave out into them; the block of a whole model begins with it.
+pub(super) fn complete_layers(what: &mut Value) -> Result<(), serde_json::Error> {
+    let layers = what.pointer_mut("/model/block/layers");
+    let layers = layers.and_then(Value::as_array_mut);
+    for layer in layers.into_iter().flatten() {
+        let Some(block) = layer.get_mut("block").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        let kind = block.get("type").and_then(Value::as_str);
+        let Some(kind) = kind.filter(|kind| PUBLISHED.contains(kind)) else {
+            continue;
+        };
+        let whole = small::with(small::base_config(1, 1), kind).model.block;
+        if let Value::Object(whole) = serde_json::to_value(whole)? {
+            for (key, value) in whole {
+                block.entry(key).or_insert(value);
+            }
+        }
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! What is wrong is taken out, so that looking goes on behind it; `none` becomes the absence that it means, a
 //! whole number with a point a whole number.
 
-use super::keys::{ALL, Key, Kind, of_block};
+use super::keys::{ALL, Key, Kind, LAYERS, of_block, of_layer};
 use crate::initial_state::InitialStateConfig;
 use baton_ir::text::nearest;
 use serde_json::{Value, json};
@@ -98,14 +98,21 @@ impl Looks<'_> {
                     self.table(&Table { path, called, keys }, entry);
                 }
                 Kind::Block => self.of_block(&path, entry),
-                kind => {
-                    if let Err(expected) = take(kind, entry) {
+                kind => match take(kind, entry) {
+                    Ok(()) if matches!(kind, Kind::Layers) => {
+                        let layers = entry.as_array_mut().into_iter().flatten();
+                        layers
+                            .enumerate()
+                            .for_each(|(i, layer)| self.of_layer(&format!("{path}[{i}]"), layer));
+                    }
+                    Ok(()) => {}
+                    Err(expected) => {
                         let what =
                             format!("`{path}` given as {}, expected {expected}", said(entry));
                         self.wrong.note(self.by, &path, what);
                         table.remove(&name);
                     }
-                }
+                },
             }
         }
     }
@@ -121,6 +128,39 @@ impl Looks<'_> {
         self.table(&Table { path, called, keys }, value);
         if let (Some(kind), Some(table)) = (kind, value.as_object_mut()) {
             table.insert("type".into(), kind);
+        }
+    }
+
+    /// A layer of a hybrid. A list is said as a whole, so all that a layer needs is said with it.
+    fn of_layer(&mut self, path: &str, value: &mut Value) {
+        let given = value.as_object_mut().and_then(|table| table.remove("type"));
+        let kind = given.as_ref().and_then(Value::as_str).unwrap_or_default();
+        let Some(keys) = of_layer(kind) else {
+            let names = LAYERS.map(|(name, _)| name);
+            let given = given.as_ref().map_or("nothing".into(), said);
+            let near = nearest(kind, names).map(|near| format!(": did you mean \"{near}\"?"));
+            let what = format!(
+                "`{path}.type` given as {given}, expected one of {}{}",
+                names.join(", "),
+                near.unwrap_or_default()
+            );
+            return self.wrong.note(self.by, path, what);
+        };
+        let missing = keys.iter().filter(|key| !key.may_be_left_out());
+        let missing = missing.filter(|key| value.get(key.name).is_none());
+        let missing = missing.map(|key| key.name);
+        let block = value.get("block");
+        let untyped = block.is_some_and(|block| block.is_object() && block.get("type").is_none());
+        for name in missing.chain(untyped.then_some("block.type")) {
+            let what = format!("`{path}.{name}` is missing, expected in the layer {kind}");
+            self.wrong.note(self.by, path, what);
+        }
+        if !untyped {
+            let called = &format!("a key of the layer {kind}")[..];
+            self.table(&Table { path, called, keys }, value);
+        }
+        if let Some(table) = value.as_object_mut() {
+            table.insert("type".into(), json!(kind));
         }
     }
 

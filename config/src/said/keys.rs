@@ -60,6 +60,13 @@ pub enum Kind {
     Optional(&'static Kind),
 }
 
+impl Key {
+    /// Whether something is taken for it where a stored configuration says nothing.
+    pub fn may_be_left_out(&self) -> bool {
+        !self.absent.is_empty()
+    }
+}
+
 const fn key(name: &'static str, kind: Kind) -> Key {
     let absent = "";
     Key { name, kind, absent }
@@ -189,6 +196,68 @@ const HYBRID: &[Key] = &[
     key("layers", Kind::Layers),
 ];
 
+/// The layers of a hybrid, and the keys of each beside its type.
+pub const LAYERS: [(&str, &[Key]); 6] = [
+    ("recurrent", &[key("block", Kind::Block), MLP]),
+    ("attention", &[HEADS, KV_HEADS, WINDOW, POSITIONS, MLP]),
+    (
+        "chunking",
+        &[
+            key("encoder", Kind::Count),
+            HEADS,
+            key("mlp", Kind::Size),
+            KV_HEADS,
+            key("head_dim", Kind::Size),
+            optional("retrieval", &Kind::Size),
+        ],
+    ),
+    (
+        "retrieval",
+        &[
+            key("per", Kind::Word(&["chunk", "token"])),
+            key("top", Kind::Size),
+            HEADS,
+            key("weights", Kind::Word(&["softmax", "stick_breaking"])),
+            key("noise", Kind::Flag),
+        ],
+    ),
+    (
+        "grouped",
+        &[
+            HEADS,
+            KV_HEADS,
+            WINDOW,
+            POSITIONS,
+            QUERIES,
+            key("one", Kind::Flag),
+            key("bypass", Kind::Flag),
+            key("mlp", Kind::Size),
+        ],
+    ),
+    (
+        "sparse",
+        &[
+            QUERIES,
+            left_out("one", Kind::Flag, "false"),
+            left_out("bypass", Kind::Flag, "false"),
+            MLP,
+        ],
+    ),
+];
+
+const HEADS: Key = key("heads", Kind::Size);
+const KV_HEADS: Key = key("kv_heads", Kind::Size);
+const QUERIES: Key = key("queries", Kind::Size);
+const WINDOW: Key = key("window", Kind::Size);
+const POSITIONS: Key = key("positions", Kind::Word(&["alibi", "rotary", "none"]));
+const MLP: Key = optional("mlp", &Kind::Size);
+
+/// The keys of a layer of this kind, where there is one.
+pub fn of_layer(kind: &str) -> Option<&'static [Key]> {
+    let found = LAYERS.iter().find(|(name, _)| *name == kind);
+    found.map(|(_, keys)| *keys)
+}
+
 /// The keys of a block beside its type.
 pub fn of_block(kind: &str) -> &'static [Key] {
     match kind {
@@ -217,7 +286,7 @@ fn complete(config: &mut Value) {
             return;
         };
         for key in keys {
-            if !key.absent.is_empty() && !table.contains_key(key.name) {
+            if key.may_be_left_out() && !table.contains_key(key.name) {
                 let absent = serde_json::from_str(key.absent);
                 table.insert(key.name.into(), absent.expect("the table holds JSON"));
             }
@@ -226,6 +295,12 @@ fn complete(config: &mut Value) {
                 (Kind::Block, Some(value)) => {
                     let kind = value["type"].as_str().unwrap_or_default().to_string();
                     fill(of_block(&kind), value);
+                }
+                (Kind::Layers, Some(Value::Array(layers))) => {
+                    for layer in layers {
+                        let kind = layer["type"].as_str().unwrap_or_default();
+                        fill(of_layer(kind).unwrap_or_default(), layer);
+                    }
                 }
                 (Kind::Bounds, Some(Value::Array(bounds))) => {
                     for bound in bounds.iter_mut().filter(|bound| bound.is_null()) {

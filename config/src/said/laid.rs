@@ -77,8 +77,9 @@ pub fn lay(beginning: &Beginning, parts: Vec<Said>) -> Result<Laid, Error> {
         {
             *kind = json!("hybrid");
         }
-        merge(&mut all, &what);
         merge(&mut says, &what);
+        block::complete_layers(&mut what).map_err(unreadable)?;
+        merge(&mut all, &what);
     }
     if !said(&says, "schedule.warmup") {
         let steps = all["schedule"]["steps"].as_u64().unwrap_or(0);

@@ -184,3 +184,57 @@ fn what_is_written_whole_is_read_again() {
         assert_eq!(again, config, "{block}");
     }
 }
+
+/// A hybrid's layers are looked at as a model's block is, and their blocks begin with the same defaults.
+#[test]
+fn layers_of_a_hybrid_are_asked_for_what_they_have() {
+    let layers = |layers: Value| {
+        Said::key(
+            "file",
+            "model",
+            json!({"num_hidden_layers": layers.as_array().unwrap().len(), "block": {
+                "type": "hybrid", "chunk": 64, "landmark": "encoder", "layers": layers}}),
+        )
+    };
+    let short = laid(vec![layers(json!([
+        {"type": "recurrent", "block": {"type": "mamba2", "state_size": 16}},
+        {"type": "recurrent", "block": "kda", "mlp": 64},
+        {"type": "recurrent", "block": {"type": "gla", "num_heads": 4}},
+    ]))]);
+    let block = json!(short.model.block);
+    let of = |name| json!(small::with(small::base_config(1, 1), name).model.block);
+    let mut first = of("mamba2");
+    first["state_size"] = json!(16);
+    assert_eq!(block["layers"][0]["block"], first);
+    assert_eq!(block["layers"][1]["block"], of("kda"));
+    let whole = whole(&short);
+    assert_eq!(whole["model"]["block"]["layers"][0]["mlp"], json!("none"));
+    assert_eq!(
+        laid(vec![Said::key("file", "model", whole["model"].clone())]),
+        short
+    );
+
+    let wrong = layers(json!([
+        {"type": "recurrent", "block": {"type": "mamba2", "n_group": 2}},
+        {"type": "recurrent", "block": {"state_size": 2}},
+        {"type": "atention", "heads": 4},
+        {"type": "attention", "heads": 4, "kv_heads": 0, "windows": 8, "positions": "alibi"},
+        {"heads": 4},
+        {"type": "sparse", "queries": 4, "one": 1},
+    ]));
+    let said = lay(&Beginning::Fresh, vec![wrong]).unwrap_err().to_string();
+    let expected = [
+        "`model.block.layers[0].block.n_group` given, expected a key of the block mamba2: did you mean `model.block.layers[0].block.n_groups`?",
+        "`model.block.layers[1].block.type` is missing, expected in the layer recurrent",
+        "`model.block.layers[2].type` given as \"atention\", expected one of recurrent, attention, chunking, retrieval, grouped, sparse: did you mean \"attention\"?",
+        "`model.block.layers[3].window` is missing, expected in the layer attention",
+        "`model.block.layers[3].kv_heads` given as 0, expected a whole number from 1 on",
+        "`model.block.layers[3].windows` given, expected a key of the layer attention: did you mean `model.block.layers[3].window`?",
+        "`model.block.layers[4].type` given as nothing, expected one of recurrent, attention, chunking, retrieval, grouped, sparse",
+        "`model.block.layers[5].one` given as 1, expected true or false",
+    ];
+    assert!(said.contains("8 things are wrong"), "{said}");
+    for line in expected {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+}

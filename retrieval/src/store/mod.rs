@@ -11,14 +11,15 @@
 //! it and reads on. Offsets are 64 bits wide throughout.
 
 mod block;
-mod file;
+mod saved;
+mod spill;
 #[cfg(test)]
 mod tests;
 
 use crate::Error;
 use crate::choose;
 use block::{Block, Numbers};
-use file::Spill;
+use spill::Spill;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -57,6 +58,18 @@ impl Default for Keeping {
             folder: None,
             half: false,
         }
+    }
+}
+
+impl Keeping {
+    /// Where what passes the bound goes.
+    fn folder(&self) -> Result<&Path, Error> {
+        self.folder.as_deref().ok_or_else(|| {
+            Error::Given(format!(
+                "chunks of more than {} bytes in memory, and no folder for those beyond: give a folder or a larger bound",
+                self.memory
+            ))
+        })
     }
 }
 
@@ -172,7 +185,7 @@ impl Store {
                 let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
                 let file = match &mut *file {
                     Some(file) => file,
-                    none => none.insert(Spill::new(&self.keeping)?),
+                    none => none.insert(Spill::new(self.keeping.folder()?)?),
                 };
                 *block = file.write(block.bytes())?;
             }
@@ -211,17 +224,6 @@ impl Store {
         for chunk in chunks {
             self.blocks[chunk / each].ahead(chunk % each * size, size);
         }
-    }
-
-    /// Writes everything to a file, which is there whole or not at all.
-    pub fn save(&self, path: &Path) -> Result<(), Error> {
-        file::save(self, path)
-    }
-
-    /// Takes up what [`save`](Self::save) wrote: the file is mapped, and what comes in is kept as
-    /// `keeping` says, in the file's kind of numbers. A damaged file is refused.
-    pub fn load(path: &Path, keeping: Keeping) -> Result<Self, Error> {
-        file::load(path, keeping)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The store as its users meet it, and the errors that need a file of the system's.
 
-use super::file::{Spill, header, write};
+use super::saved::{header, write};
+use super::spill::Spill;
 use super::*;
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -4,11 +4,11 @@
 //! shows it follows; where a run goes back to its checkpoint, what came after it is cut off first, and so is a frame
 //! that was not written whole. What the lines have and the file has not is appended to it: a run may ask for events late.
 
-use super::Lines;
+use super::lines::Lines;
 use crate::Error;
 use prost::Message;
 use serde_json::Value;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -75,12 +75,8 @@ impl Events {
         };
         let steps = kept.last().map_or(0, |line| step(line) + 1);
         let (length, has) = extent(&bytes, steps);
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        let file = file.map_err(fail)?;
-        file.set_len(length as u64).map_err(fail)?;
-        let lines = Lines { path, file };
         let mut events = Events {
-            lines,
+            lines: Lines::cut(path, length as u64)?,
             before: None,
         };
         if length == 0 {

@@ -3,15 +3,16 @@
 //! so every step is there once.
 
 mod events;
+mod lines;
 
 use crate::Error;
-use crate::trainer::StepReport;
-use baton_data::files::write_whole;
+use crate::trainer::{Beside, StepReport};
 use events::Events;
+use lines::Lines;
 use serde_json::Value;
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 
 /// The columns of the table, each a place in a line of JSON.
 const COLUMNS: [(&str, &str); 9] = [
@@ -31,41 +32,6 @@ pub struct Metrics {
     lines: Lines,
     table: Option<Lines>,
     events: Option<Events>,
-}
-
-/// What is written beside the lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Beside {
-    /// The table `metrics.csv`.
-    pub csv: bool,
-    /// A file of events for TensorBoard.
-    pub tensorboard: bool,
-}
-
-/// A file that grows by lines.
-struct Lines {
-    path: PathBuf,
-    file: File,
-}
-
-impl Lines {
-    /// A file that begins with `kept`.
-    fn begin(path: PathBuf, kept: &[u8]) -> Result<Self, Error> {
-        write_whole(&path, kept)?;
-        let file = OpenOptions::new().append(true).open(&path);
-        let file = file.map_err(|e| Error::file(&path, e))?;
-        Ok(Lines { path, file })
-    }
-
-    fn write(&mut self, line: &[u8]) -> Result<(), Error> {
-        let written = self.file.write_all(line);
-        written.map_err(|e| Error::file(&self.path, e))
-    }
-
-    fn sync(&self) -> Result<(), Error> {
-        let synced = self.file.sync_data();
-        synced.map_err(|e| Error::file(&self.path, e))
-    }
 }
 
 impl Metrics {
@@ -111,14 +77,14 @@ impl Metrics {
 
     /// Appends one line.
     pub fn write(&mut self, report: &StepReport) -> Result<(), Error> {
-        let mut line = serde_json::to_vec(report).map_err(|e| Error::file(&self.lines.path, e))?;
+        let mut line = serde_json::to_vec(report).map_err(|e| Error::file(self.lines.path(), e))?;
         line.push(b'\n');
         self.lines.write(&line)?;
         if self.table.is_none() && self.events.is_none() {
             return Ok(());
         }
         let value = serde_json::from_slice(&line);
-        let value: Value = value.map_err(|e| Error::file(&self.lines.path, e))?;
+        let value: Value = value.map_err(|e| Error::file(self.lines.path(), e))?;
         if let Some(table) = &mut self.table {
             table.write(row(&value).as_bytes())?;
         }

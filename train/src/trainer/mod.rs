@@ -8,7 +8,6 @@
 
 use crate::Error;
 use crate::initial_state::{self, InitialState, Moment, sequences};
-use crate::metrics::Beside;
 use crate::models::segments::{self, Segment};
 use crate::models::{self, HostStates, LanguageModel, LayerState, Parameter, Pass};
 use crate::op::{Packing, weighted_cross_entropy};
@@ -21,7 +20,6 @@ use baton_runtime::{Device, Tensor};
 use baton_weights::checkpoint::{Change, Checkpoint, Progress, fingerprint};
 use baton_weights::origin::Origin;
 use burn::module::Module;
-use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -32,40 +30,21 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 mod held_out;
+mod report;
 mod run;
 mod show;
 
 pub use held_out::{BEST, HeldOut, Loss};
+pub use report::StepReport;
 pub use run::MOST_SKIPPED;
 
-/// What one step tells.
-#[derive(Clone, Debug, Serialize)]
-pub struct StepReport {
-    /// Steps done before it.
-    pub step: u64,
-    /// Mean nats per token.
-    pub loss: f32,
-    /// Whether it was not taken, as it was not finite.
-    #[serde(skip_serializing_if = "is_no")]
-    pub skipped: bool,
-    /// The learning rate.
-    pub rate: f64,
-    /// The global norm of the gradients before clipping.
-    pub norm: f64,
-    /// Tokens trained on after it.
-    pub tokens: u64,
-    /// Seconds spent after it.
-    pub seconds: f64,
-    /// How held-out text is predicted after it, where that was looked at.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub held_out: Option<Loss>,
-    /// What of the configuration was changed before it: what was and what is, by key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub changed: Option<BTreeMap<String, [Value; 2]>>,
-}
-
-fn is_no(flag: &bool) -> bool {
-    !flag
+/// What of the metrics is written beside `metrics.jsonl`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// The table `metrics.csv`.
+    pub csv: bool,
+    /// A file of events for TensorBoard.
+    pub tensorboard: bool,
 }
 
 /// Where a run keeps its files, and what it shows.
@@ -83,7 +62,7 @@ pub struct RunOptions {
     pub stop: Option<Arc<AtomicBool>>,
     /// What is looked at on the way.
     pub held_out: Option<HeldOut>,
-    /// What of the metrics is written beside `metrics.jsonl`.
+    /// What the metrics are written to.
     pub beside: Beside,
 }
 
