@@ -43,8 +43,8 @@ pub struct Run {
     #[arg(long, default_value_t = 500)]
     checkpoint_every: u64,
     /// Minutes after which a checkpoint is due however many steps were done
-    #[arg(long)]
-    checkpoint_minutes: Option<f64>,
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
+    checkpoint_minutes: f64,
     /// Threads; every core, or a rank's share of them, when absent
     #[arg(long, value_parser = device::threads())]
     threads: Option<usize>,
@@ -179,7 +179,7 @@ impl Run {
         Ok(Place {
             folder: self.folder().to_path_buf(),
             checkpoint_every: self.checkpoint_every,
-            checkpoint_minutes: self.checkpoint_minutes,
+            checkpoint_minutes: Some(self.checkpoint_minutes),
             title: (!self.quiet).then(|| title.to_string()),
             device: device::words(self.device, ranks::threads(self.threads)),
             origin: Some(origin),

@@ -3,7 +3,7 @@
 
 use crate::Error;
 use crate::initial_state::InitialStateConfig;
-use crate::model::ModelConfig;
+use crate::model::{HybridConfig, ModelConfig};
 use crate::optimizer::AdamWConfig;
 use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
@@ -69,10 +69,19 @@ impl TrainConfig {
                 self.segments, self.train_length
             ))),
         };
+        let reach = match self.model.hybrid().and_then(HybridConfig::reach) {
+            Some(reach) if self.train_length < reach => Err(Error::Config(format!(
+                "train_length {} given, expected at least {reach}: in shorter sequences no position attends to a chunk, and \
+                 what chooses and reads chunks is not trained",
+                self.train_length
+            ))),
+            _ => Ok(()),
+        };
         let initial_state = self.initial_state.check(self.model.num_hidden_layers);
         let parts = [
             ("batch_size", sizes),
             ("segments", segments),
+            ("train_length", reach),
             ("schedule", self.schedule.check()),
             ("optimizer", self.optimizer.check()),
             ("model", self.model.check()),

@@ -51,12 +51,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// A folder with a checkpoint every 500 steps, in silence.
+    /// A folder with a checkpoint every 500 steps or ten minutes, in silence.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Place {
             folder: folder.into(),
             checkpoint_every: 500,
-            checkpoint_minutes: None,
+            checkpoint_minutes: Some(10.0),
             title: None,
             device: "cpu".into(),
             origin: None,
@@ -244,7 +244,7 @@ pub fn change(
     device: &dyn Device,
 ) -> Result<Ended, Error> {
     let _alone = Lock::take(place)?;
-    let stored = place.folder.join(CHECKPOINT);
+    let stored = newest(&place.folder).unwrap_or_else(|| place.folder.join(CHECKPOINT));
     go(
         Trainer::change(config.clone(), device, source, &stored)?,
         place,
@@ -321,15 +321,38 @@ fn begin<'a>(
     device: &dyn Device,
     base: Option<(BTreeMap<String, Tensor>, Progress)>,
 ) -> Result<Trainer<'a>, Error> {
-    let stored = place.folder.join(CHECKPOINT);
-    if stored.exists() {
-        return Trainer::resume(config.clone(), device, source, &stored);
+    if let Some(stored) = newest(&place.folder) {
+        return Trainer::resume(config.clone(), device, source, &stored)
+            .map_err(|why| beside_best(why, &place.folder));
     }
     match base {
         Some((weights, before)) => {
             Trainer::continue_from(config.clone(), device, source, weights, &before)
         }
         None => Trainer::new(config.clone(), device, source),
+    }
+}
+
+/// What the run of a folder goes on from. The best state on the way is a whole checkpoint too: where no other was
+/// written yet it is the one that there is, and a run that began anew would replace it.
+fn newest(folder: &Path) -> Option<PathBuf> {
+    let all = [CHECKPOINT, BEST].map(|name| folder.join(name));
+    all.into_iter().find(|path| path.exists())
+}
+
+/// With what is left, where the checkpoint of a folder cannot be read.
+fn beside_best(why: Error, folder: &Path) -> Error {
+    match why {
+        Error::File { path, reason }
+            if path == folder.join(CHECKPOINT) && folder.join(BEST).exists() =>
+        {
+            let reason = format!(
+                "{reason}; {BEST} beside it is the best checkpoint on the way: where this one is lost, remove it, and the same \
+                 command goes on from that"
+            );
+            Error::File { path, reason }
+        }
+        why => why,
     }
 }
 

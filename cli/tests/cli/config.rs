@@ -3,7 +3,6 @@
 
 use crate::program::{Finished, Folder, baton};
 use crate::train::{checkpoint, losses, text};
-use baton_config::said::keys::{Key, LAYERS, of_block};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -422,19 +421,6 @@ fn the_page_names_every_key_with_its_default() {
         .filter(|key| *key != "type")
         .collect();
     assert_eq!(rows, keys);
-    let rows: Vec<&str> = tables["hybrid"].iter().map(|row| &row[0][..]).collect();
-    let names = |keys: &[Key]| keys.iter().map(|key| key.name).collect::<Vec<_>>();
-    assert_eq!(rows, names(of_block("hybrid")));
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/retrieval.md");
-    let layers = &self::tables(&fs::read_to_string(page).expect("the page"))["Models"];
-    let rows: Vec<&str> = layers.iter().map(|row| &row[0][..]).collect();
-    assert_eq!(rows, LAYERS.map(|(name, _)| name));
-    for (row, (name, of)) in layers.iter().zip(LAYERS) {
-        for key in names(of) {
-            let words = format!("`{}`", row[1]);
-            assert!(words.contains(&format!("`{key}`")), "{key} of {name}");
-        }
-    }
     // Presets by their numbers.
     for row in &tables["Presets"] {
         let found = printed(&["--preset", &row[0]]);

@@ -330,6 +330,51 @@ fn held_out_text_is_looked_at_and_nothing_else_changes() {
     );
 }
 
+/// A run that was killed before its first checkpoint goes on from the best one, with the bits of one that was not; a
+/// damaged checkpoint says that there is another.
+#[test]
+fn the_best_checkpoint_is_one_to_go_on_from() {
+    let folder = Folder::new("long-best");
+    let options = [
+        "--steps",
+        "9",
+        "--rate",
+        "1",
+        "--schedule",
+        "constant",
+        "--eval-every",
+        "2",
+    ];
+    let whole = train(&folder, "whole", &options);
+    let (run, text) = (train(&folder, "run", &options), text(&folder));
+    let [last, best] = ["checkpoint", "best"].map(|name| format!("{run}/{name}.safetensors"));
+    let mut bytes = fs::read(&last).expect("a checkpoint");
+    let middle = bytes.len() - 5;
+    bytes[middle] ^= 1;
+    fs::write(&last, bytes).expect("written");
+    let again = [
+        &["train", "--text", &text, "--folder", &run],
+        &SMALL[..],
+        &options,
+    ]
+    .concat();
+    let refused = baton(&again);
+    assert_eq!(refused.code, 2);
+    let left = "; best.safetensors beside it is the best checkpoint on the way: where this one is lost, remove it";
+    assert!(refused.stderr.contains(left), "{}", refused.stderr);
+
+    fs::remove_file(&last).expect("removed");
+    let step = &header(&best)["progress"]["step"];
+    assert!(step.as_u64() < Some(9), "{step}");
+    let said = done(&again).stderr;
+    assert!(
+        said.contains(&format!("tokens, from step {step}\n")),
+        "{said}"
+    );
+    assert!(checkpoint(&run) == checkpoint(&whole));
+    assert_eq!(losses(&run), losses(&whole));
+}
+
 /// At a rate of zero nothing gets better after the first look.
 #[test]
 fn a_run_that_gets_no_better_ends_early_and_stays_ended() {

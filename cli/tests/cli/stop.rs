@@ -86,7 +86,7 @@ fn a_signal_ends_a_run_after_its_step_with_a_checkpoint() {
             " parameters\n  device        cpu, 1 thread\n  data          text.txt, the last 15 % held out (/",
             "\n  steps         200000 of 2 sequences of 16 tokens, from step 0\n  rate          3e-3 after ",
             "\n  initial state {\"type\":\"zero\"}\n  files         ",
-            "run: checkpoint.safetensors at the end, metrics.jsonl\nstep 1/200000  loss 5.",
+            "run: checkpoint.safetensors every 10 min and at the end, metrics.jsonl\nstep 1/200000  loss 5.",
             "  rate 3.00e-5  norm ",
             " tokens/s  ",
             " left",

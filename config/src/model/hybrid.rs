@@ -187,6 +187,25 @@ impl<B> Hybrid<B> {
     }
 }
 
+impl<B> Hybrid<B> {
+    /// The fewest tokens of which one attends to a chunk, where some layer chooses chunks. A position by itself sees what was
+    /// complete before it; one chunk's last position sees the chunks before its own, and chooses for the one after.
+    pub fn reach(&self) -> Option<usize> {
+        let tokens = match self.landmark {
+            Landmark::Position => self.chunk.saturating_sub(1),
+            Landmark::Encoder => self.chunk,
+        };
+        let chunks = self.layers.iter().filter_map(|layer| match layer {
+            Layer::Retrieval(RetrievalConfig {
+                per: Per::Token, ..
+            }) => Some(1),
+            Layer::Retrieval(_) => Some(2),
+            _ => None,
+        });
+        chunks.max().map(|chunks| tokens.saturating_mul(chunks) + 1)
+    }
+}
+
 impl<B: Block> Hybrid<B> {
     /// Sizes of every state of each layer without the batch, for a stream of `hidden`.
     pub(super) fn states(&self, hidden: usize) -> Vec<Vec<Vec<usize>>> {

@@ -99,6 +99,13 @@ pub fn lay(beginning: &Beginning, parts: Vec<Said>) -> Result<Laid, Error> {
         }
         base.model.clone()
     });
+    // Four chunks, so that there are some to choose among.
+    if matches!(beginning, Beginning::Fresh)
+        && !said(&says, "train_length")
+        && let Some(hybrid) = model.hybrid().filter(|hybrid| hybrid.reach().is_some())
+    {
+        all["train_length"] = json!(4 * hybrid.chunk);
+    }
     all["model"] = json!(model);
     let config = serde_json::from_value::<TrainConfig>(all);
     let config = config.unwrap_or_else(|why| {

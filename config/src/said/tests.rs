@@ -238,3 +238,64 @@ fn layers_of_a_hybrid_are_asked_for_what_they_have() {
         assert!(said.contains(line), "{line}\n{said}");
     }
 }
+
+/// The pages name every key of a hybrid and of its layers.
+#[test]
+fn the_pages_name_every_key_of_a_hybrid() {
+    let page = |name: &str| {
+        let path = format!("{}/../docs/{name}.md", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).unwrap()
+    };
+    let rows = |page: &str, from: &str| {
+        let part = page
+            .split(&format!("\n{from}\n"))
+            .nth(1)
+            .unwrap()
+            .to_string();
+        let part = part.split("\n#").next().unwrap().to_string();
+        let rows = part
+            .lines()
+            .filter(|line| line.starts_with("| `") && !line.starts_with("| `type`"));
+        rows.map(str::to_string).collect::<Vec<_>>()
+    };
+    let block = rows(&page("configuration"), "### `hybrid`");
+    assert_eq!(block.len(), keys::of_block("hybrid").len());
+    for (row, key) in block.iter().zip(keys::of_block("hybrid")) {
+        assert!(row.starts_with(&format!("| `{}` |", key.name)), "{row}");
+    }
+    let layers = rows(&page("retrieval"), "## Models");
+    assert_eq!(layers.len(), keys::LAYERS.len());
+    for (row, (name, of)) in layers.iter().zip(keys::LAYERS) {
+        assert!(row.starts_with(&format!("| `{name}` |")), "{row}");
+        for key in of {
+            assert!(
+                row.contains(&format!("`{}`", key.name)),
+                "{} of {name}",
+                key.name
+            );
+        }
+    }
+}
+
+/// Sequences in which nothing attends to a chunk would leave half of the model as it began.
+#[test]
+fn sequences_of_a_hybrid_hold_chunks_to_attend_to() {
+    fn said(text: &str) -> Said {
+        Said::setting("--set", text).unwrap()
+    }
+    for (name, least) in [("drt", 127), ("ramba", 65)] {
+        let block = format!("model.block={name}");
+        let block = || said(&block);
+        assert_eq!(laid(vec![block()]).train_length, 256, "{name}");
+        let short = format!("train_length={}", least - 1);
+        let refused = lay(&Beginning::Fresh, vec![block(), said(&short)]).unwrap_err();
+        let expected = format!(
+            "train_length {} given, expected at least {least}: in shorter",
+            least - 1
+        );
+        assert!(refused.to_string().starts_with(&expected), "{refused}");
+        let least = format!("train_length={least}");
+        lay(&Beginning::Fresh, vec![block(), said(&least)]).unwrap();
+    }
+    assert_eq!(laid(vec![said("model.block=window")]).train_length, 64);
+}

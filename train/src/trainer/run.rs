@@ -31,6 +31,16 @@ impl Trainer<'_> {
             Some(folder) => Some(Metrics::open(folder, first, options.beside)?),
             None => None,
         };
+        // One that goes on from its best state has no other checkpoint yet.
+        if let Some(path) = options
+            .folder
+            .as_ref()
+            .map(|folder| folder.join(CHECKPOINT))
+            && first > 0
+            && !path.exists()
+        {
+            self.checkpoint()?.write(&path)?;
+        }
         let show = Show::new(options.title.as_deref(), steps, &self.progress);
         let group = self.group.clone();
         let asked = || {
@@ -41,6 +51,8 @@ impl Trainer<'_> {
             )
         };
         let mut saved = Instant::now();
+        // The steps of the checkpoint that is there.
+        let mut kept = Some(first).filter(|&step| step > 0);
         let (mut last, mut skipped, mut due) = (None, 0, false);
         let mut stop = asked();
         let held_out = options.held_out.as_ref();
@@ -54,17 +66,18 @@ impl Trainer<'_> {
             last = Some(report.loss);
             show.step(&report);
             if let Some(metrics) = &mut metrics {
-                metrics.write(&report)?;
+                metrics.write(&report).map_err(|why| unwritten(why, kept))?;
             }
             each(&report);
             if let (Some(folder), Some((_, true))) = (&options.folder, looked) {
-                self.checkpoint()?.write(&folder.join(BEST))?;
+                let written = self.checkpoint()?.write(&folder.join(BEST));
+                written.map_err(|why| unwritten(why.into(), kept))?;
             }
             let step = self.progress.step;
             skipped = if report.skipped { skipped + 1 } else { 0 };
             if skipped == MOST_SKIPPED || skipped == steps - first {
                 show.end(false);
-                return Err(diverged(&report, skipped));
+                return Err(diverged(&report, skipped, kept));
             }
             stop = asked();
             let every = options.checkpoint_every;
@@ -76,10 +89,11 @@ impl Trainer<'_> {
                 && (due && skipped == 0 || step == steps || stop || over(&self.progress))
             {
                 if let Some(metrics) = &metrics {
-                    metrics.sync()?;
+                    metrics.sync().map_err(|why| unwritten(why, kept))?;
                 }
-                self.checkpoint()?.write(&folder.join(CHECKPOINT))?;
-                (saved, due) = (Instant::now(), false);
+                let written = self.checkpoint()?.write(&folder.join(CHECKPOINT));
+                written.map_err(|why| unwritten(why.into(), kept))?;
+                (saved, due, kept) = (Instant::now(), false, Some(step));
             }
         }
         show.end(self.progress.step == steps);
@@ -107,11 +121,32 @@ impl Trainer<'_> {
     }
 }
 
-fn diverged(last: &StepReport, skipped: u64) -> Error {
+/// A file that could not be written, and what there is to go on from.
+fn unwritten(why: Error, kept: Option<u64>) -> Error {
+    let left = match kept {
+        Some(step) => {
+            format!("the checkpoint of step {step} is whole: the same command goes on from it")
+        }
+        None => "there is no checkpoint yet: the same command begins anew".to_string(),
+    };
+    match why {
+        Error::File { path, reason } => {
+            let reason = format!("{reason}; {left}");
+            Error::File { path, reason }
+        }
+        why => why,
+    }
+}
+
+fn diverged(last: &StepReport, skipped: u64, kept: Option<u64>) -> Error {
+    let left = match kept {
+        Some(step) => format!("the last checkpoint, of step {step}, is from before them"),
+        None => "there is no checkpoint yet".to_string(),
+    };
     Error::Config(format!(
         "{skipped} steps in a row were not finite, the last of them step {} with loss {}, gradients of norm \
-         {} and rate {}: training diverged, expected finite numbers. None of them was taken, and the last \
-         checkpoint is from before them; a lower rate, a longer warm-up or a smaller clip may help",
+         {} and rate {}: training diverged, expected finite numbers. None of them was taken, and {left}; a lower \
+         rate, a longer warm-up or a smaller clip may help",
         last.step, last.loss, last.norm, last.rate
     ))
 }
