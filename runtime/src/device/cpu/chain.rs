@@ -6,13 +6,14 @@
 use super::memory::{numbers, numbers_mut};
 use crate::engine::machine::{Chain, Summary};
 use baton_ir::recurrence::Side;
+use rayon::ThreadPool;
 use rayon::prelude::*;
 
 /// Multiplications below which a product is not worth another thread.
 const FEW: usize = 1 << 16;
 
 /// Turns what each segment adds into what arrives at it.
-pub(super) fn chain(chain: &Chain<'_>) {
+pub(super) fn chain(chain: &Chain<'_>, pool: &ThreadPool) {
     let row = chain.heads * chain.dims[0] * chain.dims[1];
     for (sequence, &[first, count]) in chain.sequences.iter().enumerate() {
         let mut arriving = match chain.outer {
@@ -29,7 +30,7 @@ pub(super) fn chain(chain: &Chain<'_>) {
             let own = unsafe { numbers_mut(chain.own + (4 * slot * row) as u64, row) };
             // What the last one leaves arrives nowhere.
             let leaving = match i + 1 < count {
-                true => through(chain, slot, &arriving, own),
+                true => through(chain, slot, &arriving, own, pool),
                 false => vec![],
             };
             own.copy_from_slice(&std::mem::replace(&mut arriving, leaving));
@@ -38,7 +39,13 @@ pub(super) fn chain(chain: &Chain<'_>) {
 }
 
 /// What leaves segment `slot` of what arrives at it.
-fn through(chain: &Chain<'_>, slot: usize, arriving: &[f32], own: &[f32]) -> Vec<f32> {
+fn through(
+    chain: &Chain<'_>,
+    slot: usize,
+    arriving: &[f32],
+    own: &[f32],
+    pool: &ThreadPool,
+) -> Vec<f32> {
     match chain.summary {
         Summary::Diagonal(logs) => decayed(chain, logs, slot, arriving, own),
         Summary::Dense(side, matrices) => {
@@ -46,7 +53,7 @@ fn through(chain: &Chain<'_>, slot: usize, arriving: &[f32], own: &[f32]) -> Vec
             let first = matrices + (4 * slot * chain.heads * n * n) as u64;
             // SAFETY: the launch before wrote the matrix of every head of the segment.
             let matrices = unsafe { numbers(first, chain.heads * n * n) };
-            multiplied(chain, side, matrices, arriving, own)
+            multiplied(chain, side, matrices, arriving, own, pool)
         }
     }
 }
@@ -89,6 +96,7 @@ fn multiplied(
     matrices: &[f32],
     arriving: &[f32],
     own: &[f32],
+    pool: &ThreadPool,
 ) -> Vec<f32> {
     let [rows, columns] = chain.dims;
     let n = chain.dims[side as usize];
@@ -120,14 +128,20 @@ fn multiplied(
         }
     };
     let least = FEW.div_ceil(n * columns);
-    let all = leaving.par_chunks_exact_mut(columns).enumerate();
-    all.with_min_len(least).for_each(row);
+    match leaving.len() <= least * columns || pool.current_num_threads() == 1 {
+        true => leaving.chunks_exact_mut(columns).enumerate().for_each(row),
+        false => pool.install(|| {
+            let all = leaving.par_chunks_exact_mut(columns).enumerate();
+            all.with_min_len(least).for_each(row);
+        }),
+    }
     leaving
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rayon::ThreadPoolBuilder;
 
     /// Numbers from -1 to 1.
     fn numbers(seed: &mut u64, count: usize) -> Vec<f32> {
@@ -189,6 +203,7 @@ mod tests {
     #[test]
     fn matrices_chain_from_either_side_and_a_wrong_chain_shows() {
         let seed = &mut 5;
+        let pool = ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         for round in 0..60 {
             let heads = 1 + below(seed, 3);
             let dims = [1 + below(seed, 40), 1 + below(seed, 40)];
@@ -214,7 +229,7 @@ mod tests {
                 summary: Summary::Dense(side, matrices.as_ptr() as u64),
                 reverse: round % 4 < 2,
             };
-            chain(&given);
+            chain(&given, &pool);
             let error = |truth: &[f64]| {
                 let pairs = || found.iter().zip(truth);
                 let norm = truth.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-9);

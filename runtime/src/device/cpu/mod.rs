@@ -7,6 +7,7 @@
 mod chain;
 mod kernels;
 mod memory;
+mod share;
 mod task;
 mod threads;
 

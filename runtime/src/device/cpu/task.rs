@@ -4,6 +4,7 @@ use crate::engine::call::Strided;
 use baton_codegen::Artifact;
 use baton_codegen::target::Native;
 use baton_ir::tile::{Pace, Role};
+use std::cell::RefCell;
 
 /// A range of time of one sequence, and heads of one group.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +31,11 @@ pub(super) struct Task {
 
 /// Memory for the tiles of one thread, aligned as the code expects.
 #[derive(Default)]
-pub(super) struct Scratch(Vec<Line>);
+struct Scratch(Vec<Line>);
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
 
 /// A cache line: only its size and alignment matter.
 #[repr(align(64))]
@@ -66,14 +71,12 @@ pub(super) fn call(
     heads: usize,
     ports: &[Strided],
     carries: &[[u64; 2]],
-    scratch: &mut Scratch,
 ) {
     let program = &artifact.program;
-    let bytes = artifact.code.scratch_bytes();
     let mut words = vec![];
     let extents = [task.len, task.heads as i64];
     words.extend(exchanged(program.across, extents));
-    words.push(scratch.at_least(bytes));
+    words.push(0);
     for (port, at) in program.ports.iter().zip(ports) {
         let [row, step, head] = at.strides;
         let [moves, per_head] = exchanged(program.across, [port.pace != Pace::Task, port.per_head]);
@@ -111,8 +114,11 @@ pub(super) fn call(
         words.extend([to as i64, 4 * entries as i64]);
     }
     if task.len > 0 {
-        // SAFETY: the words follow the signature of this very program; the memory behind them holds the
-        // ranges that the task names.
-        unsafe { artifact.code.call(words.as_ptr()) }
+        SCRATCH.with_borrow_mut(|scratch| {
+            words[extents.len()] = scratch.at_least(artifact.code.scratch_bytes());
+            // SAFETY: the words follow the signature of this very program; the memory behind them holds the
+            // ranges that the task names.
+            unsafe { artifact.code.call(words.as_ptr()) }
+        });
     }
 }

@@ -51,6 +51,7 @@ impl Ahead {
 
 /// Asks for the line of the cache at `at`, to be written or read; a hint that never faults.
 #[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block)] // It reads and writes nothing.
 fn ask(at: *const f32, write: bool) {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     macro_rules! hint {
