@@ -13,7 +13,7 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  baton tokenize --text books/ --output tokens/ \
-    --tokenizer mamba2-130m/tokenizer.json --separator 0\n\n\
+    --tokenizer mamba2-130m/tokenizer.json --separator '<|endoftext|>'\n\n\
     A file is a document, a folder is all files below it. `baton train --data tokens/` reads the\n\
     train-*.safetensors of the folder by memory map; the held-out part stands beside them."
 )]
@@ -30,9 +30,9 @@ pub struct Tokenize {
     /// A tokenizer.json; a token is a byte without one
     #[arg(long)]
     tokenizer: Option<PathBuf>,
-    /// A token to put after every document
-    #[arg(long)]
-    separator: Option<u32>,
+    /// A token to put after every document, by its id or its text
+    #[arg(long, value_name = "TOKEN")]
+    separator: Option<String>,
     /// The share at the end that is held out
     #[arg(long, default_value_t = HELD_OUT)]
     held_out: f64,
@@ -59,7 +59,11 @@ impl Tokenize {
         context.output.notes(&tokenizer);
         let name = self.text.file_name().unwrap_or_default().to_string_lossy();
         let found = documents(&self.text, self.field.as_deref())?;
-        let corpus = Corpus::new(&name, &found, &tokenizer, self.separator)?;
+        let separator = self.separator.as_deref();
+        let separator = separator
+            .map(|given| token(given, &tokenizer))
+            .transpose()?;
+        let corpus = Corpus::new(&name, &found, &tokenizer, separator)?;
         let (documents, empty) = (corpus.documents.len(), found.len() - corpus.documents.len());
         let (train, held_out) = corpus.split(self.held_out);
         // The training part and then its vocabulary last: these say that the folder is done.
@@ -104,4 +108,18 @@ impl Tokenize {
             },
         )
     }
+}
+
+/// A token by its id, or else by its text.
+fn token(given: &str, tokenizer: &Tokenizer) -> Result<u32, Failure> {
+    let found = given.parse().ok().or_else(|| tokenizer.id(given));
+    found.ok_or_else(|| {
+        let what = match tokenizer.path() {
+            Some(path) => format!("the text of a token of {}", path.display()),
+            None => "a text of one byte: a token is a byte without --tokenizer".into(),
+        };
+        Failure::new(format!(
+            "--separator {given} given, expected the id of a token or {what}"
+        ))
+    })
 }

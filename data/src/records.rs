@@ -41,8 +41,11 @@ pub fn each(
     match kind(path) {
         Some("parquet") => parquet(path, take),
         Some("json") => {
-            let wrong = |e: serde_json::Error| Error::file(path, format!("no JSON: {e}"));
             let text = text(path)?;
+            let wrong = |e: serde_json::Error| {
+                let line = text.lines().nth(e.line().saturating_sub(1));
+                no_json(path, e.line(), line.unwrap_or_default(), &e)
+            };
             // Lines of JSON are often called so.
             match serde_json::from_str(&text) {
                 Err(e) if e.is_syntax() && text.trim_start().starts_with('{') => {
@@ -109,11 +112,42 @@ fn lines(
             continue;
         }
         let value = serde_json::from_str(line);
-        let value =
-            value.map_err(|e| Error::file(path, format!("line {}: no JSON: {e}", i + 1)))?;
+        let value = value.map_err(|e| no_json(path, i + 1, line, &e))?;
         take(i + 1, object(path, i + 1, value)?)?;
     }
     Ok(())
+}
+
+/// Why a line is no JSON. Python writes what is no character, and reads it back.
+fn no_json(path: &Path, number: usize, line: &str, error: &serde_json::Error) -> Error {
+    let why = match lone(line) {
+        Some(half) => format!(
+            "`{half}` is half of a surrogate pair and no character, expected text: in Python \
+             `text.encode(\"utf-16\", \"surrogatepass\").decode(\"utf-16\", \"replace\")` has none before json.dumps"
+        ),
+        None => format!("no JSON: {error}"),
+    };
+    Error::file(path, format!("line {number}: {why}"))
+}
+
+/// The first escape of half of a surrogate pair without the other half.
+fn lone(line: &str) -> Option<&str> {
+    let unit = |at: usize| {
+        let digits = line.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut at = 0;
+    while let Some(next) = line[at..].find('\\') {
+        at += next;
+        match (unit(at), unit(at + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => at += 12,
+            (Some(0xd800..=0xdfff), _) => return line.get(at..at + 6),
+            (Some(_), _) => at += 6,
+            // An escape of one character, which need not be one byte where the line is no JSON.
+            (None, _) => at += 1 + line[at + 1..].chars().next().map_or(0, char::len_utf8),
+        }
+    }
+    None
 }
 
 fn object(path: &Path, number: usize, value: Value) -> Result<Record, Error> {
@@ -170,4 +204,22 @@ fn parquet(
     let what = "a parquet file given to a build without the feature `parquet`, expected JSONL, or a build with \
                 it: `cargo build --release -p baton-cli --features parquet`";
     Err(Error::file(path, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_a_pair_is_found_and_a_pair_is_not() {
+        for (line, expected) in [
+            (r#"{"a": "\ud800"}"#, Some(r"\ud800")),
+            (r#"{"a": "\ud83d\ude00 \udc00b"}"#, Some(r"\udc00")),
+            (r#"{"a": "\ud83d\u0041"}"#, Some(r"\ud83d")),
+            (r#"{"a": "\ud83d\ude00, \\ud800, \"\u00e9"}"#, None),
+            ("\\\u{e9}\\", None),
+        ] {
+            assert_eq!(lone(line), expected, "{line}");
+        }
+    }
 }

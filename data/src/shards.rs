@@ -5,7 +5,7 @@
 //! else U32), `documents` (U64, places in this file where one begins), and under `baton` in its
 //! metadata the vocabulary's size, the tokenizer's name, a hash of its contents, its number, how many files there
 //! are, and a hash of all hashes. So a folder whose files are not those that were written together, each
-//! once and as it was, is refused; that reads every file once. Nothing is read later but what a batch asks
+//! once and as it was, and no other, is refused; that reads every file once. Nothing is read later but what a batch asks
 //! for.
 
 use crate::corpus::hash;
@@ -58,12 +58,24 @@ pub enum Part {
 }
 
 impl Part {
-    fn path(self, folder: &Path, number: usize) -> PathBuf {
-        let part = match self {
+    /// What the names of its files begin with.
+    fn name(self) -> &'static str {
+        match self {
             Part::Train => "train",
             Part::HeldOut => "held-out",
-        };
-        folder.join(format!("{part}-{number:05}.safetensors"))
+        }
+    }
+
+    fn path(self, folder: &Path, number: usize) -> PathBuf {
+        folder.join(format!("{}-{number:05}.safetensors", self.name()))
+    }
+
+    /// The number of the file of this name, if it is one of the part's.
+    fn number(self, name: &str) -> Option<usize> {
+        let rest = name.strip_prefix(self.name())?.strip_prefix('-')?;
+        let digits = rest.strip_suffix(".safetensors")?;
+        let all = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        digits.parse().ok().filter(|_| all)
     }
 }
 
@@ -180,7 +192,7 @@ fn write_one(
 
 /// The same where the part was written at all.
 pub fn open_if_there(folder: &Path, part: Part) -> Result<Option<Corpus>, Error> {
-    match part.path(folder, 0).exists() {
+    match folder.is_dir() && past(folder, part, 0)?.is_some() {
         true => open(folder, part).map(Some),
         false => Ok(None),
     }
@@ -244,14 +256,28 @@ fn belong(folder: &Path, part: Part, paths: &[PathBuf], headers: &[&Header]) -> 
             ));
         }
     }
+    let past = past(folder, part, headers.len())?;
     let Some(place) = &first.place else {
-        return Ok(());
+        return match past {
+            Some(past) => {
+                let what = format!("no such file, expected it before {}", past.display());
+                Err(Error::file(&part.path(folder, headers.len()), what))
+            }
+            None => Ok(()),
+        };
     };
     // Files past a gap have not been looked at.
     if headers.len() < place.count {
         let path = part.path(folder, headers.len());
         let what = format!("no such file, expected all {} of the text", place.count);
         return Err(Error::file(&path, what));
+    }
+    if let Some(past) = past {
+        let what = format!(
+            "it is no file of the text, which has {}: expected those alone",
+            place.count
+        );
+        return Err(Error::file(&past, what));
     }
     match together(headers.iter().map(|header| &header.hash)) == place.all {
         true => Ok(()),
@@ -260,6 +286,21 @@ fn belong(folder: &Path, part: Part, paths: &[PathBuf], headers: &[&Header]) -> 
             "its files are not those that were written together, expected them as they were",
         )),
     }
+}
+
+/// A file of the part past the first `count`, the first one of them.
+fn past(folder: &Path, part: Part, count: usize) -> Result<Option<PathBuf>, Error> {
+    let mut first: Option<(usize, PathBuf)> = None;
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::file(folder, e))? {
+        let entry = entry.map_err(|e| Error::file(folder, e))?;
+        let number = part.number(&entry.file_name().to_string_lossy());
+        if let Some(number) = number.filter(|&number| number >= count)
+            && first.as_ref().is_none_or(|(least, _)| number < *least)
+        {
+            first = Some((number, entry.path()));
+        }
+    }
+    Ok(first.map(|(_, path)| path))
 }
 
 fn open_one(path: &Path) -> Result<(Shard, Header, Vec<usize>), Error> {

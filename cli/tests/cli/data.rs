@@ -100,6 +100,156 @@ fn records_are_trained_on_by_a_field_and_asked_about_without() {
     );
 }
 
+/// What is no text by its first bytes says what it is and what reads it, whatever its name is.
+#[test]
+fn what_is_no_text_is_refused_by_what_reads_it() {
+    let folder = Folder::new("data-binary");
+    let texts = folder.path("texts");
+    fs::create_dir_all(&texts).unwrap();
+    fs::write(format!("{texts}/a.txt"), "a text of so many letters").unwrap();
+    let golden = |path: &str| format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"));
+    for (from, expected) in [
+        (
+            "train/tests/golden/mamba2_authors/pytorch_model.bin",
+            "a zip archive, as PyTorch's",
+        ),
+        (
+            "train/tests/golden/mamba2_hf/model.safetensors",
+            "a safetensors file: --data FOLDER",
+        ),
+        (
+            "data/tests/golden/rows.parquet",
+            "a parquet file: --field NAME",
+        ),
+    ] {
+        let file = format!("{texts}/b");
+        fs::copy(golden(from), &file).unwrap();
+        for path in [&file, &texts] {
+            let done = train(&folder, &["--text", path]);
+            let expected = format!("{file}: expected a text, given {expected}");
+            assert!(
+                done.code == 2 && done.stderr.contains(&expected),
+                "{}",
+                done.stderr
+            );
+        }
+        fs::remove_file(&file).unwrap();
+    }
+    assert_eq!(train(&folder, &["--text", &texts]).code, 0);
+}
+
+#[test]
+fn a_line_that_cannot_be_read_is_named() {
+    let folder = Folder::new("data-lines");
+    let good = "{\"text\": \"one text that is long enough \\ud83d\\ude00\"}\n";
+    let half = format!("{good}{{\"text\": \"a \\ud800 b\"}}\n");
+    for (name, text, expected) in [
+        (
+            "a.jsonl",
+            half.clone(),
+            "a.jsonl: line 2: `\\ud800` is half of a surrogate pair",
+        ),
+        (
+            "b.json",
+            format!("[{}]", half.trim_end().replace('\n', ",\n")),
+            "b.json: line 2: `\\ud800` is half",
+        ),
+    ] {
+        let file = folder.write(name, &text);
+        let done = train(&folder, &["--text", &file, "--field", "text"]);
+        assert!(
+            done.code == 2 && done.stderr.contains(expected),
+            "{}",
+            done.stderr
+        );
+    }
+    let file = folder.path("c.jsonl");
+    fs::write(&file, [good.as_bytes(), b"{\"text\": \"\xff\"}"].concat()).unwrap();
+    let done = train(&folder, &["--text", &file, "--field", "text"]);
+    assert!(
+        done.code == 2
+            && done
+                .stderr
+                .contains("c.jsonl: no UTF-8 from byte 64 on, in line 2"),
+        "{}",
+        done.stderr
+    );
+    let good = folder.write("d.jsonl", good);
+    let done = train(&folder, &["--text", &good, "--field", "text"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let done = baton(&[
+        "train", "--text", &good, "--field", "text", "--folder", &good,
+    ]);
+    assert!(
+        done.code == 2
+            && done
+                .stderr
+                .contains("d.jsonl given, which is a file: expected a folder"),
+        "{}",
+        done.stderr
+    );
+}
+
+/// A separator is an id, or the text of a token.
+#[test]
+fn a_separator_is_said_by_its_text() {
+    let folder = Folder::new("data-separator");
+    let texts = folder.path("texts");
+    fs::create_dir_all(&texts).unwrap();
+    for (name, text) in [("a", "ab"), ("b", "cd")] {
+        fs::write(format!("{texts}/{name}"), text).unwrap();
+    }
+    let added = json!({"added_tokens": [{"id": 27, "content": "<|end|>", "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false, "special": true}]});
+    let file = folder.write("tokenizer.json", &vocabulary(added));
+    let tokenize = |name: &str, more: &[&str]| {
+        let to = folder.path(name);
+        let given = [
+            "tokenize",
+            "--text",
+            &texts,
+            "--output",
+            &to,
+            "--held-out",
+            "0",
+        ];
+        (baton(&[&given[..], more].concat()), to)
+    };
+    let shard = |name: &str, more: &[&str]| {
+        let (done, to) = tokenize(name, more);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        fs::read(format!("{to}/train-00000.safetensors")).unwrap()
+    };
+    let learned = ["--tokenizer", &file, "--separator"];
+    let by_text = shard("text", &[&learned[..], &["<|end|>"]].concat());
+    assert_eq!(by_text, shard("id", &[&learned[..], &["27"]].concat()));
+    assert_eq!(
+        shard("bytes", &["--separator", "|"]),
+        shard("byte", &["--separator", "124"])
+    );
+    for (more, expected) in [
+        (
+            [&learned[..], &["<|e|>"]].concat(),
+            "--separator <|e|> given, expected the id of a token or the text of a token of",
+        ),
+        (
+            [&learned[..], &["28"]].concat(),
+            "the separator 28 given, expected a token of the vocabulary of 28",
+        ),
+        (
+            vec!["--separator", "<s>"],
+            "or a text of one byte: a token is a byte without --tokenizer",
+        ),
+    ] {
+        let (done, _) = tokenize("refused", &more);
+        assert!(
+            done.code == 2 && done.stderr.contains(expected),
+            "{}",
+            done.stderr
+        );
+    }
+}
+
 #[test]
 fn a_mark_is_no_text_and_another_encoding_is_named() {
     let folder = Folder::new("data-marks");
@@ -127,7 +277,7 @@ fn a_mark_is_no_text_and_another_encoding_is_named() {
 }
 
 /// A vocabulary of the letters below, of a token each.
-fn vocabulary(more: Value) -> String {
+pub fn vocabulary(more: Value) -> String {
     let letters = "abcdefghijklmnopqrstuvwxyz ".chars().enumerate();
     let vocab: serde_json::Map<String, Value> = letters
         .map(|(i, letter)| (letter.to_string(), json!(i)))
@@ -251,6 +401,13 @@ fn a_folder_of_shards_is_whole_or_refused() {
     fs::copy(file(&own, 1), file(&own, 5)).unwrap();
     refused("train-00005.safetensors: it is file 1 of the text, expected file 5");
     fs::remove_file(file(&own, 5)).unwrap();
+    for number in [9, 123_456] {
+        fs::copy(file(&other, 1), file(&own, number)).unwrap();
+        refused(&format!(
+            "train-{number:05}.safetensors: it is no file of the text, which has 5: expected those alone"
+        ));
+        fs::remove_file(file(&own, number)).unwrap();
+    }
     fs::copy(file(&other, 2), file(&own, 2)).unwrap();
     refused("train-00002.safetensors: it is of another text");
     let mut spoiled = kept[4].clone();

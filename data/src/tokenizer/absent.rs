@@ -31,7 +31,11 @@ impl Bpe {
         match *self {}
     }
 
-    pub(super) fn encode(&self, _: &str) -> Result<Vec<u32>, Error> {
+    pub(super) fn id(&self, _: &str) -> Option<u32> {
+        match *self {}
+    }
+
+    pub(super) fn encode(&self, _: &str, _: bool) -> Result<Vec<u32>, Error> {
         match *self {}
     }
 

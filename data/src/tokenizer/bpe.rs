@@ -48,8 +48,12 @@ impl Bpe {
         self.inner.id_to_token(token).is_some()
     }
 
-    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let encoded = self.inner.encode_fast(text, false);
+    pub(super) fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    pub(super) fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, Error> {
+        let encoded = self.inner.encode_fast(text, special);
         let encoded = encoded.map_err(|e| Error::file(&self.path, e))?;
         Ok(encoded.get_ids().to_vec())
     }

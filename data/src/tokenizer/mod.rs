@@ -78,6 +78,27 @@ impl Tokenizer {
 
     /// The tokens of `text`, no special ones added; a learned vocabulary takes UTF-8 only.
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>, Error> {
+        self.tokens(text, false)
+    }
+
+    /// The same with the special tokens that its post-processor puts around a whole text, as the Python library does
+    /// unless told otherwise; bytes have none.
+    pub fn whole(&self, text: &[u8]) -> Result<Vec<u32>, Error> {
+        self.tokens(text, true)
+    }
+
+    /// The id of a token by its text, an added one's too; of bytes, a text of one.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        match self {
+            Tokenizer::Bytes => match *token.as_bytes() {
+                [byte] => Some(byte.into()),
+                _ => None,
+            },
+            Tokenizer::Bpe(bpe) => bpe.id(token),
+        }
+    }
+
+    fn tokens(&self, text: &[u8], special: bool) -> Result<Vec<u32>, Error> {
         match self {
             Tokenizer::Bytes => Ok(text.iter().map(|&byte| byte as u32).collect()),
             Tokenizer::Bpe(bpe) => {
@@ -88,7 +109,7 @@ impl Tokenizer {
                         bpe.path().display()
                     ))
                 })?;
-                bpe.encode(text)
+                bpe.encode(text, special)
             }
         }
     }
