@@ -33,7 +33,8 @@ pub struct Generate {
     /// A run's folder, a checkpoint file, or the folder of a published checkpoint
     #[arg(long)]
     checkpoint: PathBuf,
-    /// A text to go on with; given several times, a sequence for each
+    /// A text to go on with; given several times, a sequence for each. A vocabulary that begins texts with a token
+    /// of its own begins prompts with it, but for --state-in
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Vec<String>,
     /// A file of such a text; - is the standard input
@@ -63,10 +64,10 @@ pub struct Generate {
     /// A text that ends a sequence before it; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
-    /// A token that ends a sequence, beside those that the checkpoint's configuration names
+    /// A token that ends a sequence, beside those that the checkpoint names (generation_config.json, config.json)
     #[arg(long, value_name = "ID")]
     stop_token: Vec<u32>,
-    /// Go on past the tokens that the checkpoint's configuration names as an end
+    /// Go on past the tokens that the checkpoint names as an end
     #[arg(long)]
     ignore_end: bool,
     /// Sequences for each prompt
@@ -104,13 +105,8 @@ impl Generate {
         let subject = Subject::open(&self.checkpoint, device.as_ref())?;
         context.output.notes(&subject.tokenizer);
         let subject = self.chunks.put(subject)?;
-        let options = Options {
-            ends: match self.ignore_end {
-                true => options.ends,
-                false => [options.ends, subject.ends.clone()].concat(),
-            },
-            ..options
-        };
+        let ends = self.ends(&subject)?;
+        let options = Options { ends, ..options };
         let prompts = self.prompts(&subject)?;
         let read: usize = prompts.iter().map(Vec::len).sum();
         let started = Instant::now();
@@ -177,12 +173,32 @@ impl Generate {
                 seed: self.seed,
             },
             tokens: self.tokens,
-            ends: self.stop_token.clone(),
+            ends: Vec::new(),
             stops: self.stop.clone(),
         }
     }
 
-    /// All prompts in the model's tokens; none is an empty one.
+    /// Tokens that end a sequence.
+    fn ends(&self, subject: &Subject) -> Result<Vec<u32>, Failure> {
+        let vocabulary = subject.config.vocab_size;
+        let mut stops = self.stop_token.iter();
+        if let Some(token) = stops.find(|&&token| token as usize >= vocabulary) {
+            return Err(Failure::new(format!(
+                "--stop-token {token} given, expected a token of the model's vocabulary of {vocabulary}"
+            )));
+        }
+        let named: &[u32] = match (self.ignore_end, &subject.ends) {
+            (true, _) => &[],
+            (false, Ok(named)) => named,
+            (false, Err(why)) => {
+                let remedy = "--ignore-end goes on past what the checkpoint names";
+                return Err(Failure::new(format!("{why}; {remedy}")));
+            }
+        };
+        Ok([&self.stop_token[..], named].concat())
+    }
+
+    /// All prompts in the model's tokens, as the vocabulary begins a text where they do; none is an empty one.
     fn prompts(&self, subject: &Subject) -> Result<Vec<Vec<u32>>, Failure> {
         let mut texts: Vec<Vec<u8>> = self.prompt.iter().map(|text| text.clone().into()).collect();
         for path in &self.prompt_file {
@@ -194,7 +210,10 @@ impl Generate {
         if texts.is_empty() {
             texts.push(Vec::new());
         }
-        let tokens = texts.iter().map(|text| subject.tokenizer.encode(text));
+        let tokens = texts.iter().map(|text| match &self.state_in {
+            None => subject.tokenizer.whole(text),
+            Some(_) => subject.tokenizer.encode(text),
+        });
         Ok(tokens.collect::<Result<_, _>>()?)
     }
 

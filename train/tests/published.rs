@@ -570,9 +570,9 @@ fn what_a_configuration_says_and_no_block_computes_is_refused_by_key() {
         ),
         (
             "xlstm_hf",
-            "num_blocks",
-            json!(3),
-            "`num_blocks` is 3, expected 2",
+            "embedding_dim",
+            json!(64),
+            "`embedding_dim` is 64, expected 32",
         ),
         ("xlstm_hf", "eps", json!(1e-5), "`eps` is 0.00001"),
         (
@@ -608,6 +608,23 @@ fn what_a_configuration_says_and_no_block_computes_is_refused_by_key() {
         let error = read(&folder).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(expected), "{class}: {error}");
     }
+}
+
+/// `xLSTMConfig(num_blocks=2)` is saved with the default of `num_hidden_layers` beside it, and has two layers.
+#[test]
+fn an_xlstm_has_as_many_layers_as_blocks() {
+    let scratch = Scratch::new("blocks");
+    let folder = scratch.copy("xlstm_hf");
+    let path = folder.join("config.json");
+    let mut config = said(&path);
+    config.insert("num_hidden_layers".into(), 32.into());
+    fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
+    let stored = read(&folder).unwrap();
+    assert_eq!(stored.config, read(&golden("xlstm_hf")).unwrap().config);
+    open(&folder, &Interpreter).unwrap();
+    let to = scratch.0.join("again");
+    save(&stored, &to, Layout::HuggingFace, Precision::F32).unwrap();
+    assert_eq!(said(&to.join("config.json")), config);
 }
 
 /// `fuse_norm` decides a name of GLA, and of RWKV-7 how keys get their length.

@@ -2,6 +2,7 @@
 //! read says what it is.
 
 use crate::program::{Folder, baton, load, save};
+use safetensors::tensor::Dtype;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -119,10 +120,51 @@ fn training_and_conversion_give_back_every_key_and_file_that_came() {
     assert_eq!(weights("same"), weights("from"));
     assert_eq!(weights("through"), weights("from"));
     assert_ne!(weights("trained"), weights("from"));
+    // Another program's layout has the files beside its weights too.
+    convert(&from, &path("theirs"), &["--layout", "authors"]);
+    convert(
+        &path("theirs"),
+        &path("back"),
+        &["--layout", "hugging-face"],
+    );
+    for (name, file) in [
+        ("theirs", files[0]),
+        ("theirs", files[5]),
+        ("back", files[1]),
+    ] {
+        let text = fs::read_to_string(format!("{}/{file}", path(name)));
+        assert_eq!(text.ok().as_deref(), Some(file), "{name}");
+    }
     convert(&from, &path("half"), &["--dtype", "bf16"]);
     let mut expected = config(&from);
     expected.insert("dtype".into(), "bfloat16".into());
     assert_eq!(config(&path("half")), expected);
+}
+
+/// Weights of f64 are those of f32, rounded.
+#[test]
+fn weights_of_f64_are_rounded() {
+    let folder = Folder::new("checkpoints-double");
+    let double = copy(&folder, "double", &|_| {});
+    let path = format!("{double}/model.safetensors");
+    let plain = load(&path);
+    let mut tensors = plain.clone();
+    for (dtype, _, data) in tensors.values_mut() {
+        *dtype = Dtype::F64;
+        data.iter_mut().for_each(|x| *x *= 1.0 + 1e-12);
+    }
+    save(&path, &tensors);
+    let single = folder.path("single");
+    convert(&double, &single, &[]);
+    assert_eq!(load(&format!("{single}/model.safetensors")), plain);
+    let (_, _, data) = tensors.get_mut("backbone.norm_f.weight").unwrap();
+    data[2] = 1e300;
+    save(&path, &tensors);
+    let said = refused(&double);
+    assert!(
+        said.contains("tensor `backbone.norm_f.weight` holds inf at element 2"),
+        "{said}"
+    );
 }
 
 /// The error of a checkpoint that cannot be read.

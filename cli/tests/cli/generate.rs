@@ -128,8 +128,16 @@ fn what_cannot_be_gone_on_with_is_refused() {
         ),
         (&["--prompt", "a", "--top-p", "0"], "a top-p of 0 given"),
         (
-            &["--prompt", "a", "--temperature=-1"],
+            &["--prompt", "a", "--temperature", "-1"],
             "a temperature of -1 given",
+        ),
+        (
+            &["--prompt", "a", "--top-k", "-1"],
+            "invalid value '-1' for '--top-k <TOP_K>'",
+        ),
+        (
+            &["--prompt", "a", "--stop-token", "99999"],
+            "--stop-token 99999 given, expected a token of the model's vocabulary of 256",
         ),
         (&["--prompt", "a", "--stop", ""], "an empty --stop given"),
         (
@@ -147,6 +155,120 @@ fn what_cannot_be_gone_on_with_is_refused() {
         assert_eq!((done.code, done.stdout.as_str()), (2, ""), "{more:?}");
         assert!(done.stderr.contains(why), "{more:?}: {}", done.stderr);
     }
+}
+
+/// A copy of the published Mamba-2 in a folder of its own.
+fn copied(folder: &Folder) -> String {
+    let from = format!(
+        "{}/../train/tests/golden/mamba2_hf",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let to = folder.path("copied");
+    std::fs::create_dir_all(&to).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(format!("{from}/{file}"), format!("{to}/{file}")).unwrap();
+    }
+    to
+}
+
+/// What ends a text is what transformers generates by, before what the configuration says.
+#[test]
+fn tokens_that_a_checkpoint_ends_with_are_those_of_its_generation() {
+    let folder = Folder::new("generate-ends");
+    let checkpoint = copied(&folder);
+    let generation = format!("{checkpoint}/generation_config.json");
+    let prompt = ["--prompt", "!\"#$%&'()*+,-", "--tokens", "6"];
+    let through = [&prompt[..], &["--ignore-end"]].concat();
+    let all = json(&checkpoint, &through)["sequences"][0]["tokens"].clone();
+    let all: Vec<u64> = serde_json::from_value(all).unwrap();
+    let first = all.iter().position(|&token| token == all[2]).unwrap();
+    for ends in [
+        format!("{{\"eos_token_id\": {}}}", all[2]),
+        format!(
+            "{{\"eos_token_id\": [95, {}], \"temperature\": 0.5}}",
+            all[2]
+        ),
+    ] {
+        std::fs::write(&generation, ends).unwrap();
+        let made = json(&checkpoint, &prompt)["sequences"][0].clone();
+        assert_eq!(made["end"], "stop");
+        assert_eq!(made["tokens"].as_array().unwrap().len(), first + 1);
+    }
+    // Converted and trained, it still is.
+    let to = folder.path("authors");
+    let convert = ["convert", "--from", &checkpoint, "--to", &to];
+    let done = baton(&[&convert[..], &["--layout", "authors"]].concat());
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert_eq!(json(&to, &prompt)["sequences"][0]["end"], "stop");
+    for wrong in ["99999", "[1, \"a\"]", "-1", "true"] {
+        std::fs::write(&generation, format!("{{\"eos_token_id\": {wrong}}}")).unwrap();
+        let done = generate(&checkpoint, &prompt);
+        for part in [
+            "generation_config.json: `eos_token_id` is ",
+            "expected tokens of the model's vocabulary of 96",
+            "--ignore-end",
+        ] {
+            assert!(
+                done.code == 2 && done.stderr.contains(part),
+                "{wrong}: {}",
+                done.stderr
+            );
+        }
+        assert_eq!(generate(&checkpoint, &through).code, 0);
+    }
+    // Where it says none, the configuration does.
+    std::fs::write(&generation, "{\"eos_token_id\": null}").unwrap();
+    let config = format!("{checkpoint}/config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace("\"eos_token_id\": 2", "\"eos_token_id\": 500");
+    std::fs::write(&config, text).unwrap();
+    let done = generate(&checkpoint, &prompt);
+    assert!(
+        done.stderr.contains("/config.json: `eos_token_id` is 500"),
+        "{}",
+        done.stderr
+    );
+}
+
+/// Special tokens stand around a prompt as the vocabulary's post-processor puts them, and not inside of a text that
+/// goes on.
+#[test]
+fn a_vocabulary_that_begins_texts_begins_prompts() {
+    let folder = Folder::new("generate-special");
+    let checkpoint = copied(&folder);
+    let added = serde_json::json!([{"id": 27, "content": "<s>", "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false, "special": true}]);
+    let special = crate::data::vocabulary(serde_json::json!({
+        "added_tokens": added,
+        "post_processor": {"type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [27], "tokens": ["<s>"]}}},
+    }));
+    std::fs::write(format!("{checkpoint}/tokenizer.json"), special).unwrap();
+    let states = folder.path("states.safetensors");
+    let prompt = ["--prompt", "so it goes", "--tokens", "1", "--ignore-end"];
+    let begun = json(
+        &checkpoint,
+        &[&prompt[..], &["--state-out", &states]].concat(),
+    );
+    assert_eq!(begun["read"]["tokens"], 11);
+    let gone_on = json(
+        &checkpoint,
+        &[&prompt[..], &["--state-in", &states]].concat(),
+    );
+    assert_eq!(gone_on["read"]["tokens"], 10);
+    let alone = json(&checkpoint, &["--tokens", "1", "--ignore-end"]);
+    assert_eq!(alone["read"]["tokens"], 1);
+    // The same tokens without a post-processor, the first by its text.
+    let plain = crate::data::vocabulary(serde_json::json!({"added_tokens": added}));
+    std::fs::write(format!("{checkpoint}/tokenizer.json"), plain).unwrap();
+    let said = ["--prompt", "<s>so it goes", "--tokens", "1", "--ignore-end"];
+    let said = json(&checkpoint, &said);
+    assert_eq!(
+        (&said["read"]["tokens"], &said["sequences"]),
+        (&11.into(), &begun["sequences"])
+    );
 }
 
 /// A published checkpoint, whose vocabulary has no tokenizer beside it: bytes are its tokens.

@@ -41,8 +41,8 @@ pub struct Subject {
     pub config: ModelConfig,
     /// How its text becomes tokens.
     pub tokenizer: Tokenizer,
-    /// Tokens that end a text.
-    pub ends: Vec<u32>,
+    /// Tokens that end a text, or what is wrong with those that are named: a matter of who makes texts.
+    pub ends: Result<Vec<u32>, String>,
     /// What is known of the data that it was trained on.
     pub data: Option<Known>,
 }
@@ -61,7 +61,8 @@ impl Subject {
             progress,
         };
         let (shape, tokenizer) = (stored.config.clone(), stored.tokenizer.clone());
-        let (ends, data) = (stored.ends(), stored.data.clone());
+        let ends = stored.ends().map_err(|why| why.to_string());
+        let data = stored.data.clone();
         let model = model(stored, device).map_err(|e| Error::file(path, e))?;
         Ok(Subject {
             model: model.valid(),

@@ -21,7 +21,7 @@ fn subject() -> Subject {
         },
         config: micro_config(),
         tokenizer: Tokenizer::Bytes,
-        ends: Vec::new(),
+        ends: Ok(Vec::new()),
         data: None,
     }
 }

@@ -312,7 +312,7 @@ fn damaged_weights_are_refused_by_name() {
         "{error}"
     );
     let error = damaged("dtype", |header, _| header[norm]["dtype"] = "I32".into());
-    let expected = format!("tensor `{norm}` holds I32, expected F32, F16 or BF16");
+    let expected = format!("tensor `{norm}` holds I32, expected F64, F32, F16 or BF16");
     assert!(error.contains(&expected), "{error}");
     let error = damaged("nan", |header, data| {
         let start = header[norm]["data_offsets"][0].as_u64().unwrap() as usize;

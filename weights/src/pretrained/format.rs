@@ -8,12 +8,13 @@ use half::{bf16, f16};
 /// How an element lies in a file.
 #[derive(Clone, Copy)]
 pub(super) enum Format {
+    F64,
     F32,
     F16,
     Bf16,
 }
 
-/// A tensor of f32 from its bytes; `format` is the name of the type where it is another.
+/// A tensor of f32 from its bytes, those of f64 rounded; `format` is the name of the type where it is another.
 pub(super) fn tensor(
     name: &str,
     format: Result<Format, String>,
@@ -21,7 +22,7 @@ pub(super) fn tensor(
     bytes: &[u8],
 ) -> Result<Tensor, Error> {
     let format = format.map_err(|given| {
-        let expected = "expected F32, F16 or BF16";
+        let expected = "expected F64, F32, F16 or BF16";
         Error::Config(format!("tensor `{name}` holds {given}, {expected}"))
     })?;
     let short = |convert: fn(u16) -> f32| {
@@ -31,6 +32,10 @@ pub(super) fn tensor(
             .collect()
     };
     let data: Vec<f32> = match format {
+        Format::F64 => bytes
+            .chunks_exact(8)
+            .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32)
+            .collect(),
         Format::F32 => bytes
             .chunks_exact(4)
             .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))

@@ -56,7 +56,7 @@ fn contents(
     precision: Precision,
     config: Map<String, Value>,
 ) -> Result<(), Error> {
-    // What came with a published checkpoint is beside its own layout's weights, and below any other's.
+    // What came with a published checkpoint is beside the weights in a layout of others, and below Baton's own.
     let published = stored.published.as_ref();
     let own = published.filter(|from| from.layout == layout);
     let path = folder.join(CONFIG);
@@ -71,10 +71,10 @@ fn contents(
         let to = folder.join(tokenizer::FILE);
         fs::copy(from, &to).map_err(|e| Error::file(from, e))?;
     }
-    match (own, published) {
-        (Some(own), _) => own.copy(folder)?,
-        (None, Some(published)) if layout == Layout::Baton => published.keep(folder)?,
-        _ => {}
+    match published {
+        Some(published) if layout == Layout::Baton => published.keep(folder)?,
+        Some(published) => published.copy(folder)?,
+        None => {}
     }
     let names = names(layout, &stored.config, &config);
     let named = names.write(&stored.weights);

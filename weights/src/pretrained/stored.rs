@@ -13,6 +13,9 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The key of tokens that end a text.
+const ENDS: &str = "eos_token_id";
+
 /// A checkpoint in memory.
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -49,20 +52,30 @@ impl Stored {
         }
     }
 
-    /// Tokens that end a text, as its configuration says (`eos_token_id`).
-    pub fn ends(&self) -> Vec<u32> {
-        let token = |value: &Value| value.as_u64().and_then(|t| u32::try_from(t).ok());
-        let named = self
-            .published
-            .as_ref()
-            .and_then(|from| from.config.get("eos_token_id"));
-        let all: Vec<u32> = match named {
-            Some(Value::Array(all)) => all.iter().filter_map(token).collect(),
-            Some(one) => token(one).into_iter().collect(),
-            None => Vec::new(),
+    /// Tokens that end a text: `eos_token_id` of `generation_config.json`, or else of its configuration. What is no
+    /// token of the model is refused.
+    pub fn ends(&self) -> Result<Vec<u32>, Error> {
+        let Some(published) = &self.published else {
+            return Ok(Vec::new());
         };
-        let known = |&token: &u32| (token as usize) < self.config.vocab_size;
-        all.into_iter().filter(known).collect()
+        let Some((path, named)) = published.generation(ENDS)? else {
+            return Ok(Vec::new());
+        };
+        let vocabulary = self.config.vocab_size;
+        let token = |value: &Value| {
+            let token = value.as_u64().and_then(|token| u32::try_from(token).ok());
+            let known = token.filter(|&token| (token as usize) < vocabulary);
+            known.ok_or_else(|| {
+                let what = format!(
+                    "`{ENDS}` is {named}, expected tokens of the model's vocabulary of {vocabulary}, one or a list"
+                );
+                Error::file(&path, what)
+            })
+        };
+        match &named {
+            Value::Array(all) => all.iter().map(token).collect(),
+            one => Ok(vec![token(one)?]),
+        }
     }
 
     /// The layout that it came from, or else that of others which it was made from.

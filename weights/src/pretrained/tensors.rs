@@ -1,6 +1,6 @@
 //! The tensors of a checkpoint's folder: safetensors or PyTorch files, whole or in shards.
 //!
-//! Floats of 32, 16 and bfloat 16 bits become f32. Everything else is refused with the name of the
+//! Floats of 64, 32, 16 and bfloat 16 bits become f32. Everything else is refused with the name of the
 //! tensor: another type, a file that ends within it, a value that is no number.
 
 use super::format::{Format, tensor};
@@ -93,6 +93,7 @@ fn safetensors(path: &Path) -> Result<Tensors, Error> {
     let sorted: BTreeMap<_, _> = file.tensors().into_iter().collect();
     let each = sorted.into_iter().map(|(name, view)| {
         let format = match view.dtype() {
+            Dtype::F64 => Ok(Format::F64),
             Dtype::F32 => Ok(Format::F32),
             Dtype::F16 => Ok(Format::F16),
             Dtype::BF16 => Ok(Format::Bf16),

@@ -24,6 +24,7 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Tensor>, Error> {
     let sorted: BTreeMap<_, _> = file.into_tensors().into_iter().collect();
     let each = sorted.into_iter().map(|(name, stored)| {
         let format = match stored.dtype() {
+            DType::F64 => Ok(Format::F64),
             DType::F32 => Ok(Format::F32),
             DType::F16 => Ok(Format::F16),
             DType::BF16 => Ok(Format::Bf16),

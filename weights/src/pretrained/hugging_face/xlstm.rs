@@ -1,9 +1,10 @@
 //! The configuration of transformers' `xLSTMForCausalLM`, the architecture of xLSTM 7B.
 //!
-//! A key that is absent has the default of transformers' `xLSTMConfig`. `num_blocks` and
-//! `embedding_dim` repeat two other keys. Projections are stored apart there ("single"; transformers
-//! 5.23 cannot make a model of the other mode) and joined here. Keys of kernels and chunks say how, not
-//! what.
+//! A key that is absent has the default of transformers' `xLSTMConfig`. `num_blocks` is how many blocks
+//! transformers makes, and `num_hidden_layers` stands for it where it is absent: a file whose author gave
+//! `num_blocks` alone has the default beside it. `embedding_dim` repeats `hidden_size`. Projections are stored
+//! apart there ("single"; transformers 5.23 cannot make a model of the other mode) and joined here. Keys of
+//! kernels and chunks say how, not what.
 
 use super::super::names::Names;
 use super::super::settings::Settings;
@@ -24,12 +25,11 @@ pub(super) fn config(from: &Settings) -> Result<ModelConfig, Error> {
     from.only("weight_mode", &["single".into()])?;
     let size = |key, default| Ok::<_, Error>(from.size(key)?.unwrap_or(default));
     let number = |key, default| Ok::<_, Error>(from.number(key)?.unwrap_or(default));
-    let repeated = |key, other, default| {
-        let given = from.size(key)?.or(from.size(other)?).unwrap_or(default);
-        from.only(other, &[given.into()])?;
-        Ok::<_, Error>(given)
+    let either = |first, second, default| {
+        Ok::<_, Error>(from.size(first)?.or(from.size(second)?).unwrap_or(default))
     };
-    let hidden_size = repeated("hidden_size", "embedding_dim", 4096)?;
+    let hidden_size = either("hidden_size", "embedding_dim", 4096)?;
+    from.only("embedding_dim", &[hidden_size.into()])?;
     let num_heads = size("num_heads", 8)?;
     let block = MlstmConfig {
         num_heads,
@@ -42,7 +42,7 @@ pub(super) fn config(from: &Settings) -> Result<ModelConfig, Error> {
     Ok(ModelConfig {
         vocab_size: size("vocab_size", 50304)?,
         hidden_size,
-        num_hidden_layers: repeated("num_hidden_layers", "num_blocks", 32)?,
+        num_hidden_layers: either("num_blocks", "num_hidden_layers", 32)?,
         layer_norm_epsilon: number("norm_eps", 1e-6)?,
         tie_word_embeddings: from.flag("tie_word_embeddings")?.unwrap_or(false),
         intermediate_size: Some((width as usize).div_ceil(multiple).saturating_mul(multiple)),
