@@ -55,7 +55,12 @@ pub fn folder() -> Result<PathBuf, Failure> {
 pub fn of_run(folder: &Path, wanted: Choices) -> Result<Store, Failure> {
     let kept = folder.join(KEPT);
     if kept.exists() {
-        return Ok(Store::empty().with_file(&kept)?);
+        return Store::empty().with_file(&kept).map_err(|why| {
+            Failure::new(format!(
+                "{why}: expected the choices that the run began with, from a copy; without the file it goes by rules, \
+                 with other last bits"
+            ))
+        });
     }
     if folder.join(CHECKPOINT).exists() {
         return Ok(Store::empty());

@@ -26,6 +26,7 @@ mod generate;
 mod gpu;
 mod input;
 mod inspect;
+mod memory;
 mod model;
 mod options;
 mod output;
@@ -48,7 +49,7 @@ mod train;
 mod tune;
 
 use baton_data::given;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use context::Context;
 use failure::Failure;
 use output::Output;
@@ -145,14 +146,28 @@ verbs! {
     Man(complete::Man),
 }
 
+/// The arguments. What looks like a negative number is the value of the option before it, which says what it takes, and
+/// no option.
+fn parsed() -> Result<Arguments, clap::Error> {
+    fn numbers(command: Command) -> Command {
+        let command = command.mut_args(|arg| match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        });
+        command.mut_subcommands(numbers)
+    }
+    Arguments::from_arg_matches(&numbers(Arguments::command()).try_get_matches()?)
+}
+
 fn main() -> ExitCode {
     let started = Instant::now();
     baton_runtime::memory::keep();
     stop::outgrow();
-    let arguments = match Arguments::try_parse() {
+    let arguments = match parsed() {
         Ok(arguments) => arguments,
         Err(told) => return output::told(&told),
     };
+    memory::in_json(arguments.json);
     let output = Output {
         json: arguments.json,
     };

@@ -82,8 +82,15 @@ pub struct Run {
 }
 
 impl Run {
-    /// What hears signals, from before anything is read.
+    /// What hears signals, from before anything is read; a file in place of the folder is refused then too.
     pub fn stop(&self) -> Result<Stop, Failure> {
+        let folder = self.folder();
+        if folder.exists() && !folder.is_dir() {
+            return Err(Failure::new(format!(
+                "--folder {} given, which is a file: expected a folder, one of a run or a new one",
+                folder.display()
+            )));
+        }
         Stop::of_run(!self.quiet)
     }
 

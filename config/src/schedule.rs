@@ -60,11 +60,16 @@ fn is_cosine(shape: &Shape) -> bool {
     *shape == Shape::Cosine
 }
 
+/// A rate without the last digits, where only the rounding of a product is.
+fn meant(rate: f64) -> f64 {
+    format!("{rate:.9e}").parse().unwrap_or(rate)
+}
+
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (peak, warmup) = (self.peak, self.warmup);
+        let warmup = self.warmup;
+        let [peak, floor] = [self.peak, self.peak * self.floor].map(meant);
         write!(f, "{peak:e} after {warmup} steps of warm-up, ")?;
-        let floor = peak * self.floor;
         match self.shape {
             Shape::Cosine => write!(f, "by a cosine to {floor:e}"),
             Shape::Constant => write!(f, "constant"),
@@ -183,6 +188,16 @@ mod tests {
             let late = [schedule.rate(104), schedule.rate(u64::MAX)];
             assert_eq!(late[0], late[1], "{shape}");
         }
+    }
+
+    #[test]
+    fn rates_are_said_as_they_are_meant() {
+        let schedule = Schedule {
+            peak: 0.003 * 0.1, // 3.0000000000000003e-4
+            ..of(Shape::Cosine, None)
+        };
+        let expected = "3e-4 after 4 steps of warm-up, by a cosine to 3e-5";
+        assert_eq!(schedule.to_string(), expected);
     }
 
     #[test]

@@ -236,8 +236,10 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Error>
 }
 
 fn training(path: &Path, run: &mut Run) -> Result<(), Error> {
-    let text = fs::read_to_string(path).map_err(|e| Error::file(path, e))?;
-    for line in text.lines().flat_map(serde_json::from_str::<Value>) {
+    let bytes = fs::read(path).map_err(|e| Error::file(path, e))?;
+    // What is no line of a run's need be no text.
+    let lines = bytes.split(|&byte| byte == b'\n');
+    for line in lines.flat_map(serde_json::from_slice::<Value>) {
         let Some(step) = line["step"].as_u64() else {
             continue;
         };

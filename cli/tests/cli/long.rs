@@ -213,6 +213,78 @@ fn other_rates_batches_and_states_are_taken_and_another_model_is_not() {
     );
 }
 
+/// What a disk or another program left in the metrics is no line, whatever its bytes are; choices that a run began
+/// with and that are damaged say what can be done.
+#[test]
+fn a_run_goes_on_after_damage_beside_its_checkpoint() {
+    let folder = Folder::new("long-damage");
+    let run = train(&folder, "run", &["--steps", "3"]);
+    let path = format!("{run}/metrics.jsonl");
+    let mut bytes = fs::read(&path).expect("metrics");
+    bytes.extend(b"\0\0\xff\xfe{\"step\":2\n\xc3");
+    fs::write(&path, &bytes).expect("written");
+    done(&["report", &run]);
+    let longer = |steps: &'static str| {
+        let line = ["train", "--change", "--folder", &run, "--quiet", "--steps"];
+        baton(&[&line[..], &[steps, "--threads", "1"]].concat())
+    };
+    let finished = longer("5");
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let steps: Vec<Value> = metrics(&run)
+        .iter()
+        .map(|line| line["step"].clone())
+        .collect();
+    assert_eq!(json!(steps), json!([0, 1, 2, 3, 4]));
+
+    let shorter = longer("4");
+    let expected = "4 steps in all given for a run that has done 5, expected at least as many";
+    assert!(
+        shorter.code == 2 && shorter.stderr.contains(expected),
+        "{}",
+        shorter.stderr
+    );
+    assert_eq!(longer("5").code, 0);
+
+    let choices = format!("{run}/choices.json");
+    fs::write(&choices, "{\"entries\": [").expect("written");
+    let damaged = longer("6");
+    for part in [
+        "choices.json",
+        "from a copy; without the file it goes by rules",
+    ] {
+        assert!(
+            damaged.code == 2 && damaged.stderr.contains(part),
+            "{}",
+            damaged.stderr
+        );
+    }
+    fs::remove_file(&choices).expect("removed");
+    assert_eq!(longer("6").code, 0);
+}
+
+/// A trial that needs more memory than there is ends with one message, in JSON too.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_that_runs_out_is_one_message() {
+    let folder = Folder::new("long-memory");
+    let (text, run) = (text(&folder), folder.path("run"));
+    let program = env!("CARGO_BIN_EXE_baton");
+    let more = "--width 512 --batch 16384 --length 512 --threads 1 --steps 1 --quiet --json";
+    let line =
+        format!("ulimit -v 2000000; exec {program} train --text {text} --folder {run} {more}");
+    let ended = Command::new("bash").args(["-c", &line]).output();
+    let ended = ended.expect("bash");
+    let [printed, told] = [&ended.stdout, &ended.stderr].map(|said| String::from_utf8_lossy(said));
+    assert_eq!(ended.status.code(), Some(2), "{told}");
+    assert!(
+        told.starts_with("error: memory ran out: ") && told.lines().count() == 1,
+        "{told}"
+    );
+    let printed: Value = serde_json::from_str(&printed).expect("JSON");
+    let error = printed["error"].as_str().expect("a message");
+    assert_eq!(told.trim_end(), format!("error: {error}"));
+}
+
 #[test]
 fn held_out_text_is_looked_at_and_nothing_else_changes() {
     let folder = Folder::new("long-look");

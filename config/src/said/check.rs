@@ -8,6 +8,33 @@ use crate::initial_state::InitialStateConfig;
 use baton_ir::text::nearest;
 use serde_json::{Value, json};
 
+/// Options of the verbs that train which are no keys: they decide nothing of what a run computes but its data.
+const OPTIONS: [&str; 23] = [
+    "folder",
+    "text",
+    "field",
+    "data",
+    "task",
+    "from",
+    "other_data",
+    "reset_documents",
+    "checkpoint_every",
+    "checkpoint_minutes",
+    "threads",
+    "device",
+    "dtype",
+    "choices",
+    "eval_every",
+    "eval_times",
+    "eval_sequences",
+    "patience",
+    "csv",
+    "tensorboard",
+    "quiet",
+    "change",
+    "config",
+];
+
 /// All that was found wrong, and where.
 #[derive(Default)]
 pub(super) struct Wrong {
@@ -176,7 +203,10 @@ impl Looks<'_> {
             })
         };
         let near = nearest(name, names.clone()).map(|near| of.whole(near));
+        let option = name.replace('-', "_");
+        let option = OPTIONS.contains(&option.as_str()) && of.path.is_empty();
         let remedy = match near.or_else(elsewhere) {
+            _ if option => format!("it is an option, `--{}`", name.replace('_', "-")),
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
         };

@@ -88,7 +88,7 @@ fn a_block_is_asked_for_what_it_has() {
 #[test]
 fn all_that_is_wrong_is_said_at_once() {
     let what = json!({
-        "lenght": 3, "peak": 1e-3, "train_length": 0, "parts": "many", "recompute": 1,
+        "lenght": 3, "text": "book.txt", "checkpoint-every": 9, "peak": 1e-3, "train_length": 0, "parts": "many", "recompute": 1,
         "initial_state": "state_pasing",
         "model": {"hiden_size": 4, "block": {"type": "mamba2", "num_heads": 4, "time_step_limit": [0.1]},
             "intermediate_size": -1},
@@ -102,6 +102,8 @@ fn all_that_is_wrong_is_said_at_once() {
         .to_string();
     let lines = [
         "my.toml: `lenght` given, expected a key: there are model, train_length, ",
+        "my.toml: `text` given, expected a key: it is an option, `--text`",
+        "my.toml: `checkpoint-every` given, expected a key: it is an option, `--checkpoint-every`",
         "my.toml: `peak` given, expected a key: did you mean `schedule.peak`?",
         "my.toml: `train_length` given as 0, expected a whole number from 1 on",
         "my.toml: `parts` given as \"many\", expected a whole number from 1 on",
@@ -121,7 +123,7 @@ fn all_that_is_wrong_is_said_at_once() {
     for line in lines {
         assert!(error.contains(line), "{line}\n{error}");
     }
-    assert!(error.starts_with("14 things are wrong"), "{error}");
+    assert!(error.starts_with("16 things are wrong"), "{error}");
     // What does not fit together is said beside what cannot be.
     let said = |text| Said::setting("--set", text).unwrap();
     let parts = vec![
@@ -160,6 +162,26 @@ fn the_model_of_weights_stays() {
         "2 things",
         "`model.hidden_size` given as 64, expected 128: the weights",
         "_layers` given as 3",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+/// What JSON has no words for is refused as it was written.
+#[test]
+fn numbers_of_toml_that_are_not_finite_are_said_as_they_are() {
+    let path = std::env::temp_dir().join(format!("baton-infinite-{}.toml", std::process::id()));
+    let text =
+        "[schedule]\npeak = inf\nfloor = -inf\n[optimizer]\nclip = nan\nbeta1 = 2026-01-02\n";
+    std::fs::write(&path, text).unwrap();
+    let said = Said::file(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let error = lay(&Beginning::Fresh, said).unwrap_err().to_string();
+    for part in [
+        "`schedule.peak` given as \"inf\", expected a number from 0 on",
+        "`schedule.floor` given as \"-inf\"",
+        "`optimizer.clip` given as \"NaN\"",
+        "`optimizer.beta1` given as \"2026-01-02\"",
     ] {
         assert!(error.contains(part), "{error}");
     }

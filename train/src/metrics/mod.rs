@@ -10,8 +10,7 @@ use crate::trainer::{Beside, StepReport};
 use events::Events;
 use lines::Lines;
 use serde_json::Value;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs;
 use std::path::Path;
 
 /// The columns of the table, each a place in a line of JSON.
@@ -43,13 +42,14 @@ impl Metrics {
         let names = COLUMNS.map(|(name, _)| name);
         let (mut kept, mut values) = (Vec::new(), Vec::new());
         if step > 0 && path.exists() {
-            for line in BufReader::new(File::open(&path).map_err(fail)?).lines() {
-                let line = line.map_err(fail)?;
-                let value: Option<Value> = serde_json::from_str(&line).ok();
+            let all = fs::read(&path).map_err(fail)?;
+            // What a kill or a damaged disk left is no line, and need be no text.
+            for line in all.split(|&byte| byte == b'\n') {
+                let value: Option<Value> = serde_json::from_slice(line).ok();
                 if let Some(value) =
                     value.filter(|value| value["step"].as_u64().is_some_and(|at| at < step))
                 {
-                    kept.extend_from_slice(line.as_bytes());
+                    kept.extend_from_slice(line);
                     kept.push(b'\n');
                     values.push(value);
                 }

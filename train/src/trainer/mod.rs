@@ -212,6 +212,12 @@ impl<'a> Trainer<'a> {
     ) -> Result<Self, Error> {
         let checkpoint = Checkpoint::read(path)?;
         let (stored, _) = checkpoint.made_by(path)?;
+        let (steps, done) = (config.schedule.steps, checkpoint.progress.step);
+        if steps < done {
+            return Err(Error::Config(format!(
+                "{steps} steps in all given for a run that has done {done}, expected at least as many"
+            )));
+        }
         let mut run = Trainer::new(config.clone(), device, source)?;
         let same = TrainConfig {
             model: config.model.clone(),
