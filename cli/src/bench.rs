@@ -78,7 +78,8 @@ pub struct Bench {
     #[arg(long, value_enum, default_value = "own")]
     choices: Choices,
 
-    /// Compare outputs and all gradients of these kernels with the f64 interpreter first, and fail if they are wrong
+    /// Compare outputs and all gradients of these kernels with the f64 interpreter first, and fail if they are wrong:
+    /// on small drawn runs, or with --inputs on the run that is measured
     #[arg(long)]
     check: bool,
 }
@@ -112,8 +113,6 @@ impl Bench {
         subject.cold()?;
         let cold_start_ms = context.started.elapsed().as_secs_f64() * 1e3;
 
-        let longest = self.seconds.map_or(f64::INFINITY, |seconds| 1e3 * seconds);
-        let times = subject.measure(self.repetitions as usize, longest)?;
         let new = || Compiler::of_any(&recurrence, &sizes).map_err(|list| source.failure(list));
         let tuned = baton_tune::Subject::new(
             recurrence.clone(),
@@ -126,10 +125,13 @@ impl Bench {
         let compiler = &tuned.compiler;
         let origins = Origins::new(&store, compiler, tuned.load(), self.chunk);
         let plan = origins.plan();
+        let given = || self.inputs.is_some().then(|| tensors.clone());
         let checked = self
             .check
-            .then(|| check::errors(&tuned, plan))
+            .then(|| check::errors(&tuned, plan, given()))
             .transpose()?;
+        let longest = self.seconds.map_or(f64::INFINITY, |seconds| 1e3 * seconds);
+        let times = subject.measure(self.repetitions as usize, longest)?;
         let compile = self.compile(new, plan)?;
         let peak = peak::measure(threads);
 
@@ -294,6 +296,7 @@ impl Bench {
             .collect()
     }
 
+    /// The sizes by name, as --shape takes them.
     fn named(&self, recurrence: &Recurrence, sizes: &[usize], run: RunShape) -> Map<String, Value> {
         let RunShape {
             batch,
@@ -302,14 +305,16 @@ impl Bench {
             groups,
             ..
         } = run;
-        let outer = [("B", batch), ("T", time), ("H", heads), ("G", groups)];
+        let shared = recurrence.inputs.iter().any(|port| port.per_group);
+        let outer = [("B", batch), ("T", time), ("H", heads), ("G", groups)].into_iter();
+        let outer = outer.filter(|(name, _)| shared || *name != "G");
         let outer = outer.map(|(name, size)| (name.to_string(), json!(size)));
         let inner = recurrence
             .dims
             .iter()
             .cloned()
             .zip(sizes.iter().map(|size| json!(size)));
-        outer.into_iter().chain(inner).collect()
+        outer.chain(inner).collect()
     }
 }
 

@@ -105,7 +105,11 @@ impl Check {
                 let classes: Vec<_> = classes.collect();
                 text.push_str(&format!("  classes  {}\n", classes.join(", ")));
             }
-            text.push_str(&format!("  kernels  {}\n", kernels.join("\n           ")));
+            let names = match kernels.is_empty() {
+                true => "none".to_string(),
+                false => kernels.join("\n           "),
+            };
+            text.push_str(&format!("  kernels  {names}\n"));
             if !gpu.is_empty() {
                 text.push_str(&format!("  gpu      {}\n", gpu.join("\n           ")));
             }
@@ -154,6 +158,9 @@ impl Check {
 /// What is said of a recurrence without a chunked form.
 const STEPS: &str = "no chunked form: runs step by step on the CPU, and on no GPU";
 
+/// What is said of a recurrence without kernels.
+const INTERPRETED: &str = "it runs on the interpreter only (`baton run --device interpreter`)";
+
 /// The names of the kernels, and what is to be said of them.
 fn kernels(recurrence: &Recurrence) -> (Vec<String>, Option<String>) {
     // Names do not depend on sizes; any will do.
@@ -167,7 +174,8 @@ fn kernels(recurrence: &Recurrence) -> (Vec<String>, Option<String>) {
         Err(diagnostics) => {
             let reasons = diagnostics.iter().map(|d| d.message.as_str());
             let reasons: Vec<&str> = reasons.collect();
-            (vec![], Some(format!("none: {}", reasons.join("; "))))
+            let note = format!("none: {}; {INTERPRETED}", reasons.join("; "));
+            (vec![], Some(note))
         }
     }
 }

@@ -34,13 +34,13 @@ const SIZE: usize = 64;
     A single step is the forward kernel on one step. Files that exist are replaced."
 )]
 pub struct Emit {
-    /// The name of a built-in recurrence
-    #[arg(required_unless_present_any = ["file", "shipped"], conflicts_with = "file")]
-    name: Option<String>,
-    /// A file with the text of a recurrence
+    /// A file, - for the standard input, or the name of a built-in recurrence
+    #[arg(value_name = "FILE|NAME", required_unless_present_any = ["file", "shipped"], conflicts_with = "file")]
+    place: Option<String>,
+    /// The same as FILE
     #[arg(long, value_name = "F.rec")]
     file: Option<PathBuf>,
-    /// Every kernel that is shipped (of the recurrence NAME), compressed; what is there and unchanged is kept
+    /// Every kernel that is shipped (of the built-in recurrence NAME), compressed; what is there and unchanged is kept
     #[arg(long, requires = "output", conflicts_with_all = ["file", "shape", "schedule", "dtype", "target"])]
     shipped: bool,
     /// The GPU: sm_80 code runs on every later one too
@@ -115,7 +115,7 @@ struct Work {
 impl Emit {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         if let (true, Some(folder)) = (self.shipped, &self.output) {
-            return shipped::write_all(context, folder, self.name.as_deref());
+            return shipped::write_all(context, folder, self.place.as_deref());
         }
         let work = self.work()?;
         match (self.level, &self.output) {
@@ -127,7 +127,6 @@ impl Emit {
             }
             (None, Some(folder)) => {
                 let manifest = work.write(folder)?;
-                write(&folder.join("manifest.json"), manifest.print())?;
                 context.output.result(
                     || json!(manifest),
                     || {
@@ -144,10 +143,7 @@ impl Emit {
     }
 
     fn work(&self) -> Result<Work, Failure> {
-        let source = match (&self.name, &self.file) {
-            (_, Some(file)) => Source::file(file)?,
-            (name, None) => Source::builtin(name.as_deref().unwrap_or_default())?,
-        };
+        let source = Source::given(self.place.as_deref(), self.file.as_deref())?;
         let (recurrence, _) = source.verify()?;
         let names: Vec<&str> = recurrence.dims.iter().map(String::as_str).collect();
         let shape = self.shape.clone().unwrap_or_default();
@@ -158,7 +154,7 @@ impl Emit {
             .collect();
         let mut target = self.dtype.schedule(&self.target)?;
         let choices = self.schedule.clone().unwrap_or_default();
-        choices.only(&["chunk", "warps", "stages", "heads"])?;
+        choices.only_of("--schedule", &["chunk", "warps", "stages", "heads"])?;
         let choice = |name, allowed: &[usize], expected: &str| match choices.get(name) {
             Some(given) if !allowed.contains(&given) => Err(Failure::new(format!(
                 "{name}={given} given, expected {expected}"
@@ -224,28 +220,37 @@ impl Work {
         made.map_err(refused)
     }
 
-    /// Writes the recurrence and every kernel; gives the manifest.
+    /// Makes every kernel, then writes them with the recurrence and the manifest, which it gives: one that cannot be
+    /// made leaves nothing.
     fn write(&self, folder: &Path) -> Result<Manifest, Failure> {
-        make_folder(folder)?;
-        let text = format!("{}.rec", self.recurrence.name);
-        write(&folder.join(text), &self.source.text)?;
         let maker = Maker::new();
-        let mut kernels = vec![];
+        let (mut kernels, mut files) = (vec![], vec![]);
         for phase in self.compiler.phases(&self.target) {
             let lowered = self.lower(phase)?;
             let ptx = maker.ptx(&lowered.program.name, &lowered.code.text)?;
             let file = format!("{}.ptx", lowered.program.name);
-            write(&folder.join(&file), &ptx)?;
             let Work {
                 compiler, target, ..
             } = self;
-            kernels.push(entry(compiler, target, phase, &lowered, &ptx, file));
+            let name = file.clone();
+            kernels.push(entry(compiler, target, phase, &lowered, &ptx, name));
+            files.push((file, ptx));
         }
-        Ok(Manifest {
+        let manifest = Manifest {
             generator: GENERATOR.into(),
             kernels,
             services: vec![],
             absent: vec![],
-        })
+        };
+        files.push((
+            format!("{}.rec", self.recurrence.name),
+            self.source.text.clone(),
+        ));
+        files.push(("manifest.json".into(), manifest.print()));
+        make_folder(folder)?;
+        for (file, text) in &files {
+            write(&folder.join(file), text)?;
+        }
+        Ok(manifest)
     }
 }

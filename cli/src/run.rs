@@ -4,6 +4,8 @@
 //! name, then types, then shapes (the last by the runtime, so that every caller gets the same
 //! words). The sizes of the dims are those of the tensors.
 
+mod given;
+
 use crate::archive::{Archive, Element, label, pack, wrong_dtype};
 use crate::choices::{self, Choices, Origins};
 use crate::context::Context;
@@ -11,7 +13,7 @@ use crate::device::{self, Name};
 use crate::failure::Failure;
 use crate::gpu;
 use crate::scheduled::Scheduled;
-use crate::source::{Source, port};
+use crate::source::Source;
 use baton_codegen::Compiler;
 use baton_codegen::schedule::Load;
 use baton_data::files::Target;
@@ -20,13 +22,12 @@ use baton_runtime::device::check::{bind, infer_sizes};
 use baton_runtime::device::interpreter::{backward64, forward64};
 use baton_runtime::{Call, Error, Forward, Gradients, Options, Tensor, View};
 use baton_tune::{Schedule, Store};
+use given::{OFFSETS, gradient, plain};
 use safetensors::tensor::Dtype;
 use serde_json::{Map, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
-
-const OFFSETS: &str = "cu_seqlens";
 
 /// Run a recurrence on the tensors of a safetensors file
 #[derive(clap::Args)]
@@ -38,17 +39,21 @@ const OFFSETS: &str = "cu_seqlens";
     each state   [B, H, dims...]      optional, zero when absent\n  \
     cu_seqlens   [S + 1], i32 or i64  optional, offsets of packed sequences: B is 1 and states\n                                    \
     are [S, H, dims...]\n  \
-    d_<output>, d_<state>             optional, with --grad: the gradients that arrive\n\n\
+    d_<output>, d_<state>             with --grad, one at least: the gradients that arrive, zero where absent\n\n\
     The output holds each output, each final state under the state's name and, with --grad,\n\
     d_<input>, d_<param> and d_<state>, the gradient of the state in. Tensors are f32, or all f64\n\
     with --device interpreter."
 )]
 pub struct Run {
-    /// The name of a built-in recurrence
-    #[arg(required_unless_present = "file", conflicts_with = "file")]
-    name: Option<String>,
+    /// A file, - for the standard input, or the name of a built-in recurrence
+    #[arg(
+        value_name = "FILE|NAME",
+        required_unless_present = "file",
+        conflicts_with = "file"
+    )]
+    place: Option<String>,
 
-    /// A file with the text of a recurrence; - is the standard input
+    /// The same as FILE
     #[arg(long, value_name = "F.rec")]
     file: Option<PathBuf>,
 
@@ -87,70 +92,14 @@ pub struct Run {
 
 impl Run {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let source = match (&self.name, &self.file) {
-            (_, Some(file)) => Source::file(file)?,
-            (name, None) => Source::builtin(name.as_deref().unwrap_or_default())?,
-        };
+        let source = Source::given(self.place.as_deref(), self.file.as_deref())?;
         let (recurrence, _) = source.verify()?;
         let target = Target::new(&self.output)?;
         let archive = Archive::read(&self.inputs)?;
-        self.check_names(&recurrence, &archive)?;
+        given::names(&recurrence, &archive.names(), self.grad)?;
         match self.dtype(&recurrence, &archive)? {
             Dtype::F64 => self.execute::<f64>(context, &source, &recurrence, &archive, &target),
             _ => self.execute::<f32>(context, &source, &recurrence, &archive, &target),
-        }
-    }
-
-    /// Every tensor of the file has a place in the recurrence, and nothing needed is absent.
-    fn check_names(&self, recurrence: &Recurrence, archive: &Archive) -> Result<(), Failure> {
-        let Recurrence {
-            inputs,
-            params,
-            states,
-            outputs,
-            ..
-        } = recurrence;
-        let given = archive.names();
-        let plain = |ports: &[Port]| -> Vec<String> {
-            ports.iter().map(|port| port.name.clone()).collect()
-        };
-        let needed: Vec<String> = [plain(inputs), plain(params)].concat();
-        let arriving: Vec<String> = (outputs.iter().chain(states)).map(gradient).collect();
-        let mut optional = plain(states);
-        optional.push(OFFSETS.into());
-        if self.grad {
-            optional.extend(arriving.iter().cloned());
-        }
-        for name in &given {
-            if needed.contains(name) || optional.contains(name) {
-                continue;
-            }
-            return Err(Failure::new(if arriving.contains(name) {
-                format!("tensor `{name}` is a gradient that arrives: expected only with --grad")
-            } else {
-                format!(
-                    "tensor `{name}` has no place in `{}`: expected {}, and if wanted {}",
-                    recurrence.name,
-                    needed.join(", "),
-                    optional.join(", ")
-                )
-            }));
-        }
-        let absent = inputs.iter().chain(params);
-        let absent: Vec<&Port> = absent.filter(|port| !given.contains(&port.name)).collect();
-        let join = |of: &dyn Fn(&Port) -> String| {
-            let all: Vec<String> = absent.iter().map(|port| of(port)).collect();
-            all.join(", ")
-        };
-        match absent.len() {
-            0 => Ok(()),
-            n => Err(Failure::new(format!(
-                "tensor{} {} missing: expected as `{}` declares, {}",
-                if n == 1 { "" } else { "s" },
-                join(&|port| format!("`{}`", port.name)),
-                recurrence.name,
-                join(&|absent| port(recurrence, absent))
-            ))),
         }
     }
 
@@ -272,8 +221,11 @@ impl Run {
             outputs: views(&d_outputs),
             states: views(&d_states),
         };
-        exchanged(recurrence, &call)?;
         let sizes = infer_sizes(recurrence, &call)?;
+        given::exchanged(recurrence, &call)?;
+        if let Some(note) = given::doubtful(recurrence, &call) {
+            context.output.note(&note);
+        }
         let store = Arc::new(self.choices.store()?);
         let scheduled = self.scheduled(source, recurrence, &sizes, &call)?;
         let begun = Instant::now();
@@ -344,40 +296,6 @@ impl Run {
             },
         )
     }
-}
-
-/// Refuses inputs whose heads stand before their steps, where a param or a state says how many heads there are.
-fn exchanged<T: Copy>(recurrence: &Recurrence, call: &Call<'_, T>) -> Result<(), Failure> {
-    let params = recurrence.params.iter().zip(&call.params);
-    let params = params.map(|(port, view)| (port, view.shape.first()));
-    let states = recurrence.states.iter().zip(&call.states);
-    let states = states.filter_map(|(port, view)| Some((port, view.as_ref()?.shape.get(1))));
-    let inputs = recurrence.inputs.iter().zip(&call.inputs);
-    let own = |(port, _): &(&Port, _)| !port.per_group;
-    let Some((input, view)) = inputs.clone().find(own) else {
-        return Ok(());
-    };
-    for (port, heads) in params.chain(states).filter(|(port, _)| !port.per_group) {
-        if let (Some(heads), [_, second, third, ..]) = (heads, &view.shape[..])
-            && heads == second
-            && second != third
-        {
-            return Err(Failure::new(format!(
-                "tensor `{}` has shape {:?}, of which the second size is the {heads} heads of `{}`: expected \
-                 [B, T, H, dims...], steps before heads",
-                input.name, view.shape, port.name
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn plain(port: &Port) -> String {
-    port.name.clone()
-}
-
-fn gradient(port: &Port) -> String {
-    format!("d_{}", port.name)
 }
 
 fn views<T: Copy>(tensors: &[Option<Tensor<T>>]) -> Vec<Option<View<'_, T>>> {

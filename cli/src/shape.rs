@@ -14,15 +14,20 @@ impl Shape {
         (self.0.iter()).find_map(|(known, size)| (known == name).then_some(*size))
     }
 
-    /// Fails when a name was given that is not among `known`.
+    /// Fails when --shape was given a name that is not among `known`.
     pub fn only(&self, known: &[&str]) -> Result<(), Failure> {
+        self.only_of("--shape", known)
+    }
+
+    /// The same of another option.
+    pub fn only_of(&self, option: &str, known: &[&str]) -> Result<(), Failure> {
         match self
             .0
             .iter()
             .find(|(name, _)| !known.contains(&name.as_str()))
         {
             Some((name, size)) => Err(Failure::new(format!(
-                "--shape gives {name}={size}, but the names here are {}",
+                "{option} gives {name}={size}, but the names here are {}",
                 known.join(", ")
             ))),
             None => Ok(()),
@@ -83,8 +88,10 @@ impl std::str::FromStr for Shape {
             let (name, size) = (entry.split_once('='))
                 .ok_or_else(|| format!("`{entry}` is not of the form NAME=SIZE"))?;
             let (name, size) = (name.trim(), size.trim());
-            let size = (size.parse::<u32>().ok().filter(|size| *size > 0))
-                .ok_or_else(|| format!("`{size}` for {name} is no size, expected 1 or more"))?;
+            let size = (size.parse::<u32>().ok().filter(|size| *size > 0)).ok_or_else(|| {
+                let most = u32::MAX;
+                format!("`{size}` for {name} is no size, expected a whole number from 1 to {most}")
+            })?;
             if shape.get(name).is_some() {
                 return Err(format!("{name} is given twice"));
             }
@@ -121,6 +128,7 @@ mod tests {
             ("K=0", "`0`"),
             ("K=-3", "`-3`"),
             ("K=x", "`x`"),
+            ("T=99999999999", "from 1 to 4294967295"),
             ("K=1,K=2", "twice"),
             ("", "NAME=SIZE"),
         ] {

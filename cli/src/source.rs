@@ -5,6 +5,7 @@ use crate::input;
 use baton_ir::builtin;
 use baton_ir::diag::Diagnostic;
 use baton_ir::recurrence::{Facts, Port, Recurrence};
+use baton_ir::text::nearest;
 use baton_ir::{text, verify};
 use std::path::Path;
 
@@ -27,16 +28,29 @@ impl Source {
             return Source::builtin(place).or_else(|_| Source::file(Path::new(place)));
         }
         Err(Failure::new(format!(
-            "`{place}` is no file and no built-in recurrence; the built-in ones are {}",
-            builtin::NAMES.join(", ")
+            "`{place}` is no file and no built-in recurrence; the built-in ones are {}{}",
+            builtin::NAMES.join(", "),
+            (nearest(place, builtin::NAMES.iter().copied()))
+                .map_or(String::new(), |near| format!("; did you mean `{near}`?"))
         )))
+    }
+
+    /// What a verb was given as FILE|NAME or by `--file`, of which it takes one.
+    pub fn given(place: Option<&str>, file: Option<&Path>) -> Result<Source, Failure> {
+        match (place, file) {
+            (_, Some(file)) => Source::file(file),
+            (Some(place), None) => Source::find(place),
+            (None, None) => Err(Failure::new(
+                "no recurrence given, expected a file or the name of a built-in one",
+            )),
+        }
     }
 
     /// The built-in of this name.
     pub fn builtin(name: &str) -> Result<Source, Failure> {
         let text = builtin::text(name).ok_or_else(|| {
             Failure::new(format!(
-                "there is no built-in recurrence `{name}`, only {}; a file is given by --file",
+                "there is no built-in recurrence `{name}`, only {}",
                 builtin::NAMES.join(", ")
             ))
         })?;

@@ -26,7 +26,7 @@ use terms::{bar, counted, terms};
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  baton tune gla --shape T=2048,H=16,K=128,V=128\n  \
-    baton tune --file my.rec --shapes shapes.txt --budget 30\n  baton tune mamba2 --offline --dtype bf16 --shape B=8,T=2048,H=80,N=128,P=64 -o kit\n  \
+    baton tune my.rec --shapes shapes.txt --budget 30\n  baton tune mamba2 --offline --dtype bf16 --shape B=8,T=2048,H=80,N=128,P=64 -o kit\n  \
     baton tune --kit kit --device cuda --budget 10\n  baton tune --import kit/result-NAME.json --device cuda\n  \
     baton tune --list\n\n\
     A file of shapes has one a line, as --shape takes it, behind the name of a recurrence where none is given;\n\
@@ -34,10 +34,10 @@ use terms::{bar, counted, terms};
     or ran out of time, goes on where it stopped."
 )]
 pub struct Tune {
-    /// The name of a built-in recurrence
-    #[arg(conflicts_with = "file")]
-    name: Option<String>,
-    /// A file with the text of a recurrence
+    /// A file, - for the standard input, or the name of a built-in recurrence
+    #[arg(value_name = "FILE|NAME", conflicts_with = "file")]
+    place: Option<String>,
+    /// The same as FILE
     #[arg(long, value_name = "F.rec")]
     file: Option<PathBuf>,
     /// What is tuned for; GPUs and the emulator take --offline, --kit or --import
@@ -61,11 +61,11 @@ pub struct Tune {
     /// Write results into this file, beside those of other shapes, instead of your own
     #[arg(long, value_name = "FILE")]
     into: Option<PathBuf>,
-    /// Tune again what was tuned before
+    /// Tune anew what was tuned before, or begun
     #[arg(long)]
     again: bool,
-    /// Only show what was found before
-    #[arg(long, conflicts_with_all = ["name", "file", "shape", "shapes", "into"])]
+    /// Only show what was found before, all of it or of the recurrence FILE|NAME
+    #[arg(long, conflicts_with_all = ["shape", "shapes", "into"])]
     list: bool,
     /// Make a kit for a GPU that is elsewhere: candidates, pruned by the assembler and ranked by prediction
     #[arg(long, requires = "output", conflicts_with_all = ["list", "into", "shapes"])]
@@ -83,18 +83,21 @@ pub struct Tune {
     #[arg(long, value_name = "N", default_value_t = 7, requires = "offline")]
     candidates: usize,
     /// Tune what a kit holds, with --device cuda or emulator
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["name", "file", "shape", "shapes", "into", "list", "offline"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["place", "file", "shape", "shapes", "into", "list", "offline"])]
     kit: Option<PathBuf>,
     /// Take over what was found with a kit of that --device
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "file", "shape", "shapes", "into", "list", "offline", "kit"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["place", "file", "shape", "shapes", "into", "list", "offline", "kit"])]
     import: Option<PathBuf>,
 }
 
 fn minutes(text: &str) -> Result<f64, String> {
-    let parsed = text.parse().ok().filter(|minutes| *minutes > 0.0);
-    parsed
-        .filter(|minutes: &f64| minutes.is_finite())
-        .ok_or_else(|| "expected more than 0 minutes".into())
+    let parsed = text.parse::<f64>();
+    let parsed =
+        parsed.map_err(|_| "expected a number of minutes without a unit, as 0.5".to_string());
+    match parsed? {
+        minutes if minutes > 0.0 && minutes.is_finite() => Ok(minutes),
+        _ => Err("expected more than 0 minutes".into()),
+    }
 }
 
 /// A recurrence at a shape.
@@ -106,7 +109,7 @@ struct Job {
 impl Tune {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         if self.list {
-            return list(context);
+            return list(self.listed()?.as_deref(), context);
         }
         let until =
             (self.budget).map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
@@ -114,7 +117,8 @@ impl Tune {
             return kit::import(file, self.device, context.output);
         }
         if let Some(folder) = &self.kit {
-            return kit::tune(folder, self.device, self.rounds, until, context);
+            let terms = terms(self.rounds, until);
+            return kit::tune(folder, self.device, terms, self.again, context);
         }
         let jobs = self.jobs()?;
         if let (true, Some(folder)) = (self.offline, &self.output) {
@@ -147,15 +151,20 @@ impl Tune {
         )
     }
 
+    /// The name of the recurrence whose results are listed, where one is given: also of one whose text is gone.
+    fn listed(&self) -> Result<Option<String>, Failure> {
+        match (&self.place, &self.file) {
+            (None, None) => Ok(None),
+            (place, file) => match Source::given(place.as_deref(), file.as_deref()) {
+                Ok(source) => Ok(Some(source.parse()?.name)),
+                Err(why) => place.clone().map(Some).ok_or(why),
+            },
+        }
+    }
+
     fn jobs(&self) -> Result<Vec<Job>, Failure> {
-        let source = |name: Option<&str>| match (&self.file, name) {
-            (Some(file), None) => Source::file(file),
-            (None, Some(name)) => Source::builtin(name),
-            _ => Err(Failure::new(
-                "no recurrence given, expected the name of a built-in one, or --file F.rec",
-            )),
-        };
-        let given = self.name.as_deref();
+        let source = |place: Option<&str>| Source::given(place, self.file.as_deref());
+        let given = self.place.as_deref();
         match (&self.shape, &self.shapes) {
             (Some(shape), _) => Ok(vec![Job {
                 source: source(given)?,
@@ -178,6 +187,11 @@ impl Tune {
                             "`{line}`, expected `NAME SHAPE`, or a shape where a recurrence is given"
                         ))
                     };
+                    if self.file.is_some() && name.is_some() {
+                        return Err(wrong(format!(
+                            "`{line}`, expected a shape alone, as --file gives the recurrence"
+                        )));
+                    }
                     let shape = shape
                         .parse()
                         .map_err(|why| wrong(format!("`{line}`: {why}")))?;
@@ -226,21 +240,29 @@ impl Tune {
             None => Store::empty().with_folder(&folder)?,
         };
         let key = subject.key();
+        let journal = Journal::at(&folder.join(format!("{}.journal", key.file_stem())));
         let known = store.find(&subject.compiler, subject.load());
-        if let Some(found) = known.filter(|found| !found.stale && !self.again) {
+        // One that is there and was begun anew is not done before that is.
+        let done = !self.again && !journal.begun();
+        if let Some(found) = known.filter(|found| !found.stale && done) {
             return Ok(Ended::Entry {
                 entry: Box::new(found.entry.clone()),
                 before: true,
             });
         }
-        let mut journal = Journal::at(&folder.join(format!("{}.journal", key.file_stem())));
+        let mut journal = match self.again {
+            true => journal.anew(),
+            false => journal,
+        };
         let bar = bar(&key.text());
         let mut watch = counted(&bar);
         let terms = terms(self.rounds, until);
         let mut workshop = Workshop::cpu(&subject, cpu_name());
         let outcome = match tune(&subject, &mut workshop, &mut journal, terms, &mut watch) {
-            // One shape whose rules' plan is off does not stop the others.
-            Err(why @ baton_tune::Error::Default { .. }) if self.shapes.is_some() => {
+            // One shape whose rules' plan is off, or whose truth is no number, does not stop the others.
+            Err(
+                why @ (baton_tune::Error::Default { .. } | baton_tune::Error::NotFinite { .. }),
+            ) if self.shapes.is_some() => {
                 bar.finish_and_clear();
                 let (what, why) = (key.text(), why.to_string());
                 output.note(&format!("{what}: {why}"));
@@ -265,6 +287,7 @@ impl Tune {
             Outcome::Unfinished(progress) => Ok(Ended::Unfinished {
                 what: key.text(),
                 progress,
+                again: self.again,
             }),
         }
     }

@@ -85,3 +85,64 @@ fn every_error_stands_where_the_files_say() {
         .collect();
     assert!(missing.is_empty(), "no file shows {missing:?}");
 }
+
+/// What is often written, and what its error says to write in its place.
+#[test]
+fn errors_say_what_to_write() {
+    let text = |body: &str| {
+        format!(
+            "recurrence r {{ dims {{ K, V, D }} inputs {{ q: [K], k: [K], v: [V], d: [D], r: [], g: [] }}
+             state {{ S: [K, V], n: [] }} {body} }}"
+        )
+    };
+    let rest = "S = exp(g) * S + outer(k, v * sum(d)); n = n + r; output o: [V] = dot(q, S) * n;";
+    for (body, code, part) in [
+        ("let a = q^2; ", "R001", "`pow(a, 2)`"),
+        ("let a = q @ k; ", "R001", "`dot(a, b)`"),
+        ("# a comment\n", "R001", "`//`"),
+        ("let a = 2 $ 3; ", "R001", "remove it"),
+        ("let a = sigmoyd(g); ", "R014", "did you mean `sigmoid`?"),
+        ("let a = matmul(q, k); ", "R014", "`outer` or `dot`"),
+        ("let a = dot(d, S); ", "R026", "a vector [K] leaves [V]"),
+        (
+            "let a = v - dot(v, S); ",
+            "R021",
+            "a vector [K] in place of `v` leaves [V]",
+        ),
+        (
+            "output p: [V] = dot(v, S); ",
+            "R028",
+            "a vector [K] in place of `v` leaves [V]",
+        ),
+        (
+            "n = select(r > 0.5, 0, 1) * n; ",
+            "R043",
+            "`select(r > 0.5, 1e-30, 1)`",
+        ),
+        ("n = (1 - r) * n; ", "R043", "`select(r > 0.5, 1e-30, 1)`"),
+        (
+            "n = select(r > 0.5, 0, n); ",
+            "R040",
+            "`select(r > 0.5, 1e-30, 1)`",
+        ),
+        (
+            "S = select(r > 0.5, 0, S); ",
+            "R022",
+            "`select(r > 0.5, 1e-30, 1)`",
+        ),
+    ] {
+        let source = text(&format!("{body}{rest}"));
+        let found = check(&source);
+        let of = found.iter().find(|d| d.code == code);
+        let help = of.and_then(|d| d.remedy.as_deref()).unwrap_or("none");
+        assert!(
+            help.contains(part),
+            "{body}: {help}\n{}",
+            text::render("it", &source, &found)
+        );
+    }
+    // What the last of them say to write.
+    let source = text(&format!("n = select(r > 0.5, 1e-30, 1) * n; {rest}"));
+    let found = check(&source);
+    assert!(found.is_empty(), "{}", text::render("it", &source, &found));
+}

@@ -81,6 +81,8 @@ pub(crate) struct Field<'a, C> {
     pub distances: Vec<usize>,
     /// What the machine is called.
     pub machine: String,
+    /// Whether an input of the recurrence is per group.
+    pub per_group: bool,
 }
 
 /// Holds a contest; `watch` is told of every step.
@@ -265,6 +267,7 @@ impl Contest<'_, '_> {
             choice: (won != 0).then(|| field.choices[won].clone()),
             errors: self.verdict(won).errors,
             run: head.run,
+            per_group: field.per_group,
             threads: head.threads,
             machine: field.machine.clone(),
             clock: head.clock,

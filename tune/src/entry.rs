@@ -74,23 +74,26 @@ impl Key {
         format!("{}-{}", self.recurrence, baton_kernels::hash(&text))
     }
 
-    /// In words: `gla K=64 V=64, 1 sequence to 2048 steps, H=16 G=16`.
+    /// In words, with G where it is not H: `mamba2 N=128 P=64, sequences 1-1, steps 1025-2048, H=16 G=1`.
     pub fn text(&self) -> String {
         let sizes = self
             .sizes
             .iter()
             .map(|(dim, size)| format!(" {dim}={size}"));
         let half = |most: usize| if most > 1 { most / 2 + 1 } else { 1 };
+        let groups = match self.groups == self.heads {
+            true => String::new(),
+            false => format!(" G={}", self.groups),
+        };
         format!(
-            "{}{}, sequences {}-{}, steps {}-{}, H={} G={}",
+            "{}{}, sequences {}-{}, steps {}-{}, H={}{groups}",
             self.recurrence,
             sizes.collect::<String>(),
             half(self.sequences),
             self.sequences,
             half(self.longest),
             self.longest,
-            self.heads,
-            self.groups
+            self.heads
         )
     }
 }
@@ -228,6 +231,9 @@ pub struct Entry<C = Chosen> {
     pub errors: Errors,
     /// B, T, H, G of the run that was measured.
     pub run: [usize; 4],
+    /// Whether an input is per group: G is H otherwise, and is not said.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub per_group: bool,
     /// Threads of it.
     pub threads: usize,
     /// What the machine calls itself.

@@ -23,6 +23,23 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
+    /// What a kernel would be compared with is no finite number: the recurrence, not a kernel, has left f32.
+    #[error(
+        "the recurrence `{recurrence}` itself is not finite on {numbers}: {tensor} of the f64 step interpreter holds a \
+         NaN or what f32 has no finite number for ({case}), so no kernel can be compared with it; keep what its \
+         functions take within their domains, as `sqrt(max(n, 0))` does, or give `baton bench --check --inputs` \
+         tensors that do"
+    )]
+    NotFinite {
+        /// The recurrence.
+        recurrence: String,
+        /// What the numbers are called that it ran on.
+        numbers: &'static str,
+        /// The first tensor that is not finite; `d ` before a gradient.
+        tensor: String,
+        /// The extents of the run.
+        case: String,
+    },
     /// The interpreter refused the gate's inputs.
     #[error("the step interpreter: {0}")]
     Truth(String),

@@ -50,6 +50,8 @@ enum Line {
 #[derive(Debug, Default)]
 pub struct Journal {
     path: Option<PathBuf>,
+    /// Whether what the file holds is left behind.
+    anew: bool,
     file: Option<File>,
     seed: Option<u64>,
     verdicts: BTreeMap<usize, Verdict>,
@@ -72,6 +74,16 @@ impl Journal {
         }
     }
 
+    /// The same, with what a file holds left behind.
+    pub fn anew(self) -> Journal {
+        Journal { anew: true, ..self }
+    }
+
+    /// Whether there is something to go on from.
+    pub fn begun(&self) -> bool {
+        self.path.as_ref().is_some_and(|path| path.exists())
+    }
+
     /// Reads what is there of this tuning, or begins it; gives the seed that it goes by.
     pub(crate) fn begin(&mut self, head: &Head) -> Result<u64, Error> {
         let Some(path) = self.path.clone() else {
@@ -82,7 +94,10 @@ impl Journal {
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(why) => return Err(Error::file(&path, why)),
         };
-        let kept = self.read(&path, &text, head)?;
+        let kept = match self.anew {
+            true => 0,
+            false => self.read(&path, &text, head)?,
+        };
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(|why| Error::file(folder, why))?;
         }

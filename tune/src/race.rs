@@ -4,7 +4,8 @@
 //! slow moment of the machine falls on all. What is compared is the ratio of two times of one round, whose median
 //! has an interval from its order (no distribution is assumed). A candidate that is clearly slower leaves early. At
 //! the end all whose ratio to the fastest may be one, or misses it by less than [`SAME`], are ties; of these the one
-//! nearest to the rules' plan wins, which is that plan itself where it is among them.
+//! nearest to the rules' plan wins, which is that plan itself where it is among them. A plan whose ratio to the rules'
+//! may be one wins nothing, whoever is fastest.
 
 use crate::sample::Sample;
 
@@ -58,7 +59,8 @@ pub fn winner(times: &[Vec<f64>], still: &[usize], distance: &[usize]) -> usize 
         let [low, middle, _] = ratio(&times[i], &times[fastest]);
         low <= 1.0 || middle <= SAME
     });
-    ties.min_by_key(|&i| (distance[i], i)).unwrap_or(0)
+    let gains = ties.filter(|&i| i == 0 || ratio(&times[i], &times[0])[2] < 1.0);
+    gains.min_by_key(|&i| (distance[i], i)).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -93,6 +95,18 @@ mod tests {
             let t = times(&[10.0, 9.9, 10.1], 15, 0.05, seed);
             assert_eq!(winner(&t, &race(&t, 15), &[0, 1, 1]), 0);
         }
+    }
+
+    /// A plan near the rules' that swings about ties with the fastest, and may be slower than the rules' as well.
+    #[test]
+    fn what_may_be_no_faster_than_the_rules_plan_does_not_win() {
+        let swinging =
+            (0..15).map(|round| [9.0, 10.1, 11.5][usize::from(round > 6) + usize::from(round > 7)]);
+        let all = [vec![10.5; 15], swinging.collect(), vec![10.0; 15]];
+        let [low, middle, high] = ratio(&all[1], &all[0]);
+        assert!(low < 1.0 && middle < 1.0 && high > 1.0, "{high}");
+        assert_eq!(winner(&all, &[0, 1, 2], &[0, 1, 2]), 2);
+        assert_eq!(winner(&all[..2], &[0, 1], &[0, 1]), 0);
     }
 
     #[test]

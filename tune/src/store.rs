@@ -226,3 +226,24 @@ fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
     file.sync_all().map_err(fail)?;
     fs::rename(&beside, path).map_err(fail)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shipped_in_place_of_the_rules_plan_is_faster() {
+        let store = Store::shipped().expect("it is read");
+        let entries = store.entries().map(|(_, entry)| entry);
+        let chosen: Vec<&Entry> = entries.filter(|entry| entry.choice.is_some()).collect();
+        assert!(!chosen.is_empty());
+        for entry in chosen {
+            assert!(
+                entry.ratio[2] < 1.0,
+                "{}: {:?}",
+                entry.key.text(),
+                entry.ratio
+            );
+        }
+    }
+}

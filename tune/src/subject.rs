@@ -41,6 +41,11 @@ impl Subject {
         })
     }
 
+    /// Whether an input is per group.
+    pub fn per_group(&self) -> bool {
+        self.recurrence.inputs.iter().any(|port| port.per_group)
+    }
+
     /// The load of the run.
     pub fn load(&self) -> Load {
         let RunShape { batch, time, .. } = self.run;

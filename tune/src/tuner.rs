@@ -109,6 +109,7 @@ pub fn tune(
         model: field.iter().map(|c| c.model_ms).collect(),
         distances: field.iter().map(|c| c.choice.distance(&usual)).collect(),
         machine: workshop.machine.clone(),
+        per_group: subject.per_group(),
     };
     let Workshop { make, clock, .. } = workshop;
     let lengths = Lengths::of(&field);

@@ -54,7 +54,9 @@ fn strips(compiler: &Compiler) -> Vec<String> {
         let name = &compiler.recurrence().dims[dim.index()];
         match compiler.bound(dim) {
             None => format!("a state too wide for a block is cut into strips of {name}"),
-            Some(why) => format!("no strips of {name}: {why}"),
+            Some(why) => format!(
+                "no strips of {name}, along which a state is to fit a block whole: {why} (docs/gpu.md, \"Sizes\")"
+            ),
         }
     };
     compiler.state_dims().map(line).collect()

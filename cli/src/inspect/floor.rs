@@ -40,7 +40,7 @@ pub struct Floor {
 
 /// `B=8,T=2048,H=80,G=1`; one where nothing is given.
 pub fn run_shape(shape: &Shape) -> Result<RunShape, Failure> {
-    shape.only(&["B", "T", "H", "G"])?;
+    shape.only_of("--run", &["B", "T", "H", "G"])?;
     let [batch, time, heads, groups] =
         ["B", "T", "H", "G"].map(|name| shape.get(name).unwrap_or(1));
     match heads.is_multiple_of(groups) {

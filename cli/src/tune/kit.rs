@@ -1,6 +1,6 @@
 //! `baton tune --kit` and `--import`: a kit tuned where a GPU is, or on the emulator, and its result taken over.
 
-use super::terms::{bar, counted, terms};
+use super::terms::{bar, counted, late};
 use crate::choices;
 use crate::context::Context;
 use crate::device::Name;
@@ -11,10 +11,11 @@ use baton_runtime::Device;
 use baton_runtime::device::cuda::{Cuda, Stopwatch};
 use baton_runtime::device::gpu::{Emulator, Gpu, Ledger};
 use baton_tune::kit::{Times, gpu};
-use baton_tune::{Bench, Clock, Entry, Error, Journal, Kept, Kit, Outcome, Schedule, tune_kit};
+use baton_tune::{
+    Bench, Clock, Entry, Error, Journal, Kept, Kit, Outcome, Schedule, Terms, tune_kit,
+};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 /// Instructions of warps that count as a millisecond where instructions are the clock.
 const A_MILLISECOND: f64 = 1e6;
@@ -28,16 +29,19 @@ pub fn folder() -> Result<PathBuf, Failure> {
 pub fn tune(
     folder: &Path,
     device: Name,
-    rounds: u32,
-    until: Option<Instant>,
+    terms: Terms,
+    again: bool,
     context: &Context,
 ) -> Result<(), Failure> {
     let kit = Kit::read(folder)?;
     let subject = kit.subject()?;
     let mut bench = bench(device, &kit)?;
     let key = kit.key(&subject, &bench.target);
-    let mut journal = Journal::at(&folder.join(format!("{}.journal", key.file_stem())));
-    let terms = terms(rounds, until);
+    let journal = Journal::at(&folder.join(format!("{}.journal", key.file_stem())));
+    let mut journal = match again {
+        true => journal.anew(),
+        false => journal,
+    };
     let bar = bar(&key.text());
     let mut watch = counted(&bar);
     let outcome = tune_kit(
@@ -56,7 +60,13 @@ pub fn tune(
             journal.done()?;
             context.output.result(
                 || json!({ "result": file.display().to_string(), "entry": kept.entry }),
-                || format!("{}  in {}: `baton tune --import` takes it over\n", described(&kept.entry), file.display()),
+                || {
+                    format!(
+                        "{}  in {}: `baton tune --import` takes it over\n",
+                        described(&kept.entry),
+                        file.display()
+                    )
+                },
             )
         }
         Outcome::Unfinished(progress) => context.output.result(
@@ -69,14 +79,7 @@ pub fn tune(
                     "steps_at_most": progress.of,
                 })
             },
-            || {
-                format!(
-                    "{}: the time is up after {} of at most {} steps; the same command goes on from there\n",
-                    key.text(),
-                    progress.done,
-                    progress.of
-                )
-            },
+            || format!("{}: {}\n", key.text(), late(&progress, again)),
         ),
     }
 }

@@ -1,5 +1,6 @@
 //! Results of tunings, for people and for programs.
 
+use super::terms::late;
 use crate::choices::Choices;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -14,20 +15,26 @@ pub enum Ended {
     /// The rules' own plan is off.
     Refused { what: String, why: String },
     /// The time was up.
-    Unfinished { what: String, progress: Progress },
+    Unfinished {
+        what: String,
+        progress: Progress,
+        again: bool,
+    },
 }
 
-/// What was found before.
-pub fn list(context: &Context) -> Result<(), Failure> {
+/// What was found before, of one recurrence where a name is given.
+pub fn list(name: Option<&str>, context: &Context) -> Result<(), Failure> {
     let store = Choices::Own.store()?;
+    let wanted = |entry: &Entry| name.is_none_or(|name| entry.key.recurrence == name);
+    let all = || store.entries().filter(|(_, entry)| wanted(entry));
     let data = || {
-        let all = store.entries();
         let one = |(origin, entry): (_, &Entry)| json!({ "from": origin, "entry": entry });
-        json!({ "entries": all.map(one).collect::<Vec<_>>() })
+        json!({ "entries": all().map(one).collect::<Vec<_>>() })
     };
-    let text = || match store.entries().count() {
-        0 => "nothing was tuned yet\n".to_string(),
-        _ => store.entries().map(|(_, entry)| described(entry)).collect(),
+    let text = || match (all().count(), name) {
+        (0, None) => "nothing was tuned yet\n".to_string(),
+        (0, Some(name)) => format!("nothing was tuned yet of `{name}`\n"),
+        _ => all().map(|(_, entry)| described(entry)).collect(),
     };
     context.output.result(data, text)
 }
@@ -37,7 +44,7 @@ impl Ended {
         match self {
             Ended::Entry { entry, before } => json!({ "entry": entry, "before": before }),
             Ended::Refused { what, why } => json!({ "refused": what, "why": why }),
-            Ended::Unfinished { what, progress } => json!({
+            Ended::Unfinished { what, progress, .. } => json!({
                 "unfinished": what,
                 "judged": progress.judged,
                 "field": progress.field,
@@ -61,10 +68,11 @@ impl Ended {
                 described(entry)
             ),
             Ended::Refused { what, why } => format!("{what}: {why}\n"),
-            Ended::Unfinished { what, progress } => format!(
-                "{what}: the time is up after {} of at most {} steps; the same command goes on from there\n",
-                progress.done, progress.of
-            ),
+            Ended::Unfinished {
+                what,
+                progress,
+                again,
+            } => format!("{what}: {}\n", late(progress, *again)),
         }
     }
 }
@@ -76,8 +84,12 @@ fn described(entry: &Entry) -> String {
         .sizes
         .iter()
         .map(|(dim, size)| format!(" {dim}={size}"));
+    let groups = match entry.per_group || groups != heads {
+        true => format!(" G={groups}"),
+        false => String::new(),
+    };
     let mut text = format!(
-        "{}{} B={batch} T={time} H={heads} G={groups}, {} threads of {}\n",
+        "{}{} B={batch} T={time} H={heads}{groups}, {} threads of {}\n",
         entry.key.recurrence,
         sizes.collect::<String>(),
         entry.threads,

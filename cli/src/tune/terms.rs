@@ -36,3 +36,13 @@ pub fn counted(bar: &ProgressBar) -> impl FnMut(Progress) {
         });
     }
 }
+
+/// That the time was up, and how to go on.
+pub fn late(progress: &Progress, again: bool) -> String {
+    format!(
+        "the time is up after {} of at most {} steps; the same command{} goes on from there",
+        progress.done,
+        progress.of,
+        if again { " without --again" } else { "" }
+    )
+}

@@ -85,6 +85,44 @@ fn bench_names_what_is_wrong_with_a_shape() {
     }
 }
 
+/// Where the recurrence itself is not finite no kernel is blamed, and tensors on which it is are judged.
+#[test]
+fn bench_checks_what_is_finite() {
+    let folder = Folder::new("bench-finite");
+    let counter = "recurrence counter { inputs { x: [] } state { n: [], s: [] }
+        n = n + 1; s = 0.5 * s + x; output o: [] = s * rsqrt(n); }";
+    let file = folder.write("counter.rec", counter);
+    let fixed = [
+        "bench",
+        &file,
+        "--shape",
+        "T=16,H=2",
+        "--repetitions",
+        "1",
+        "--check",
+    ];
+    let drawn = baton(&fixed);
+    assert_eq!((drawn.code, drawn.stdout.as_str()), (2, ""));
+    for part in ["`counter` itself is not finite on drawn inputs", "`o`"] {
+        assert!(drawn.stderr.contains(part), "{}", drawn.stderr);
+    }
+    assert!(!drawn.stderr.contains("kernels are wrong"));
+    let inputs = folder.path("in.safetensors");
+    for (start, code, part) in [
+        (3.0, 0, "relative errors: outputs"),
+        (-3.0, 2, "itself is not finite on the given tensors"),
+    ] {
+        let state = (Dtype::F32, vec![1, 2], vec![start; 2]);
+        save(&inputs, &Tensors::from([("n".to_string(), state)]));
+        let given = baton(&[&fixed[..], &["--inputs", &inputs]].concat());
+        assert_eq!(given.code, code, "{}", given.stderr);
+        let said = format!("{}{}", given.stdout, given.stderr);
+        assert!(said.contains(part), "{said}");
+        // As --shape takes it: nothing is per group.
+        assert!(said.contains("H=2") && !said.contains("G="), "{said}");
+    }
+}
+
 #[test]
 fn bench_measures_on_tensors_of_a_file() {
     let folder = Folder::new("bench-inputs");

@@ -163,6 +163,20 @@ fn wrong_requests_are_refused() {
         "{}",
         ran.stderr
     );
+    let ran = baton(&["emit", "mamba2", "--schedule", "warp=4", "--level", "ptx"]);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr.contains("--schedule gives warp=4"),
+        "{}",
+        ran.stderr
+    );
+    // What cannot be made leaves nothing.
+    let folder = Folder::new("not-made");
+    let kernels = folder.path("kernels");
+    let fixed = ["emit", "gated_delta_net", "--shape", "K=64,V=64"];
+    let ran = baton(&[&fixed[..], &["--schedule", "heads=4", "-o", &kernels]].concat());
+    assert_eq!(ran.code, 2);
+    assert!(!Path::new(&kernels).exists(), "{}", ran.stderr);
     let ran = baton(&["emit", "--shipped"]);
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("--output"), "{}", ran.stderr);

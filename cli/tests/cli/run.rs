@@ -269,7 +269,7 @@ fn a_wrong_file_is_one_message_and_writes_nothing() {
     std::fs::write(bench.output(), "kept").expect("written");
     let good = with_ports(tensors(Dtype::F32, B), B);
     type Change = fn(&mut Tensors);
-    let cases: [(&str, Change, &[&str], &[&str]); 14] = [
+    let cases: [(&str, Change, &[&str], &[&str]); 16] = [
         (
             "two missing",
             |t| {
@@ -288,6 +288,24 @@ fn a_wrong_file_is_one_message_and_writes_nothing() {
             },
             &["--grad"],
             &["`q`", "the 4 heads of `skip`", "steps before heads"],
+        ),
+        (
+            "no axis of batches",
+            |t| {
+                for name in ["q", "k", "v", "g", "a"] {
+                    let shape = &mut t.get_mut(name).unwrap().1;
+                    shape.remove(0);
+                    shape[0] *= B;
+                }
+            },
+            &["--grad"],
+            &["`q` has shape [74, 4, 12], expected [B, T, H, K]"],
+        ),
+        (
+            "no gradient arrives",
+            |t| t.retain(|name, _| !name.starts_with("d_")),
+            &["--grad"],
+            &["expected `d_o` or `d_S` or `d_n`", "zero"],
         ),
         (
             "unknown",
@@ -470,6 +488,58 @@ fn a_class_without_a_chunked_form_runs_on_the_cpu_and_on_no_gpu() {
         done.stderr
             .contains("error[D001]: state `S` has no derivation")
             && done.stderr.contains("delta.rec:4:13"),
+        "{}",
+        done.stderr
+    );
+}
+
+/// Without params and states nothing but the rank and the order of sizes says which axis is which.
+#[test]
+fn axes_are_told_as_far_as_they_can_be() {
+    let bench = Bench::new("axes");
+    let (input, output) = (bench.folder.path("in.safetensors"), bench.output());
+    let run = |shape: &[usize]| {
+        let one = (
+            Dtype::F32,
+            shape.to_vec(),
+            vec![0.25; shape.iter().product()],
+        );
+        let all = ["q", "k", "v"].map(|name| (name.to_string(), one.clone()));
+        save(&input, &all.into_iter().collect());
+        baton(&[
+            "run",
+            "linear_attention",
+            "--inputs",
+            &input,
+            "--output",
+            &output,
+        ])
+    };
+    let done = run(&[37, 4, 5]);
+    assert_eq!(done.code, 2);
+    let part = "`q` has shape [37, 4, 5], expected [B, T, H, K]";
+    assert!(done.stderr.contains(part), "{}", done.stderr);
+    let done = run(&[1, 4, 37, 5]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let part = "note: `q` has shape [1, 4, 37, 5]";
+    assert!(done.stderr.contains(part), "{}", done.stderr);
+    let done = run(&[1, 37, 4, 5]);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+}
+
+/// A recurrence is FILE|NAME wherever one is taken.
+#[test]
+fn a_file_stands_where_a_name_does() {
+    let bench = Bench::new("file_or_name");
+    let (input, output) = (bench.folder.path("in.safetensors"), bench.output());
+    save(&input, &tensors(Dtype::F32, B));
+    let done = baton(&["run", &bench.file, "--inputs", &input, "--output", &output]);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    let done = baton(&["emit", &bench.file, "--level", "tile"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let done = baton(&["run", "gle", "--inputs", &input, "--output", &output]);
+    assert!(
+        done.stderr.contains("did you mean `gla`?"),
         "{}",
         done.stderr
     );

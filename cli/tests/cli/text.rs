@@ -82,7 +82,10 @@ fn check_says_what_a_gpu_does_with_sizes() {
             .collect()
     };
     let cut = said(&["gla"]);
-    assert_eq!(cut[0], "no strips of K: output `o` has no `K`");
+    assert_eq!(
+        cut[0],
+        "no strips of K, along which a state is to fit a block whole: output `o` has no `K` (docs/gpu.md, \"Sizes\")"
+    );
     assert!(cut[1].ends_with("cut into strips of V"), "{cut:?}");
     let wide = said(&["gla", "--shape", "K=128,V=1024"]);
     assert!(wide[0].contains("strips of K=128, V="), "{wide:?}");
@@ -127,6 +130,22 @@ fn check_fails_where_a_required_target_has_no_kernels() {
         let done = baton(&[&["check"], given].concat());
         assert_eq!(done.code, code, "{}", done.stderr);
         assert!(done.stderr.contains(why), "{}", done.stderr);
+    }
+}
+
+/// A matrix for each step is read by the interpreter only.
+#[test]
+fn check_says_what_no_kernel_reads() {
+    let folder = Folder::new("check_matrix");
+    let text = "recurrence r { dims { K, V } inputs { q: [K], a: [K, V] } state { S: [K, V] }
+        S = 0.5 * S + a; output o: [V] = dot(q, S); }";
+    let done = baton(&["check", &folder.write("matrix.rec", text)]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    for part in [
+        "  kernels  none\n",
+        "input `a` is a matrix, which no kernel reads; it runs on the interpreter only",
+    ] {
+        assert!(done.stdout.contains(part), "{}", done.stdout);
     }
 }
 

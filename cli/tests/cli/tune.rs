@@ -154,6 +154,73 @@ fn a_shape_whose_rules_are_off_does_not_stop_the_others() {
     assert!(done.stderr.contains("nothing was tuned"), "{}", done.stderr);
 }
 
+/// What failed fails by the same numbers until it is begun anew.
+#[test]
+fn a_failed_tuning_begins_anew_only_when_told() {
+    let folder = Folder::new("tune-anew");
+    folder.write(
+        "off.rec",
+        "recurrence off {\n inputs { x: [] }\n state { n: [] }\n n = n + x;\n \
+         output o: [] = (x + 1000000) - 1000000 + n;\n}\n",
+    );
+    folder.write(
+        "root.rec",
+        "recurrence root {\n inputs { x: [] }\n state { n: [] }\n n = n + x;\n output o: [] = sqrt(x) + n;\n}\n",
+    );
+    for (file, part) in [
+        ("off.rec", "step interpreter gives: "),
+        ("root.rec", "`root` itself is not finite on drawn"),
+    ] {
+        let run = |more: &[&str]| {
+            let fixed = ["tune", file, "--shape", "T=20,H=2", "--threads", "1"];
+            let done = finished(&folder, &[&fixed[..], more].concat());
+            assert_eq!(done.code, 2);
+            assert!(done.stderr.contains(part), "{}", done.stderr);
+            let head = journal(&folder);
+            let head: Value =
+                serde_json::from_str(head.lines().next().expect("a head")).expect("JSON");
+            head["began"]["seed"].clone()
+        };
+        let first = run(&[]);
+        assert_eq!(run(&[]), first);
+        assert_ne!(run(&["--again"]), first);
+        fs::remove_dir_all(folder.path("home")).expect("a home");
+    }
+}
+
+/// Begun anew and out of time, it goes on without the word that began it, whatever was found before.
+#[test]
+fn what_was_begun_anew_goes_on() {
+    let folder = Folder::new("tune-goes-on");
+    folder.write("damped.rec", REC);
+    let run = |more: &[&str]| {
+        let done = finished(&folder, &[&TUNE[..], more].concat());
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        done.stdout
+    };
+    run(&[]);
+    assert!(run(&[]).contains("tuned before"));
+    let late = run(&["--again", "--budget", "0.0000001"]);
+    assert!(
+        late.contains("the same command without --again goes on"),
+        "{late}"
+    );
+    assert!(!run(&[]).contains("tuned before"));
+    assert!(run(&[]).contains("tuned before"));
+
+    let listed =
+        |arguments: &[&str]| finished(&folder, &[&["tune", "--list"], arguments].concat()).stdout;
+    let all = listed(&[]);
+    assert!(
+        all.contains("damped K=5 V=3 B=1 T=96 H=2, 1 threads") && all.contains("gla K="),
+        "{all}"
+    );
+    for own in [listed(&["damped"]), listed(&["damped.rec"])] {
+        assert!(own.contains("damped") && !own.contains("gla"), "{own}");
+    }
+    assert_eq!(listed(&["other"]), "nothing was tuned yet of `other`\n");
+}
+
 #[test]
 fn what_cannot_be_tuned_is_refused_in_words() {
     let folder = Folder::new("tune-refusals");
@@ -161,7 +228,7 @@ fn what_cannot_be_tuned_is_refused_in_words() {
     folder.write("odd.txt", "gla T=16,H=1,K=0,V=4\n");
     for (arguments, part) in [
         (&["tune", "gla"][..], "--shape"),
-        (&["tune", "--shape", "T=1,H=1"], "--file"),
+        (&["tune", "--shape", "T=1,H=1"], "no recurrence given"),
         (
             &["tune", "gla", "--shape", "T=16,H=1,K=4"],
             "does not give V",
@@ -190,6 +257,10 @@ fn what_cannot_be_tuned_is_refused_in_words() {
                 "0",
             ],
             "more than 0",
+        ),
+        (
+            &["tune", "gla", "--budget", "0.5s"],
+            "a number of minutes without a unit",
         ),
     ] {
         let refused = finished(&folder, arguments);

@@ -5,7 +5,8 @@
 //! cannot make a text of exponential length.
 
 use super::MAX_HEIGHT;
-use super::function::{Function, Made};
+use super::function::{Function, Made, functions};
+use super::nearest;
 use super::parse::Parser;
 use crate::diag::Diagnostic;
 use crate::recurrence::{BinaryFn, Expr, ExprId, UnaryFn};
@@ -38,12 +39,16 @@ impl Parser<'_> {
         }
         let span = start.to(self.last());
         let Some(function) = function else {
-            let names: Vec<&str> = Function::all().map(|(name, _)| name).collect();
+            let names: Vec<&str> = functions().collect();
+            let remedy = match nearest(name, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "products are written with `*`, `outer` or `dot`".into(),
+            };
             self.report(
                 Diagnostic::new("R014", start, format!("there is no function `{name}`"))
                     .found(format!("`{name}(...)`"))
                     .expected(format!("one of {}", names.join(", ")))
-                    .remedy("products are written with `*`, `outer` or `dot`"),
+                    .remedy(remedy),
             );
             return self.push(Expr::Number(0.0), span, &[]);
         };

@@ -49,6 +49,11 @@ const OTHERS: [(&str, Function); 11] = [
     ("pow", Function::Made(Made::Pow)),
 ];
 
+/// The name of every function that a text can call.
+pub fn functions() -> impl Iterator<Item = &'static str> {
+    Function::all().map(|(name, _)| name)
+}
+
 impl Function {
     /// Every function by name; operators are not called, so they are not here.
     pub fn all() -> impl Iterator<Item = (&'static str, Function)> {

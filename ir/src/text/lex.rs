@@ -110,11 +110,18 @@ fn token(
     let span = Span::new(at, at + len);
     let spaced: Vec<String> = marks.chars().map(String::from).collect();
     let spaced = spaced.join(" ");
+    // What other languages have for it; levels 2 and 3 have their own marks.
+    let remedy = match text {
+        "^" if marks == MARKS => "a power is `pow(a, 2)`",
+        "@" if marks == MARKS => "a product that contracts a dimension is `dot(a, b)`",
+        "#" if marks == MARKS => "a comment begins with `//`",
+        _ => "remove it",
+    };
     diagnostics.push(
         Diagnostic::new("R001", span, format!("`{text}` has no meaning here"))
             .found(format!("`{text}`"))
             .expected(format!("ASCII names, numbers and `{spaced}`"))
-            .remedy("remove it"),
+            .remedy(remedy),
     );
     (None, len)
 }

@@ -41,6 +41,7 @@ mod resolve;
 pub mod tile;
 mod words;
 
+pub use function::functions;
 pub use nearest::nearest;
 pub use place::{Place, place, render};
 pub use print::{expression, print, shape};

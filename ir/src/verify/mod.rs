@@ -36,6 +36,7 @@
 
 pub mod affine;
 pub mod chunked;
+mod remedy;
 mod structure;
 pub mod tile;
 pub mod typing;

@@ -5,6 +5,7 @@
 //! meets a matrix; then it, and every product that leads from it to the matrix, takes the
 //! matrix's shape.
 
+use super::remedy::{self, RESET};
 use super::structure::{self, span};
 use super::usage;
 use crate::diag::Diagnostic;
@@ -296,7 +297,9 @@ impl Typing<'_> {
                 self.noun(shape),
                 self.text(large)
             ))
-            .remedy("`outer(a, b)` makes a matrix of two vectors; `dot(a, b)` a scalar")
+            .remedy(self.other_side(a, &t).or(self.other_side(b, &s)).unwrap_or(
+                "`outer(a, b)` makes a matrix of two vectors; `dot(a, b)` a scalar".into(),
+            ))
         } else {
             let (expected, remedy) = match f {
                 Add | Sub => (
@@ -335,7 +338,9 @@ impl Typing<'_> {
                     Diagnostic::new("R022", self.at(id), "`select` does not take this matrix")
                         .found(self.noun(&shape))
                         .expected("scalars or vectors")
-                        .remedy("apply it to the vectors that the matrix is made of"),
+                        .remedy(format!(
+                            "apply it to the vectors that the matrix is made of; {RESET}"
+                        )),
                 );
                 return None;
             }
@@ -372,10 +377,21 @@ impl Typing<'_> {
         }
         let found = format!("{} and {}", self.noun(&s), self.noun(&t));
         let diagnostic = match (s.len(), t.len()) {
-            (1, 1) | (1, 2) | (2, 1) => {
+            (1, 1) => Diagnostic::new("R026", self.at(id), "`dot` finds no dimension in common")
+                .expected("a dimension of the same name on both sides")
+                .remedy("`outer(a, b)` is the product that contracts nothing"),
+            (1, 2) | (2, 1) => {
+                let (matrix, vector) = if s.len() == 2 { (&s, b) } else { (&t, a) };
+                let name = |i: usize| &self.recurrence.dims[matrix[i].index()];
+                let (rows, cols) = (name(0), name(1));
                 Diagnostic::new("R026", self.at(id), "`dot` finds no dimension in common")
-                    .expected("a dimension of the same name on both sides")
-                    .remedy("`outer(a, b)` is the product that contracts nothing")
+                    .expected(format!(
+                        "a vector [{rows}] or [{cols}] in place of `{}`",
+                        self.text(vector)
+                    ))
+                    .remedy(format!(
+                        "a vector [{rows}] leaves [{cols}], a vector [{cols}] leaves [{rows}]"
+                    ))
             }
             (2, 2) => Diagnostic::new("R023", self.at(id), "`dot` takes a vector on one side")
                 .expected("at most one matrix")
@@ -406,7 +422,11 @@ impl Typing<'_> {
                     Diagnostic::new("R027", self.at(value), message)
                         .found(self.noun(&shape))
                         .expected(self.noun(&port.shape))
-                        .remedy(format!("declare `{name}` as {}", text::shape(r, &shape))),
+                        .remedy(format!(
+                            "declare `{name}` as {}{}",
+                            text::shape(r, &shape),
+                            self.or_other_side(value, &port.shape)
+                        )),
                 );
             }
             Stmt::Output(id, value) => {
@@ -430,10 +450,29 @@ impl Typing<'_> {
                     Diagnostic::new("R028", self.at(value), message)
                         .found(self.noun(&shape))
                         .expected(self.noun(&port.shape))
-                        .remedy(format!("declare `{name}: {}`", text::shape(r, &shape))),
+                        .remedy(format!(
+                            "declare `{name}: {}`{}",
+                            text::shape(r, &shape),
+                            self.or_other_side(value, &port.shape)
+                        )),
                 );
             }
         }
+    }
+
+    /// What a `dot` over the other side of its matrix would take, where that is what is wanted.
+    fn other_side(&self, id: ExprId, wanted: &Shape) -> Option<String> {
+        let shape = |id: ExprId| match self.kinds.get(id.index()) {
+            Some(Some(Kind::Value(shape))) => Some(shape.clone()),
+            _ => None,
+        };
+        remedy::other_side(self.recurrence, shape, id, wanted)
+    }
+
+    /// The same behind another remedy.
+    fn or_other_side(&self, id: ExprId, wanted: &Shape) -> String {
+        let hint = self.other_side(id, wanted);
+        hint.map_or(String::new(), |hint| format!("; {hint}"))
     }
 
     fn report(&mut self, diagnostic: Diagnostic) {

@@ -408,6 +408,37 @@ fn running_extremes() {
     }
 }
 
+/// What may be zero in f32 is no decay, but keeps what is added to it from nothing.
+#[test]
+fn what_is_never_negative_beside_what_is_positive() {
+    let recurrence = |decay: &str| {
+        format!(
+            "recurrence r {{ dims {{ K }} inputs {{ x: [K], g: [], h: [] }} state {{ S: [K] }}
+             S = ({decay}) * S + x + g + h; output o: [K] = S; }}"
+        )
+    };
+    for decay in [
+        "0.1 + 0.9 * ndtr(g)",
+        "0.1 + abs(g) * ndtr(h)",
+        "0.5 + sqrt(abs(g) + relu(h))",
+        "1 - 0.5 * ndtr(g)",
+        "0.1 + 0.5 * min(relu(g), abs(h))",
+    ] {
+        let (parsed, found) = verified(&recurrence(decay));
+        agree(&parsed, &found, 29);
+    }
+    for decay in [
+        "ndtr(g)",
+        "1 - ndtr(g)",
+        "0.1 + g * ndtr(h)",
+        "abs(g) * ndtr(h)",
+        "0.1 + max(g, h)",
+    ] {
+        let errors = verify::verify(&parse(&recurrence(decay))).expect_err(decay);
+        assert!(errors.iter().all(|d| d.code == "R043"), "{decay}");
+    }
+}
+
 /// A state is an angle where it stands in `wrap` as it is, and nowhere else.
 #[test]
 fn angles() {

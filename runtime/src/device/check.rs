@@ -147,7 +147,8 @@ pub fn step<T: Copy>(
     }
 }
 
-/// The sizes of the dims as the tensors given have them.
+/// The sizes of the dims as the tensors given have them. A tensor of another rank than its port has is refused here,
+/// where no size is known yet to compare it by.
 pub fn infer_sizes<T: Copy>(
     recurrence: &Recurrence,
     call: &Call<'_, T>,
@@ -161,23 +162,32 @@ pub fn infer_sizes<T: Copy>(
         .states
         .iter()
         .zip(call.states.iter().map(Option::as_ref));
-    let ports = (inputs.map(|p| (3, p)))
-        .chain(params.map(|p| (1, p)))
-        .chain(states.map(|p| (2, p)));
+    let sequences = if call.cu_seqlens.is_some() { "S" } else { "B" };
+    let steps = |port: &Port| vec!["B", "T", if port.per_group { "G" } else { "H" }];
+    let ports = (inputs.map(|(port, view)| (steps(port), port, view)))
+        .chain(params.map(|(port, view)| (vec!["H"], port, view)))
+        .chain(states.map(|(port, view)| (vec![sequences, "H"], port, view)));
     let mut sizes = vec![None; recurrence.dims.len()];
-    for (outer, (port, view)) in ports {
-        let inner = view.and_then(|view| view.shape.get(outer..)).unwrap_or(&[]);
-        if inner.len() == port.shape.len() {
-            for (dim, &size) in port.shape.iter().zip(inner) {
-                sizes[dim.index()].get_or_insert(size);
-            }
+    for (outer, port, view) in ports {
+        let Some(view) = view else { continue };
+        if view.shape.len() != outer.len() + port.shape.len() {
+            let inner = port.shape.iter();
+            let inner = inner.map(|dim| recurrence.dims[dim.index()].as_str());
+            let parts: Vec<&str> = outer.into_iter().chain(inner).collect();
+            return Err(Error::Shape {
+                tensor: port.name.clone(),
+                given: view.shape.clone(),
+                expected: format!("[{}]", parts.join(", ")),
+            });
+        }
+        for (dim, &size) in port.shape.iter().zip(&view.shape[outer.len()..]) {
+            sizes[dim.index()].get_or_insert(size);
         }
     }
     let named = sizes.into_iter().zip(&recurrence.dims).map(|(size, name)| {
         size.ok_or_else(|| {
             Error::Argument(format!(
-                "the size of dimension `{name}` follows from no tensor of the right rank: give \
-                 one that has it, or load the kernel with explicit sizes"
+                "the size of dimension `{name}` follows from no tensor given: give one that has it"
             ))
         })
     });

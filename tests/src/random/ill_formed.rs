@@ -4,32 +4,12 @@
 use super::Drawn;
 use super::ast::{Expr, Stmt, Verb};
 use crate::Random;
+use baton_ir::text;
+use std::sync::LazyLock;
 
-const WORDS: &[&str] = &[
-    "exp",
-    "log",
-    "sqrt",
-    "rsqrt",
-    "abs",
-    "sigmoid",
-    "softplus",
-    "silu",
-    "tanh",
-    "relu",
-    "min",
-    "max",
-    "rows",
-    "cols",
-    "outer",
-    "dot",
-    "sum",
-    "l2norm",
-    "select",
-    "elu",
-    "pow",
-    "gelu",
-    "gelu_tanh",
-];
+/// The names of functions.
+static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| text::functions().collect());
+
 const MARKS: &[&str] = &[
     "(",
     ")",
@@ -127,7 +107,7 @@ fn mutate(tokens: &mut Vec<String>, random: &mut Random) {
         2 => tokens.swap(at, other),
         3 => tokens[at] = random.pick(MARKS).to_string(),
         4 => tokens.insert(at, random.pick(MARKS).to_string()),
-        5 => tokens[at] = random.pick::<&str>(WORDS).to_string(),
+        5 => tokens[at] = random.pick::<&str>(&WORDS).to_string(),
         6 => {
             let depth = *random.pick(&[3, 40, 200]);
             tokens.insert(at, "(".repeat(depth));
@@ -236,12 +216,12 @@ fn expression(names: &[String], random: &mut Random, depth: u32) -> Expr {
     let mut next = || expression(names, random, depth - 1);
     let (a, b) = (next(), next());
     match random.below(3) {
-        0 => Expr::one(random.pick::<&str>(WORDS), a),
+        0 => Expr::one(random.pick::<&str>(&WORDS), a),
         1 => Expr::two(random.pick::<&str>(&["+", "-", "*", "/"]), a, b),
         _ => match random.below(6) {
             0 => Expr::two("outer", a, b),
             1 => Expr::two("dot", a, b),
-            2 => Expr::two(random.pick::<&str>(WORDS), a, b),
+            2 => Expr::two(random.pick::<&str>(&WORDS), a, b),
             3 => Expr::one("neg", a),
             4 => Expr::two("*", Expr::one("rows", a), b),
             _ => Expr::one("sum", Expr::two("+", a, b)),

@@ -90,6 +90,7 @@ pub fn tune_kit(
             .map(|s| s.distance(&schedules[0]))
             .collect(),
         machine: bench.machine.clone(),
+        per_group: subject.per_group(),
     };
     let longest = schedules.iter().map(|schedule| schedule.chunk).max();
     let chunk = longest.unwrap_or(16);

@@ -177,8 +177,8 @@ impl Pad<'_> {
         masked
     }
 
-    /// A node on padded tiles, and what its own padding holds. What is not a map keeps zeros where it was given
-    /// zeros: sums, products and moves along the steps.
+    /// A node on padded tiles, and what its own padding holds. The ops of the last arm keep zeros where they are given
+    /// zeros: sums, products and moves along the steps. Each is named, as of a new op nothing is known.
     fn node(&mut self, tile: TileId) -> (Op, Vec<Border>) {
         let node = self.program.node(tile).clone();
         let mut op = node.op;
@@ -230,7 +230,14 @@ impl Pad<'_> {
                     .collect();
                 *x = self.tiles[x.index()];
             }
-            op => {
+            op @ (Op::Load(..)
+            | Op::Carry(_)
+            | Op::Decay(..)
+            | Op::Spread(..)
+            | Op::Trilinear(..)
+            | Op::Solve { .. }
+            | Op::Running(_)
+            | Op::Delay { .. }) => {
                 if matches!(op, Op::Decay(..)) {
                     // exp(0)
                     borders = vec![Border::Finite; node.shape.len()];

@@ -13,6 +13,11 @@ use crate::recurrence::{
     BinaryFn, Class, ExprId, Facts, Moment, Obstacle, Pure, PureId, Readout, Side, StateId, Stmt,
 };
 use crate::running::Bound;
+use crate::verify::remedy::RESET;
+
+/// What a decay may be.
+const LOGS: &str = "decays are kept in log space: give the input as a log decay and write `exp(g)`, or squash it with \
+                    `sigmoid`";
 
 impl Analysis<'_> {
     pub(super) fn finish(mut self, outputs: &[PureId]) -> Result<Facts, Vec<Diagnostic>> {
@@ -208,6 +213,15 @@ impl Analysis<'_> {
                 _ => break,
             };
         }
+        // What says zero for some steps is a flag.
+        let zero = |a: PureId| self.pool.pure(a) == Pure::Number(0.0);
+        let remedy = match self.pool.pure(factor) {
+            Pure::Select([_, _, a, b]) if zero(a) || zero(b) => RESET.to_string(),
+            Pure::Binary(BinaryFn::Sub, one, _) if self.pool.pure(one) == Pure::Number(1.0) => {
+                format!("{LOGS}; {RESET}")
+            }
+            _ => LOGS.to_string(),
+        };
         let name = self.state_name(state);
         let spans = &self.recurrence.spans;
         let span = place.map_or(spans.states[state.index()], |place| {
@@ -221,7 +235,7 @@ impl Analysis<'_> {
             )
             .found("a factor on the old state that is not provably positive")
             .expected("a product of `exp`, `sigmoid` and positive numbers")
-            .remedy("decays are kept in log space: give the input as a log decay and write `exp(g)`, or squash it with `sigmoid`"),
+            .remedy(remedy),
         );
     }
 

@@ -238,8 +238,14 @@ impl Pool {
         };
         let negative = match expr {
             Pure::Number(x) => x < 0.0,
-            Pure::Unary(UnaryFn::Abs | UnaryFn::Relu, _) => false,
+            // The last is zero in f32 from about -14 on.
+            Pure::Unary(UnaryFn::Abs | UnaryFn::Relu | UnaryFn::Ndtr, _) => false,
+            Pure::Unary(UnaryFn::Sqrt, a) | Pure::Sum(a) => of(a).negative,
             Pure::Select([_, _, a, b]) => of(a).negative || of(b).negative,
+            Pure::Binary(BinaryFn::Mul | BinaryFn::Add | BinaryFn::Min, a, b) => {
+                of(a).negative || of(b).negative
+            }
+            Pure::Binary(BinaryFn::Max, a, b) => of(a).negative && of(b).negative,
             _ => !positive,
         };
         let upper = match expr {
@@ -249,8 +255,10 @@ impl Pool {
                 Pure::Unary(UnaryFn::Neg, x) if of(x).positive => Some(1.0),
                 _ => None,
             },
+            // Where little is missing it rounds to one.
+            Pure::Unary(UnaryFn::Ndtr, _) => Some(1f64.next_up()),
             Pure::Unary(UnaryFn::Neg, x) if of(x).positive => Some(0.0),
-            Pure::Binary(BinaryFn::Mul, a, b) if of(a).positive && of(b).positive => {
+            Pure::Binary(BinaryFn::Mul, a, b) if !of(a).negative && !of(b).negative => {
                 of(a).upper.zip(of(b).upper).map(|(a, b)| a * b)
             }
             Pure::Select([_, _, a, b]) => of(a).upper.zip(of(b).upper).map(|(a, b)| a.max(b)),

@@ -6,6 +6,7 @@
 use super::analysis::Analysis;
 use crate::diag::Diagnostic;
 use crate::recurrence::{Expr, ExprId, Pure, PureId, StateId};
+use crate::verify::remedy::RESET;
 use std::collections::BTreeMap;
 
 impl Analysis<'_> {
@@ -100,13 +101,14 @@ impl Analysis<'_> {
         let name = |state: StateId| format!("`{}`", self.recurrence.states[state.index()].name);
         let first = name(path[0]);
         let circle: Vec<String> = path.iter().skip(1).map(|&state| name(state)).collect();
-        let (message, remedy) = match circle.as_slice() {
+        let (message, mut remedy) = match circle.as_slice() {
             [] => (
                 format!(
                     "state {first} enters {function} on the way into its own update: it is not linear in itself"
                 ),
                 "apply the function to inputs and params, to another state, or to a readout in an output; \
-                 a running maximum is `m = max(m + a, b)`, an angle `t = wrap(t + a)`",
+                 a running maximum is `m = max(m + a, b)`, an angle `t = wrap(t + a)`"
+                    .to_string(),
             ),
             circle => (
                 format!(
@@ -114,9 +116,12 @@ impl Analysis<'_> {
                     circle[circle.len() - 1],
                     circle[0],
                 ),
-                "break the circle: a state may be read in any way by those that it does not depend on",
+                "break the circle: a state may be read in any way by those that it does not depend on".into(),
             ),
         };
+        if matches!(self.recurrence.expr(place), Expr::Select(_)) {
+            remedy = format!("{remedy}; {RESET}");
+        }
         let found = match circle.as_slice() {
             [] => format!("{function} of a value that depends on {first}"),
             circle => format!("the circle {first}, {}, {first}", circle.join(", ")),
