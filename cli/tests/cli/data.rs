@@ -100,6 +100,31 @@ fn records_are_trained_on_by_a_field_and_asked_about_without() {
     );
 }
 
+/// The repository's novels are packed: they are read as what they hold, one by one and as a folder.
+#[test]
+fn a_packed_text_is_what_it_holds() {
+    let folder = Folder::new("data-packed");
+    let novels = format!("{}/../data/novels", env!("CARGO_MANIFEST_DIR"));
+    let data = |text: &str| {
+        let done = train(&folder, &["--text", text, "--json"]);
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+        done.json()["data"].as_str().unwrap().to_string()
+    };
+    // 85 % of 883,028 bytes.
+    let emma = data(&format!("{novels}/emma.txt.gz"));
+    assert!(emma.contains("emma.txt.gz): 750573 bytes, "), "{emma}");
+    let all = data(&novels);
+    assert!(all.contains(" tokens in 7 documents"), "{all}");
+    let broken = folder.path("broken.txt");
+    fs::write(&broken, b"\x1f\x8b and no more").unwrap();
+    let done = train(&folder, &["--text", &broken]);
+    assert!(
+        done.code == 2 && done.stderr.contains("broken.txt: no whole gzip file"),
+        "{}",
+        done.stderr
+    );
+}
+
 #[test]
 fn a_mark_is_no_text_and_another_encoding_is_named() {
     let folder = Folder::new("data-marks");
