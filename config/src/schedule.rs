@@ -63,8 +63,8 @@ fn is_cosine(shape: &Shape) -> bool {
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (peak, warmup) = (self.peak, self.warmup);
-        write!(f, "{peak:e} after {warmup} steps of warm-up, ")?;
-        let floor = peak * self.floor;
+        write!(f, "{:e} after {warmup} steps of warm-up, ", short(peak))?;
+        let floor = short(peak * self.floor);
         match self.shape {
             Shape::Cosine => write!(f, "by a cosine to {floor:e}"),
             Shape::Constant => write!(f, "constant"),
@@ -76,6 +76,11 @@ impl fmt::Display for Schedule {
             ),
         }
     }
+}
+
+/// In six digits, as rates are shown: a tenth of 3e-3 is 3e-4.
+fn short(rate: f64) -> f64 {
+    format!("{rate:.5e}").parse().unwrap_or(rate)
 }
 
 impl Schedule {
@@ -183,6 +188,18 @@ mod tests {
             let late = [schedule.rate(104), schedule.rate(u64::MAX)];
             assert_eq!(late[0], late[1], "{shape}");
         }
+    }
+
+    #[test]
+    fn rates_are_shown_short() {
+        let schedule = Schedule {
+            peak: 3e-3 * 0.1,
+            ..of(Shape::Cosine, None)
+        };
+        assert_eq!(
+            schedule.to_string(),
+            "3e-4 after 4 steps of warm-up, by a cosine to 3e-5"
+        );
     }
 
     #[test]
