@@ -8,7 +8,7 @@ use baton_report::plot::{Axis, Figure, Lines, Series};
 use baton_train::demo::retrieval;
 use baton_train::demo::{self, DemoOptions, Report};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Show that a recurrent model fails past its training length, and that state passing repairs it
 #[derive(clap::Args)]
@@ -82,6 +82,12 @@ impl Demo {
 
     /// The second demonstration.
     fn find(self, context: &Context) -> Result<(), Failure> {
+        if self.kept.is_none() && !Path::new(retrieval::KEPT).exists() {
+            return Err(Failure::new(format!(
+                "{}: no such folder: run it in the repository, which has it, or give --kept RUN",
+                retrieval::KEPT
+            )));
+        }
         let options = retrieval::Options {
             kept: self.kept.unwrap_or_else(|| retrieval::KEPT.into()),
             text: self.text,

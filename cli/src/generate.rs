@@ -8,7 +8,7 @@ use crate::input;
 use crate::output;
 use crate::stop::Stop;
 use baton_data::files::Target;
-use baton_data::given;
+use baton_data::{given, gzip};
 use baton_train::eval::{Subject, progress};
 use baton_train::generate::{self, Begun, Made, Options, Place, Sampling};
 use serde_json::{Value, json};
@@ -202,7 +202,7 @@ impl Generate {
     fn prompts(&self, subject: &Subject) -> Result<Vec<Vec<u32>>, Failure> {
         let mut texts: Vec<Vec<u8>> = self.prompt.iter().map(|text| text.clone().into()).collect();
         for path in &self.prompt_file {
-            let text = given::unmarked(input::bytes(path)?);
+            let text = gzip::unpacked(input::bytes(path)?).and_then(given::unmarked);
             texts.push(text.map_err(|why| {
                 Failure::new(format!("cannot read `{}`: {why}", input::name(path)))
             })?);

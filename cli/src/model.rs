@@ -1,11 +1,14 @@
 //! `--preset`, `--block` and the sizes: the options that decide what a model is.
 
 use crate::failure::Failure;
+use crate::input::DASH;
 use crate::source::Source;
 use baton_config::small::{HYBRID, PUBLISHED};
-use baton_config::{PRESETS, Preset, Said};
+use baton_config::{PRESETS, Preset, Said, block_name};
+use baton_ir::builtin;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// Which model.
 #[derive(clap::Args)]
@@ -68,11 +71,21 @@ impl Model {
     pub fn said(&self) -> Result<Vec<Said>, Failure> {
         let mut all = Vec::new();
         if let Some(name) = &self.block {
-            let known = PUBLISHED.iter().chain(&HYBRID).any(|known| known == name);
-            let block = match known {
-                true => json!({ "type": name }),
+            let file = name == DASH || name.ends_with(".rec") || Path::new(name).is_file();
+            let known = match file && builtin::text(name).is_none() {
+                true => Ok(name.clone()),
+                false => block_name(name),
+            };
+            let known = known.map_err(|remedy| {
+                Failure::new(format!(
+                    "--block {name} given, expected a block or the file of a text (.rec): {remedy}"
+                ))
+            })?;
+            let own = PUBLISHED.iter().chain(&HYBRID).any(|own| *own == known);
+            let block = match own {
+                true => json!({ "type": known }),
                 false => {
-                    let source = Source::find(name)?;
+                    let source = Source::find(&known)?;
                     source.verify()?;
                     json!({ "type": "recurrence", "text": source.text })
                 }

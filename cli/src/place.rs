@@ -7,11 +7,13 @@ use crate::failure::Failure;
 use crate::gpu::Dtype;
 use crate::ranks;
 use crate::stop::Stop;
+use baton_config::TrainConfig;
 use baton_data::files::write_whole;
 use baton_data::{Corpus, tokenizer};
 use baton_train::ranks::Group;
-use baton_train::runs::Place;
+use baton_train::runs::{Place, newest};
 use baton_train::trainer::{Beside, HeldOut};
+use baton_weights::head::Head;
 use baton_weights::origin::Origin;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -123,6 +125,15 @@ impl Run {
     /// Where the run is kept; somewhere where it is not kept at all.
     pub fn folder(&self) -> &Path {
         self.folder.as_deref().unwrap_or(Path::new("."))
+    }
+
+    /// Takes what follows from other options, where nobody `says` it, from the run that is in the folder: it may have been
+    /// changed on the way (`--change`).
+    pub fn settle(&self, config: &mut TrainConfig, says: impl Fn(&str) -> bool) {
+        let stored = newest(self.folder()).and_then(|path| Head::read(&path).ok());
+        if let Some(stored) = stored.filter(|_| !says("schedule.warmup")) {
+            config.schedule.warmup = stored.config.schedule.warmup;
+        }
     }
 
     /// Where it trains.

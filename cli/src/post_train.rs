@@ -11,7 +11,7 @@ use baton_config::{self as config, Beginning, Said};
 use baton_data::files;
 use baton_data::tokenizer::Tokenizer;
 use baton_train::runs::{self, PostTraining, Rate, says_nothing, stand_in};
-use baton_weights::origin;
+use baton_weights::origin::{self, Other};
 use baton_weights::pretrained;
 use std::path::PathBuf;
 
@@ -85,10 +85,11 @@ impl PostTrain {
                 return Err(says_nothing(&missing).into());
             }
         }
-        let config = laid.config;
+        let mut config = laid.config.clone();
         if self.options.print_config {
             return print(context, &config, "");
         }
+        self.place.settle(&mut config, |key| laid.says(key));
         let folder = match self.from.is_dir() {
             true => self.from.as_path(),
             false => files::folder(&self.from),
@@ -96,7 +97,11 @@ impl PostTrain {
         let tokenizer = Tokenizer::of(folder)?;
         context.output.notes(&tokenizer);
         let given = self.place.given(tokenizer.path().is_some())?;
-        let origin = origin::after(stored.data.as_ref(), given, self.other_data, &tokenizer)?;
+        let other = match self.other_data {
+            true => Other::Taken,
+            false => Other::Refused("--other-data trains on another"),
+        };
+        let origin = origin::after(stored.data.as_ref(), given, other, &tokenizer)?;
         let group = context.ranks()?;
         let (device, opened) = in_turn(&*group, || {
             self.place.keep_tokenizer(folder)?;

@@ -3,7 +3,6 @@
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
-use crate::train::text;
 use baton_train::reproduce::{self, Plan, Settings};
 use serde_json::json;
 use std::path::PathBuf;
@@ -22,7 +21,8 @@ pub struct Reproduce {
     /// Where all runs are kept
     #[arg(long)]
     folder: PathBuf,
-    /// A text to train on; its last 15 % are held out
+    /// A text to train on, whose last 15 % are held out; when absent that of the runs in the folder, or the novels that
+    /// come with the program
     #[arg(long)]
     text: Option<PathBuf>,
     /// Only runs whose folder's name has this in it, and the bases that these need
@@ -53,13 +53,14 @@ impl Reproduce {
             let shown = || folders.iter().map(|folder| format!("{folder}\n")).collect();
             return context.output.result(|| json!({ "runs": folders }), shown);
         }
-        let text = text(self.text.as_deref())?;
+        let (text, origin) = reproduce::text(&jobs, &self.folder, self.text.as_deref())?;
         let device = device::device(device::Name::Cpu, self.threads)?;
         let settings = Settings {
             folder: self.folder,
             only: self.only,
             checkpoint_every: self.checkpoint_every,
             progress: !self.quiet,
+            origin,
         };
         let mut say = |line: String| {
             if !self.quiet {

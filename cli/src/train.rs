@@ -10,13 +10,11 @@ use crate::stop::{self, Stop};
 use baton_config::{self as config, Beginning, Said};
 use baton_config::{BlockConfig, TrainConfig};
 use baton_data::tokenizer::Tokenizer;
-use baton_data::{Text, novels};
 use baton_train::runs::{self, Ended};
 use baton_train::trainer::BEST;
-use baton_weights::origin::{self, Origin};
+use baton_weights::origin::{self, Origin, Other};
 use baton_weights::pretrained;
 use serde_json::json;
-use std::path::Path;
 
 /// Train a language model on a text or a task
 #[derive(clap::Args)]
@@ -56,7 +54,7 @@ impl Train {
         }
         let laid = config::lay(&Beginning::Fresh, said)?;
         let own_vocabulary = laid.says("model.vocab_size");
-        let mut config = laid.config;
+        let mut config = laid.config.clone();
         let given = self.place.given(false)?;
         if self.options.print_config {
             if let Some(origin) = given.filter(|_| !own_vocabulary) {
@@ -64,6 +62,7 @@ impl Train {
             }
             return print(context, &config, &self.model.comment());
         }
+        self.place.settle(&mut config, |key| laid.says(key));
         let origin = match given {
             Some(origin) => origin,
             None if self.place.reset_documents => {
@@ -112,7 +111,8 @@ impl Train {
         }
         let tokenizer = Tokenizer::of(folder)?;
         let given = self.place.given(tokenizer.path().is_some())?;
-        let origin = origin::after(stored.data.as_ref(), given, false, &tokenizer)?;
+        let other = Other::Refused("`baton post-train --other-data` goes on with another");
+        let origin = origin::after(stored.data.as_ref(), given, other, &tokenizer)?;
         let group = context.ranks()?;
         let (device, opened) = in_turn(&*group, || {
             Ok((self.place.device()?, origin.open(&tokenizer)?))
@@ -132,14 +132,6 @@ pub fn print(context: &Context, config: &TrainConfig, comment: &str) -> Result<(
     }
     let text = format!("{comment}{}", config::toml(config)?);
     context.output.result(|| json!(null), || text)
-}
-
-/// A text of one's own, or the novels that come with the program.
-pub fn text(own: Option<&Path>) -> Result<Text, Failure> {
-    Ok(match own {
-        Some(path) => Text::read(path)?,
-        None => novels::austen()?,
-    })
 }
 
 /// Says what a run ended with; one that was stopped ends the program as the signal would have.

@@ -30,8 +30,8 @@ pub use recurrence::{
     Act, BlockText, Init, InputPort, MOST_TENSORS, Norm, OutputPort, ParamPort, RecurrenceConfig,
 };
 pub use said::{
-    Beginning, Difference, Laid, PRESETS, Preset, Said, changed, difference, differences, in_full,
-    keys, lay, toml, whole,
+    Beginning, Difference, Laid, PRESETS, Preset, Said, block_name, changed, difference,
+    differences, in_full, keys, lay, toml, whole,
 };
 pub use schedule::{Schedule, Shape};
 pub use train::TrainConfig;

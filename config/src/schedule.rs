@@ -60,16 +60,11 @@ fn is_cosine(shape: &Shape) -> bool {
     *shape == Shape::Cosine
 }
 
-/// A rate without the last digits, where only the rounding of a product is.
-fn meant(rate: f64) -> f64 {
-    format!("{rate:.9e}").parse().unwrap_or(rate)
-}
-
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let warmup = self.warmup;
-        let [peak, floor] = [self.peak, self.peak * self.floor].map(meant);
-        write!(f, "{peak:e} after {warmup} steps of warm-up, ")?;
+        let (peak, warmup) = (self.peak, self.warmup);
+        write!(f, "{:e} after {warmup} steps of warm-up, ", short(peak))?;
+        let floor = short(peak * self.floor);
         match self.shape {
             Shape::Cosine => write!(f, "by a cosine to {floor:e}"),
             Shape::Constant => write!(f, "constant"),
@@ -81,6 +76,11 @@ impl fmt::Display for Schedule {
             ),
         }
     }
+}
+
+/// In six digits, as rates are shown: a tenth of 3e-3 is 3e-4.
+fn short(rate: f64) -> f64 {
+    format!("{rate:.5e}").parse().unwrap_or(rate)
 }
 
 impl Schedule {
@@ -191,13 +191,15 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_said_as_they_are_meant() {
+    fn rates_are_shown_short() {
         let schedule = Schedule {
-            peak: 0.003 * 0.1, // 3.0000000000000003e-4
+            peak: 3e-3 * 0.1,
             ..of(Shape::Cosine, None)
         };
-        let expected = "3e-4 after 4 steps of warm-up, by a cosine to 3e-5";
-        assert_eq!(schedule.to_string(), expected);
+        assert_eq!(
+            schedule.to_string(),
+            "3e-4 after 4 steps of warm-up, by a cosine to 3e-5"
+        );
     }
 
     #[test]

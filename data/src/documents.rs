@@ -1,5 +1,5 @@
 //! Documents from files: a text is one, a field of each record of JSONL, JSON or parquet is one, and a folder
-//! is all files below it in the order of their paths.
+//! is all files below it in the order of their paths. What gzip packed is read as what it holds.
 //!
 //! What looks like records is not read as text: what its brackets and names would teach is seldom meant,
 //! and never said.
@@ -7,6 +7,7 @@
 use crate::Error;
 use crate::files;
 use crate::given;
+use crate::gzip;
 use crate::records;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ pub fn documents(path: &Path, field: Option<&str>) -> Result<Vec<Document>, Erro
             (true, Some(field)) => of_records(&path, field, &mut found)?,
             (true, None) => return Err(asked(&path)),
             (false, None) => {
-                let bytes = given::unmarked(files::read(&path)?);
+                let bytes = gzip::unpacked(files::read(&path)?).and_then(given::unmarked);
                 let bytes = bytes.map_err(|why| Error::file(&path, why))?;
                 found.push(Document { path, bytes });
             }
@@ -128,6 +129,14 @@ mod tests {
         };
         assert_eq!(texts(None), [&b"one"[..], b"two", b""]);
         assert_eq!(documents(&folder.join("b"), None).unwrap()[0].bytes, b"two");
+        let novel = include_bytes!("../novels/emma.txt.gz");
+        fs::write(folder.join("novel"), novel).unwrap();
+        let novel = documents(&folder.join("novel"), None).unwrap();
+        assert!(novel[0].bytes.starts_with(b"EMMA\n\nBy Jane Austen\n"));
+        fs::write(folder.join("novel"), b"\x1f\x8bno").unwrap();
+        let error = documents(&folder.join("novel"), None).unwrap_err();
+        assert!(error.to_string().contains("novel: no whole gzip file"));
+        fs::remove_file(folder.join("novel")).unwrap();
         assert!(documents(&folder.join("c"), None).is_err());
         assert!(documents(&folder.join("absent"), None).is_err());
         let lines =

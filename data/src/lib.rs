@@ -13,6 +13,7 @@ mod documents;
 mod error;
 pub mod files;
 pub mod given;
+pub mod gzip;
 mod hash;
 pub mod line;
 pub mod novels;

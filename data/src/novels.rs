@@ -2,9 +2,7 @@
 //!
 //! *Emma* is held out whole: training never sees it.
 
-use crate::{Error, Text};
-use flate2::read::GzDecoder;
-use std::io::Read;
+use crate::{Error, Text, gzip};
 
 /// To train on, in the order of their titles.
 const TRAIN: [&[u8]; 5] = [
@@ -30,10 +28,8 @@ pub fn austen() -> Result<Text, Error> {
 }
 
 fn unpacked(novel: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut text = Vec::new();
-    let read = GzDecoder::new(novel).read_to_end(&mut text);
-    read.map_err(|why| Error::Config(format!("a novel of this program cannot be read: {why}")))?;
-    Ok(text)
+    gzip::unpacked(novel.to_vec())
+        .map_err(|why| Error::Config(format!("a novel of this program cannot be read: {why}")))
 }
 
 #[cfg(test)]

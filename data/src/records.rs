@@ -7,9 +7,8 @@
 use crate::Error;
 use crate::files;
 use crate::given;
-use flate2::read::MultiGzDecoder;
+use crate::gzip;
 use serde_json::{Map, Value};
-use std::io::Read;
 use std::path::Path;
 
 /// The columns of a record.
@@ -92,14 +91,8 @@ pub fn names(record: &Record) -> String {
 }
 
 fn text(path: &Path) -> Result<String, Error> {
-    let mut bytes = files::read(path)?;
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut whole = Vec::new();
-        let unpacked = MultiGzDecoder::new(&bytes[..]).read_to_end(&mut whole);
-        unpacked.map_err(|e| Error::file(path, format!("no gzip file: {e}")))?;
-        bytes = whole;
-    }
-    given::utf8(bytes).map_err(|why| Error::file(path, why))
+    let text = gzip::unpacked(files::read(path)?).and_then(given::utf8);
+    text.map_err(|why| Error::file(path, why))
 }
 
 fn lines(

@@ -84,6 +84,11 @@ pub struct TaskConfig {
 }
 
 impl TaskConfig {
+    /// Which task, as a line begins.
+    pub fn name(&self) -> &'static str {
+        said(&self.task).0
+    }
+
     /// The task on `material`.
     pub fn build(&self, material: &Material) -> Result<Box<dyn Task>, Error> {
         self.check()?;
@@ -167,13 +172,14 @@ impl FromStr for TaskConfig {
 }
 
 impl fmt::Display for TaskConfig {
+    /// The settings that differ from the defaults; with `#` all of them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, settings) = said(&self.task);
         let [own, default] = settings.map_err(|_| fmt::Error)?;
         let own = own.as_object().cloned().unwrap_or_default();
         let mut parts: Vec<String> = own
             .iter()
-            .filter(|(key, value)| default.get(key) != Some(value))
+            .filter(|(key, value)| f.alternate() || default.get(key) != Some(value))
             .map(|(key, value)| match value.as_str() {
                 Some(text) => format!("{key}={text}"),
                 None => format!("{key}={value}"),
@@ -222,6 +228,13 @@ mod tests {
             let stored = serde_json::to_string(&config).unwrap();
             assert_eq!(serde_json::from_str::<TaskConfig>(&stored).unwrap(), config);
         }
+    }
+
+    #[test]
+    fn a_task_is_said_in_full() {
+        let config: TaskConfig = "passkey".parse().unwrap();
+        assert_eq!(format!("{config:#}"), "passkey:keys=five_digits");
+        assert_eq!(config.name(), "passkey");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub mod source;
 pub mod words;
 
 pub use codec::Codec;
-pub use config::TaskConfig;
+pub use config::{Loss, TaskConfig};
 pub use grid::{Cell, Grid, Plan, Score};
 pub use material::Material;
 pub use predict::Predict;
@@ -38,6 +38,26 @@ pub use source::TaskSource;
 
 use baton_data::Error;
 use baton_data::rng::Rng;
+
+/// The tokens of a length as people say it: `500`, `64k` and `1m` (times 1024 each), `16x` of the training length.
+pub fn tokens(length: &str, train_length: Option<usize>) -> Result<usize, Error> {
+    let number = length.trim_end_matches(['k', 'm', 'x']);
+    let unit = match &length[number.len()..] {
+        "" => Some(1),
+        "k" => Some(1 << 10),
+        "m" => Some(1 << 20),
+        "x" => train_length,
+        _ => None,
+    };
+    let found = unit.zip(number.parse::<usize>().ok());
+    let tokens = found.and_then(|(unit, number)| unit.checked_mul(number));
+    tokens.ok_or_else(|| {
+        Error::Config(format!(
+            "length `{length}` given, expected tokens as 500, 64k or 1m, or 64x for a checkpoint that knows its \
+             training length"
+        ))
+    })
+}
 
 /// Where in the grid a trial lies.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -335,7 +335,7 @@ fn begin<'a>(
 
 /// What the run of a folder goes on from. The best state on the way is a whole checkpoint too: where no other was
 /// written yet it is the one that there is, and a run that began anew would replace it.
-fn newest(folder: &Path) -> Option<PathBuf> {
+pub fn newest(folder: &Path) -> Option<PathBuf> {
     let all = [CHECKPOINT, BEST].map(|name| folder.join(name));
     all.into_iter().find(|path| path.exists())
 }

@@ -393,7 +393,7 @@ fn configurations_are_stored_whole_and_wrong_ones_named() {
     let said = wrong(&|model| model["num_hidden_layers"] = json!(4));
     assert_eq!(
         said,
-        "num_hidden_layers 4 given for 6 layers, expected as many"
+        "num_hidden_layers 4 given for a block of 6 layers, expected 6, or nothing: the layers say it"
     );
     let said = wrong(&|model| model["intermediate_size"] = json!(4));
     assert!(said.ends_with("expected `mlp` in its layers"), "{said}");

@@ -14,9 +14,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
+use std::fmt;
 use std::path::Path;
-use std::{fmt, fs};
 
 /// The name of a run's checkpoint in its folder.
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
@@ -27,7 +26,7 @@ const FIRST: &str = "optimizer.first.";
 const SECOND: &str = "optimizer.second.";
 const STATE: &str = "initial_state.";
 /// The one metadata entry: a second would bring hash order into the file.
-const ENTRY: &str = "baton";
+pub(crate) const ENTRY: &str = "baton";
 
 /// How far a run has come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -106,19 +105,17 @@ pub struct Checkpoint {
     pub changes: Vec<Change>,
 }
 
-/// The most bytes of a header, which is what the format allows.
-const MOST_HEAD: u64 = 100_000_000;
-
+/// What the one metadata entry holds.
 #[derive(Serialize, Deserialize)]
-struct Header {
-    config: String,
+pub(crate) struct Header {
+    pub(crate) config: String,
     progress: Progress,
     /// A fingerprint of each tensor by its name in the file; older files have none.
     #[serde(default)]
     tensors: BTreeMap<String, String>,
     /// Where the data was; older files do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    origin: Option<Origin>,
+    pub(crate) origin: Option<Origin>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     changes: Vec<Change>,
 }
@@ -172,35 +169,9 @@ impl Checkpoint {
         Ok(write_whole(path, &file)?)
     }
 
-    /// Whether a file says of itself that it is one, whole or not.
-    pub(crate) fn is(path: &Path) -> bool {
-        let head = || -> std::io::Result<Vec<u8>> {
-            let mut file = fs::File::open(path)?;
-            let mut size = [0; 8];
-            file.read_exact(&mut size)?;
-            let mut head = Vec::new();
-            file.take(u64::from_le_bytes(size).min(MOST_HEAD))
-                .read_to_end(&mut head)?;
-            Ok(head)
-        };
-        let head = head()
-            .ok()
-            .and_then(|head| serde_json::from_slice(&head).ok());
-        head.is_some_and(|head: serde_json::Value| head["__metadata__"][ENTRY].is_string())
-    }
-
     /// The configuration that it was made by, and the fingerprint of its data; it was read from `path`.
     pub fn made_by(&self, path: &Path) -> Result<(TrainConfig, Option<String>), Error> {
-        #[derive(Deserialize)]
-        struct Identity {
-            config: TrainConfig,
-            #[serde(default)]
-            data: Option<String>,
-        }
-        let identity = serde_json::from_str::<Identity>(&self.config);
-        let identity = identity
-            .map_err(|e| Error::file(path, format!("its configuration cannot be read: {e}")))?;
-        Ok((identity.config, identity.data))
+        identity(&self.config, path)
     }
 
     /// Reads a file that [`write`](Self::write) wrote; one that is damaged or not finite is refused.
@@ -283,6 +254,20 @@ impl Checkpoint {
         }
         Ok(checkpoint)
     }
+}
+
+/// A run's configuration and the fingerprint of its data, from what a checkpoint at `path` says of them.
+pub(crate) fn identity(said: &str, path: &Path) -> Result<(TrainConfig, Option<String>), Error> {
+    #[derive(Deserialize)]
+    struct Identity {
+        config: TrainConfig,
+        #[serde(default)]
+        data: Option<String>,
+    }
+    let identity = serde_json::from_str::<Identity>(said);
+    let identity = identity
+        .map_err(|e| Error::file(path, format!("its configuration cannot be read: {e}")))?;
+    Ok((identity.config, identity.data))
 }
 
 /// Refuses a tensor that holds anything but finite numbers.

@@ -7,5 +7,6 @@
 #![deny(missing_docs)]
 
 pub mod checkpoint;
+pub mod head;
 pub mod origin;
 pub mod pretrained;

@@ -191,12 +191,21 @@ impl Known {
     }
 }
 
+/// Whether data may be other than what a run read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Other {
+    /// It may.
+    Taken,
+    /// It may not, and this is how a person has other data taken.
+    Refused(&'static str),
+}
+
 /// The data of what comes after a run: what is `given`, or else the run's own. What is given must be what the
 /// run read, unless `other` data may be.
 pub fn after(
     known: Option<&Known>,
     given: Option<Origin>,
-    other: bool,
+    other: Other,
     tokenizer: &Tokenizer,
 ) -> Result<Origin, Error> {
     let wrong = |what: String| Err(Error::Config(what));
@@ -222,7 +231,7 @@ pub fn after(
         },
     };
     let task = matches!(given, Origin::Task { .. }) && known.origin.as_ref() != Some(&given);
-    if other || task || known.is_task() && !matches!(given, Origin::Task { .. }) {
+    if other == Other::Taken || task || known.is_task() && !matches!(given, Origin::Task { .. }) {
         return Ok(given);
     }
     let same = known.is(&given, tokenizer).map_err(|e| {
@@ -235,8 +244,12 @@ pub fn after(
         true => Ok(given),
         false => {
             let now = given.as_read(known).open(tokenizer)?.train.fingerprint();
+            let remedy = match other {
+                Other::Taken => "",
+                Other::Refused(remedy) => remedy,
+            };
             wrong(format!(
-                "{} ({now}) given, expected what the run read: {}",
+                "{} ({now}) given, expected what the run read: {}; {remedy}",
                 given.name(),
                 known.name()
             ))
@@ -247,6 +260,8 @@ pub fn after(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NO: Other = Other::Refused("--other-data reads another");
 
     fn known(fingerprint: &str) -> Known {
         Known {
@@ -274,7 +289,7 @@ mod tests {
             assert!(!known.is_task());
             for given in &all {
                 assert!(known.is(given, &Tokenizer::Bytes).unwrap());
-                let found = after(Some(&known), Some(given.clone()), false, &Tokenizer::Bytes);
+                let found = after(Some(&known), Some(given.clone()), NO, &Tokenizer::Bytes);
                 assert_eq!(found.unwrap(), *given);
             }
             // What is held out is what training does not see, to the byte.
@@ -283,15 +298,21 @@ mod tests {
             assert_eq!(bytes, b"e next");
         }
         let other = known("33 bytes, 0123456789abcdef");
-        let error = after(Some(&other), Some(all[0].clone()), false, &Tokenizer::Bytes);
+        let error = after(Some(&other), Some(all[0].clone()), NO, &Tokenizer::Bytes);
         let error = error.unwrap_err().to_string();
         for part in [
             "text (33 bytes, ",
-            "expected what the run read: a text of 33 bytes, 0123",
+            "expected what the run read: a text of 33 bytes, 0123456789abcdef; --other-data reads another",
         ] {
             assert!(error.contains(part), "{error}");
         }
-        after(Some(&other), Some(all[0].clone()), true, &Tokenizer::Bytes).unwrap();
+        after(
+            Some(&other),
+            Some(all[0].clone()),
+            Other::Taken,
+            &Tokenizer::Bytes,
+        )
+        .unwrap();
         let gone = Known {
             origin: Some(Origin::Shards {
                 path: folder.join("gone"),
@@ -299,14 +320,14 @@ mod tests {
             }),
             ..other
         };
-        let error = after(Some(&gone), None, false, &Tokenizer::Bytes)
+        let error = after(Some(&gone), None, NO, &Tokenizer::Bytes)
             .unwrap_err()
             .to_string();
         assert!(
             error.contains("gone") && error.contains("expected it there"),
             "{error}"
         );
-        let error = after(None, None, false, &Tokenizer::Bytes)
+        let error = after(None, None, NO, &Tokenizer::Bytes)
             .unwrap_err()
             .to_string();
         assert!(

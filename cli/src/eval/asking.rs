@@ -8,9 +8,10 @@ use crate::failure::Failure;
 use baton_data::documents;
 use baton_tasks::grid::run_where_possible;
 use baton_tasks::measures::Measurement;
-use baton_tasks::{Material, Plan, TaskConfig};
+use baton_tasks::{Loss, Material, Plan, TaskConfig, tokens};
 use baton_train::eval::{Reader, Subject};
 use baton_train::ranks::answers;
+use baton_weights::origin::Origin;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -50,6 +51,19 @@ impl Asked {
     /// Whether the model reads text.
     pub fn reads_text(&self) -> bool {
         self.vocabulary() >= self.material.codec.vocabulary()
+    }
+
+    /// The task that the run was trained on, as questions ask it, where it is one of `names`.
+    pub fn own_task(&self, names: &[&str]) -> Result<Option<TaskConfig>, Failure> {
+        let known = self.subject.data.as_ref();
+        let Some(Origin::Task { task, .. }) = known.and_then(|known| known.origin.as_ref()) else {
+            return Ok(None);
+        };
+        let own: TaskConfig = task.parse()?;
+        Ok(names.contains(&own.name()).then_some(TaskConfig {
+            loss: Loss::Answer,
+            ..own
+        }))
     }
 }
 
@@ -100,9 +114,9 @@ impl Asking {
         let built = tasks.iter().map(|task| task.build(&material));
         let built = built.collect::<Result<Vec<_>, _>>()?;
         let mut reader = Reader::new(&subject.model, self.reading.segment, None);
-        let tokens = built.iter().map(|task| plan.tokens(task.as_ref()));
-        let tokens = tokens.fold(0, usize::saturating_add);
-        let bar = given.bar(context, measure, tokens)?;
+        let work = built.iter().map(|task| plan.tokens(task.as_ref()));
+        let work = work.fold(0, usize::saturating_add);
+        let bar = given.bar(context, measure, work)?;
         let mut grids = Vec::new();
         for task in &built {
             let codec = material.codec.as_ref();
@@ -147,32 +161,17 @@ impl Asking {
             &json!({ "grids": grids }),
             context.started.elapsed().as_secs_f64(),
         )?;
-        given.finish(context, measurement, tables(&grids))
+        let asked = tasks.iter().map(|task| format!("{task:#}"));
+        let asked = asked.collect::<Vec<_>>().join(", ");
+        let shown = format!("asked: {asked}\n{}", tables(&grids));
+        given.finish(context, measurement, shown)
     }
 }
 
 /// Lengths as they are given.
 pub fn lengths(given: &[String], train_length: Option<usize>) -> Result<Vec<usize>, Failure> {
-    let length = |text: &String| {
-        let number = text.trim_end_matches(['k', 'm', 'x']);
-        let unit = match &text[number.len()..] {
-            "" => Some(1),
-            "k" => Some(1 << 10),
-            "m" => Some(1 << 20),
-            "x" => train_length,
-            _ => None,
-        };
-        let length = unit.zip(number.parse::<usize>().ok());
-        length
-            .and_then(|(unit, number)| unit.checked_mul(number))
-            .ok_or_else(|| {
-                Failure::new(format!(
-                    "length `{text}` given, expected tokens as 500, 64k or 1m, or 64x for a \
-                         checkpoint that knows its training length"
-                ))
-            })
-    };
-    given.iter().map(length).collect()
+    let lengths = given.iter().map(|text| tokens(text, train_length));
+    Ok(lengths.collect::<Result<_, _>>()?)
 }
 
 /// The task of `line`, which must be of one of `names`.

@@ -1,9 +1,11 @@
 //! `baton eval passkey`: a key hidden in noise, over lengths and depths.
 
-use super::asking::Asking;
+use super::asking::{Asking, one_of};
 use crate::context::Context;
 use crate::failure::Failure;
-use baton_tasks::TaskConfig;
+
+/// The tasks that are one.
+const NAMES: [&str; 2] = ["passkey", "token-passkey"];
 
 /// Find a passkey: a heat map over lengths and depths
 #[derive(clap::Args)]
@@ -17,7 +19,7 @@ use baton_tasks::TaskConfig;
 pub struct Passkey {
     #[command(flatten)]
     asking: Asking,
-    /// `passkey` or `token-passkey`, with settings; by the vocabulary when absent
+    /// `passkey` or `token-passkey`, with settings; when absent the one that the run was trained on, else by the vocabulary
     #[arg(long)]
     task: Option<String>,
     /// Depths of the key, from 0 (start) to 1
@@ -28,17 +30,15 @@ pub struct Passkey {
 impl Passkey {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let asked = self.asking.open(context)?;
-        let task = match (&self.task, asked.reads_text()) {
-            (Some(task), _) => task.clone(),
-            (None, true) => "passkey".into(),
-            (None, false) => {
-                format!(
-                    "token-passkey:markers=ids,vocabulary={}",
-                    asked.vocabulary()
-                )
+        let task = match (&self.task, asked.own_task(&NAMES)?) {
+            (Some(task), _) => one_of(task, &NAMES)?,
+            (None, Some(own)) => own,
+            (None, None) if asked.reads_text() => "passkey".parse()?,
+            (None, None) => {
+                let vocabulary = asked.vocabulary();
+                format!("token-passkey:markers=ids,vocabulary={vocabulary}").parse()?
             }
         };
-        let task: TaskConfig = super::asking::one_of(&task, &["passkey", "token-passkey"])?;
         self.asking
             .run(context, "passkey", asked, &[task], &self.depths)
     }

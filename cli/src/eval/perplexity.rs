@@ -5,6 +5,7 @@ use super::logits::{at, states};
 use crate::context::Context;
 use crate::failure::Failure;
 use baton_tasks::measures::{ByPosition, Measurement};
+use baton_tasks::tokens;
 use baton_train::eval::SIDE_BY_SIDE;
 use baton_train::eval::logits::initial;
 use baton_train::eval::perplexity::{Options, by_position};
@@ -14,14 +15,14 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  baton eval perplexity --checkpoint runs/small/checkpoint.safetensors \
-    --text book.txt --length 65536 --sequences 8 --output runs/small/perplexity.json"
+    --text book.txt --length 64k --sequences 8 --output runs/small/perplexity.json"
 )]
 pub struct Perplexity {
     #[command(flatten)]
     given: Given,
-    /// Tokens of each sequence
-    #[arg(long, default_value_t = 4096)]
-    length: usize,
+    /// Tokens of each sequence, also as 64k or 1m (times 1024), or as 16x the training length
+    #[arg(long, default_value = "4096")]
+    length: String,
     /// Sequences, evenly spread over the held-out text; fewer when they would overlap
     #[arg(long, default_value_t = 64)]
     sequences: usize,
@@ -44,20 +45,19 @@ impl Perplexity {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let subject = self.given.subject(context)?;
         let (name, text) = self.given.text(&subject)?;
+        let known = subject.checkpoint.train_length;
+        let length = tokens(&self.length, known)?;
         let options = Options {
-            train_length: subject.checkpoint.train_length.unwrap_or(self.length),
-            length: self.length,
+            train_length: known.unwrap_or(length),
+            length,
             sequences: self.sequences,
             segment: self.segment,
             batch: self.batch,
             per_octave: self.per_octave,
             initial_state: file_name(self.initial_state.as_deref()),
         };
-        let bar = self.given.bar(
-            context,
-            "perplexity",
-            self.length.saturating_mul(self.sequences),
-        )?;
+        let work = length.saturating_mul(self.sequences);
+        let bar = self.given.bar(context, "perplexity", work)?;
         let mut each = |tokens| bar.inc(tokens as u64);
         let first = match &self.initial_state {
             Some(path) => Some(

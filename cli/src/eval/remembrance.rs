@@ -4,6 +4,7 @@ use super::given::{Given, number};
 use crate::context::Context;
 use crate::failure::Failure;
 use baton_tasks::measures::{Measurement, Remembrance as Found};
+use baton_tasks::tokens;
 use baton_train::eval::remembrance::{Options, Spacing, remembrance};
 
 /// How much the prediction at the end owes to the tokens before each place
@@ -15,9 +16,9 @@ use baton_train::eval::remembrance::{Options, Spacing, remembrance};
 pub struct Remembrance {
     #[command(flatten)]
     given: Given,
-    /// Tokens of each sequence; four times the training length when absent
+    /// Tokens of each sequence, also as 64k or 1m (times 1024), or as 16x the training length; 4x when absent
     #[arg(long)]
-    length: Option<usize>,
+    length: Option<String>,
     /// Sequences, evenly spread over the held-out text; fewer when they would overlap
     #[arg(long, default_value_t = 64)]
     sequences: usize,
@@ -43,8 +44,9 @@ impl Remembrance {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let subject = self.given.subject(context)?;
         let (name, text) = self.given.text(&subject)?;
-        let published = subject.checkpoint.train_length.map(|length| 4 * length);
-        let Some(length) = self.length.or(published) else {
+        let known = subject.checkpoint.train_length;
+        let given = self.length.as_deref().map(|text| tokens(text, known));
+        let Some(length) = given.transpose()?.or(known.map(|length| 4 * length)) else {
             return Err(Failure::new(
                 "no --length given, and the checkpoint does not say its training length: expected one",
             ));

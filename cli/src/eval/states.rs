@@ -4,6 +4,7 @@ use super::given::{Given, number};
 use crate::context::Context;
 use crate::failure::Failure;
 use baton_tasks::measures::{Measurement, OverTime};
+use baton_tasks::tokens;
 use baton_train::eval::states::{Options, over_time};
 
 /// How the states' statistics change over time, of each layer and head
@@ -15,9 +16,9 @@ use baton_train::eval::states::{Options, over_time};
 pub struct States {
     #[command(flatten)]
     given: Given,
-    /// Tokens of each sequence
-    #[arg(long, default_value_t = 4096)]
-    length: usize,
+    /// Tokens of each sequence, also as 64k or 1m (times 1024), or as 16x the training length
+    #[arg(long, default_value = "4096")]
+    length: String,
     /// Sequences, evenly spread over the held-out text; fewer when they would overlap
     #[arg(long, default_value_t = 16)]
     sequences: usize,
@@ -33,18 +34,17 @@ impl States {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let subject = self.given.subject(context)?;
         let (name, text) = self.given.text(&subject)?;
+        let known = subject.checkpoint.train_length;
+        let length = tokens(&self.length, known)?;
         let options = Options {
-            train_length: subject.checkpoint.train_length.unwrap_or(self.length),
-            length: self.length,
+            train_length: known.unwrap_or(length),
+            length,
             sequences: self.sequences,
             times: self.times,
             segment: self.segment,
         };
-        let bar = self.given.bar(
-            context,
-            "states",
-            self.length.saturating_mul(self.sequences),
-        )?;
+        let work = length.saturating_mul(self.sequences);
+        let bar = self.given.bar(context, "states", work)?;
         let mut each = |tokens| bar.inc(tokens as u64);
         let result = over_time(
             &subject.model,

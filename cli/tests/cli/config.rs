@@ -193,7 +193,8 @@ fn all_that_is_wrong_with_a_file_is_said_at_once() {
          \"gated_delta_net\"?\n",
         "my.toml: `schedule.warm_up` given, expected a key of `schedule`: did you mean `schedule.warmup`?\n",
         "my.toml: `optimizer.beta1` given as 1.0, expected a number from 0 to below 1\n",
-        "--heads: `model.block.num_heads` given, expected a key of the block mamba2: there are expand, head_dim, ",
+        "--heads: `model.block.num_heads` given, expected a key of the block mamba2: its heads are its channels over \
+         `model.block.head_dim` (--head-size)",
     ] {
         assert!(wrong.stderr.contains(part), "{part}\n{}", wrong.stderr);
     }
@@ -205,10 +206,25 @@ fn all_that_is_wrong_with_a_file_is_said_at_once() {
             ["--schedule", "cosin"],
             "expected cosine, constant, linear, wsd",
         ),
+        (
+            ["--block", "mamba3x"],
+            "--block mamba3x given, expected a block or the file of a text (.rec): did you mean \"mamba3\"?",
+        ),
+        (
+            ["--block", "attention"],
+            "(.rec): there are mamba2, mamba1, gated_delta_net, kda, mlstm, rwkv7, drt, ramba, window, linear_attention, ",
+        ),
     ] {
         let wrong = baton(&[&["train", "--print-config"][..], &line].concat());
         assert_eq!(wrong.code, 2);
         assert!(wrong.stderr.contains(part), "{}", wrong.stderr);
+    }
+    // A hyphen is an underscore in names of blocks, as presets have it.
+    for line in [
+        ["--block", "gated-delta-net"],
+        ["--set", "model.block=gated-delta-net"],
+    ] {
+        assert_eq!(printed(&line), printed(&["--block", "gated_delta_net"]));
     }
     let broken = folder.write("broken.json", "seed = 3");
     let wrong = baton(&["train", "--print-config", "--config", &broken]);

@@ -190,6 +190,31 @@ fn a_line_that_cannot_be_read_is_named() {
     );
 }
 
+/// The repository's novels are packed: they are read as what they hold, one by one and as a folder.
+#[test]
+fn a_packed_text_is_what_it_holds() {
+    let folder = Folder::new("data-packed");
+    let novels = format!("{}/../data/novels", env!("CARGO_MANIFEST_DIR"));
+    let data = |text: &str| {
+        let done = train(&folder, &["--text", text, "--json"]);
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+        done.json()["data"].as_str().unwrap().to_string()
+    };
+    // 85 % of 883,028 bytes.
+    let emma = data(&format!("{novels}/emma.txt.gz"));
+    assert!(emma.contains("emma.txt.gz): 750573 bytes, "), "{emma}");
+    let all = data(&novels);
+    assert!(all.contains(" tokens in 7 documents"), "{all}");
+    let broken = folder.path("broken.txt");
+    fs::write(&broken, b"\x1f\x8b and no more").unwrap();
+    let done = train(&folder, &["--text", &broken]);
+    assert!(
+        done.code == 2 && done.stderr.contains("broken.txt: no whole gzip file"),
+        "{}",
+        done.stderr
+    );
+}
+
 /// A separator is an id, or the text of a token.
 #[test]
 fn a_separator_is_said_by_its_text() {

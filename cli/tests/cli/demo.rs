@@ -40,3 +40,10 @@ fn the_demonstration_draws_what_it_measured() {
     }
     assert!(file("perplexity.png").starts_with(b"\x89PNG"));
 }
+
+#[test]
+fn a_demonstration_says_where_its_model_is() {
+    let ran = baton(&["demo", "--retrieval", "--quiet"]); // in this package's folder
+    let said = "checkpoints/drt: no such folder: run it in the repository, which has it, or give --kept RUN";
+    assert!(ran.code == 2 && ran.stderr.contains(said), "{}", ran.stderr);
+}

@@ -89,6 +89,24 @@ fn perplexity_is_by_position_with_intervals() {
     assert_eq!(other["text"], "text.txt, all of it");
     assert_ne!(other["result"]["loss"][0], result["loss"][0]);
 
+    // Lengths as tasks and plans say them.
+    let times = ["perplexity", "--length", "4x", "--sequences", "3"];
+    let times = measure(&times, &checkpoint, &text, &folder.path("times.json"));
+    assert_eq!(times["options"]["length"], 4 * 32);
+    let wrong = [
+        "eval",
+        "states",
+        "--checkpoint",
+        &checkpoint,
+        "--length",
+        "4y",
+    ];
+    let wrong = baton(&wrong).stderr;
+    assert!(
+        wrong.contains("length `4y` given, expected tokens as 500, 64k"),
+        "{wrong}"
+    );
+
     let long = baton(&[
         "eval",
         "perplexity",
@@ -100,12 +118,9 @@ fn perplexity_is_by_position_with_intervals() {
         "100000",
     ]);
     assert_eq!(long.code, 2);
-    assert!(
-        long.stderr
-            .contains("expected at least 100001 for one sequence"),
-        "{}",
-        long.stderr
-    );
+    let short =
+        "text.txt, the last 15 %, 1860 tokens given, expected at least 100001 for one sequence";
+    assert!(long.stderr.contains(short), "{}", long.stderr);
 }
 
 #[test]
@@ -143,6 +158,8 @@ fn states_and_remembrance_keep_their_forms() {
     );
     let inside = |d: &Value| (0.0..=1.0).contains(&d.as_f64().unwrap());
     assert!(distances.iter().all(inside));
+    let ends = value["result"]["interval"].as_array().unwrap().iter();
+    assert!(ends.flat_map(|ends| ends.as_array().unwrap()).all(inside));
 }
 
 #[test]
@@ -156,10 +173,10 @@ fn a_plan_is_run_kept_and_shown() {
             "model": {"hidden_size": 16, "num_hidden_layers": 1,
                       "block": {"type": "mamba2", "head_dim": 8, "state_size": 8}},
             "train_length": 8, "batch_size": 2, "schedule": {"steps": 2, "warmup": 1}}}],
-        "post_trainings": [{"name": "zero", "initial_state": {"type": "zero"}, "steps": [1]}],
+        "post_trainings": [{"name": "zero", "initial_state": "zero", "steps": [1]}],
         "evaluations": {
             "perplexity": {"measure": "perplexity", "length": "8x", "sequences": 2},
-            "states": {"measure": "states", "length": "8x", "sequences": 2, "times": 5}}
+            "states": {"measure": "states", "length": "8x", "sequences": 2}}
     }"#,
     );
     let (runs, kept) = (folder.path("runs"), folder.path("kept"));

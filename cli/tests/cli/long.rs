@@ -285,6 +285,37 @@ fn memory_that_runs_out_is_one_message() {
     assert_eq!(told.trim_end(), format!("error: {error}"));
 }
 
+/// What follows from an option is no difference: a run that was made longer is gone on with by the same steps.
+#[test]
+fn a_warm_up_that_nobody_said_refuses_nothing() {
+    let folder = Folder::new("long-derived");
+    let (text, run) = (text(&folder), folder.path("run"));
+    let of = |steps: &'static str| {
+        let place = ["train", "--text", &text, "--folder", &run, "--quiet"];
+        baton(&[&place[..], &SMALL[..12], &["--steps", steps]].concat())
+    };
+    assert_eq!(of("20").code, 0);
+    let refused = of("30");
+    let expected = "`config.schedule.steps` was 20 there and is 30 now; `baton train --change` goes on by another, \
+                    another --folder begins anew";
+    assert!(
+        refused.code == 2 && refused.stderr.contains(expected),
+        "{}",
+        refused.stderr
+    );
+    let longer = [
+        "train", "--change", "--steps", "30", "--folder", &run, "--quiet",
+    ];
+    done(&longer);
+    let again = of("30");
+    assert_eq!((again.code, again.stderr.as_str()), (0, ""));
+    assert!(
+        again.stdout.contains("no step was left"),
+        "{}",
+        again.stdout
+    );
+}
+
 #[test]
 fn held_out_text_is_looked_at_and_nothing_else_changes() {
     let folder = Folder::new("long-look");

@@ -73,12 +73,15 @@ fn a_runs_own_text_is_read_and_another_is_refused() {
         done.stdout
     );
 
-    for done in [
-        post(&folder, &checkpoint, "second", &["--text", &other]),
-        eval(&checkpoint, &["--text", &other]),
+    for (done, remedy) in [
+        (
+            post(&folder, &checkpoint, "second", &["--text", &other]),
+            "--other-data",
+        ),
+        (eval(&checkpoint, &["--text", &other]), "--whole"),
     ] {
         assert_eq!((done.code, done.stdout.as_str()), (2, ""));
-        for name in ["other.txt", "own.txt", "expected what the run read"] {
+        for name in ["other.txt", "own.txt", "expected what the run read", remedy] {
             assert!(done.stderr.contains(name), "{}", done.stderr);
         }
     }
@@ -207,4 +210,76 @@ fn shards_are_evaluated_by_what_they_hold_out() {
         "{}",
         done.stderr
     );
+}
+
+/// Runs of one experiment are compared, so all of them read one text: that of the runs that are there.
+#[test]
+fn an_experiment_goes_on_with_its_own_text() {
+    let folder = Folder::new("origin-plan");
+    let own = folder.write("own.txt", &words(7, 400));
+    let other = folder.write("other.txt", &words(8, 400));
+    let arm = r#"{"name": "NAME", "initial_state": "state_passing:p_zero=0.5", "steps": [1]}"#;
+    let plan = |names: &[&str]| {
+        let arms: Vec<String> = names.iter().map(|name| arm.replace("NAME", name)).collect();
+        let text = format!(
+            r#"{{"bases": [{{"name": "micro", "seeds": [1], "config": {{
+                "model": {{"hidden_size": 16, "num_hidden_layers": 1,
+                          "block": {{"type": "mamba2", "head_dim": 8, "state_size": 8}}}},
+                "train_length": 8, "batch_size": 2, "schedule": {{"steps": 2}}}}}},
+              {{"name": "key", "seeds": [1], "task": "copying:min=1,max=2", "evaluate": [], "config": {{
+                "model": {{"hidden_size": 16, "num_hidden_layers": 1,
+                          "block": {{"type": "mamba2", "head_dim": 8, "state_size": 8}}}},
+                "train_length": 8, "batch_size": 2, "schedule": {{"steps": 1}}}}}}],
+              "post_trainings": [{}],
+              "evaluations": {{"perplexity": {{"measure": "perplexity", "length": "4x", "sequences": 2}}}}}}"#,
+            arms.join(", ")
+        );
+        folder.write("plan.json", &text)
+    };
+    let runs = folder.path("runs");
+    let go = |plan: &str, more: &[&str]| {
+        let given = ["reproduce", plan, "--folder", &runs, "--quiet", "--json"];
+        baton(&[&given, more].concat())
+    };
+    let text_of = |run: &str| {
+        let run = fs::read(format!("{runs}/micro/{run}/seed1/perplexity.json")).unwrap();
+        let run: serde_json::Value = serde_json::from_slice(&run).unwrap();
+        run["text"].as_str().unwrap().to_string()
+    };
+    let first = go(&plan(&["one"]), &["--text", &own]);
+    assert_eq!((first.code, first.stderr.as_str()), (0, ""));
+    let second = go(&plan(&["one", "two"]), &[]);
+    assert_eq!((second.code, second.stderr.as_str()), (0, ""));
+    assert_eq!(second.json()["done"]["trained"], 2);
+    for run in ["base", "one-1-steps", "two-1-steps"] {
+        assert_eq!(text_of(run), "own.txt, the last 15 % held out");
+    }
+    // Another text is refused before anything is trained; so is none where the runs' own is gone.
+    let third = plan(&["one", "two", "three"]);
+    let refused = go(&third, &["--text", &other]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (2, ""));
+    for part in [
+        "other.txt (",
+        "seed1 read ",
+        "own.txt (",
+        "another --folder",
+    ] {
+        assert!(refused.stderr.contains(part), "{}", refused.stderr);
+    }
+    let moved = folder.path("moved.txt");
+    fs::rename(&own, &moved).unwrap();
+    let gone = go(&third, &[]);
+    assert_eq!(gone.code, 2);
+    assert!(
+        gone.stderr.contains("its new place by --text"),
+        "{}",
+        gone.stderr
+    );
+    assert!(!fs::exists(format!("{runs}/micro/three-1-steps")).unwrap());
+    assert_eq!(go(&third, &["--text", &moved]).code, 0);
+    // Runs measured by others afterwards know where their text is.
+    let base = format!("{runs}/micro/three-1-steps/seed1");
+    let measured = eval(&base, &[]);
+    assert_eq!((measured.code, measured.stderr.as_str()), (0, ""));
+    assert!(measured.stdout.starts_with("moved.txt, the last 15 %, "));
 }

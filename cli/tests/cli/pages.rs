@@ -45,6 +45,30 @@ fn shell(folder: &Folder, line: &str) -> String {
     told
 }
 
+/// README's first steps, fewer and shorter ones.
+#[test]
+fn the_first_steps_lead_to_a_report_and_a_text() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    let folder = Folder::new("first");
+    let part = page.split("\n## First steps\n").nth(1).expect("a section");
+    let commands = blocks(part, "sh")[0];
+    for line in commands.lines().filter(|line| line.starts_with("baton ")) {
+        let mut line = line.to_string();
+        for (long, short) in [
+            ("--steps 300", "--steps 2"),
+            ("--steps 100", "--steps 2"),
+            ("--length 64x --sequences 16", "--length 2x --sequences 2"),
+            ("--tokens 200", "--tokens 5"),
+        ] {
+            line = line.replace(long, short);
+        }
+        shell(&folder, &line);
+    }
+    let report = std::fs::read_to_string(folder.path("runs/report.html")).expect("a report");
+    assert!(report.contains("passed") && report.contains("<svg"));
+}
+
 #[test]
 fn a_recurrence_is_added_as_the_page_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/add-a-recurrence.md");

@@ -94,6 +94,13 @@ fn the_token_passkey_is_learned_and_found_past_the_training_length() {
     ]));
     // Guessing scores one in 21.
     assert!(cells.iter().all(|cell| mean(cell, 0) > 0.8), "{cells:?}");
+    // Without a task it is the run's own, and what is asked is said first.
+    assert_eq!(eval(&checkpoint, "passkey", &asked[2..]), grids);
+    let few = ["--lengths", "1x", "--trials", "1", "--quiet"];
+    let own = ["eval", "passkey", "--checkpoint", &checkpoint];
+    let shown = baton(&[&own[..], &few].concat()).stdout;
+    let first = "asked: token-passkey:gap=0,key=1,markers=ids,vocabulary=24\n";
+    assert!(shown.starts_with(first), "{shown}");
 }
 
 #[test]

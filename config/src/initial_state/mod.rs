@@ -8,6 +8,7 @@ mod line;
 
 use crate::Error;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Where the causal convolution of a sequence begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +125,14 @@ fn tenth() -> f64 {
 }
 
 impl InitialStateConfig {
+    /// As a file says it: a line, or the tree.
+    pub fn said(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::String(line) => line.parse().map_err(|e: Error| e.to_string()),
+            tree => serde_json::from_value(tree.clone()).map_err(|e| e.to_string()),
+        }
+    }
+
     /// State passing as published: p = 0.1, convolution from zero.
     pub fn state_passing() -> Self {
         InitialStateConfig::StatePassing {

@@ -251,9 +251,9 @@ impl<B: Block> Hybrid<B> {
     pub(super) fn check(&self, hidden: usize, layers: usize) -> Result<(), Error> {
         let wrong = |what: String| Err(Error::Config(what));
         if self.layers.len() != layers {
+            let own = self.layers.len();
             return wrong(format!(
-                "num_hidden_layers {layers} given for {} layers, expected as many",
-                self.layers.len()
+                "num_hidden_layers {layers} given for a block of {own} layers, expected {own}, or nothing: the layers say it"
             ));
         }
         not_zero(&[("layers", layers)])?;

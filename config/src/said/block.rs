@@ -8,6 +8,21 @@ use baton_ir::text::nearest;
 use serde_json::{Value, json};
 use std::path::Path;
 
+/// What a block is called, with `-` for `_` too; else which may have been meant.
+pub fn block_name(said: &str) -> Result<String, String> {
+    let own = PUBLISHED.iter().chain(&HYBRID);
+    let other = builtin::NAMES
+        .iter()
+        .filter(|name| !PUBLISHED.contains(name));
+    let names: Vec<&str> = own.chain(other).copied().collect();
+    let name = said.replace('-', "_");
+    match nearest(&name, names.iter().copied()) {
+        _ if names.contains(&&name[..]) => Ok(name),
+        Some(near) => Err(format!("did you mean \"{near}\"?")),
+        None => Err(format!("there are {}", names.join(", "))),
+    }
+}
+
 /// Brings the block of what was said to its stored form; paths of texts are from `folder` on.
 pub fn in_full(what: &mut Value, folder: &Path) -> Result<(), Error> {
     let block = what.pointer_mut("/model/block");
@@ -27,6 +42,16 @@ fn brought(block: &mut Value, folder: &Path) -> Result<(), Error> {
         None => return Ok(()),
         Some(kind) => kind.as_str().unwrap_or_default().to_string(),
     };
+    let path = kind.ends_with(".rec");
+    let kind = match ["hybrid", "recurrence"].contains(&&kind[..]) || path {
+        true => kind,
+        false => block_name(&kind).map_err(|remedy| {
+            Error::Config(format!(
+                "`model.block.type` given as \"{kind}\", expected a block or the file of a text (.rec): {remedy}"
+            ))
+        })?,
+    };
+    table.insert("type".into(), json!(kind));
     if PUBLISHED.contains(&kind.as_str()) {
         return Ok(());
     }
@@ -37,26 +62,11 @@ fn brought(block: &mut Value, folder: &Path) -> Result<(), Error> {
         return blocks.try_for_each(|block| brought(block, folder));
     }
     if kind != "recurrence" {
-        let path = kind.ends_with(".rec");
-        if !path && builtin::text(&kind).is_none() {
-            let names = PUBLISHED
-                .iter()
-                .chain(&HYBRID)
-                .chain(builtin::NAMES)
-                .copied();
-            let remedy = match nearest(&kind, names.clone()) {
-                Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
-            };
-            return Err(Error::Config(format!(
-                "`model.block.type` given as \"{kind}\", expected a block or the file of a text (.rec): {remedy}"
-            )));
-        }
         in_todays_form(&kind, table);
         table.insert("text".into(), json!(kind));
     }
     table.insert("type".into(), json!("recurrence"));
-    if let Some(text) = table["text"].as_str() {
+    if let Some(text) = table.get("text").and_then(Value::as_str) {
         let found = BlockText::new(text).found(folder)?;
         table.insert("text".into(), json!(found.text));
     }

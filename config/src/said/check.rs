@@ -205,9 +205,14 @@ impl Looks<'_> {
         let near = nearest(name, names.clone()).map(|near| of.whole(near));
         let option = name.replace('-', "_");
         let option = OPTIONS.contains(&option.as_str()) && of.path.is_empty();
+        let head = of.keys.iter().any(|key| key.name == "head_dim");
         let remedy = match near.or_else(elsewhere) {
             _ if option => format!("it is an option, `--{}`", name.replace('_', "-")),
             Some(near) => format!("did you mean `{near}`?"),
+            None if name == "num_heads" && head => {
+                let size = of.whole("head_dim");
+                format!("its heads are its channels over `{size}` (--head-size)")
+            }
             None => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
         };
         let (path, called) = (of.whole(name), of.called);
@@ -304,10 +309,7 @@ fn take(kind: Kind, value: &mut Value) -> Result<(), String> {
             )
         }
         Kind::InitialState => {
-            let read: Result<InitialStateConfig, String> = match &*value {
-                Value::String(line) => line.parse().map_err(|e: crate::Error| e.to_string()),
-                tree => serde_json::from_value(tree.clone()).map_err(|e| e.to_string()),
-            };
+            let read = InitialStateConfig::said(value);
             *value = json!(read.map_err(|why| format!("an initial state: {why}"))?);
             Ok(())
         }

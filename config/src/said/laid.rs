@@ -92,6 +92,12 @@ pub fn lay(beginning: &Beginning, parts: Vec<Said>) -> Result<Laid, Error> {
             all["schedule"]["warmup"] = json!(warmup);
         }
     }
+    // A hybrid's layers say their number.
+    if let Some(layers) = all.pointer("/model/block/layers").and_then(Value::as_array)
+        && !said(&says, "model.num_hidden_layers")
+    {
+        all["model"]["num_hidden_layers"] = json!(layers.len());
+    }
     let model = serde_json::from_value::<ModelConfig>(all["model"].take());
     let model = model.unwrap_or_else(|why| {
         if !wrong.about("model") {

@@ -17,7 +17,7 @@ mod presets;
 #[cfg(test)]
 mod tests;
 
-pub use block::in_full;
+pub use block::{block_name, in_full};
 pub use difference::{Difference, changed, difference, differences};
 pub use file::toml;
 pub use keys::whole;

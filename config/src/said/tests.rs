@@ -110,7 +110,8 @@ fn all_that_is_wrong_is_said_at_once() {
         "my.toml: `recompute` given as 1, expected true or false",
         "my.toml: `initial_state` given as \"state_pasing\", expected an initial state: ",
         "my.toml: `model.hiden_size` given, expected a key of `model`: did you mean `model.hidden_size`?",
-        "my.toml: `model.block.num_heads` given, expected a key of the block mamba2: there are expand, head_dim, ",
+        "my.toml: `model.block.num_heads` given, expected a key of the block mamba2: its heads are its channels over \
+         `model.block.head_dim` (--head-size)",
         "my.toml: `model.block.time_step_limit` given as [0.1], expected two bounds, ",
         "my.toml: `model.intermediate_size` given as -1, expected a whole number from 1 on, or \"none\"",
         "my.toml: `schedule.shape` given as \"cosin\", expected one of cosine, constant, linear, wsd: did you mean \
@@ -214,8 +215,7 @@ fn layers_of_a_hybrid_are_asked_for_what_they_have() {
         Said::key(
             "file",
             "model",
-            json!({"num_hidden_layers": layers.as_array().unwrap().len(), "block": {
-                "type": "hybrid", "chunk": 64, "landmark": "encoder", "layers": layers}}),
+            json!({"block": {"type": "hybrid", "chunk": 64, "landmark": "encoder", "layers": layers}}),
         )
     };
     let short = laid(vec![layers(json!([
@@ -320,4 +320,38 @@ fn sequences_of_a_hybrid_hold_chunks_to_attend_to() {
         lay(&Beginning::Fresh, vec![block(), said(&least)]).unwrap();
     }
     assert_eq!(laid(vec![said("model.block=window")]).train_length, 64);
+}
+
+/// The page's file of a hybrid, whose layers say their number and leave out what blocks begin with.
+#[test]
+fn the_pages_hybrid_is_one() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let part = page.split("### `hybrid`").nth(1).unwrap();
+    let file = part.split("```json\n").nth(1).unwrap();
+    let file = serde_json::from_str(file.split("```").next().unwrap()).unwrap();
+    let config = laid(vec![Said::part("the page", file)]);
+    assert_eq!(
+        (config.model.num_hidden_layers, config.train_length),
+        (5, 256)
+    );
+    let hybrid = config.model.hybrid().unwrap();
+    assert!(hybrid.chunking().is_some_and(|(at, _)| at == 1));
+
+    let layers = json!([{"type": "recurrent", "block": "mamba2"}]);
+    let block = json!({"type": "hybrid", "chunk": 64, "landmark": "encoder", "layers": layers});
+    let part = json!({"model": {"num_hidden_layers": 2, "block": block}});
+    let error = lay(&Beginning::Fresh, vec![Said::part("file", part)]).unwrap_err();
+    let expected = "num_hidden_layers 2 given for a block of 1 layers, expected 1, or nothing";
+    assert!(error.to_string().contains(expected), "{error}");
+}
+
+/// What the page on training says in JSON fits the small training's two layers.
+#[test]
+fn the_pages_initial_state_fits_the_defaults() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/training.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let tree = page.split("```json\n").nth(1).unwrap();
+    let tree: Value = serde_json::from_str(tree.split("```").next().unwrap()).unwrap();
+    laid(vec![Said::key("the page", "initial_state", tree)]);
 }

@@ -33,6 +33,11 @@ pub trait Tokens: Sync {
     /// Token number `at`.
     fn token(&self, at: usize) -> u32;
 
+    /// What it is called in messages.
+    fn called(&self) -> &str {
+        "a text"
+    }
+
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -55,6 +60,10 @@ impl Tokens for baton_data::Corpus {
 
     fn token(&self, at: usize) -> u32 {
         self.tokens.read(at..at + 1)[0]
+    }
+
+    fn called(&self) -> &str {
+        &self.name
     }
 
     fn rows(&self, starts: &[usize], from: usize, count: usize) -> Vec<u32> {
@@ -94,9 +103,14 @@ pub(crate) fn is_usual(batch: &usize) -> bool {
     *batch == SIDE_BY_SIDE
 }
 
-/// Where up to `sequences` windows of `length` tokens begin: evenly spread from the first place to
+/// Where up to `sequences` windows of `length` tokens of `text` begin: evenly spread from the first place to
 /// the last, none overlapping another; fewer than asked for when the text is too short for more.
-pub fn starts(text: usize, length: usize, sequences: usize) -> Result<Vec<usize>, Error> {
+pub fn starts(
+    text: &(impl Tokens + ?Sized),
+    length: usize,
+    sequences: usize,
+) -> Result<Vec<usize>, Error> {
+    let (name, text) = (text.called(), text.len());
     if length == 0 || sequences == 0 {
         return Err(Error::Config(format!(
             "{sequences} sequences of {length} tokens given, expected at least 1 of each"
@@ -105,7 +119,7 @@ pub fn starts(text: usize, length: usize, sequences: usize) -> Result<Vec<usize>
     let batch = sequences.min(text / length);
     if batch == 0 {
         return Err(Error::Config(format!(
-            "a text of {text} tokens given, expected at least {length} for one sequence"
+            "{name}, {text} tokens given, expected at least {length} for one sequence: a longer text, or shorter sequences"
         )));
     }
     let spare = text - length;
@@ -147,13 +161,13 @@ pub(crate) mod tests {
 
     #[test]
     fn windows_spread_and_do_not_overlap() {
-        assert_eq!(starts(100, 10, 3).unwrap(), [0, 45, 90]);
-        assert_eq!(starts(29, 10, 5).unwrap(), [0, 19]);
-        assert_eq!(starts(10, 10, 5).unwrap(), [0]);
-        let error = starts(9, 10, 5).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "a text of 9 tokens given, expected at least 10 for one sequence"
+        let text = [0u8; 100];
+        assert_eq!(starts(&text[..], 10, 3).unwrap(), [0, 45, 90]);
+        assert_eq!(starts(&text[..29], 10, 5).unwrap(), [0, 19]);
+        assert_eq!(starts(&text[..10], 10, 5).unwrap(), [0]);
+        let error = starts(&text[..9], 10, 5).unwrap_err().to_string();
+        assert!(
+            error.starts_with("a text, 9 tokens given, expected at least 10 for one sequence: ")
         );
     }
 }

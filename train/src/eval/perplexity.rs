@@ -86,7 +86,7 @@ pub fn by_position(
             options.batch
         )));
     }
-    let starts = starts(text.len(), length.saturating_add(1), options.sequences)?;
+    let starts = starts(text, length.saturating_add(1), options.sequences)?;
     let edges = edges(options.train_length, length, per_octave);
     let batches: Vec<&[usize]> = starts.chunks(options.batch).collect();
     let sums = spread(group, batches.len(), |number| {

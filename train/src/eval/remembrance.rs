@@ -93,7 +93,7 @@ pub fn remembrance(
     each: &mut dyn FnMut(usize),
 ) -> Result<Remembrance, Error> {
     let cuts = options.places()?;
-    let starts = starts(text.len(), options.length, options.sequences)?;
+    let starts = starts(text, options.length, options.sequences)?;
     let batches: Vec<&[usize]> = starts.chunks((ROWS / (cuts.len() + 1)).max(1)).collect();
     // By batch, cut and sequence.
     let distances = spread(group, batches.len(), |number| {
@@ -113,10 +113,12 @@ pub fn remembrance(
         Interval::of(&all.collect::<Vec<f64>>())
     };
     let means: Vec<Interval> = (0..cuts.len()).map(mean).collect();
+    // A distance is never outside of 0 to 1, and its mean is not either.
+    let ends = |mean: &Interval| mean.ends().map(|end| end.clamp(0.0, 1.0));
     Ok(Remembrance {
         cuts,
         distance: means.iter().map(|m| m.mean).collect(),
-        interval: (starts.len() > 1).then(|| means.iter().map(Interval::ends).collect()),
+        interval: (starts.len() > 1).then(|| means.iter().map(ends).collect()),
         sequences: starts.len(),
         starts,
     })

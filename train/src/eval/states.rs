@@ -82,7 +82,7 @@ pub fn over_time(
     group: &dyn Group,
     each: &mut dyn FnMut(usize),
 ) -> Result<OverTime, Error> {
-    let starts = starts(text.len(), options.length, options.sequences)?;
+    let starts = starts(text, options.length, options.sequences)?;
     let mut times = log_spaced(1, options.length, options.times);
     let quadrupled = |&time: &usize| time.checked_mul(4);
     let multiples = std::iter::successors(Some(options.train_length.max(1)), quadrupled);

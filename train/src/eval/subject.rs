@@ -8,7 +8,7 @@ use baton_data::Corpus;
 use baton_data::tokenizer::Tokenizer;
 use baton_runtime::Device;
 use baton_weights::checkpoint::{Progress, fingerprint};
-use baton_weights::origin::{self, Known, Origin};
+use baton_weights::origin::{self, Known, Origin, Other};
 use baton_weights::pretrained;
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
@@ -77,7 +77,11 @@ impl Subject {
     /// What of `given`, or else of the data of its own run, is held out; with `whole` all that `given` holds.
     /// Given data that the run did not read is refused where a part of it is taken for held out.
     pub fn held_out(&self, given: Option<Origin>, whole: bool) -> Result<Corpus, Error> {
-        let origin = origin::after(self.data.as_ref(), given, whole, &self.tokenizer)?;
+        let other = match whole {
+            true => Other::Taken,
+            false => Other::Refused("--whole measures all of another"),
+        };
+        let origin = origin::after(self.data.as_ref(), given, other, &self.tokenizer)?;
         let text = match whole {
             true => origin.whole(&self.tokenizer)?,
             false => origin.open(&self.tokenizer)?.held_out.ok_or_else(|| {

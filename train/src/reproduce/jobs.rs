@@ -25,6 +25,9 @@ pub struct RunFile {
     pub haystack: bool,
     /// The text, in words.
     pub text: String,
+    /// A fingerprint of the text; older files have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
     /// How far.
     pub progress: Progress,
 }

@@ -5,7 +5,8 @@ use crate::eval::remembrance::Spacing;
 use baton_config as config;
 use baton_config::InitialStateConfig;
 use baton_data::files;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -58,7 +59,8 @@ pub struct Base {
 pub struct Post {
     /// What it is called.
     pub name: String,
-    /// Where sequences begin.
+    /// Where sequences begin; a line says it too.
+    #[serde(deserialize_with = "initial_state")]
     pub initial_state: InitialStateConfig,
     /// One run for each.
     pub steps: Vec<u64>,
@@ -85,14 +87,14 @@ pub struct Post {
     pub evaluate: Option<Vec<String>>,
 }
 
-/// A number of tokens, or of training lengths: `4096`, `"256x"`.
+/// A number of tokens, or of training lengths: `4096`, `"4k"`, `"256x"`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Length {
     /// Tokens.
     Tokens(usize),
-    /// Training lengths, as `"256x"`.
-    Times(String),
+    /// As [`baton_tasks::tokens`] reads it.
+    Said(String),
 }
 
 /// One measure and its options.
@@ -116,6 +118,7 @@ pub enum Evaluation {
         /// How many.
         sequences: usize,
         /// About as many times.
+        #[serde(default = "points")]
         times: usize,
     },
     /// Effective remembrance.
@@ -125,6 +128,7 @@ pub enum Evaluation {
         /// How many.
         sequences: usize,
         /// About as many cuts.
+        #[serde(default = "points")]
         cuts: usize,
         /// Where.
         #[serde(default = "ends")]
@@ -180,23 +184,16 @@ impl Plan {
 impl Length {
     /// In tokens.
     pub fn tokens(&self, train_length: usize) -> Result<usize, Error> {
-        let tokens = match self {
-            Length::Tokens(tokens) => Some(*tokens),
-            Length::Times(text) => text
-                .strip_suffix('x')
-                .and_then(|times| times.parse::<usize>().ok())
-                .and_then(|times| times.checked_mul(train_length)),
-        };
-        tokens.ok_or_else(|| {
-            let given = match self {
-                Length::Tokens(tokens) => tokens.to_string(),
-                Length::Times(text) => format!("{text:?}"),
-            };
-            Error::Config(format!(
-                "length {given} given, expected tokens as 4096 or training lengths as \"256x\""
-            ))
-        })
+        match self {
+            Length::Tokens(tokens) => Ok(*tokens),
+            Length::Said(text) => Ok(baton_tasks::tokens(text, Some(train_length))?),
+        }
     }
+}
+
+fn initial_state<'de, D: Deserializer<'de>>(from: D) -> Result<InitialStateConfig, D::Error> {
+    let said = Value::deserialize(from)?;
+    InitialStateConfig::said(&said).map_err(D::Error::custom)
 }
 
 fn base() -> String {
@@ -217,6 +214,11 @@ fn one() -> Vec<u64> {
 
 fn one_bucket() -> usize {
     1
+}
+
+/// As `baton eval` has it.
+fn points() -> usize {
+    25
 }
 
 fn ends() -> Spacing {

@@ -1,5 +1,6 @@
 //! Doing what of a plan is not done yet, one job after another.
 
+use super::data;
 use super::jobs::{Job, RunFile};
 use super::measure::Ready;
 use crate::Error;
@@ -11,6 +12,7 @@ use baton_runtime::Device;
 use baton_tasks::measures::{Measurement, RUN};
 use baton_tasks::{Material, TaskConfig, TaskSource};
 use baton_weights::checkpoint::CHECKPOINT;
+use baton_weights::origin::Origin;
 use indicatif::HumanDuration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,6 +31,8 @@ pub struct Settings {
     pub checkpoint_every: u64,
     /// Whether progress is shown.
     pub progress: bool,
+    /// Where the text is, for checkpoints.
+    pub origin: Origin,
 }
 
 /// What was done.
@@ -52,6 +56,7 @@ pub fn run(
     device: &dyn Device,
     say: &mut dyn FnMut(String),
 ) -> Result<Done, Error> {
+    data::check(jobs, &settings.folder, text, &settings.origin)?;
     let jobs = chosen(jobs, settings.only.as_deref());
     let ready = |job: &Job| {
         let all = job.evaluations.iter();
@@ -149,6 +154,7 @@ fn train(job: &Job, text: &Text, settings: &Settings, device: &dyn Device) -> Re
     let place = Place {
         checkpoint_every: settings.checkpoint_every,
         title: settings.progress.then(|| "train".to_string()),
+        origin: origin(job, &settings.origin),
         ..Place::new(&folder)
     };
     let ended = match &job.from {
@@ -164,12 +170,27 @@ fn train(job: &Job, text: &Text, settings: &Settings, device: &dyn Device) -> Re
         task: job.task.clone(),
         haystack: job.haystack,
         text: text.name.clone(),
+        data: Some(text.fingerprint()),
         progress: ended.progress,
     };
     let path = folder.join(RUN);
     let mut json = serde_json::to_vec_pretty(&stored).map_err(|e| Error::file(&path, e))?;
     json.push(b'\n');
     Ok(write_whole(&path, &json)?)
+}
+
+/// Where the data of a job is, whose text is at `text`; nothing says a task in the novels.
+fn origin(job: &Job, text: &Origin) -> Option<Origin> {
+    let Some(task) = &job.task else {
+        return Some(text.clone());
+    };
+    let haystack = match (job.haystack, text) {
+        (false, _) => None,
+        (true, Origin::Text { path, .. }) => Some(path.clone()),
+        (true, _) => return None,
+    };
+    let task = task.clone();
+    Some(Origin::Task { task, haystack })
 }
 
 /// Whether the training is done; refuses a folder of another configuration.

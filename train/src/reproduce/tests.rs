@@ -3,6 +3,7 @@
 use super::*;
 use baton_data::Text;
 use baton_runtime::device::interpreter::Interpreter;
+use baton_weights::origin::Origin;
 use std::fs;
 use std::path::PathBuf;
 
@@ -94,8 +95,8 @@ fn what_is_wrong_with_a_plan_is_named() {
     );
     let twice = error(&|plan| plan.bases[0].seeds = vec![1, 1]);
     assert!(twice.starts_with("two runs in folder `micro/base/seed1`"));
-    let length = Length::Times("4y".into()).tokens(8).unwrap_err();
-    assert!(length.to_string().contains("training lengths as \"256x\""));
+    let length = Length::Said("4y".into()).tokens(8).unwrap_err();
+    assert!(length.to_string().starts_with("length `4y` given, "));
 }
 
 #[test]
@@ -108,6 +109,7 @@ fn an_experiment_goes_on_where_it_stood() {
         only: only.map(String::from),
         checkpoint_every: 1,
         progress: false,
+        origin: Origin::Novels,
     };
     let go = |plan: &Plan, only| {
         let mut said = Vec::new();

@@ -191,9 +191,16 @@ impl<'a> Trainer<'a> {
         let checkpoint = Checkpoint::read(path)?;
         let mut run = Trainer::new(config, device, source)?;
         if let Some(difference) = difference(&checkpoint.config, &run.identity()?) {
+            let anew = "another --folder begins anew";
+            // A change of the model or the data would be another run.
+            let fixed = ["`config.model", "`data`"];
+            let remedy = match fixed.iter().any(|part| difference.contains(part)) {
+                true => anew.to_string(),
+                false => format!("`baton train --change` goes on by another, {anew}"),
+            };
             return Err(Error::file(
                 path,
-                format!("made by another configuration: {difference}"),
+                format!("made by another configuration: {difference}; {remedy}"),
             ));
         }
         run.policy.restore(checkpoint.carried.clone())?;
@@ -279,17 +286,15 @@ impl<'a> Trainer<'a> {
 
     /// What it reads, in words: its name, where it is, and what tells it from others.
     pub fn data(&self) -> String {
-        let place = match &self.origin {
+        let (name, fingerprint) = (self.source.name(), self.source.fingerprint());
+        match &self.origin {
             Some(Origin::Text { path, .. } | Origin::Shards { path, .. }) => {
-                format!(" ({})", path.display())
+                format!("{name} ({}): {fingerprint}", path.display())
             }
-            _ => String::new(),
-        };
-        format!(
-            "{}{place}: {}",
-            self.source.name(),
-            self.source.fingerprint()
-        )
+            // A task's fingerprint is its line.
+            _ if fingerprint.starts_with("task ") => format!("the {fingerprint}"),
+            _ => format!("{name}: {fingerprint}"),
+        }
     }
 
     /// What is run, for a person: one thing to a line.

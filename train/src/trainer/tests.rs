@@ -142,7 +142,8 @@ fn another_configuration_and_a_damaged_file_are_refused() {
     let error = refused(other);
     assert!(
         error.ends_with(
-            "made by another configuration: `config.schedule.peak` was 0.01 there and is 0.02 now"
+            "made by another configuration: `config.schedule.peak` was 0.01 there and is 0.02 now; `baton train --change` \
+             goes on by another, another --folder begins anew"
         ),
         "{error}"
     );

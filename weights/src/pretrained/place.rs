@@ -1,7 +1,8 @@
 //! Where a checkpoint lies, and what it is that lies there where it is none.
 
 use super::layout::CONFIG;
-use crate::checkpoint::{CHECKPOINT, Checkpoint, LOCK};
+use crate::checkpoint::{CHECKPOINT, LOCK};
+use crate::head;
 use baton_config::Error;
 use baton_data::files::{self, folder};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ pub(super) fn place(path: &Path) -> Result<At, Error> {
     if path.is_file() {
         let ends = [".safetensors", ".bin", ".pt", ".pth", ".json"];
         let published = name != CHECKPOINT && ends.iter().any(|end| name.ends_with(end));
-        return match published && !Checkpoint::is(path) {
+        return match published && !head::is(path) {
             true => Err(Error::file(
                 path,
                 format!(
