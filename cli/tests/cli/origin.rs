@@ -257,7 +257,7 @@ fn an_experiment_goes_on_with_its_own_text() {
     // Another text is refused before anything is trained; so is none where the runs' own is gone.
     let third = plan(&["one", "two", "three"]);
     let refused = go(&third, &["--text", &other]);
-    assert_eq!((refused.code, refused.stdout.as_str()), (2, ""));
+    assert_eq!(refused.code, 2);
     for part in [
         "other.txt (",
         "seed1 read ",
