@@ -401,7 +401,7 @@ fn what_makes_no_block_is_said_at_its_place() {
     refused(
         line(&["--heads", "2"], "mamba2"),
         2,
-        "--heads: `model.block.num_heads` given, expected a key of the block mamba2: there are expand, head_dim, ",
+        "--heads: `model.block.num_heads` given, expected a key of the block mamba2: its heads are its channels over `model.block.head_dim` (--head-size)",
     );
     let json = [line(&[], &bad), vec!["--json".into()]].concat();
     let finished = baton(&json);
