@@ -1,46 +1,33 @@
-//! Work shared out over threads, of whom the one that asks is one.
+//! Work shared out over threads, or done by the one that asks.
 //!
-//! Waking a thread takes as long as a decode step: some 25 microseconds on an idle machine, and as long again until who waits
-//! for it goes on. So the caller's thread begins by itself, and calls others where enough is left to do.
+//! Handing work to a thread and being woken when it is done takes 25 to 75 microseconds, as long as a decode step of a layer. So
+//! what is little, and what one thread does anyway, the caller's thread does itself.
 //!
 //! Invariant: which thread does a piece decides nothing but when it is done.
 
 use rayon::ThreadPool;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use rayon::prelude::*;
 
-/// What is done sooner than this is done before another thread is awake.
-const WORTH: Duration = Duration::from_micros(20);
-
-/// What is known of the pieces.
+/// How much all pieces are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pieces {
-    /// One alone may be worth a thread.
-    Long,
-    /// All together may be less than it takes to wake one.
-    Short,
+pub(super) enum Work {
+    /// Worth other threads.
+    Much,
+    /// Done before another thread is awake.
+    Little,
 }
 
-/// Does the pieces from 0 to `count`, each once, by as many threads as `pool` has.
-pub(super) fn share(pool: &ThreadPool, pieces: Pieces, count: usize, piece: impl Fn(usize) + Sync) {
-    let next = AtomicUsize::new(0);
-    let take = || {
-        let at = next.fetch_add(1, Ordering::Relaxed);
-        (at < count).then(|| piece(at)).is_some()
-    };
-    let others = pool.current_num_threads().min(count).saturating_sub(1);
-    if pieces == Pieces::Short || others == 0 {
-        let begun = Instant::now();
-        while others == 0 || begun.elapsed() < WORTH {
-            if !take() {
-                return;
-            }
-        }
+/// Does the pieces from 0 to `count`, each once.
+pub(super) fn share(
+    pool: &ThreadPool,
+    work: Work,
+    count: usize,
+    piece: impl Fn(usize) + Send + Sync,
+) {
+    match work == Work::Little || count < 2 || pool.current_num_threads() == 1 {
+        true => (0..count).for_each(piece),
+        false => pool.install(|| (0..count).into_par_iter().with_max_len(1).for_each(piece)),
     }
-    pool.in_place_scope(|scope| {
-        (0..others).for_each(|_| scope.spawn(|_| while take() {}));
-        while take() {}
-    });
 }
 
 #[cfg(test)]
@@ -49,17 +36,19 @@ mod tests {
     use rayon::ThreadPoolBuilder;
     use std::collections::HashSet;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
+    use std::time::Duration;
 
     /// How often each piece was done, and by how many threads.
-    fn done(threads: usize, pieces: Pieces, count: usize, each: Duration) -> (Vec<usize>, usize) {
+    fn done(threads: usize, work: Work, count: usize, each: Duration) -> (Vec<usize>, usize) {
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .unwrap();
         let times: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
         let hands = Mutex::new(HashSet::new());
-        share(&pool, pieces, count, |at| {
+        share(&pool, work, count, |at| {
             times[at].fetch_add(1, Ordering::Relaxed);
             hands.lock().unwrap().insert(thread::current().id());
             thread::sleep(each);
@@ -72,8 +61,8 @@ mod tests {
     fn every_piece_is_done_once_by_no_more_threads_than_there_are() {
         for threads in 1..=5 {
             for count in [0, 1, 2, 3, 7, 64] {
-                for pieces in [Pieces::Long, Pieces::Short] {
-                    let (times, hands) = done(threads, pieces, count, Duration::ZERO);
+                for work in [Work::Much, Work::Little] {
+                    let (times, hands) = done(threads, work, count, Duration::ZERO);
                     assert!(times.iter().all(|&n| n == 1), "{times:?}");
                     assert!(hands <= threads.min(count), "{hands} of {threads}");
                 }
@@ -81,14 +70,11 @@ mod tests {
         }
     }
 
-    /// Long pieces are done side by side, and so are short ones once they have taken a while.
     #[test]
     fn others_are_called_where_it_is_worth_it() {
-        for pieces in [Pieces::Long, Pieces::Short] {
-            let (_, hands) = done(3, pieces, 12, Duration::from_millis(20));
-            assert_eq!(hands, 3);
-        }
-        let (_, hands) = done(3, Pieces::Short, 1, Duration::from_millis(20));
-        assert_eq!(hands, 1);
+        let each = Duration::from_millis(20);
+        assert_eq!(done(3, Work::Much, 12, each).1, 3);
+        assert_eq!(done(3, Work::Little, 3, each).1, 1);
+        assert_eq!(done(1, Work::Much, 3, each).1, 1);
     }
 }

@@ -6,7 +6,7 @@
 
 use super::kernels::{CpuKernels, failed};
 use super::memory::{numbers, numbers_mut};
-use super::share::{Pieces, share};
+use super::share::{Work, share};
 use super::task::{Task, call};
 use crate::engine::call::Strided;
 use crate::engine::machine::{Chain, HostMachine, Launch, Machine, Sum, identities};
@@ -14,14 +14,16 @@ use crate::stop::Stop;
 use crate::tensor::contiguous;
 use crate::{Error, Tensor, View};
 use baton_codegen::target::Storage;
+use baton_ir::tile::{CarryDecl, TileProgram};
 use rayon::ThreadPool;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::sync::Arc;
 
 /// Additions below which a sum is not worth other threads.
 const FEW: usize = 1 << 14;
-/// Steps of ranges that may be done before another thread is awake.
-const SHORT: i64 = 16;
+/// Entries of states, times steps, below which a launch is not worth other threads: a step of a head of 128 by 128 is
+/// 16,384, and takes five microseconds.
+const LITTLE: usize = 1 << 17;
 
 /// The memory of one run, and threads to work on it.
 pub(super) struct Threads {
@@ -119,15 +121,16 @@ impl Machine for Threads {
         let carries: Vec<[u64; 2]> = carries.map(|c| launch.carries[&c.role]).collect();
         let tasks = self.tasks(launch);
         let stop = &self.stop;
-        let pieces = match tasks.iter().all(|task| task.len < SHORT) {
-            true => Pieces::Short,
-            false => Pieces::Long,
-        };
-        share(&self.pool, pieces, tasks.len(), |at| {
-            if !stop.requested() {
-                call(&artifact, &tasks[at], heads, &ports, &carries);
-            }
-        });
+        share(
+            &self.pool,
+            work(launch, &artifact.program),
+            tasks.len(),
+            |at| {
+                if !stop.requested() {
+                    call(&artifact, &tasks[at], heads, &ports, &carries);
+                }
+            },
+        );
         stop.heed()
     }
 
@@ -169,7 +172,7 @@ impl Machine for Threads {
         };
         let all = rows * steps * columns;
         let least = FEW.div_ceil((entries * parts).max(1));
-        share(&self.pool, Pieces::Long, all.div_ceil(least), |at| {
+        share(&self.pool, Work::Much, all.div_ceil(least), |at| {
             (at * least..all.min((at + 1) * least)).for_each(entry);
         });
         Ok(())
@@ -219,6 +222,17 @@ impl HostMachine for Threads {
         // SAFETY: what is taken is an output or a gradient, all of which the kernels have written.
         let data = unsafe { written(self.memory.swap_remove(at)) };
         Ok(Tensor { shape, data })
+    }
+}
+
+/// How much a launch is, by the entries of the states that it moves; one that moves none is worth threads.
+fn work(launch: &Launch<'_>, program: &TileProgram) -> Work {
+    let entries = |c: &CarryDecl| c.dims.iter().map(|&n| n as usize).product::<usize>();
+    let entries: usize = program.carries.iter().map(entries).sum();
+    let steps: i64 = launch.table.iter().map(|[_, _, len, _]| len).sum();
+    match launch.cut.extent.heads * steps as usize * entries {
+        1..LITTLE => Work::Little,
+        _ => Work::Much,
     }
 }
 
