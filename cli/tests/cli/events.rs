@@ -122,7 +122,7 @@ fn agrees(run: &str) {
             wanted.extend(value.map(|value| (tag.to_string(), value as f32)));
         }
         let spent = ["tokens", "seconds"].map(|key| line[key].as_f64().expect("a number"));
-        if let Some(before) = std::mem::replace(&mut before, Some(spent)) {
+        if let Some(before) = before.replace(spent) {
             let speed = (spent[0] - before[0]) / (spent[1] - before[1]);
             wanted.insert("train/tokens_per_second".into(), speed as f32);
         }
