@@ -44,7 +44,8 @@ impl Threads {
     }
 
     fn own(&mut self, numbers: Vec<f32>) -> u64 {
-        self.keep(retyped(numbers))
+        // SAFETY: what is written may be taken for what may be unwritten.
+        self.keep(unsafe { same(numbers) })
     }
 
     fn keep(&mut self, mut numbers: Vec<MaybeUninit<f32>>) -> u64 {
@@ -220,7 +221,7 @@ impl HostMachine for Threads {
             .position(|own| own.as_ptr() as u64 == address);
         let at = found.ok_or_else(|| failed(format!("no memory of this run at {address:#x}")))?;
         // SAFETY: what is taken is an output or a gradient, all of which the kernels have written.
-        let data = unsafe { written(self.memory.swap_remove(at)) };
+        let data = unsafe { same(self.memory.swap_remove(at)) };
         Ok(Tensor { shape, data })
     }
 }
@@ -236,31 +237,13 @@ fn work(launch: &Launch<'_>, program: &TileProgram) -> Work {
     }
 }
 
-/// The same memory, of which nothing is known any more.
-fn retyped(numbers: Vec<f32>) -> Vec<MaybeUninit<f32>> {
-    let mut numbers = ManuallyDrop::new(numbers);
-    // SAFETY: the parts of a vector that is given up, of a type of the same layout that asks for less.
-    unsafe {
-        Vec::from_raw_parts(
-            numbers.as_mut_ptr().cast(),
-            numbers.len(),
-            numbers.capacity(),
-        )
-    }
-}
-
-/// The same memory as numbers.
+/// The same memory, of numbers that may be unwritten or of written ones.
 ///
 /// # Safety
-/// All of it was written.
-unsafe fn written(numbers: Vec<MaybeUninit<f32>>) -> Vec<f32> {
+/// A and B have one layout, and what is there is a value of both.
+unsafe fn same<A, B>(numbers: Vec<A>) -> Vec<B> {
     let mut numbers = ManuallyDrop::new(numbers);
-    // SAFETY: the parts of a vector that is given up, of a type of the same layout; the caller's promise.
-    unsafe {
-        Vec::from_raw_parts(
-            numbers.as_mut_ptr().cast(),
-            numbers.len(),
-            numbers.capacity(),
-        )
-    }
+    let [len, capacity] = [numbers.len(), numbers.capacity()];
+    // SAFETY: the parts of a vector that is given up; the caller's promise.
+    unsafe { Vec::from_raw_parts(numbers.as_mut_ptr().cast(), len, capacity) }
 }
