@@ -27,9 +27,15 @@ pub fn unary(function: UnaryFn, x: f64) -> f64 {
         UnaryFn::Relu => binary(BinaryFn::Max, x, 0.0),
         UnaryFn::Sin => x.sin(),
         UnaryFn::Cos => x.cos(),
-        UnaryFn::Wrap => x - 2.0 * (0.5 * x).round_ties_even(),
+        UnaryFn::Wrap => wrap(x),
         UnaryFn::Ndtr => ndtr(x),
     }
+}
+
+/// `x` without whole turns, in half turns: from -1 to 1. By itself, as instructions of vectors are made of it.
+#[inline(always)]
+pub fn wrap(x: f64) -> f64 {
+    x - 2.0 * (0.5 * x).round_ties_even()
 }
 
 /// `function(a, b)`

@@ -6,6 +6,7 @@
 //! and selected by mask.
 
 use super::micro::vector::{EXP, LN2_HIGH, LN2_LOW, MAGIC};
+use super::micro::{LOG, TANH};
 use baton_ir::recurrence::{BinaryFn, UnaryFn};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F32X4, I32X4};
@@ -24,29 +25,6 @@ pub struct Lanes<'a, 'b> {
     /// Room for four numbers that a call replaces.
     pub memory: StackSlot,
 }
-
-/// Coefficients of `(log(1 + f) - f + f^2 / 2) / f^3` on `sqrt(1/2) <= 1 + f < sqrt(2)`, highest
-/// power first.
-const LOG: [f32; 9] = [
-    7.037_683_6e-2,
-    -1.151_461e-1,
-    1.167_699_9e-1,
-    -1.242_014_1e-1,
-    1.424_932_3e-1,
-    -1.666_805_8e-1,
-    2.000_071_5e-1,
-    -2.499_999_4e-1,
-    3.333_333e-1,
-];
-
-/// Coefficients of `(tanh(x) - x) / x^3` in `x^2` on `|x| < 0.625`, highest power first.
-const TANH: [f32; 5] = [
-    -5.704_988_7e-3,
-    2.063_908_8e-2,
-    -5.373_971_6e-2,
-    1.333_144_2e-1,
-    -3.333_328e-1,
-];
 
 impl Lanes<'_, '_> {
     /// The same number four times.

@@ -185,14 +185,7 @@ fn compile_with(program: &TileProgram, kernels: &Kernels, checks: Checks) -> Res
     let fma = has_fma(&*isa);
     let call_conv = isa.default_call_conv();
     let frontend = isa.frontend_config();
-    let alone;
-    let program = match program.across {
-        true => {
-            alone = functions::alone(program);
-            &alone
-        }
-        false => program,
-    };
+    let program = &functions::alone(program);
     let plan = plan::plan(program);
     let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
     let mut signature = module.make_signature();

@@ -26,11 +26,7 @@ impl Emitter<'_, '_> {
                 }
             }
             Op::HeadSum(_) => (),
-            op if program.across
-                && let Some(alone) = functions::alone_in(op) =>
-            {
-                self.function(out, &alone);
-            }
+            op if let Some(alone) = functions::alone_in(op) => self.function(out, &alone),
             Op::Map {
                 shape,
                 operands,

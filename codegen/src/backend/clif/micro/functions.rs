@@ -3,7 +3,8 @@
 //! The same accuracy as the instructions of `math`: a relative error of about 2e-7, and 0, infinity and
 //! NaN where the true function has them.
 
-use super::vector::{Vector, exp};
+use super::vector::{LN2_HIGH, LN2_LOW, MAGIC, Vector, exp, exp_parts, polynomial};
+use baton_ir::pointwise;
 use baton_ir::recurrence::UnaryFn;
 
 /// A function that has a kernel.
@@ -13,6 +14,11 @@ pub enum Function {
     Exp = 0,
     Sigmoid = 1,
     Softplus = 2,
+    Log = 3,
+    Silu = 4,
+    Tanh = 5,
+    Sin = 6,
+    Cos = 7,
 }
 
 impl Function {
@@ -22,10 +28,50 @@ impl Function {
             UnaryFn::Exp => Some(Function::Exp),
             UnaryFn::Sigmoid => Some(Function::Sigmoid),
             UnaryFn::Softplus => Some(Function::Softplus),
+            UnaryFn::Log => Some(Function::Log),
+            UnaryFn::Silu => Some(Function::Silu),
+            UnaryFn::Tanh => Some(Function::Tanh),
+            UnaryFn::Sin => Some(Function::Sin),
+            UnaryFn::Cos => Some(Function::Cos),
             _ => None,
         }
     }
 }
+
+/// Coefficients of `(log(1 + f) - f + f^2 / 2) / f^3` on `sqrt(1/2) <= 1 + f < sqrt(2)`, highest
+/// power first.
+pub const LOG: [f32; 9] = [
+    7.037_683_6e-2,
+    -1.151_461e-1,
+    1.167_699_9e-1,
+    -1.242_014_1e-1,
+    1.424_932_3e-1,
+    -1.666_805_8e-1,
+    2.000_071_5e-1,
+    -2.499_999_4e-1,
+    3.333_333e-1,
+];
+
+/// Coefficients of `(tanh(x) - x) / x^3` in `x^2` on `|x| < 0.625`, highest power first.
+pub const TANH: [f32; 5] = [
+    -5.704_988_7e-3,
+    2.063_908_8e-2,
+    -5.373_971_6e-2,
+    1.333_144_2e-1,
+    -3.333_328e-1,
+];
+
+/// Coefficients of `(sin(r) - r) / r^3` in `r^2` on `|r| <= pi / 4`, highest power first: of the least greatest error.
+const SIN: [f32; 3] = [-1.951_521_8e-4, 8.332_16e-3, -1.666_665_5e-1];
+
+/// Coefficients of `(cos(r) - 1 + r^2 / 2) / r^4`, in the same way.
+const COS: [f32; 3] = [2.443_308_2e-5, -1.388_731_5e-3, 4.166_664_6e-2];
+
+/// Half of pi in three parts; the first two have 16 bits, so that their products with numbers below 256 are exact.
+const QUARTER: [f32; 3] = [1.570_770_3, 2.606_306_2e-5, 6.077_101e-11];
+
+/// Angles up to which the parts of half a pi have all digits that are needed.
+const NEAR: f32 = 400.0;
 
 /// Rows of numbers, and a factor for each row unless null.
 #[derive(Clone, Copy)]
@@ -54,7 +100,12 @@ pub unsafe fn function<V: Vector>(rows: &Rows, which: i64) {
         match which {
             0 => each::<V>(rows, |x| exp(x)),
             1 => each::<V>(rows, |x| sigmoid(x)),
-            _ => each::<V>(rows, |x| softplus(x)),
+            2 => each::<V>(rows, |x| softplus(x)),
+            3 => each::<V>(rows, |x| log(x)),
+            4 => each::<V>(rows, |x| silu(x)),
+            5 => each::<V>(rows, |x| tanh(x)),
+            6 => each::<V>(rows, |x| turned(x, UnaryFn::Sin)),
+            _ => each::<V>(rows, |x| turned(x, UnaryFn::Cos)),
         }
     }
 }
@@ -83,6 +134,13 @@ unsafe fn each<V: Vector>(rows: &Rows, f: impl Fn(V) -> V) {
     }
 }
 
+/// `|x|`
+#[inline(always)]
+unsafe fn size<V: Vector>(x: V) -> V {
+    // SAFETY: as the caller's.
+    unsafe { x.at_least(V::zero().sub(x)) }
+}
+
 /// `exp(-|x|)`
 #[inline(always)]
 unsafe fn exp_minus_abs<V: Vector>(x: V) -> V {
@@ -97,6 +155,18 @@ unsafe fn sigmoid<V: Vector>(x: V) -> V {
         let (one, small) = (V::splat(1.0), exp_minus_abs(x));
         let over = x.less(V::zero(), small, one);
         over.div(small.add(one))
+    }
+}
+
+/// `x / (1 + exp(-x))`: `x exp(x)` for negative x, with x taken in before the power of two makes it subnormal.
+#[inline(always)]
+unsafe fn silu<V: Vector>(x: V) -> V {
+    // SAFETY: as the caller's.
+    unsafe {
+        let (p, shifted) = exp_parts(x.at_most(V::zero().sub(x)));
+        let small = x.at_least(V::splat(-126.0)).mul(p).scaled(shifted);
+        let over = x.less(V::zero(), small, x);
+        over.div(p.scaled(shifted).add(V::splat(1.0)))
     }
 }
 
@@ -115,5 +185,90 @@ unsafe fn softplus<V: Vector>(x: V) -> V {
         }
         let log = twice.fma(sum.mul(square), twice);
         log.add(x.at_least(V::zero()))
+    }
+}
+
+#[inline(always)]
+unsafe fn log<V: Vector>(x: V) -> V {
+    // SAFETY: as the caller's.
+    unsafe {
+        // Subnormals are scaled into the normal range.
+        let smallest = V::splat(f32::MIN_POSITIVE);
+        let normal = x.less(smallest, x.mul(V::splat(8_388_608.0)), x);
+        let shift = x.less(smallest, V::splat(-23.0), V::zero());
+        let (m, e) = normal.split();
+        let (f, e) = (m.sub(V::splat(1.0)), e.add(shift));
+        let square = f.mul(f);
+        let p = polynomial(f, &LOG).mul(square).mul(f);
+        let p = square.fma(V::splat(-0.5), e.fma(V::splat(LN2_LOW), p));
+        let value = e.fma(V::splat(LN2_HIGH), f.add(p));
+        // Infinity and NaN are their own logarithms.
+        let value = x.less(V::splat(f32::INFINITY), value, x);
+        let over_zero = V::zero().less(x, value, V::splat(f32::NEG_INFINITY));
+        let value = x.less(V::splat(f32::INFINITY), over_zero, value);
+        x.less(V::zero(), V::splat(f32::NAN), value)
+    }
+}
+
+#[inline(always)]
+unsafe fn tanh<V: Vector>(x: V) -> V {
+    // SAFETY: as the caller's.
+    unsafe {
+        let (size, one) = (size(x), V::splat(1.0));
+        let square = x.mul(x);
+        let near = polynomial(square, &TANH).mul(square).fma(x, x);
+        let far = one.sub(V::splat(2.0).div(exp(size.add(size)).add(one)));
+        let far = x.less(V::zero(), V::zero().sub(far), far);
+        size.less(V::splat(0.625), near, far)
+    }
+}
+
+/// Sine or cosine. The angle is brought to within an eighth of a turn of the nearest quarter, with what its own digits do not
+/// hold beside it; the few that are too far for that are [`far`].
+#[inline(always)]
+unsafe fn turned<V: Vector>(x: V, function: UnaryFn) -> V {
+    // SAFETY: as the caller's.
+    unsafe {
+        let (zero, one) = (V::zero(), V::splat(1.0));
+        if V::splat(NEAR).less(size(x), one, zero).sum() != 0.0 {
+            return far(x, function);
+        }
+        let nearest =
+            |x: V, scale: f32| x.fma(V::splat(scale), V::splat(MAGIC)).sub(V::splat(MAGIC));
+        let quarters = nearest(x, std::f32::consts::FRAC_2_PI);
+        let [high, middle, low] = QUARTER.map(|part| quarters.mul(V::splat(part)));
+        let left = x.sub(high).sub(middle);
+        let r = left.sub(low);
+        let rest = left.sub(r).sub(low);
+        let square = r.mul(r);
+        let sin = polynomial(square, &SIN).mul(square).fma(r, rest).add(r);
+        let cos = polynomial(square, &COS)
+            .mul(square)
+            .fma(square, square.mul(V::splat(-0.5)));
+        let cos = cos.add(one);
+        // The sine of a quarter, of -2, -1, 0, 1 and 2 of them.
+        let quarters = match function {
+            UnaryFn::Cos => quarters.add(one),
+            _ => quarters,
+        };
+        let q = nearest(quarters, 0.25).fma(V::splat(-4.0), quarters);
+        let odd = q.mul(q).sub(one);
+        let value = odd.mul(odd).less(V::splat(0.5), cos, sin);
+        let negative = q.mul(q).sub(q);
+        one.less(negative, zero.sub(value), value)
+    }
+}
+
+/// A function of each number by itself, in f64.
+#[inline(never)]
+unsafe fn far<V: Vector>(x: V, function: UnaryFn) -> V {
+    let mut numbers = [0.0; 16];
+    // SAFETY: a vector has at most 16 numbers.
+    unsafe {
+        x.store(numbers.as_mut_ptr());
+        for x in &mut numbers[..V::WIDTH] {
+            *x = pointwise::unary(function, f64::from(*x)) as f32;
+        }
+        V::load(numbers.as_ptr())
     }
 }

@@ -4,8 +4,8 @@
 //! compared with NaN is NaN, so neither `maxps` nor `f32::max` would do. An angle adds up in f64 within the
 //! chunk, so it is rounded once in a chunk and not at every step.
 
-use baton_ir::pointwise;
-use baton_ir::recurrence::{BinaryFn, UnaryFn};
+use baton_ir::pointwise::wrap;
+use baton_ir::recurrence::BinaryFn;
 use baton_ir::running::Bound;
 
 /// Columns of a block.
@@ -88,7 +88,7 @@ unsafe fn turns(r: &Running, from: usize, n: usize) {
             let shift = r.shift.add(t * r.shift_row + from);
             let out = r.out.add(t * r.out_row + from);
             for (j, value) in value[..n].iter_mut().enumerate() {
-                *value = pointwise::unary(UnaryFn::Wrap, *value + f64::from(*shift.add(j)));
+                *value = wrap(*value + f64::from(*shift.add(j)));
                 *out.add(j) = *value as f32;
             }
         }

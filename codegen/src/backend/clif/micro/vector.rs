@@ -41,6 +41,8 @@ pub unsafe trait Vector: Copy {
     /// `self * 2^n` for the integer n in -252..=254 that is in the low bits of `shifted`, which is
     /// n as a number with [`MAGIC`] added.
     unsafe fn scaled(self, shifted: Self) -> Self;
+    /// `(m, e)` with `self = m * 2^e` and `sqrt(1/2) <= m < sqrt(2)`, of a normal number above zero.
+    unsafe fn split(self) -> (Self, Self);
     /// The first `n` lanes of `self`, the others of `other`.
     unsafe fn first(self, n: usize, other: Self) -> Self;
     /// The sum of the lanes, in a fixed order.
@@ -64,6 +66,11 @@ impl Portable {
         Self(std::array::from_fn(|i| f(self.0[i], b.0[i])))
     }
 }
+
+/// The bits of `sqrt(1/2)`, where [`Vector::split`] cuts.
+const ROOT: u32 = std::f32::consts::FRAC_1_SQRT_2.to_bits();
+/// The bits that say where a number stands between powers of two.
+const FRACTION: u32 = 0x007f_ffff;
 
 /// 1.5 * 2^23: adding it leaves the nearest integer in the low bits.
 pub const MAGIC: f32 = 12_582_912.0;
@@ -134,6 +141,14 @@ unsafe impl Vector for Portable {
         }))
     }
     #[inline(always)]
+    unsafe fn split(self) -> (Self, Self) {
+        let from_root = self.0.map(|x| x.to_bits().wrapping_sub(ROOT));
+        (
+            Self(from_root.map(|bits| f32::from_bits((bits & FRACTION).wrapping_add(ROOT)))),
+            Self(from_root.map(|bits| (bits as i32 >> 23) as f32)),
+        )
+    }
+    #[inline(always)]
     unsafe fn first(self, n: usize, other: Self) -> Self {
         Self(std::array::from_fn(|i| {
             if i < n { self.0[i] } else { other.0[i] }
@@ -148,7 +163,7 @@ unsafe impl Vector for Portable {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{MAGIC, Vector};
+    use super::{FRACTION, MAGIC, ROOT, Vector};
     use std::arch::x86_64::*;
 
     const LANES: [i32; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
@@ -215,6 +230,18 @@ mod x86 {
                 let low = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(low));
                 let high = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(high));
                 _mm256_mul_ps(_mm256_mul_ps(self, low), high)
+            }
+        }
+        #[inline(always)]
+        unsafe fn split(self) -> (Self, Self) {
+            unsafe {
+                let root = _mm256_set1_epi32(ROOT as i32);
+                let from_root = _mm256_sub_epi32(_mm256_castps_si256(self), root);
+                let m = _mm256_and_si256(from_root, _mm256_set1_epi32(FRACTION as i32));
+                (
+                    _mm256_castsi256_ps(_mm256_add_epi32(m, root)),
+                    _mm256_cvtepi32_ps(_mm256_srai_epi32::<23>(from_root)),
+                )
             }
         }
         #[inline(always)]
@@ -291,6 +318,18 @@ mod x86 {
             unsafe { _mm512_scalef_ps(self, _mm512_sub_ps(shifted, _mm512_set1_ps(MAGIC))) }
         }
         #[inline(always)]
+        unsafe fn split(self) -> (Self, Self) {
+            unsafe {
+                let root = _mm512_set1_epi32(ROOT as i32);
+                let from_root = _mm512_sub_epi32(_mm512_castps_si512(self), root);
+                let m = _mm512_and_si512(from_root, _mm512_set1_epi32(FRACTION as i32));
+                (
+                    _mm512_castsi512_ps(_mm512_add_epi32(m, root)),
+                    _mm512_cvtepi32_ps(_mm512_srai_epi32::<23>(from_root)),
+                )
+            }
+        }
+        #[inline(always)]
         unsafe fn first(self, n: usize, other: Self) -> Self {
             unsafe {
                 let lanes = _mm512_loadu_si512(LANES.as_ptr().cast());
@@ -319,17 +358,42 @@ mod x86 {
 pub unsafe fn exp<V: Vector>(x: V) -> V {
     // SAFETY: as the caller's.
     unsafe {
+        let (p, shifted) = exp_parts(x);
+        p.scaled(shifted)
+    }
+}
+
+/// `exp(x)` as a number near one and the power of two that scales it.
+///
+/// # Safety
+///
+/// As [`Vector`].
+#[inline(always)]
+pub unsafe fn exp_parts<V: Vector>(x: V) -> (V, V) {
+    // SAFETY: as the caller's.
+    unsafe {
         let x = x.at_least(V::splat(-126.0)).at_most(V::splat(90.0));
         let shifted = x.fma(V::splat(std::f32::consts::LOG2_E), V::splat(MAGIC));
         let n = shifted.sub(V::splat(MAGIC));
         let r = n.fma(V::splat(-LN2_HIGH), x);
         let r = n.fma(V::splat(-LN2_LOW), r);
-        let mut p = V::splat(EXP[0]);
-        for &c in &EXP[1..] {
-            p = p.fma(r, V::splat(c));
-        }
-        let p = p.mul(r).fma(r, r).add(V::splat(1.0));
-        p.scaled(shifted)
+        let p = polynomial(r, &EXP);
+        (p.mul(r).fma(r, r).add(V::splat(1.0)), shifted)
+    }
+}
+
+/// The polynomial with these coefficients, highest power first.
+///
+/// # Safety
+///
+/// As [`Vector`].
+#[inline(always)]
+pub unsafe fn polynomial<V: Vector>(x: V, coefficients: &[f32]) -> V {
+    // SAFETY: as the caller's.
+    unsafe {
+        let (first, rest) = coefficients.split_first().expect("a polynomial has a term");
+        rest.iter()
+            .fold(V::splat(*first), |p, &c| p.fma(x, V::splat(c)))
     }
 }
 

@@ -9,11 +9,13 @@ use baton_ir::pointwise;
 use baton_ir::recurrence::{BinaryFn, UnaryFn};
 use baton_ir::tile::{Along, Effect, Op, Pace, Reduce, Role, Scalar};
 
-const COLUMNS: usize = 64;
+const COLUMNS: usize = 32;
+/// Rows of a tile that is computed as instructions, and of one that is given to a kernel.
+const FEW: usize = 1;
+const MANY: usize = 64;
 
-/// `body` of two operands on pairs of numbers, as compiled.
-fn run(kernels: &Kernels, body: Vec<Scalar>, a: &[f32], b: &[f32]) -> Vec<f32> {
-    let rows = a.len() / COLUMNS;
+/// `body` of two operands on pairs of numbers, as compiled for tiles of so many rows.
+fn run(kernels: &Kernels, rows: usize, body: Vec<Scalar>, a: &[f32], b: &[f32]) -> Vec<f32> {
     let mut draft = Draft::new(rows, Direction::Forward);
     let operands = vec![
         (draft.tile(&[rows, COLUMNS], 0.0, 0.0), Along::Both),
@@ -33,16 +35,22 @@ fn run(kernels: &Kernels, body: Vec<Scalar>, a: &[f32], b: &[f32]) -> Vec<f32> {
     let mut scratch = vec![f32::NAN; code.scratch_bytes() / 4 + 16];
     let skip = scratch.as_ptr().align_offset(64);
     let mut words = code.abi().task(1, 1, scratch[skip..].as_mut_ptr().cast());
-    for (i, base) in [a.as_ptr(), b.as_ptr(), result.as_mut_ptr()]
-        .into_iter()
-        .enumerate()
-    {
-        let port = baton_ir::tile::PortId(i as u32);
-        code.abi()
-            .set_port(&mut words, port, base.cast_mut().cast(), 0, 0);
+    let tile = rows * COLUMNS;
+    assert_eq!(a.len() % tile, 0);
+    for at in (0..a.len()).step_by(tile) {
+        let places = [
+            a[at..].as_ptr(),
+            b[at..].as_ptr(),
+            result[at..].as_mut_ptr(),
+        ];
+        for (i, base) in places.into_iter().enumerate() {
+            let port = baton_ir::tile::PortId(i as u32);
+            code.abi()
+                .set_port(&mut words, port, base.cast_mut().cast(), 0, 0);
+        }
+        // SAFETY: three tiles, of which the first two are only read.
+        unsafe { code.call(words.as_ptr()) };
     }
-    // SAFETY: three tiles of the size of `a`; the first two are only read.
-    unsafe { code.call(words.as_ptr()) };
     result
 }
 
@@ -70,7 +78,8 @@ fn samples() -> Vec<f32> {
     all.extend((0..1 << 18).map(|i: u32| f32::from_bits(i * 16381)));
     all.extend((0..1 << 17).map(|i| (i - (1 << 16)) as f32 * 1.7e-3));
     all.extend((0..1 << 16).map(|i| 1.0 + (i - (1 << 15)) as f32 * 1e-5));
-    all.resize(all.len().next_multiple_of(COLUMNS), 0.5);
+    all.extend([399.9, 400.1, 102.101_76, 201.061_93, 355.0, 710.0]);
+    all.resize(all.len().next_multiple_of(MANY * COLUMNS), 0.5);
     all
 }
 
@@ -109,16 +118,18 @@ fn compare(what: &str, inputs: &[f32], got: &[f32], exact: impl Fn(usize) -> f64
 fn unary() {
     let inputs = samples();
     let tables = Kernels::available().iter();
-    for (kernels, &function) in tables.flat_map(|k| UnaryFn::ALL.iter().map(move |f| (k, f))) {
+    let all = tables.flat_map(|k| UnaryFn::ALL.iter().map(move |f| (k, f)));
+    for ((kernels, &function), rows) in all.flat_map(|each| [(each, FEW), (each, MANY)]) {
         let body = vec![Scalar::Operand(0), Scalar::Unary(function, 0)];
-        let got = run(kernels, body, &inputs, &inputs);
+        let got = run(kernels, rows, body, &inputs, &inputs);
         let exact = |i: usize| match (function, inputs[i]) {
             // The limit, where f64 multiplies infinity by zero.
             (UnaryFn::Silu, f32::NEG_INFINITY) => 0.0,
             (_, x) => pointwise::unary(function, f64::from(x)),
         };
-        let error = compare(function.name(), &inputs, &got, exact);
-        assert!(error < 2.5e-7, "{}: {error:e}", function.name());
+        let what = format!("{} ({}, {rows} rows)", function.name(), kernels.name);
+        let error = compare(&what, &inputs, &got, exact);
+        assert!(error < 2.5e-7, "{what}: {error:e}");
     }
 }
 
@@ -132,7 +143,7 @@ fn binary() {
             Scalar::Operand(1),
             Scalar::Binary(function, 0, 1),
         ];
-        let got = run(Kernels::best(), body, &a, &b);
+        let got = run(Kernels::best(), MANY, body, &a, &b);
         let exact = |i: usize| pointwise::binary(function, f64::from(a[i]), f64::from(b[i]));
         let error = compare(function.name(), &a, &got, exact);
         assert!(error < 6.1e-8, "{}: {error:e}", function.name());
