@@ -6,7 +6,7 @@ use super::plan::{Buffer, Form, Place, form};
 use super::{functions, map};
 use baton_ir::chunked::{Interval, Partial};
 use baton_ir::running::Scan;
-use baton_ir::tile::{Fill, Op, TileId, Triangle, Zeros};
+use baton_ir::tile::{Along, Fill, Op, TileId, Triangle, Zeros};
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 impl Emitter<'_, '_> {
@@ -113,6 +113,8 @@ impl Emitter<'_, '_> {
                 kernel = self.kernels.dot_rows as usize;
             }
         }
+        let scaled = self.plan.scaled[out];
+        let add = scaled.map(|scaled| scaled.tile).or(add);
         let added = sum.or(add.map(|add| add.index()));
         let add_row = added.map_or(0, |add| self.plan.tiles[add].row);
         let (from, to, result_at) = (self.place(from), self.place(to), self.place(target));
@@ -120,6 +122,12 @@ impl Emitter<'_, '_> {
             Some(add) => self.place(add),
             None => self.word(0),
         };
+        let (scale, along) = match scaled {
+            Some(scaled) => (self.place(scaled.by.index()), Some(scaled.along)),
+            None => (self.word(0), None),
+        };
+        let [scale_row, scale_col] =
+            [Along::First, Along::Second].map(|each| self.word(i64::from(along == Some(each))));
         let [a_row, a_col, b_row, add_row, c_row, m, n] =
             [a_row, a_col, b_row, add_row, result.row, m, width].map(|x| self.word(x as i64));
         let steps =
@@ -129,7 +137,8 @@ impl Emitter<'_, '_> {
             false => self.word(k as i64),
         };
         let words = [
-            from, a_row, a_col, to, b_row, added, add_row, result_at, c_row, m, n, k,
+            from, a_row, a_col, to, b_row, added, add_row, scale, scale_row, scale_col, result_at,
+            c_row, m, n, k,
         ];
         match form {
             Form::Dot => self.call_with(kernel, &words, &[]),

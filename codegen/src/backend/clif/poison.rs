@@ -46,7 +46,7 @@ impl Emitter<'_, '_> {
         let tile = self.plan.tiles[to];
         let over = match step.work {
             Work::Compute(node) => {
-                let operands = self.program.node(node).op.operands();
+                let operands = self.plan.operands(self.program, node);
                 let mut places = operands.iter().map(|t| self.plan.tiles[t.index()].place);
                 places.any(|place| place == tile.place)
             }

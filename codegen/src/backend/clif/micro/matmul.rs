@@ -1,4 +1,4 @@
-//! The matrix product on tiles: `C = add + A B`.
+//! The matrix product on tiles: `C = scale add + A B`.
 //!
 //! A's elements are broadcast, so A has any strides and a transposed A costs nothing; B's and C's
 //! rows are contiguous and padded to 16 numbers. A register block is ROWS x 2 vectors (four for a
@@ -30,6 +30,12 @@ pub struct Product {
     pub add: *const f32,
     /// From row to row of what is added.
     pub add_row: usize,
+    /// What is added is multiplied by this first, unless null.
+    pub scale: *const f32,
+    /// From one row's number to the next: 0 where all have one.
+    pub scale_row: usize,
+    /// 1 where every column has a number of its own.
+    pub scale_col: usize,
     /// Result.
     pub c: *mut f32,
     /// From row to row of the result.
@@ -40,6 +46,44 @@ pub struct Product {
     pub n: usize,
     /// Columns of A, rows of B.
     pub k: usize,
+}
+
+impl Product {
+    /// A product of nothing yet, to which nothing is added.
+    pub const EMPTY: Product = Product {
+        a: std::ptr::null(),
+        a_row: 0,
+        a_col: 1,
+        b: std::ptr::null(),
+        b_row: 0,
+        add: std::ptr::null(),
+        add_row: 0,
+        scale: std::ptr::null(),
+        scale_row: 0,
+        scale_col: 0,
+        c: std::ptr::null_mut(),
+        c_row: 0,
+        m: 0,
+        n: 0,
+        k: 0,
+    };
+
+    /// What is added to NV vectors of columns of a row.
+    #[inline(always)]
+    unsafe fn addend<V: Vector, const NV: usize>(&self, m: usize, n: usize) -> [V; NV] {
+        // SAFETY: the caller vouches for the row and the columns, and that something is added.
+        unsafe {
+            let row = load::<V, NV>(self.add.add(m * self.add_row + n));
+            if self.scale.is_null() {
+                return row;
+            }
+            let scale = match self.scale_col {
+                0 => [V::splat(*self.scale.add(m * self.scale_row)); NV],
+                _ => load::<V, NV>(self.scale.add(n)),
+            };
+            std::array::from_fn(|i| row[i].mul(scale[i]))
+        }
+    }
 }
 
 /// What is known of the triangles.
@@ -86,6 +130,10 @@ pub unsafe fn matmul<V: Vector>(p: &Product, shape: Shape) {
                     true => p.add,
                     false => p.add.wrapping_add(p.add_row),
                 },
+                scale: match p.scale.is_null() {
+                    true => p.scale,
+                    false => p.scale.wrapping_add(p.scale_row),
+                },
                 c: p.c.wrapping_add(p.c_row),
                 m: p.m - 1,
                 ..*p
@@ -123,9 +171,9 @@ unsafe fn empty_row<V: Vector>(p: &Product) {
     for n in (0..p.n).step_by(V::WIDTH) {
         // SAFETY: the row is padded to `n` columns.
         unsafe {
-            let row = match p.add.is_null() {
-                true => V::zero(),
-                false => V::load(p.add.add(n)),
+            let [row] = match p.add.is_null() {
+                true => [V::zero()],
+                false => p.addend::<V, 1>(0, n),
             };
             row.store(p.c.add(n));
         }
@@ -179,7 +227,7 @@ unsafe fn single_row<V: Vector, const SHAPE: u8>(p: &Product, n: usize) {
         let mut sum = [V::zero(); 4];
         if !p.add.is_null() && (last > 0 || SHAPE != LOWER_C || p.k == 0) {
             for (i, x) in sum.iter_mut().enumerate() {
-                *x = V::load(p.add.add(at(i)));
+                [*x] = p.addend::<V, 1>(0, at(i));
             }
         }
         let [mut s, mut t, mut u, mut v] = sum;
@@ -261,8 +309,7 @@ unsafe fn block<V: Vector, const MR: usize, const NV: usize, const SHAPE: u8>(
     unsafe {
         let mut sum = [[V::zero(); NV]; 8];
         if !p.add.is_null() && !nothing {
-            let add = p.add.add(m * p.add_row + n);
-            each_row!(MR, I => sum[I] = load::<V, NV>(add.add(I * p.add_row)));
+            each_row!(MR, I => sum[I] = p.addend::<V, NV>(m + I, n));
         }
         let (a_row, a_col, b_row) = (p.a_row, p.a_col, p.b_row);
         if SHAPE == UPPER && diagonal {

@@ -68,6 +68,7 @@ pub unsafe fn solve<V: Vector>(s: &System, transposed: bool) {
             m: end - first,
             n: s.n,
             k: count,
+            ..Product::EMPTY
         };
         // SAFETY: rows first..end are solved from rows that are not among them.
         unsafe {

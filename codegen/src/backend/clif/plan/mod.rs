@@ -8,14 +8,15 @@
 //! Work that only leads to new carries is moved behind all other work of the heads: then the old
 //! carry has been read when the new one is made, and the new one is made in its place. An
 //! elementwise result takes over the place of an operand that dies in it, and so does a product
-//! with an addend; places in the scratch are shared by tiles that are never alive together.
+//! with an addend, which it may scale by itself (`scale`); places in the scratch are shared by tiles that are never alive together.
 //! Invariant: no step writes a place that a later step still reads as another tile.
 
 mod order;
 mod place;
+mod scale;
 
 use baton_ir::tile::{
-    CarryId, Effect, Gives, Node, Op, Pace, PortId, Region, TileId, TileProgram, gives,
+    Along, CarryId, Effect, Gives, Node, Op, Pace, PortId, Region, TileId, TileProgram, gives,
 };
 
 /// Number of a buffer; those of nodes come first, in their order.
@@ -116,6 +117,8 @@ pub struct Plan {
     pub tiles: Vec<Tile>,
     /// For each node the transpose of it, where a product needs one.
     pub turned: Vec<Option<Buffer>>,
+    /// For each product that adds a tile times another: both.
+    pub scaled: Vec<Option<Scaled>>,
     /// For each node that a product adds up over the heads in place: the sum.
     pub summed: Vec<Option<Buffer>>,
     /// What is known of each node.
@@ -124,6 +127,30 @@ pub struct Plan {
     pub held: Vec<Buffer>,
     /// Numbers of scratch.
     pub scratch: usize,
+}
+
+impl Plan {
+    /// The tiles that a node of the planned program reads.
+    pub fn operands(&self, program: &TileProgram, tile: TileId) -> Vec<TileId> {
+        let op = &program.node(tile).op;
+        let mut operands = op.operands();
+        if let (Some(scaled), Op::Matmul { add, .. }) = (self.scaled[tile.index()], op) {
+            operands.retain(|operand| Some(*operand) != *add);
+            operands.extend([scaled.tile, scaled.by]);
+        }
+        operands
+    }
+}
+
+/// What a product adds: a tile, each row or column of it times a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Scaled {
+    /// The tile.
+    pub tile: TileId,
+    /// What it is multiplied by.
+    pub by: TileId,
+    /// How that stands to it: over nothing, its rows or its columns.
+    pub along: Along,
 }
 
 /// A product in the form that the kernels take.
@@ -149,6 +176,7 @@ pub fn form(a: &[u32], ta: bool, tb: bool) -> Form {
 /// Plans `program`.
 pub fn plan(program: &TileProgram) -> Plan {
     let mut planner = Planner::new(program);
+    planner.scale();
     planner.order();
     planner.live();
     planner.carries();
@@ -215,6 +243,7 @@ impl<'a> Planner<'a> {
                 held: (nodes..tiles.len()).collect(),
                 tiles,
                 turned: vec![None; nodes],
+                scaled: vec![None; nodes],
                 summed: vec![None; nodes],
                 gives: gives(program),
                 scratch: 0,
@@ -225,5 +254,9 @@ impl<'a> Planner<'a> {
 
     fn node(&self, tile: TileId) -> &'a Node {
         self.program.node(tile)
+    }
+
+    fn operands(&self, tile: TileId) -> Vec<TileId> {
+        self.plan.operands(self.program, tile)
     }
 }

@@ -13,8 +13,8 @@ impl Planner<'_> {
             used[tile] = true;
             other[tile] |= !matches!(effect, Effect::Carry(..));
         }
-        for (i, node) in self.program.nodes.iter().enumerate().rev() {
-            for operand in node.op.operands() {
+        for i in (0..count).rev() {
+            for operand in self.operands(TileId(i as u32)) {
                 used[operand.index()] |= used[i];
                 other[operand.index()] |= other[i];
             }
@@ -41,12 +41,14 @@ impl Planner<'_> {
     pub fn order(&mut self) {
         let (used, late) = self.needed();
         let program = self.program;
+        let read: Vec<Vec<TileId>> = (0..program.nodes.len())
+            .map(|i| self.operands(TileId(i as u32)))
+            .collect();
         let users = |tile: TileId| {
-            let reading = program
-                .nodes
+            let reading = read
                 .iter()
                 .zip(&used)
-                .filter(|(node, used)| **used && node.op.operands().contains(&tile))
+                .filter(|(read, used)| **used && read.contains(&tile))
                 .count();
             reading + program.effects.iter().filter(|e| e.tile() == tile).count()
         };

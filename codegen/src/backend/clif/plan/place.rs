@@ -13,7 +13,7 @@ impl Planner<'_> {
                 let node = self.node(tile);
                 let mut reads: Vec<Buffer> = match node.op {
                     Op::HeadSum(_) => vec![],
-                    _ => node.op.operands().iter().map(|t| t.index()).collect(),
+                    _ => self.operands(tile).iter().map(|t| t.index()).collect(),
                 };
                 if let Op::Matmul { a, ta, b, tb, .. } = node.op
                     && form(&self.node(a).shape, ta, tb) == Form::TurnedRows
@@ -80,7 +80,9 @@ impl Planner<'_> {
     fn takes_over(&self, tile: TileId, operand: TileId) -> bool {
         let (node, from) = (self.node(tile), self.node(operand));
         let dies = self.span[operand.index()].1 == self.span[tile.index()].0;
-        let once = node.op.operands().iter().filter(|t| **t == operand).count() == 1;
+        let operands = self.operands(tile);
+        let once = operands.iter().filter(|t| **t == operand).count() == 1;
+        let scaled = self.plan.scaled[tile.index()];
         let fits = match &node.op {
             Op::Map {
                 shape,
@@ -94,7 +96,7 @@ impl Planner<'_> {
                 };
                 t == operand && along == whole
             }),
-            Op::Matmul { add: Some(add), .. } => *add == operand,
+            Op::Matmul { add: Some(add), .. } => scaled.map_or(*add, |s| s.tile) == operand,
             Op::Solve { r, .. } => *r == operand,
             _ => false,
         };
@@ -114,8 +116,8 @@ impl Planner<'_> {
             let mut next = Some(value);
             while let Some(tile) = next.filter(|&tile| self.fits_carry(carry, tile)) {
                 self.plan.tiles[tile.index()].place = Place::Carry(carry);
-                let operands = self.node(tile).op.operands();
-                next = operands
+                next = self
+                    .operands(tile)
                     .into_iter()
                     .find(|&operand| self.takes_over(tile, operand));
             }
@@ -173,7 +175,7 @@ impl Planner<'_> {
             let (from, last) = self.span[i];
             let over = (i < self.program.nodes.len()).then(|| {
                 let tile = TileId(i as u32);
-                let operands = self.node(tile).op.operands();
+                let operands = self.operands(tile);
                 operands.into_iter().find(|operand| {
                     fixed[operand.index()]
                         && self.plan.summed[i].is_none()

@@ -1,8 +1,10 @@
 //! Products: all forms, sizes, transpositions and triangles.
 
+use super::super::plan::plan;
 use super::{Draft, check};
 use baton_ir::chunked::Direction;
-use baton_ir::tile::{Along, Op, PortId, Reduce, Scalar, TileId, Triangle};
+use baton_ir::recurrence::BinaryFn;
+use baton_ir::tile::{Along, Effect, Op, PortId, Reduce, Scalar, TileId, Triangle};
 
 const TOLERANCE: f64 = 1e-6;
 
@@ -79,6 +81,59 @@ fn single_rows() {
             draft.keep(out);
         }
         check(&draft, 3, 2, TOLERANCE);
+    }
+}
+
+/// What is added is multiplied first, as a whole, by rows or by columns: by the product itself, unless the map is read by others too.
+#[test]
+fn scaled() {
+    for (m, n, k) in [
+        (1, 1, 1),
+        (1, 70, 3),
+        (5, 3, 17),
+        (9, 16, 1),
+        (17, 33, 40),
+        (64, 64, 64),
+    ] {
+        for (shape, along) in [
+            (vec![], Along::None),
+            (vec![m], Along::First),
+            (vec![n], Along::Second),
+        ] {
+            for first in [false, true] {
+                for shared in [false, true] {
+                    let mut draft = Draft::new(4, Direction::Forward);
+                    let a = draft.tile(&[m, k], -1.0, 1.0);
+                    let b = draft.tile(&[k, n], -1.0, 1.0);
+                    let (carry, state) = draft.carry(&[m, n]);
+                    let by = draft.tile(&shape, -2.0, 2.0);
+                    let mut operands = vec![(state, Along::Both), (by, along)];
+                    if first {
+                        operands.reverse();
+                    }
+                    let op = Op::Map {
+                        shape: vec![m as u32, n as u32],
+                        operands,
+                        body: vec![
+                            Scalar::Operand(0),
+                            Scalar::Operand(1),
+                            Scalar::Binary(BinaryFn::Mul, 0, 1),
+                        ],
+                        reduce: Reduce::None,
+                    };
+                    let add = draft.node(op, &[m, n]);
+                    let out = draft.node(product(a, false, b, false, Some(add)), &[m, n]);
+                    draft.build.effect(Effect::Carry(carry, out));
+                    if shared {
+                        draft.keep(add);
+                    }
+                    let program = draft.program();
+                    let planned = plan(&program).scaled[out.index()];
+                    assert_eq!(planned.is_some(), !shared);
+                    check(&draft, 4, 2, TOLERANCE);
+                }
+            }
+        }
     }
 }
 

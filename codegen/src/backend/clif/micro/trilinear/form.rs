@@ -234,16 +234,14 @@ impl Form {
             let product = Product {
                 a: self.m.at(i * BLOCK, j * BLOCK),
                 a_row: self.m.row,
-                a_col: 1,
                 b: p.k.at(j * BLOCK, 0),
                 b_row: p.k.row,
-                add: std::ptr::null(),
-                add_row: 0,
                 c: p.product.at,
                 c_row: p.product.row,
                 m: self.reading(i),
                 n: p.k.row,
                 k: BLOCK,
+                ..Product::EMPTY
             };
             full::<V>(&product);
         }
@@ -260,13 +258,12 @@ impl Form {
                 a_col: self.m.row,
                 b: p.q.at(i * BLOCK, 0),
                 b_row: p.q.row,
-                add: std::ptr::null(),
-                add_row: 0,
                 c: p.product.at,
                 c_row: p.product.row,
                 m: BLOCK,
                 n: p.q.row,
                 k: self.reading(i),
+                ..Product::EMPTY
             };
             full::<V>(&product);
         }

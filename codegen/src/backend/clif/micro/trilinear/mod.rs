@@ -79,16 +79,14 @@ pub unsafe fn weights<V: Vector>(
                 let product = Product {
                     a: p.product.at,
                     a_row: p.product.row,
-                    a_col: 1,
                     b: p.turned.at(0, j * BLOCK),
                     b_row: p.turned.row,
-                    add: std::ptr::null(),
-                    add_row: 0,
                     c: form.out.at(i * BLOCK, j * BLOCK),
                     c_row: form.out.row,
                     m: form.reading(i),
                     n: BLOCK,
                     k: form.channels,
+                    ..Product::EMPTY
                 };
                 full::<V>(&product);
             }
