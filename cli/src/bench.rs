@@ -13,13 +13,14 @@ use crate::choices::{Choices, Origins, cpu};
 use crate::context::Context;
 use crate::device::{self, cpu_name};
 use crate::failure::Failure;
+use crate::run::given::{gradient, plain};
 use crate::shape::Shape;
 use crate::source::Source;
 use baton_codegen::schedule::Plan;
 use baton_codegen::schedule::cost::{Cost, RunShape};
 use baton_codegen::target::Native;
 use baton_codegen::{Compiler, Phase};
-use baton_ir::recurrence::{Port, Recurrence};
+use baton_ir::recurrence::Recurrence;
 use baton_runtime::{Call, Kernel, Options, Tensor};
 use baton_tune::Inputs;
 use baton_tune::sample::{Sample, timed};
@@ -242,10 +243,8 @@ impl Bench {
             outputs,
             ..
         } = recurrence;
-        let plain = |port: &Port| port.name.clone();
-        let arriving = |port: &Port| format!("d_{}", port.name);
         let names = (inputs.iter().chain(params).chain(states).map(plain))
-            .chain(outputs.iter().map(arriving));
+            .chain(outputs.iter().map(gradient));
         let places = (drawn.inputs.iter_mut())
             .chain(&mut drawn.params)
             .chain(&mut drawn.states)

@@ -4,7 +4,7 @@
 //! name, then types, then shapes (the last by the runtime, so that every caller gets the same
 //! words). The sizes of the dims are those of the tensors.
 
-mod given;
+pub mod given;
 
 use crate::archive::{Archive, Element, label, pack, wrong_dtype};
 use crate::choices::{self, Choices, Origins};

@@ -237,6 +237,38 @@ fn all_that_is_wrong_with_a_file_is_said_at_once() {
     );
 }
 
+/// Whoever writes an option's name into a file is told its key, or that it is none: of every option that there is.
+#[test]
+fn a_file_that_says_an_option_is_told_its_key() {
+    let folder = Folder::new("config-options");
+    let file = folder.path("run.json");
+    let help = done(&["train", "--help"]).stdout;
+    let mut names: Vec<String> = (help.lines())
+        .filter_map(|line| line.trim_start().strip_prefix("--"))
+        .map(|rest| {
+            rest.split([' ', '='])
+                .next()
+                .expect("a first part")
+                .replace('-', "_")
+        })
+        .collect();
+    names.retain(|name| !["help", "json", "print_config", "preset"].contains(&name.as_str()));
+    assert!(names.len() > 40, "{names:?}");
+    let said: Value = names
+        .iter()
+        .map(|name| (name.clone(), json!("?")))
+        .collect();
+    fs::write(&file, said.to_string()).expect("the file is written");
+    let error = baton(&["train", "--print-config", "--config", &file]).stderr;
+    for name in &names {
+        assert!(
+            error.contains(&format!("`{name}` given")),
+            "{name}: {error}"
+        );
+    }
+    assert!(!error.contains("there are"), "{error}");
+}
+
 #[test]
 fn a_post_training_is_configured_as_a_training_is() {
     let folder = Folder::new("config-post");

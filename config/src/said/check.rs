@@ -9,7 +9,7 @@ use baton_ir::text::nearest;
 use serde_json::{Value, json};
 
 /// Options of the verbs that train which are no keys: they decide nothing of what a run computes but its data.
-const OPTIONS: [&str; 23] = [
+const OPTIONS: [&str; 24] = [
     "folder",
     "text",
     "field",
@@ -33,6 +33,23 @@ const OPTIONS: [&str; 23] = [
     "quiet",
     "change",
     "config",
+    "set",
+];
+
+/// Options whose keys have other names.
+const CALLED: [(&str, &str); 12] = [
+    ("width", "model.hidden_size"),
+    ("layers", "model.num_hidden_layers"),
+    ("feed_forward", "model.intermediate_size"),
+    ("vocabulary", "model.vocab_size"),
+    ("heads", "model.block.num_heads"),
+    ("head_size", "model.block.head_dim"),
+    ("groups", "model.block.num_groups"),
+    ("dim", "model.block.dims"),
+    ("port", "model.block.ports"),
+    ("length", "train_length"),
+    ("batch", "batch_size"),
+    ("rate", "schedule.peak"),
 ];
 
 /// All that was found wrong, and where.
@@ -204,10 +221,14 @@ impl Looks<'_> {
         };
         let near = nearest(name, names.clone()).map(|near| of.whole(near));
         let option = name.replace('-', "_");
+        let called = CALLED.iter().find(|(other, _)| *other == option);
         let option = OPTIONS.contains(&option.as_str()) && of.path.is_empty();
         let head = of.keys.iter().any(|key| key.name == "head_dim");
         let remedy = match near.or_else(elsewhere) {
             _ if option => format!("it is an option, `--{}`", name.replace('_', "-")),
+            _ if let Some((_, key)) = called => {
+                format!("`--{}` is `{key}`", name.replace('_', "-"))
+            }
             Some(near) => format!("did you mean `{near}`?"),
             None if name == "num_heads" && head => {
                 let size = of.whole("head_dim");
@@ -215,8 +236,8 @@ impl Looks<'_> {
             }
             None => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
         };
-        let (path, called) = (of.whole(name), of.called);
-        let what = format!("`{path}` given, expected {called}: {remedy}");
+        let path = of.whole(name);
+        let what = format!("`{path}` given, expected {}: {remedy}", of.called);
         self.wrong.note(self.by, &path, what);
     }
 }

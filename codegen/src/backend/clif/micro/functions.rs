@@ -170,21 +170,28 @@ unsafe fn silu<V: Vector>(x: V) -> V {
     }
 }
 
-/// `max(x, 0) + log(1 + y)` with `y = exp(-|x|)`; the logarithm is twice the inverse hyperbolic tangent of
-/// `y / (2 + y)`, at most a third, by its series.
+/// `max(x, 0) + log(1 + y)` with `y = exp(-|x|)`; small y keep their digits.
 #[inline(always)]
 unsafe fn softplus<V: Vector>(x: V) -> V {
     // SAFETY: as the caller's.
     unsafe {
-        let y = exp_minus_abs(x);
-        let z = y.div(y.add(V::splat(2.0)));
-        let (square, twice) = (z.mul(z), z.add(z));
-        let mut sum = V::splat(1.0 / 15.0);
-        for odd in [13, 11, 9, 7, 5, 3] {
-            sum = sum.fma(square, V::splat(1.0 / odd as f32));
-        }
-        let log = twice.fma(sum.mul(square), twice);
-        log.add(x.at_least(V::zero()))
+        let (y, one) = (exp_minus_abs(x), V::splat(1.0));
+        let root = V::splat(std::f32::consts::SQRT_2 - 1.0);
+        let halved = y.sub(one).mul(V::splat(0.5));
+        let (f, e) = (root.less(y, halved, y), root.less(y, one, V::zero()));
+        log_parts(f, e).add(x.at_least(V::zero()))
+    }
+}
+
+/// `log(1 + f) + e ln 2` for `sqrt(1/2) <= 1 + f < sqrt(2)`.
+#[inline(always)]
+unsafe fn log_parts<V: Vector>(f: V, e: V) -> V {
+    // SAFETY: as the caller's.
+    unsafe {
+        let square = f.mul(f);
+        let p = polynomial(f, &LOG).mul(square).mul(f);
+        let p = square.fma(V::splat(-0.5), e.fma(V::splat(LN2_LOW), p));
+        e.fma(V::splat(LN2_HIGH), f.add(p))
     }
 }
 
@@ -198,10 +205,7 @@ unsafe fn log<V: Vector>(x: V) -> V {
         let shift = x.less(smallest, V::splat(-23.0), V::zero());
         let (m, e) = normal.split();
         let (f, e) = (m.sub(V::splat(1.0)), e.add(shift));
-        let square = f.mul(f);
-        let p = polynomial(f, &LOG).mul(square).mul(f);
-        let p = square.fma(V::splat(-0.5), e.fma(V::splat(LN2_LOW), p));
-        let value = e.fma(V::splat(LN2_HIGH), f.add(p));
+        let value = log_parts(f, e);
         // Infinity and NaN are their own logarithms.
         let value = x.less(V::splat(f32::INFINITY), value, x);
         let over_zero = V::zero().less(x, value, V::splat(f32::NEG_INFINITY));
