@@ -69,15 +69,28 @@ def cells(arm):
             yield seed.name, files, [cell for file in files for cell in file["result"]["grids"][0]["cells"]]
 
 
-def counted(arm, score):
-    """By length: right answers, trials."""
+def counted(arm, score, only=None):
+    """By length: right answers, trials; of one seed or of all."""
     found = {}
-    for _, _, all_cells in cells(arm):
+    for seed, _, all_cells in cells(arm):
+        if only not in (None, seed):
+            continue
         for cell in all_cells:
             right, count = found.get(cell["length"], (0, 0))
             own = round(cell["scores"][score]["mean"] * cell["trials"])
             found[cell["length"]] = (right + own, count + cell["trials"])
     return found
+
+
+def rows(score):
+    """What was counted of every model that was asked, and where there are several seeds of each."""
+    for arm, name in ARMS.items():
+        seeds = [seed for seed, _, _ in cells(arm)]
+        if seeds:
+            yield name, counted(arm, score)
+        if len(seeds) > 1:
+            for seed in seeds:
+                yield f"{name}, {seed.replace('seed', 'seed ')}", counted(arm, score, seed)
 
 
 def short(length):
@@ -88,7 +101,7 @@ def short(length):
 
 
 def table(score):
-    arms = [(name, counted(arm, score)) for arm, name in ARMS.items() if (RESULTS / arm).exists()]
+    arms = list(rows(score))
     lengths = sorted({length for _, found in arms for length in found})
     lines = ["| model | " + " | ".join(map(short, lengths)) + " |", "|---|" + "--:|" * len(lengths)]
     for name, found in arms:

@@ -1,6 +1,6 @@
 //! Functions that stand alone: what costs most in a map goes to a kernel with full vectors.
 //!
-//! An exponential is twenty times a product, and instructions made here have 128 bits. So where rows are heads,
+//! An exponential is twenty times a product, and instructions made here have 128 bits. So
 //! before anything is planned, a map over many entries is cut at each such function: what it is a
 //! function of becomes a map of its own, then the function alone, and the rest reads the result. What the kernels
 //! do beside is to multiply a row by a number first: rates by steps, as decays are made.

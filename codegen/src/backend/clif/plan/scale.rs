@@ -31,14 +31,14 @@ impl Planner<'_> {
 
     /// Whether one node reads a tile and no effect.
     fn only_user(&self, tile: TileId) -> bool {
-        let mut nodes = self.program.nodes.iter();
-        let mut effects = self.program.effects.iter();
-        nodes
-            .by_ref()
-            .find(|node| node.op.operands().contains(&tile))
-            .is_some()
-            && !nodes.any(|node| node.op.operands().contains(&tile))
-            && !effects.any(|effect| effect.tile() == tile)
+        let nodes = self.program.nodes.iter();
+        let reading = nodes.filter(|node| node.op.operands().contains(&tile));
+        reading.count() == 1
+            && self
+                .program
+                .effects
+                .iter()
+                .all(|effect| effect.tile() != tile)
     }
 
     /// What a map multiplies, where it does nothing else.
@@ -52,11 +52,18 @@ impl Planner<'_> {
         else {
             return None;
         };
-        let (&[(x, along_x), (y, along_y)], [_, _, Scalar::Binary(BinaryFn::Mul, ..)]) =
-            (&operands[..], &body[..])
+        let &[
+            Scalar::Operand(p),
+            Scalar::Operand(q),
+            Scalar::Binary(BinaryFn::Mul, a, b),
+        ] = &body[..]
         else {
             return None;
         };
+        let [(x, along_x), (y, along_y)] = [operands[p as usize], operands[q as usize]];
+        if a == b {
+            return None;
+        }
         let (tile, by, along) = match (along_x, along_y) {
             (Along::Both, Along::Both) => return None,
             (Along::Both, along) => (x, y, along),
