@@ -228,15 +228,12 @@ unsafe fn tanh<V: Vector>(x: V) -> V {
 }
 
 /// Sine or cosine. The angle is brought to within an eighth of a turn of the nearest quarter, with what its own digits do not
-/// hold beside it; the few that are too far for that are [`far`].
+/// hold beside it; those that are too far for that are [`far`], each by itself, so that no number's value depends on its neighbours.
 #[inline(always)]
 unsafe fn turned<V: Vector>(x: V, function: UnaryFn) -> V {
     // SAFETY: as the caller's.
     unsafe {
         let (zero, one) = (V::zero(), V::splat(1.0));
-        if V::splat(NEAR).less(size(x), one, zero).sum() != 0.0 {
-            return far(x, function);
-        }
         let nearest =
             |x: V, scale: f32| x.fma(V::splat(scale), V::splat(MAGIC)).sub(V::splat(MAGIC));
         let quarters = nearest(x, std::f32::consts::FRAC_2_PI);
@@ -259,20 +256,27 @@ unsafe fn turned<V: Vector>(x: V, function: UnaryFn) -> V {
         let odd = q.mul(q).sub(one);
         let value = odd.mul(odd).less(V::splat(0.5), cos, sin);
         let negative = q.mul(q).sub(q);
-        one.less(negative, zero.sub(value), value)
+        let value = one.less(negative, zero.sub(value), value);
+        match V::splat(NEAR).less(size(x), one, zero).sum() == 0.0 {
+            true => value,
+            false => far(x, value, function),
+        }
     }
 }
 
-/// A function of each number by itself, in f64.
+/// The values with those of angles beyond [`NEAR`] in f64.
 #[inline(never)]
-unsafe fn far<V: Vector>(x: V, function: UnaryFn) -> V {
-    let mut numbers = [0.0; 16];
+unsafe fn far<V: Vector>(x: V, near: V, function: UnaryFn) -> V {
+    let (mut angles, mut values) = ([0.0; 16], [0.0; 16]);
     // SAFETY: a vector has at most 16 numbers.
     unsafe {
-        x.store(numbers.as_mut_ptr());
-        for x in &mut numbers[..V::WIDTH] {
-            *x = pointwise::unary(function, f64::from(*x)) as f32;
+        x.store(angles.as_mut_ptr());
+        near.store(values.as_mut_ptr());
+        for (x, value) in angles.iter().zip(&mut values) {
+            if x.abs() > NEAR {
+                *value = pointwise::unary(function, f64::from(*x)) as f32;
+            }
         }
-        V::load(numbers.as_ptr())
+        V::load(values.as_ptr())
     }
 }

@@ -133,6 +133,27 @@ fn unary() {
     }
 }
 
+/// A number's value is its own: what stands beside it in a vector changes no bit, padding's junk least of all.
+#[test]
+fn neighbours() {
+    let inputs = samples();
+    let places: Vec<usize> = (0..inputs.len())
+        .map(|i| (i * 7919) % inputs.len())
+        .collect();
+    let strewn: Vec<f32> = places.iter().map(|&at| inputs[at]).collect();
+    let bits = |x: &f32| if x.is_nan() { u32::MAX } else { x.to_bits() };
+    let tables = Kernels::available().iter();
+    for (kernels, &function) in tables.flat_map(|k| UnaryFn::ALL.iter().map(move |f| (k, f))) {
+        let body = vec![Scalar::Operand(0), Scalar::Unary(function, 0)];
+        let got = run(kernels, MANY, body.clone(), &inputs, &inputs);
+        let other = run(kernels, MANY, body, &strewn, &strewn);
+        let mut pairs = places.iter().zip(&other);
+        let differ = pairs.find(|&(&at, other)| bits(&got[at]) != bits(other));
+        let at = differ.map(|(&at, other)| (inputs[at], got[at], *other));
+        assert_eq!(at, None, "{} ({})", function.name(), kernels.name);
+    }
+}
+
 #[test]
 fn binary() {
     let a = samples();
