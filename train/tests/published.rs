@@ -294,9 +294,16 @@ fn gradients_are_the_published_ones() {
             .filter_map(|name| name.strip_prefix("grad."))
             .collect();
         assert!(wanted.len() > 10, "{class}");
-        for name in wanted {
-            let want = values.tensor(&format!("grad.{name}"));
-            let error = apart(&found[name], &want) / largest(&want);
+        let size = |name: &str| largest(&values.tensor(&format!("grad.{name}")));
+        for &name in &wanted {
+            // A bias's gradient is the sum of the terms of which its matrix's are, and may cancel: to 1.3e-3 beside 0.56
+            // at xLSTM's input gate. So it is held to the larger of both.
+            let matrix = name
+                .strip_suffix("bias")
+                .map(|layer| format!("{layer}weight"));
+            let matrix = matrix.filter(|matrix| wanted.contains(&&**matrix));
+            let size = matrix.map_or(0.0, |matrix| size(&matrix)).max(size(name));
+            let error = apart(&found[name], &values.tensor(&format!("grad.{name}"))) / size;
             assert!(error < RELATIVE, "{class}: {name}: {error:e}");
         }
     }
