@@ -69,28 +69,25 @@ def cells(arm):
             yield seed.name, files, [cell for file in files for cell in file["result"]["grids"][0]["cells"]]
 
 
-def counted(arm, score, only=None):
-    """By length: right answers, trials; of one seed or of all."""
+def counted(all_cells, score):
+    """By length: right answers, trials."""
     found = {}
-    for seed, _, all_cells in cells(arm):
-        if only not in (None, seed):
-            continue
-        for cell in all_cells:
-            right, count = found.get(cell["length"], (0, 0))
-            own = round(cell["scores"][score]["mean"] * cell["trials"])
-            found[cell["length"]] = (right + own, count + cell["trials"])
+    for cell in all_cells:
+        right, count = found.get(cell["length"], (0, 0))
+        own = round(cell["scores"][score]["mean"] * cell["trials"])
+        found[cell["length"]] = (right + own, count + cell["trials"])
     return found
 
 
 def rows(score):
     """What was counted of every model that was asked, and where there are several seeds of each."""
     for arm, name in ARMS.items():
-        seeds = [seed for seed, _, _ in cells(arm)]
+        seeds = {seed: own for seed, _, own in cells(arm)}
         if seeds:
-            yield name, counted(arm, score)
+            yield name, counted([cell for own in seeds.values() for cell in own], score)
         if len(seeds) > 1:
-            for seed in seeds:
-                yield f"{name}, {seed.replace('seed', 'seed ')}", counted(arm, score, seed)
+            for seed, own in seeds.items():
+                yield f"{name}, {seed.replace('seed', 'seed ')}", counted(own, score)
 
 
 def short(length):

@@ -7,9 +7,9 @@
 
 use super::emit::Emitter;
 use super::map::{Level, levels};
-use super::micro::Function;
+use super::micro::has_kernel;
 use crate::schedule::{Operands, take_out, whole};
-use baton_ir::recurrence::BinaryFn;
+use baton_ir::recurrence::{BinaryFn, UnaryFn};
 use baton_ir::tile::{Along, Builder, Op, Reduce, Region, Scalar, TileId, TileProgram};
 
 /// Entries below which a call is not worth it.
@@ -37,7 +37,7 @@ pub fn alone(program: &TileProgram) -> TileProgram {
 
 /// A function of a tile's numbers, or of each row by a factor.
 pub struct Alone {
-    function: Function,
+    function: UnaryFn,
     of: TileId,
     factors: Option<TileId>,
 }
@@ -56,10 +56,13 @@ pub fn alone_in(op: &Op) -> Option<Alone> {
     let Some(&Scalar::Unary(function, of)) = body.last() else {
         return None;
     };
+    if !has_kernel(function) {
+        return None;
+    }
     let (of, factors) = argument(shape, operands, body, of)?;
     let read = 1 + 2 * usize::from(factors.is_some());
     (shape.iter().product::<u32>() >= FEW && body.len() == read + 1).then_some(Alone {
-        function: Function::of(function)?,
+        function,
         of,
         factors,
     })
@@ -106,8 +109,8 @@ fn cut(build: &mut Builder, op: &mut Op, region: Region) -> bool {
     let levels = levels(shape.len(), operands, body);
     let mut scalars = body.iter().enumerate();
     let costly = scalars.find_map(|(at, scalar)| match *scalar {
-        Scalar::Unary(function, of) if levels[at] == Level::Column => {
-            Function::of(function).map(|_| (at, of))
+        Scalar::Unary(function, of) if levels[at] == Level::Column && has_kernel(function) => {
+            Some((at, of))
         }
         _ => None,
     });

@@ -9,6 +9,7 @@ use super::solve::System;
 use super::trilinear::Form;
 use super::vector::Portable;
 use super::{decay, functions, matmul, rows, running, solve, transpose, trilinear};
+use baton_ir::recurrence::UnaryFn;
 use std::sync::OnceLock;
 
 type Copy = unsafe extern "C" fn(*mut f32, i64, *const f32, i64, i64, i64);
@@ -37,7 +38,7 @@ pub struct Kernels {
     pub scan: Tile,
     /// `(out, _, x, row, c, work, strict)`
     pub spread_between: Tile,
-    /// `(dst, src, factors, rows, columns, function)`: a [`Function`](functions::Function) of every number.
+    /// `(dst, src, factors, rows, columns, function)`: a function, by its place in the list, of every number.
     pub function: unsafe extern "C" fn(*mut f32, *const f32, *const f32, i64, i64, i64),
     /// `(system, transposed)`
     pub solve: unsafe extern "C" fn(*const System, i64),
@@ -152,7 +153,7 @@ macro_rules! kernels {
             ) {
                 let (rows, columns) = (rows as usize, columns as usize);
                 let rows = functions::Rows { dst, src, factors, rows, columns };
-                unsafe { functions::function::<$vector>(&rows, which) }
+                unsafe { functions::function::<$vector>(&rows, UnaryFn::ALL[which as usize]) }
             }
             $(#[$feature])?
             unsafe extern "C" fn solve(system: *const System, transposed: i64) {

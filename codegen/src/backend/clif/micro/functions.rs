@@ -7,35 +7,13 @@ use super::vector::{LN2_HIGH, LN2_LOW, MAGIC, Vector, exp, exp_parts, polynomial
 use baton_ir::pointwise;
 use baton_ir::recurrence::UnaryFn;
 
-/// A function that has a kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i64)]
-pub enum Function {
-    Exp = 0,
-    Sigmoid = 1,
-    Softplus = 2,
-    Log = 3,
-    Silu = 4,
-    Tanh = 5,
-    Sin = 6,
-    Cos = 7,
-}
-
-impl Function {
-    /// The kernel's function, where there is one.
-    pub fn of(function: UnaryFn) -> Option<Function> {
-        match function {
-            UnaryFn::Exp => Some(Function::Exp),
-            UnaryFn::Sigmoid => Some(Function::Sigmoid),
-            UnaryFn::Softplus => Some(Function::Softplus),
-            UnaryFn::Log => Some(Function::Log),
-            UnaryFn::Silu => Some(Function::Silu),
-            UnaryFn::Tanh => Some(Function::Tanh),
-            UnaryFn::Sin => Some(Function::Sin),
-            UnaryFn::Cos => Some(Function::Cos),
-            _ => None,
-        }
-    }
+/// Whether a function has a kernel.
+pub fn has_kernel(function: UnaryFn) -> bool {
+    use UnaryFn::*;
+    matches!(
+        function,
+        Exp | Sigmoid | Softplus | Log | Silu | Tanh | Sin | Cos
+    )
 }
 
 /// Coefficients of `(log(1 + f) - f + f^2 / 2) / f^3` on `sqrt(1/2) <= 1 + f < sqrt(2)`, highest
@@ -88,24 +66,23 @@ pub struct Rows {
     pub columns: usize,
 }
 
-/// The function number `which` of rows.
+/// A function of rows, of those that [`has_kernel`] names.
 ///
 /// # Safety
 ///
 /// The pointers name so many numbers; the CPU has `V`'s instruction set.
 #[inline(always)]
-pub unsafe fn function<V: Vector>(rows: &Rows, which: i64) {
+pub unsafe fn function<V: Vector>(rows: &Rows, function: UnaryFn) {
     // SAFETY: as the caller's.
     unsafe {
-        match which {
-            0 => each::<V>(rows, |x| exp(x)),
-            1 => each::<V>(rows, |x| sigmoid(x)),
-            2 => each::<V>(rows, |x| softplus(x)),
-            3 => each::<V>(rows, |x| log(x)),
-            4 => each::<V>(rows, |x| silu(x)),
-            5 => each::<V>(rows, |x| tanh(x)),
-            6 => each::<V>(rows, |x| turned(x, UnaryFn::Sin)),
-            _ => each::<V>(rows, |x| turned(x, UnaryFn::Cos)),
+        match function {
+            UnaryFn::Exp => each::<V>(rows, |x| exp(x)),
+            UnaryFn::Sigmoid => each::<V>(rows, |x| sigmoid(x)),
+            UnaryFn::Softplus => each::<V>(rows, |x| softplus(x)),
+            UnaryFn::Log => each::<V>(rows, |x| log(x)),
+            UnaryFn::Silu => each::<V>(rows, |x| silu(x)),
+            UnaryFn::Tanh => each::<V>(rows, |x| tanh(x)),
+            _ => each::<V>(rows, |x| turned(x, function)),
         }
     }
 }

@@ -17,7 +17,7 @@ mod trilinear;
 pub(super) mod vector;
 
 pub use entries::{Kernels, scan_flags};
-pub use functions::{Function, LOG, TANH};
+pub use functions::{LOG, TANH, has_kernel};
 pub use matmul::Shape;
 #[cfg(test)]
 pub use trilinear::Form;

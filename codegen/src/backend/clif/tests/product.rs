@@ -8,12 +8,12 @@ use baton_ir::tile::{Along, Effect, Op, PortId, Reduce, Scalar, TileId, Triangle
 
 const TOLERANCE: f64 = 1e-6;
 
-fn causal(draft: &mut Draft, x: TileId) -> TileId {
+fn causal(draft: &mut Draft, x: TileId, strict: bool) -> TileId {
     let shape = draft.shape(x);
     let op = Op::Map {
         shape: shape.iter().map(|&d| d as u32).collect(),
         operands: vec![(x, Along::Both)],
-        body: vec![Scalar::Operand(0), Scalar::Causal(0, false)],
+        body: vec![Scalar::Operand(0), Scalar::Causal(0, strict)],
         reduce: Reduce::None,
     };
     draft.node(op, &shape)
@@ -84,55 +84,91 @@ fn single_rows() {
     }
 }
 
+/// A tile by a number, or its rows or columns by numbers; `first` is the factor.
+fn times(draft: &mut Draft, tile: TileId, along: Along, first: bool) -> TileId {
+    let shape = draft.shape(tile);
+    let factors = match along {
+        Along::First => vec![shape[0]],
+        Along::Second => vec![shape[1]],
+        _ => vec![],
+    };
+    let by = draft.tile(&factors, -2.0, 2.0);
+    let mut operands = vec![(tile, Along::Both), (by, along)];
+    if first {
+        operands.reverse();
+    }
+    let op = Op::Map {
+        shape: shape.iter().map(|&d| d as u32).collect(),
+        operands,
+        body: vec![
+            Scalar::Operand(0),
+            Scalar::Operand(1),
+            Scalar::Binary(BinaryFn::Mul, 0, 1),
+        ],
+        reduce: Reduce::None,
+    };
+    draft.node(op, &shape)
+}
+
+const ALONG: [Along; 3] = [Along::None, Along::First, Along::Second];
+
 /// What is added is multiplied first, as a whole, by rows or by columns: by the product itself, unless the map is read by others too.
 #[test]
 fn scaled() {
-    for (m, n, k) in [
+    let sizes = [
         (1, 1, 1),
         (1, 70, 3),
         (5, 3, 17),
         (9, 16, 1),
         (17, 33, 40),
         (64, 64, 64),
-    ] {
-        for (shape, along) in [
-            (vec![], Along::None),
-            (vec![m], Along::First),
-            (vec![n], Along::Second),
-        ] {
-            for first in [false, true] {
-                for shared in [false, true] {
-                    let mut draft = Draft::new(4, Direction::Forward);
-                    let a = draft.tile(&[m, k], -1.0, 1.0);
-                    let b = draft.tile(&[k, n], -1.0, 1.0);
-                    let (carry, state) = draft.carry(&[m, n]);
-                    let by = draft.tile(&shape, -2.0, 2.0);
-                    let mut operands = vec![(state, Along::Both), (by, along)];
-                    if first {
-                        operands.reverse();
-                    }
-                    let op = Op::Map {
-                        shape: vec![m as u32, n as u32],
-                        operands,
-                        body: vec![
-                            Scalar::Operand(0),
-                            Scalar::Operand(1),
-                            Scalar::Binary(BinaryFn::Mul, 0, 1),
-                        ],
-                        reduce: Reduce::None,
-                    };
-                    let add = draft.node(op, &[m, n]);
-                    let out = draft.node(product(a, false, b, false, Some(add)), &[m, n]);
-                    draft.build.effect(Effect::Carry(carry, out));
-                    if shared {
-                        draft.keep(add);
-                    }
-                    let program = draft.program();
-                    let planned = plan(&program).scaled[out.index()];
-                    assert_eq!(planned.is_some(), !shared);
-                    check(&draft, 4, 2, TOLERANCE);
-                }
+    ];
+    for ((m, n, k), along) in sizes
+        .iter()
+        .flat_map(|&size| ALONG.map(|along| (size, along)))
+    {
+        for (first, shared) in [(false, false), (true, false), (false, true), (true, true)] {
+            let mut draft = Draft::new(4, Direction::Forward);
+            let a = draft.tile(&[m, k], -1.0, 1.0);
+            let b = draft.tile(&[k, n], -1.0, 1.0);
+            let (carry, state) = draft.carry(&[m, n]);
+            let add = times(&mut draft, state, along, first);
+            let out = draft.node(product(a, false, b, false, Some(add)), &[m, n]);
+            draft.build.effect(Effect::Carry(carry, out));
+            if shared {
+                draft.keep(add);
             }
+            let planned = plan(&draft.program()).scaled[out.index()];
+            assert_eq!(planned.is_some(), !shared);
+            check(&draft, 4, 2, TOLERANCE);
+        }
+    }
+}
+
+/// The same beside every triangle of the left operand, the strict ones included.
+#[test]
+fn scaled_triangles() {
+    for c in [1, 2, 7, 8, 9, 16, 17, 37, 64] {
+        for along in ALONG {
+            let mut draft = Draft::new(c, Direction::Forward);
+            let full = draft.tile(&[c, c], -1.0, 1.0);
+            let x = draft.tile(&[c, 40], -1.0, 1.0);
+            for (strict, ta) in [(false, false), (false, true), (true, false), (true, true)] {
+                let lower = causal(&mut draft, full, strict);
+                let add = times(&mut draft, x, along, false);
+                let op = Op::Matmul {
+                    a: lower,
+                    ta,
+                    b: x,
+                    tb: false,
+                    add: Some(add),
+                    triangle: Triangle::A,
+                };
+                let out = draft.node(op, &[c, 40]);
+                draft.keep(out);
+                assert!(plan(&draft.program()).scaled[out.index()].is_some());
+            }
+            check(&draft, c, 1, TOLERANCE);
         }
     }
 }
@@ -143,7 +179,7 @@ fn triangles() {
         for n in [1, 16, 40] {
             let mut draft = Draft::new(c, Direction::Forward);
             let full = draft.tile(&[c, c], -1.0, 1.0);
-            let lower = causal(&mut draft, full);
+            let lower = causal(&mut draft, full, false);
             let x = draft.tile(&[c, n], -1.0, 1.0);
             for ta in [false, true] {
                 for add in [None, Some(x)] {
@@ -169,7 +205,7 @@ fn triangles() {
                     triangle: Triangle::Out,
                 };
                 let out = draft.node(op, &[c, c]);
-                let out = causal(&mut draft, out);
+                let out = causal(&mut draft, out, false);
                 draft.keep(out);
             }
             check(&draft, c, 1, TOLERANCE);
@@ -186,7 +222,7 @@ fn triangles_leave_out() {
             for at in [0, c / 3, c - 1] {
                 let mut draft = Draft::new(c, Direction::Forward);
                 let full = draft.tile(&[c, c], -1.0, 1.0);
-                let lower = causal(&mut draft, full);
+                let lower = causal(&mut draft, full, false);
                 let x = draft.tile(&[c, n], -1.0, 1.0);
                 draft.planted.push((PortId(1), at * n, f32::NAN));
                 let add = draft.tile(&[c, n], -1.0, 1.0);
