@@ -111,8 +111,7 @@ fn findable(
     let target = compiler.settled(&target);
     for phase in compiler.phases(&target) {
         for heads in HEADS {
-            let beside =
-                || schedule.heads != Some(1) && compiler.shares(&target, phase, chunk, heads);
+            let beside = || schedule.heads() > 1 && compiler.shares(&target, phase, chunk, heads);
             if heads > 1 && !beside() {
                 continue;
             }

@@ -378,31 +378,28 @@ impl Compiler {
     }
 
     /// The first of the target's chunk lengths at which every kernel fits with one head a block, for runs
-    /// whose backward reads what their forward kept; the reason of the last when none does.
+    /// whose backward reads what their forward kept: as the target would have them, else just so. The reason of
+    /// the last when none does.
     pub fn chunk<T: Target>(&self, target: &T) -> Result<usize, T::Error> {
-        let fits = |chunk| self.fits(target, chunk).map(|()| chunk);
-        let (last, before) =
-            (target.chunks(self.traits).split_last()).expect("a target has chunks");
-        let found = before.iter().find_map(|&chunk| fits(chunk).ok());
-        found.map_or_else(|| fits(*last), Ok)
+        let mut found: Option<Result<usize, T::Error>> = None;
+        for &chunk in target.chunks(self.traits) {
+            match self.fits(target, chunk) {
+                Ok(true) => return Ok(chunk),
+                fits if !matches!(found, Some(Ok(_))) => found = Some(fits.map(|_| chunk)),
+                _ => {}
+            }
+        }
+        found.expect("a target has chunks")
     }
 
-    /// Whether every kernel of such runs fits at chunks of `chunk` steps, with one head a block.
-    pub(crate) fn fits<T: Target>(&self, target: &T, chunk: usize) -> Result<(), T::Error> {
+    /// Whether every kernel of such runs fits at chunks of `chunk` steps, with one head a block, as the target would
+    /// have it or just so.
+    pub(crate) fn fits<T: Target>(&self, target: &T, chunk: usize) -> Result<bool, T::Error> {
         let target = &self.settled(&target.with_heads(1));
         let mut phases = [Phase::ForwardKeep, Phase::Entering, Phase::Backward].into_iter();
-        phases.try_for_each(|phase| target.fits(&self.program_for(target, phase, chunk)))
-    }
-
-    /// The kernels that devices run of this recurrence: every phase with one head a block, and with more
-    /// where those fit.
-    pub fn kernels<T: Target>(&self, target: &T, chunk: usize) -> Vec<(Phase, u32)> {
-        let heads = |phase| {
-            let wide = target.widths().iter().copied();
-            let wide = wide.filter(move |&heads| self.shares(target, phase, chunk, heads));
-            [1].into_iter().chain(wide).map(move |heads| (phase, heads))
-        };
-        self.phases(target).flat_map(heads).collect()
+        phases.try_fold(true, |well, phase| {
+            Ok(well & target.fits(&self.program_for(target, phase, chunk))?)
+        })
     }
 
     /// Whether a block can run `heads` heads of a group side by side, and gains by it.

@@ -98,7 +98,7 @@ impl Compiler {
     /// The chunk at which every kernel of a run fits: the one that is asked for, or one of the target's.
     fn fits_at<T: Target>(&self, target: &T, chunk: Option<usize>) -> Result<usize, T::Error> {
         match chunk {
-            Some(chunk) => self.fits(target, chunk).map(|()| chunk),
+            Some(chunk) => self.fits(target, chunk).map(|_| chunk),
             None => self.chunk(target),
         }
     }

@@ -6,9 +6,9 @@
 use super::gpu::{
     BF16, F32, RANKS, Tensors, case, case_of, compare, extents, schedule, span, views,
 };
-use baton_codegen::schedule::{Load, Plan, Traits};
+use baton_codegen::Compiler;
+use baton_codegen::schedule::{Load, Plan};
 use baton_ir::builtin;
-use baton_ir::verify::verify;
 use baton_runtime::device::gpu::{Emulator, Storage};
 use baton_runtime::{Device, Forward, Gradients, Options, Tensor};
 use baton_tests::{Case, Decay, relative_error};
@@ -63,13 +63,9 @@ fn plan(case: &Case) -> (Option<usize>, usize) {
         groups: e.groups,
         state_bytes: 1,
     };
-    let facts = verify(&case.recurrence).expect("it verifies");
-    let plan = Plan::of_blocks(
-        Traits::of(&case.recurrence, &facts, &case.extents.sizes),
-        load,
-        CHUNK,
-        Some(0),
-    );
+    let compiler = Compiler::new(&case.recurrence, &case.extents.sizes).expect("it verifies");
+    let beside = compiler.settled(&schedule(Storage::F32)).beside();
+    let plan = Plan::of_blocks(compiler.traits(), load, CHUNK, Some(0), beside);
     (plan.segment, plan.window)
 }
 

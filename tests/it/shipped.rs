@@ -58,7 +58,7 @@ fn target(kernel: &Kernel) -> Gpu {
         "f32" => Storage::F32,
         other => panic!("no kernels are shipped in {other}"),
     };
-    Gpu::sm_80(storage).with_heads(kernel.heads)
+    Gpu::sm_80(storage)
 }
 
 fn compiler(kernel: &Kernel) -> Compiler {
@@ -154,12 +154,13 @@ fn every_kernel_is_fresh() {
     let manifest = manifest();
     let (mut files, mut stale) = (BTreeSet::new(), vec![]);
     for group in manifest.kernels.chunk_by(is_of_one_group) {
-        let (compiler, plain) = (compiler(&group[0]), target(&group[0]).with_heads(1));
+        let (compiler, plain) = (compiler(&group[0]), target(&group[0]));
         let chunk = compiler.chunk(&plain).expect("a chunk that fits");
-        let all: BTreeSet<_> = (compiler.kernels(&plain, chunk).into_iter())
-            .map(|(phase, heads)| (phase as usize, heads))
+        let all: BTreeSet<_> = compiler
+            .phases(&plain)
+            .map(|phase| phase as usize)
             .collect();
-        let there = group.iter().map(|k| (phase(k) as usize, k.heads)).collect();
+        let there = group.iter().map(|k| phase(k) as usize).collect();
         assert_eq!(all, there, "{}: run `make kernels`", group[0].name);
         for kernel in group {
             let name = &kernel.file;
@@ -272,8 +273,8 @@ fn strips_of_a_shipped_size_are_shipped() {
         if !manifest.kernels.iter().any(is) {
             continue;
         }
-        for (phase, heads) in compiler.kernels(&target, chunk) {
-            let made = compiler.compile(&target.with_heads(heads), phase, chunk);
+        for phase in compiler.phases(&target) {
+            let made = compiler.compile(&target, phase, chunk);
             let made = made.expect("it compiles");
             let name = &made.program.name;
             let there = baton_kernels::ptx(name, &made.code.text).is_some();

@@ -256,8 +256,8 @@ impl Group {
         let mut kernels = vec![];
         let mut texts = vec![];
         let mut same = 0;
-        for (phase, heads) in compiler.kernels(&self.target, chunk) {
-            let target = &self.target.with_heads(heads);
+        let target = &self.target;
+        for phase in compiler.phases(target) {
             let lowered = compiler.compile(target, phase, chunk).map_err(refused)?;
             let hash = baton_kernels::hash(&lowered.code.text);
             let old = before.kernels.iter().find(|kernel| {
@@ -293,15 +293,9 @@ impl Group {
                 baton_runtime::device::gpu::supply(&lowered.program.name, &lowered.code.text, ptx);
             }
             let (recurrence, facts) = (&self.recurrence, &self.facts);
-            let heads: BTreeSet<u32> = kernels.iter().map(|kernel| kernel.heads).collect();
-            for heads in heads {
-                let target = self.target.with_heads(heads);
-                let found = errors(recurrence, facts, &self.sizes, chunk, &target)?;
-                for (phase, errors) in found {
-                    let own = |k: &&mut Kernel| k.phase == label(phase) && k.heads == heads;
-                    let of_phase = kernels.iter_mut().filter(own);
-                    of_phase.for_each(|kernel| kernel.errors = Some(errors.clone()));
-                }
+            for (phase, errors) in errors(recurrence, facts, &self.sizes, chunk, target)? {
+                let of_phase = kernels.iter_mut().filter(|k| k.phase == label(phase));
+                of_phase.for_each(|kernel| kernel.errors = Some(errors.clone()));
             }
         }
         Ok((Ok(kernels), same))

@@ -253,7 +253,7 @@ impl Order<'_> {
     /// Heads that a block of a phase runs: as many as are wished where they share something.
     fn heads(&self, plan: &Plan, phase: Phase) -> u32 {
         let RunShape { heads, groups, .. } = self.subject.run;
-        let wished = plan.schedule.heads.unwrap_or(1);
+        let wished = plan.schedule.heads();
         let divides = (heads / groups.max(1)).is_multiple_of(wished as usize);
         let shares = || {
             plan.compiler
@@ -275,7 +275,7 @@ impl Order<'_> {
                     plan.compiler
                         .shares(&plan.target, phase, plan.schedule.chunk, heads)
                 };
-                if heads > 1 && (plan.schedule.heads == Some(1) || !shares()) {
+                if heads > 1 && (plan.schedule.heads() == 1 || !shares()) {
                     continue;
                 }
                 let (name, source) = lowered(plan, phase, heads).map_err(Failure::new)?;

@@ -38,6 +38,10 @@ pub fn grain(row: u32) -> u32 {
 /// Sizes of a tile are multiples of this: rows and columns of a piece of a product.
 pub(crate) const PIECE: u32 = 16;
 
+/// Bytes of shared memory of a multiprocessor of an H100, and what a block takes of it besides its own.
+const MULTIPROCESSOR: u32 = 228 * 1024;
+const RESERVED: u32 = 1024;
+
 /// What sizes cost more than others, in words: of dims with their sizes, and of tensors with the bytes of their rows.
 pub fn remarks<'a>(
     dims: impl Iterator<Item = (&'a str, usize)>,
@@ -82,11 +86,11 @@ pub struct Gpu {
     pub products: Products,
     /// Warps of a thread block, a power of two; by the size of the states when absent.
     pub warps: Option<u32>,
-    /// Heads of a group that a block runs side by side; by the shape of a run when absent.
+    /// Heads of a group that a block runs side by side; one when absent.
     pub heads: Option<u32>,
     /// Stages of the ring of asynchronous copies at most; as many as fit are taken.
     pub stages: u32,
-    /// Bytes of shared memory that a block may have.
+    /// Bytes of shared memory that a block may have at most.
     pub shared_limit: u32,
     /// The target, as NVVM names it.
     pub chip: &'static str,
@@ -117,6 +121,18 @@ impl Gpu {
     /// Warps of a block.
     pub(crate) fn warps(&self) -> u32 {
         self.warps.unwrap_or(4)
+    }
+
+    /// Blocks that share a multiprocessor where they fit: two of four warps, whose registers leave room for each other,
+    /// so that one works while the other waits.
+    pub fn beside(&self) -> u32 {
+        if self.warps() > 4 { 1 } else { 2 }
+    }
+
+    /// Bytes of shared memory that a block should do with, for that.
+    pub(crate) fn shared_room(&self) -> u32 {
+        self.shared_limit
+            .min(MULTIPROCESSOR / self.beside() - RESERVED)
     }
 
     /// Heads of a block; one where that is not said.

@@ -37,11 +37,6 @@ pub trait Target: Clone {
         sweeps == 0
     }
 
-    /// Heads of a group that a block may run side by side, beside one.
-    fn widths(&self) -> &'static [u32] {
-        &[]
-    }
-
     /// The same target with a number of heads a block.
     fn with_heads(&self, _heads: u32) -> Self {
         self.clone()
@@ -52,9 +47,10 @@ pub trait Target: Clone {
         false
     }
 
-    /// Whether there is a kernel of a program; by making it, where there is no quicker way to know.
-    fn fits(&self, program: &TileProgram) -> Result<(), Self::Error> {
-        self.emit(program).map(drop)
+    /// Whether a kernel of a program fits as this target would have it, or just so; by making it, where there is no
+    /// quicker way to know.
+    fn fits(&self, program: &TileProgram) -> Result<bool, Self::Error> {
+        self.emit(program).map(|_| true)
     }
 
     /// The kernel of a verified program.

@@ -28,7 +28,7 @@ pub struct Schedule {
     pub warps: u32,
     /// Stages of the ring of copies, at most.
     pub stages: u32,
-    /// Heads side by side; by the shape of a run when absent.
+    /// Heads side by side; one when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heads: Option<u32>,
 }
@@ -50,17 +50,21 @@ impl Schedule {
             self.chunk != other.chunk,
             self.warps != other.warps,
             self.stages != other.stages,
-            self.heads != other.heads,
+            self.heads() != other.heads(),
         ];
         differs.into_iter().filter(|differs| *differs).count()
     }
 
-    /// In words: `chunks of 64, 8 warps, 3 stages, heads by shape`.
+    /// Heads side by side.
+    pub fn heads(&self) -> u32 {
+        self.heads.unwrap_or(1)
+    }
+
+    /// In words: `chunks of 64, 8 warps, 3 stages, 1 head a block`.
     pub fn text(&self) -> String {
-        let heads = match self.heads {
-            None => "heads by shape".to_string(),
-            Some(1) => "1 head a block".into(),
-            Some(heads) => format!("{heads} heads a block"),
+        let heads = match self.heads() {
+            1 => "1 head a block".to_string(),
+            heads => format!("{heads} heads a block"),
         };
         format!(
             "chunks of {}, {} warps, {} stages, {heads}",

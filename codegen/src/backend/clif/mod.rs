@@ -152,8 +152,8 @@ impl Target for Native {
     }
 
     /// Scratch has no limit, so there is code for every program.
-    fn fits(&self, _: &TileProgram) -> Result<(), Error> {
-        Ok(())
+    fn fits(&self, _: &TileProgram) -> Result<bool, Error> {
+        Ok(true)
     }
 
     fn emit(&self, program: &TileProgram) -> Result<Code, Error> {

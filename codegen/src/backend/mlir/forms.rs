@@ -128,7 +128,15 @@ pub fn wants(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Vec<K
                 let left = |level| t.leaves(tile, level);
                 t.levels(program.chunk).filter_map(left).collect()
             };
-            Trilinear::of(program, tile).map_or(vec![], levels)
+            match Trilinear::of(program, tile) {
+                Some(trilinear) => levels(trilinear),
+                None => node
+                    .op
+                    .operands()
+                    .into_iter()
+                    .map(|id| (id, Form::Exact))
+                    .collect(),
+            }
         }
     })
 }
@@ -225,6 +233,7 @@ pub fn gives(program: &TileProgram, options: &Gpu, tile: TileId) -> Result<Form,
         },
         Op::Decay(Interval::Total, _, l) if program.node(*l).shape.len() == 2 => Form::Vector,
         Op::Solve { .. } => Form::Exact,
+        Op::Trilinear(..) if Trilinear::of(program, tile).is_none() => Form::Exact,
         Op::Running(_) => match plain {
             Form::Rows => Form::Vector,
             _ => Form::Exact,

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! A chunk of C steps has log2 C levels, and one more for t = s. Here is which level reads what in
-//! which form; `emit::trilinear` carries it out.
+//! which form; `emit::trilinear` carries it out. What sums over no channel needs no products in a chunk of 16
+//! steps, and goes pair by pair (`emit::pairs`).
 
 use super::Error;
 use super::layout::{Form, Side};
@@ -35,8 +36,15 @@ pub struct Trilinear {
 }
 
 impl Trilinear {
-    /// Of the op at `tile`, if it is one.
+    /// Of the op at `tile`, if it is one that goes by levels: in a chunk of 16 steps the partials by operands and decays go
+    /// pair by pair (`emit::pairs`).
     pub fn of(program: &TileProgram, tile: TileId) -> Option<Self> {
+        let form = Self::apart(program, tile)?;
+        (form.partial == Partial::Weights || program.chunk > 16).then_some(form)
+    }
+
+    /// Of the op at `tile`, if it is one.
+    pub fn apart(program: &TileProgram, tile: TileId) -> Option<Self> {
         let Op::Trilinear(partial, strict, operands, l) = &program.node(tile).op else {
             return None;
         };

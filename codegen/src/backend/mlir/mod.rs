@@ -27,7 +27,7 @@ pub use service::Service;
 
 use pad::pad;
 
-use crate::schedule::{SIDE_BY_SIDE, Traits, side_by_side};
+use crate::schedule::{Traits, side_by_side};
 use crate::target::{Gpu, Launch, Products, Source, Storage, Target};
 use baton_ir::tile::{Node, Op, Region, TileProgram};
 
@@ -71,18 +71,15 @@ impl Target for Gpu {
         }
     }
 
-    /// Four warps, or eight where each thread of four would hold 16 or more numbers of the states.
+    /// Four warps, or eight where each thread of four would hold more than 64 numbers of the states: beside the
+    /// registers of their products those are all that it has.
     fn settled(&self, entries: usize) -> Self {
-        let many = entries * self.heads() as usize >= 4 * 32 * 16;
+        let many = entries * self.heads() as usize > 4 * 32 * 64;
         let warps = self.warps.or(Some(if many { 8 } else { 4 }));
         Self {
             warps,
             ..self.clone()
         }
-    }
-
-    fn widths(&self) -> &'static [u32] {
-        &[SIDE_BY_SIDE]
     }
 
     fn with_heads(&self, heads: u32) -> Self {
@@ -99,6 +96,12 @@ impl Target for Gpu {
         program.nodes.iter().any(shared)
             && roomy(program)
             && roomy(&side_by_side(program, self.heads()).program)
+    }
+
+    /// Whether another block fits beside it.
+    fn fits(&self, program: &TileProgram) -> Result<bool, Error> {
+        let made = self.emit(program)?;
+        Ok(made.launch.shared_bytes <= self.shared_room())
     }
 
     fn emit(&self, program: &TileProgram) -> Result<Source, Error> {

@@ -71,8 +71,8 @@ struct Pass<'a> {
 /// one that spills least. Each more gives shared memory back: to fit, or for a second stage.
 const ENOUGH: [u32; 4] = [128, 160, 192, u32::MAX];
 
-/// Runs the pass, with the order that spills least of those with which copies overlap with work, or,
-/// where there is none, of those that fit.
+/// Runs the pass, so that another block fits beside this one; where that cannot be, with all the shared memory that a
+/// block may have.
 pub fn place(program: &TileProgram, options: &Gpu) -> Result<Placement, Error> {
     for node in &program.nodes {
         let fits = match *node.shape.as_slice() {
@@ -87,35 +87,45 @@ pub fn place(program: &TileProgram, options: &Gpu) -> Result<Placement, Error> {
             )));
         }
     }
-    let rank = |p: &Placement| (p.shared_bytes <= options.shared_limit, p.stages.min(2));
-    let mut best: Option<Placement> = None;
-    for enough in ENOUGH {
-        let placement = Pass::new(program, options).place(enough)?;
-        if best
-            .as_ref()
-            .is_none_or(|best| rank(best) < rank(&placement))
-        {
-            best = Some(placement);
-        }
-        // Nothing ranks higher than what fits with copies that overlap.
-        if best.as_ref().map(rank) == Some((true, 2)) {
-            break;
-        }
+    let roomy = within(program, options, options.shared_room())?;
+    if roomy.shared_bytes <= options.shared_room() {
+        return Ok(roomy);
     }
-    match best {
-        Some(best) if best.shared_bytes <= options.shared_limit => Ok(best),
-        best => Err(Error::Unsupported(format!(
+    let placement = within(program, options, options.shared_limit)?;
+    match placement.shared_bytes <= options.shared_limit {
+        true => Ok(placement),
+        false => Err(Error::Unsupported(format!(
             "`{}` needs {} bytes of shared memory, expected at most {}",
-            program.name,
-            best.map_or(0, |best| best.shared_bytes),
-            options.shared_limit
+            program.name, placement.shared_bytes, options.shared_limit
         ))),
     }
 }
 
+/// The placement of the order that spills least of those with which copies overlap with work within `limit` bytes
+/// of shared memory, or, where there is none, of those that fit; the smallest where none does.
+fn within(program: &TileProgram, options: &Gpu, limit: u32) -> Result<Placement, Error> {
+    let rank = |p: &Placement| match p.shared_bytes <= limit {
+        true => (p.stages.min(2), 0),
+        false => (0, u32::MAX - p.shared_bytes),
+    };
+    let mut best: Option<Placement> = None;
+    for enough in ENOUGH {
+        let placement = Pass::new(program, options).place(enough, limit)?;
+        let better = |best: &Placement| rank(best) < rank(&placement);
+        if best.as_ref().is_none_or(better) {
+            best = Some(placement);
+        }
+        // Nothing ranks higher than what fits with copies that overlap.
+        if best.as_ref().map(rank) == Some((2, 0)) {
+            break;
+        }
+    }
+    Ok(best.expect("there are orders"))
+}
+
 /// Whether the kernel holds few registers, and its copies overlap with work.
 pub fn is_roomy(program: &TileProgram, options: &Gpu) -> bool {
-    let placed = Pass::new(program, options).place(ENOUGH[0]);
+    let placed = Pass::new(program, options).place(ENOUGH[0], options.shared_room());
     placed.is_ok_and(|placed| placed.registers <= ENOUGH[0] && placed.stages > 1)
 }
 
@@ -130,8 +140,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The placement by one order, with as many stages as fit; one stage may be too much.
-    fn place(mut self, enough: u32) -> Result<Placement, Error> {
+    /// The placement by one order, with as many stages as fit within `limit`; one stage may be too much.
+    fn place(mut self, enough: u32, limit: u32) -> Result<Placement, Error> {
         let (staged, stage_bytes) = self.ring();
         let registers = self.run(enough)?;
         let mut wanted = self.wanted_rooms();
@@ -139,7 +149,7 @@ impl<'a> Pass<'a> {
         let mut stages = self.options.stages.max(1);
         let (rooms, shared_bytes) = loop {
             let (rooms, end) = self.assign(&wanted, stages * stage_bytes);
-            if end <= self.options.shared_limit {
+            if end <= limit {
                 break (rooms, end);
             }
             if stages == 1 {
@@ -203,8 +213,10 @@ impl<'a> Pass<'a> {
                         .insert((tile, gives(self.program, self.options, tile)?));
                 }
                 _ => {
-                    if let Some(trilinear) = Trilinear::of(self.program, tile) {
+                    if let Some(trilinear) = Trilinear::apart(self.program, tile) {
                         trilinear.check(self.program)?;
+                    }
+                    if let Some(trilinear) = Trilinear::of(self.program, tile) {
                         self.levels(tile, &trilinear)?;
                     }
                     for (operand, form) in wants(self.program, self.options, tile)? {
@@ -368,26 +380,38 @@ impl<'a> Pass<'a> {
         rooms
     }
 
-    /// Lets the unknowns of a solve lie where its right side lay, if nobody reads that later: both are one
-    /// room then, alive from the first use of the one to the last of the other. Gives those that have none of their own.
+    /// Lets what a thread leaves of a column lie where an operand of it lay, if nobody reads that later: both are one
+    /// room then, alive from the first use of the one to the last of the other. So it is of the unknowns of a solve, and of
+    /// a partial pair by pair, which read the whole column first. Gives those that have no room of their own.
     fn taken_over(&self, rooms: &mut Vec<(Key, u32, [usize; 2])>) -> Vec<(Key, Key)> {
         let mut shared: Vec<(Key, Key)> = vec![];
         for tile in self.tiles() {
-            let Op::Solve { r, .. } = self.program.node(tile).op else {
-                continue;
+            let columns = match &self.program.node(tile).op {
+                Op::Solve { r, .. } => vec![*r],
+                Op::Trilinear(..) if Trilinear::of(self.program, tile).is_none() => {
+                    let form = Trilinear::apart(self.program, tile).expect("the op is one");
+                    [form.q, form.k, Some(form.l)]
+                        .into_iter()
+                        .flatten()
+                        .collect()
+                }
+                _ => continue,
             };
-            let (result, operand) = ((tile, Form::Exact), (r, Form::Exact));
-            let at = |key| rooms.iter().position(|room| room.0 == key);
-            // The operand may be the result of a solve that has taken over a room itself.
-            let owner = shared.iter().find(|(result, _)| *result == operand);
-            let owner = owner.map_or(operand, |(_, owner)| *owner);
-            let (Some(own), Some(others)) = (at(result), at(owner)) else {
-                continue;
-            };
-            if rooms[others].2[1] == rooms[own].2[0] {
-                rooms[others].2[1] = rooms[own].2[1];
-                rooms.remove(own);
-                shared.push((result, owner));
+            let result = (tile, Form::Exact);
+            for operand in columns.into_iter().map(|id| (id, Form::Exact)) {
+                let at = |key| rooms.iter().position(|room| room.0 == key);
+                // The operand may be a result that has taken over a room itself.
+                let owner = shared.iter().find(|(result, _)| *result == operand);
+                let owner = owner.map_or(operand, |(_, owner)| *owner);
+                let (Some(own), Some(others)) = (at(result), at(owner)) else {
+                    continue;
+                };
+                if rooms[others].2[1] == rooms[own].2[0] {
+                    rooms[others].2[1] = rooms[own].2[1];
+                    rooms.remove(own);
+                    shared.push((result, owner));
+                    break;
+                }
             }
         }
         shared

@@ -70,9 +70,9 @@ impl GpuKernels {
         })
     }
 
-    /// Heads that a block of this phase runs, of the number that a cut or the caller wishes.
+    /// Heads that a block of this phase runs, of the number that the caller wishes.
     fn heads(&self, phase: Phase, cut: &Cut) -> u32 {
-        let wished = self.target.heads.unwrap_or(cut.heads() as u32);
+        let wished = self.target.heads();
         let group = cut.extent.heads / cut.extent.groups.max(1);
         if wished <= 1 || !group.is_multiple_of(wished as usize) {
             return 1;
@@ -130,7 +130,8 @@ impl Kernels for GpuKernels {
 
     fn plan(&self, load: Load, chunk: Option<usize>) -> Plan {
         let chunk = chunk.unwrap_or(self.chunk);
-        Plan::of_blocks(self.compiler.traits(), load, chunk, self.keep_bytes)
+        let beside = self.compiler.settled(&self.target).beside();
+        Plan::of_blocks(self.compiler.traits(), load, chunk, self.keep_bytes, beside)
     }
 
     fn admits(&self, extent: &Extent) -> Result<(), Error> {

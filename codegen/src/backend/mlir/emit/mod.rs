@@ -14,6 +14,7 @@ mod map;
 mod matmul;
 mod memory;
 mod number;
+mod pairs;
 mod steps;
 mod trilinear;
 
@@ -264,7 +265,10 @@ impl Machine<'_> {
             Op::Spread(interval, strict, x) if node.shape.len() == 2 => {
                 self.channel_spread(*interval, *strict, tile, *x)
             }
-            Op::Trilinear(..) => self.settle(tile),
+            Op::Trilinear(..) => match form {
+                Form::Exact => self.pairs(tile),
+                _ => self.settle(tile),
+            },
             Op::Decay(interval, strict, l) => self.decay(*interval, *strict, *l),
             Op::Spread(interval, strict, x) => self.spread(*interval, *strict, tile, *x),
             Op::HeadSum(x) => self.held[&(*x, form)].clone(),

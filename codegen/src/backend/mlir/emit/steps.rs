@@ -239,7 +239,7 @@ impl Machine<'_> {
     }
 
     /// Runs `each` for every column, each in a thread of its own.
-    fn by_column(&mut self, columns: u32, each: impl Fn(&mut Self, Val)) {
+    pub(super) fn by_column(&mut self, columns: u32, each: impl Fn(&mut Self, Val)) {
         let threads = self.options.threads();
         for first in (0..columns).step_by(threads as usize) {
             let column = self.text.int_op("add", self.thread, first as i32);
@@ -290,18 +290,18 @@ impl Machine<'_> {
         self.shared_at(at)
     }
 
-    fn read(&mut self, tile: TileId, row: Val, column: Option<Val>) -> Val {
+    pub(super) fn read(&mut self, tile: TileId, row: Val, column: Option<Val>) -> Val {
         let at = self.cell(tile, row, column);
         self.text.load(at, 3, "f32")
     }
 
-    fn write(&mut self, tile: TileId, row: Val, column: Option<Val>, value: Val) {
+    pub(super) fn write(&mut self, tile: TileId, row: Val, column: Option<Val>, value: Val) {
         let at = self.cell(tile, row, column);
         self.text.store(value, at, 3, "f32");
     }
 
     /// Four entries of a row of a matrix.
-    fn four(&mut self, tile: TileId, row: Val, unit: Val) -> Vec<Val> {
+    pub(super) fn four(&mut self, tile: TileId, row: Val, unit: Val) -> Vec<Val> {
         let bytes = self.program.node(tile).shape[1] * 4;
         let origin = self.origin(tile, Form::Exact);
         let at = self.unit_at(origin, row, unit, bytes);
