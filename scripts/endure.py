@@ -26,6 +26,8 @@ from pathlib import Path
 STEPS = 8000
 DISK = 24 << 20
 KINDS = ["SIGKILL", "SIGTERM", "SIGINT", "broken pipe", "full disk"]
+# What ends after its step may be starved by others of the machine: only a process that hangs takes so many seconds.
+HUNG = 600.0
 
 
 def tensors(path):
@@ -81,7 +83,7 @@ class Endurance:
                     process.wait(timeout=wait)
                 except subprocess.TimeoutExpired:
                     process.terminate()
-                    process.wait(timeout=60)
+                    process.wait(timeout=HUNG)
                 said = ""
             else:
                 said = self.wait(process, wait)
@@ -94,7 +96,7 @@ class Endurance:
                             process.kill()
                     else:
                         process.send_signal(getattr(signal, kind))
-                    said = said or self.wait(process, 60.0)
+                    said = said or self.wait(process, HUNG)
         finally:
             process.kill()
             filler.unlink(missing_ok=True)
@@ -155,6 +157,8 @@ def main():
     arguments.add_argument("--baton", default="target/release/baton")
     arguments.add_argument("--seed", type=int, default=1)
     given = arguments.parse_args()
+    # A shell has what it starts in the background ignore SIGINT, and what that starts would ignore it too until it listens.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     endurance = Endurance(os.path.abspath(given.baton), given.seed)
     begun, number = time.monotonic(), 0
     try:
