@@ -219,6 +219,24 @@ fn soup() -> impl Strategy<Value = String> {
     })
 }
 
+/// Of a line that no terminal holds only what stands around the place is shown, with the mark below it.
+#[test]
+fn a_long_line_is_shown_around_its_place() {
+    for before in [0, 50, 5000] {
+        let source = format!("{} é§ {}", "x ".repeat(before), "y ".repeat(5000));
+        let diagnostics = text::parse(&source).unwrap_err();
+        let odd = diagnostics.iter().find(|d| d.code == "R001").unwrap();
+        let shown = text::render("it", &source, std::slice::from_ref(odd));
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(
+            lines.iter().all(|line| line.chars().count() < 200),
+            "{shown}"
+        );
+        let at = |line: &str, what| line.split(what).next().unwrap().chars().count();
+        assert_eq!(at(lines[3], "é§"), at(lines[4], "^^"), "{shown}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -59,6 +59,17 @@ pub fn parse(source: &str) -> Result<Recurrence, Vec<Diagnostic>> {
     if diagnostics.is_empty() {
         return Ok(recurrence);
     }
+    // What follows a character that means nothing is not what the grammar asks for because of it.
+    let unread = diagnostics.iter().filter(|d| d.code == "R001");
+    let unread: Vec<usize> = unread.map(|d| d.span.end as usize).collect();
+    let follows = |d: &Diagnostic| {
+        let after = |&end: &usize| source.get(end..d.span.start as usize);
+        unread
+            .iter()
+            .filter_map(after)
+            .any(|between| between.trim().is_empty())
+    };
+    diagnostics.retain(|d| d.code != "R003" || !follows(d));
     diagnostics.sort_by_key(|d| d.span);
     Err(diagnostics)
 }

@@ -33,6 +33,22 @@ pub fn place(source: &str, span: Span) -> Place {
     }
 }
 
+/// The most characters of a line that are shown.
+const SHOWN: usize = 160;
+
+/// A line, or of a long one what stands around its character `at`; and where that character is in it.
+fn around(line: &str, at: usize) -> (String, usize) {
+    let length = line.chars().count();
+    if length <= SHOWN {
+        return (line.into(), at);
+    }
+    let from = at.saturating_sub(SHOWN / 4).min(length - SHOWN);
+    let shown: String = line.chars().skip(from).take(SHOWN).collect();
+    let before = if from > 0 { ".. " } else { "" };
+    let after = if from + SHOWN < length { " .." } else { "" };
+    (format!("{before}{shown}{after}"), at - from + before.len())
+}
+
 /// The diagnostics with their source lines, for a terminal; `name` is what the text is called.
 pub fn render(name: &str, source: &str, diagnostics: &[Diagnostic]) -> String {
     let mut out = String::new();
@@ -43,12 +59,13 @@ pub fn render(name: &str, source: &str, diagnostics: &[Diagnostic]) -> String {
             length,
         } = place(source, diagnostic.span);
         let text = source.lines().nth(line - 1).unwrap_or("");
-        let room = text.chars().count().saturating_sub(column - 1);
+        let (text, before) = around(text, column - 1);
+        let room = text.chars().count().saturating_sub(before);
         let marks = "^".repeat(length.min(room).max(1));
         let gutter = " ".repeat(line.to_string().len());
         let indent: String = text
             .chars()
-            .take(column - 1)
+            .take(before)
             .map(|c| if c == '\t' { '\t' } else { ' ' })
             .collect();
         let Diagnostic { code, message, .. } = diagnostic;

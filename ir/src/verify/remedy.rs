@@ -15,8 +15,14 @@ pub fn other_side(
     mut id: ExprId,
     wanted: &Shape,
 ) -> Option<String> {
-    while let Expr::Unary(UnaryFn::Neg, inner) = *recurrence.expr(id) {
-        id = inner;
+    let is_number = |id: ExprId| shape(id).is_some_and(|shape| shape.is_empty());
+    loop {
+        id = match *recurrence.expr(id) {
+            Expr::Unary(UnaryFn::Neg, inner) => inner,
+            Expr::Binary(_, a, b) if is_number(b) => a,
+            Expr::Binary(_, a, b) if is_number(a) => b,
+            _ => break,
+        };
     }
     let Expr::Dot(a, b) = *recurrence.expr(id) else {
         return None;

@@ -297,9 +297,13 @@ impl Typing<'_> {
                 self.noun(shape),
                 self.text(large)
             ))
-            .remedy(self.other_side(a, &t).or(self.other_side(b, &s)).unwrap_or(
-                "`outer(a, b)` makes a matrix of two vectors; `dot(a, b)` a scalar".into(),
-            ))
+            .remedy(
+                self.other_side(small, shape)
+                    .or(self.other_side(a, &t))
+                    .unwrap_or(
+                        "`outer(a, b)` makes a matrix of two vectors; `dot(a, b)` a scalar".into(),
+                    ),
+            )
         } else {
             let (expected, remedy) = match f {
                 Add | Sub => (
