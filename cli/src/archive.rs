@@ -4,6 +4,7 @@
 
 use crate::failure::Failure;
 use crate::input;
+use baton_data::plain;
 use baton_runtime::{Error, Tensor};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView, serialize};
 use std::path::Path;
@@ -56,6 +57,7 @@ impl Archive {
         let bytes = input::bytes(path)?;
         let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|why| {
             let name = input::name(path);
+            let why = plain::safetensors(&why);
             Failure::new(format!("`{name}` is no safetensors file: {why}"))
         })?;
         Ok(Archive {

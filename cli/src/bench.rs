@@ -13,6 +13,7 @@ use crate::choices::{Choices, Origins, cpu};
 use crate::context::Context;
 use crate::device::{self, cpu_name};
 use crate::failure::Failure;
+use crate::numbers;
 use crate::run::given::{gradient, plain};
 use crate::shape::Shape;
 use crate::source::Source;
@@ -47,7 +48,7 @@ const COMPILES: usize = 5;
     beginning of the process to the first gradients, compile and making of inputs included."
 )]
 pub struct Bench {
-    /// A file, or the name of a built-in recurrence
+    /// A file, - for the standard input, or the name of a built-in recurrence
     #[arg(value_name = "FILE|NAME")]
     place: String,
 
@@ -68,7 +69,7 @@ pub struct Bench {
     repetitions: u32,
 
     /// Measure no more after so many seconds, but three runs at least
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = numbers::time)]
     seconds: Option<f64>,
 
     /// Steps of a chunk; by the cost model when absent
@@ -210,7 +211,10 @@ impl Bench {
                 let [median, p10, p90, min] =
                     [0.5, 0.1, 0.9, 0.0].map(|share| sample.quantile(share));
                 text += &format!("{name:<13}{median:>12.3}{p10:>12.3}{p90:>12.3}{min:>12.3}");
-                if let Some(cost) = cost {
+                // A chunk of one step has no products, which are what is counted.
+                if cost.as_ref().is_some_and(|cost| cost.flops.products == 0) {
+                    text += &format!("{:>10}{:>9}", "-", "-");
+                } else if let Some(cost) = cost {
                     let rate = cost.flops.products as f64 / (median * 1e-3);
                     text += &format!("{:>10.1}{:>8.1}%", rate * 1e-9, 100.0 * rate / peak.flops);
                 }

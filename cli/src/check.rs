@@ -10,6 +10,7 @@ use crate::shape::Shape;
 use crate::source::{Source, port};
 use baton_codegen::Compiler;
 use baton_codegen::target::Native;
+use baton_ir::diag::Diagnostic;
 use baton_ir::recurrence::{Facts, Port, Recurrence};
 use serde_json::{Value, json};
 
@@ -168,16 +169,21 @@ fn kernels(recurrence: &Recurrence) -> (Vec<String>, Option<String>) {
     match Compiler::of_any(recurrence, &sizes) {
         Ok(compiler) => {
             let name = |phase| compiler.program(phase, 16).name.clone();
-            let note = compiler.steps().then(|| STEPS.to_string());
+            let why = Compiler::new(recurrence, &sizes).err();
+            let note = why.map(|why| format!("{STEPS}; {}", messages(&why)));
             (compiler.phases(&Native).map(name).collect(), note)
         }
         Err(diagnostics) => {
-            let reasons = diagnostics.iter().map(|d| d.message.as_str());
-            let reasons: Vec<&str> = reasons.collect();
-            let note = format!("none: {}; {INTERPRETED}", reasons.join("; "));
+            let note = format!("none: {}; {INTERPRETED}", messages(&diagnostics));
             (vec![], Some(note))
         }
     }
+}
+
+/// Reasons, one after another.
+fn messages(diagnostics: &[Diagnostic]) -> String {
+    let all = diagnostics.iter().map(|d| d.message.as_str());
+    all.collect::<Vec<_>>().join("; ")
 }
 
 /// The states, each with its class and, where its facts cannot hold it, the reason.

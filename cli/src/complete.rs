@@ -3,6 +3,8 @@
 
 use crate::context::Context;
 use crate::failure::Failure;
+use baton_data::files::write_whole;
+use clap::Command;
 use clap_complete::Shell;
 use serde_json::json;
 use std::path::PathBuf;
@@ -41,12 +43,25 @@ impl Completions {
 
 impl Man {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        let fail = |e| Failure::Message(format!("{}: {e}", self.folder.display()));
-        std::fs::create_dir_all(&self.folder).map_err(fail)?;
-        clap_mangen::generate_to((context.command)(), &self.folder).map_err(fail)?;
+        let mut whole = (context.command)().disable_help_subcommand(true);
+        whole.build();
+        self.pages(whole)?;
         context.output.result(
             || json!({ "folder": self.folder }),
             || format!("the pages are in {}\n", self.folder.display()),
         )
+    }
+
+    /// Writes the page of a verb and those of the verbs within.
+    fn pages(&self, command: Command) -> Result<(), Failure> {
+        for within in command.get_subcommands() {
+            self.pages(within.clone())?;
+        }
+        let page = clap_mangen::Man::new(command);
+        let path = self.folder.join(page.get_filename());
+        let mut text = vec![];
+        let rendered = page.render(&mut text);
+        rendered.map_err(|why| Failure::new(format!("{}: {why}", path.display())))?;
+        Ok(write_whole(&path, &text)?)
     }
 }

@@ -30,16 +30,18 @@ impl Derive {
             print(&forward),
             reverse.as_ref().map(|program| print(program)),
         );
-        let note = match steps {
-            true => "// No chunked form: what follows is a chunk of one step.\n",
-            false => "",
-        };
+        let why = baton_codegen::derive(&recurrence, &facts).err();
+        let why = why.filter(|_| steps).map(|why| why.message);
+        let note = why.as_ref().map_or(String::new(), |why| {
+            format!("// No chunked form: what follows is a chunk of one step. {why}.\n")
+        });
         context.output.result(
             || {
                 json!({
                     "recurrence": recurrence.name,
                     "class": facts.class().name(),
                     "steps": steps,
+                    "why": why,
                     "forward": forward,
                     "reverse": reverse,
                 })

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
 use crate::input;
+use crate::numbers;
 use crate::output;
 use crate::stop::Stop;
 use baton_data::files::Target;
@@ -71,7 +72,7 @@ pub struct Generate {
     #[arg(long)]
     ignore_end: bool,
     /// Sequences for each prompt
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value = "1", value_parser = numbers::count())]
     sequences: usize,
     /// The states to begin from, as --state-out or `baton eval logits --states` writes them; zero when absent
     #[arg(long, value_name = "S.safetensors")]
@@ -93,13 +94,18 @@ impl Generate {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let options = self.options();
         options.sampling.check()?;
-        if self.sequences == 0 {
-            return Err(Failure::new("--sequences 0 given, expected at least 1"));
+        let sampling = &options.sampling;
+        let drawn = sampling.top_k > 0 || sampling.top_p < 1.0 || sampling.min_p > 0.0;
+        if drawn && sampling.temperature == 0.0 {
+            return Err(Failure::new(
+                "--top-k, --top-p or --min-p given at temperature 0, which takes the likeliest token: expected \
+                 --temperature too, as --temperature 1",
+            ));
         }
         if self.stop.iter().any(String::is_empty) {
             return Err(Failure::new("an empty --stop given, expected a text"));
         }
-        let target = self.state_out.as_deref().map(Target::with_folders);
+        let target = self.state_out.as_deref().map(Target::new);
         let (target, stop) = (target.transpose()?, Stop::listen()?);
         let device = device::device(device::Name::Cpu, self.threads)?;
         let subject = Subject::open(&self.checkpoint, device.as_ref())?;

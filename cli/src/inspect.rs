@@ -78,7 +78,12 @@ struct Seen {
 impl Inspect {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let file = self.folder.join("manifest.json");
-        let unread = |why: String| Failure::new(format!("cannot read `{}`: {why}", file.display()));
+        let unread = |why: String| {
+            Failure::new(format!(
+                "cannot read `{}`: {why}; expected a folder that `baton emit --output` wrote",
+                file.display()
+            ))
+        };
         let text = std::fs::read_to_string(&file).map_err(|why| unread(why.to_string()))?;
         let manifest = Manifest::parse(&text).map_err(unread)?;
         let run = run_shape(&self.run)?;

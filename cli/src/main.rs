@@ -28,6 +28,7 @@ mod input;
 mod inspect;
 mod memory;
 mod model;
+mod numbers;
 mod options;
 mod output;
 mod parallel;

@@ -21,54 +21,56 @@ pub struct Options {
     /// Optimiser steps; 1000, in a post-training 300 when absent
     #[arg(long)]
     steps: Option<u64>,
-    /// Tokens in a training sequence; 64 when absent
+    /// Tokens in a training sequence; when absent 64, in a post-training as in the first training
     #[arg(long)]
     length: Option<usize>,
-    /// Sequences in a batch; 64 when absent
+    /// Sequences in a batch; when absent 64, in a post-training as in the first
     #[arg(long)]
     batch: Option<usize>,
-    /// Batches whose gradients are summed for one step; 1 when absent
+    /// Batches whose gradients are summed for one step; when absent 1, in a post-training as in the first
     #[arg(long)]
     parts: Option<usize>,
-    /// Segments in time that a sequence is cut into, for less memory and the same gradient; 1 when absent
+    /// Segments in time that a sequence is cut into, for less memory and the same gradient; when absent 1,
+    /// in a post-training as in the first
     #[arg(long)]
     segments: Option<usize>,
     /// Run layers again in the backward instead of keeping them: less memory, the same bits
     #[arg(long)]
     recompute: bool,
-    /// The highest learning rate; 0.003 when absent
+    /// The highest learning rate; when absent 0.003, in a post-training a share of the first one's (--rate-share)
     #[arg(long)]
     rate: Option<f64>,
     /// Steps of linear warm-up; a tenth of the steps, in a first training at most 100, when absent
     #[arg(long)]
     warmup: Option<u64>,
-    /// How the rate goes on after the warm-up: cosine when absent, constant, linear, or wsd (constant, then a line
-    /// over the last steps)
+    /// How the rate goes on after the warm-up: cosine, constant, linear, or wsd (constant, then a line over the
+    /// last steps); when absent cosine, in a post-training as in the first
     #[arg(long, value_parser = shape)]
     schedule: Option<&'static str>,
-    /// The last rate over the highest; 0.1 when absent
+    /// The last rate over the highest; when absent 0.1, in a post-training as in the first
     #[arg(long)]
     floor: Option<f64>,
     /// Steps of the last part of a wsd schedule; a tenth of all when absent
     #[arg(long)]
     decay: Option<u64>,
-    /// AdamW's decay of the first moment; 0.9 when absent
+    /// AdamW's decay of the first moment; when absent 0.9, in a post-training as in the first
     #[arg(long)]
     beta1: Option<f64>,
-    /// AdamW's decay of the second moment; 0.95 when absent
+    /// AdamW's decay of the second moment; when absent 0.95, in a post-training as in the first
     #[arg(long)]
     beta2: Option<f64>,
-    /// AdamW's epsilon; 1e-8 when absent
+    /// AdamW's epsilon; when absent 1e-8, in a post-training as in the first
     #[arg(long)]
     epsilon: Option<f64>,
-    /// Decay of matrices, times the rate; 0.1 when absent
+    /// Decay of matrices, times the rate; when absent 0.1, in a post-training as in the first
     #[arg(long)]
     weight_decay: Option<f64>,
-    /// The largest global norm of the gradients; 1 when absent
+    /// The largest global norm of the gradients; when absent 1, in a post-training as in the first
     #[arg(long)]
     clip: Option<f64>,
     /// Where sequences begin: zero, noise:std=0.1, fitted_noise, state_passing:p_zero=0.1,
-    /// truncated_bptt, a mixture as 0.5*state_passing + 0.5*zero, or a JSON file (docs/training.md)
+    /// truncated_bptt, a mixture as 0.5*state_passing + 0.5*zero, or a JSON file (docs/training.md); when absent zero,
+    /// in a post-training state_passing
     #[arg(long, value_parser = initial_state)]
     initial_state: Option<InitialStateConfig>,
     /// Seed of all random choices; 1, in a post-training 2 when absent

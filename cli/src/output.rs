@@ -5,6 +5,7 @@
 //! whether the disk is full or the reader went away.
 
 use crate::failure::Failure;
+use crate::numbers;
 use baton_data::tokenizer::Tokenizer;
 use baton_ir::diag::Diagnostic;
 use baton_ir::text::{place, render};
@@ -140,7 +141,13 @@ pub fn is_terminal() -> bool {
 
 /// Prints help, the version or what is wrong with the arguments, and says how the program ends.
 pub fn told(told: &clap::Error) -> ExitCode {
-    let printed = told.print().and_then(|()| io::stdout().flush());
+    let printed = match numbers::plainly(told) {
+        None => told.print().and_then(|()| io::stdout().flush()),
+        Some((said, plain)) => {
+            stderr(&told.render().to_string().replacen(&said, &plain, 1));
+            Ok(())
+        }
+    };
     match printed {
         Err(why) if !told.use_stderr() => {
             stderr(&format!("error: cannot write the standard output: {why}\n"));

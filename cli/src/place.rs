@@ -5,6 +5,7 @@ use crate::choices::{self, Choices};
 use crate::device;
 use crate::failure::Failure;
 use crate::gpu::Dtype;
+use crate::numbers;
 use crate::ranks;
 use crate::stop::Stop;
 use baton_config::TrainConfig;
@@ -41,11 +42,11 @@ pub struct Run {
     /// hides answers in
     #[arg(long)]
     task: Option<String>,
-    /// Steps between checkpoints
+    /// Steps between checkpoints; 0 for none by steps
     #[arg(long, default_value_t = 500)]
     checkpoint_every: u64,
     /// Minutes after which a checkpoint is due however many steps were done
-    #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0, value_parser = numbers::time)]
     checkpoint_minutes: f64,
     /// Threads; every core, or a rank's share of them, when absent
     #[arg(long, value_parser = device::threads())]
@@ -83,16 +84,21 @@ pub struct Run {
     pub quiet: bool,
 }
 
+/// Refuses a file in place of a folder.
+pub fn no_file(option: &str, folder: &Path) -> Result<(), Failure> {
+    match folder.exists() && !folder.is_dir() {
+        true => Err(Failure::new(format!(
+            "{option} {} given, which is a file: expected a folder, or a new one",
+            folder.display()
+        ))),
+        false => Ok(()),
+    }
+}
+
 impl Run {
     /// What hears signals, from before anything is read; a file in place of the folder is refused then too.
     pub fn stop(&self) -> Result<Stop, Failure> {
-        let folder = self.folder();
-        if folder.exists() && !folder.is_dir() {
-            return Err(Failure::new(format!(
-                "--folder {} given, which is a file: expected a folder, one of a run or a new one",
-                folder.display()
-            )));
-        }
+        no_file("--folder", self.folder())?;
         Stop::of_run(!self.quiet)
     }
 

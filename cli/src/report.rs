@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::place::no_file;
 use crate::stop::Stop;
 use baton_data::files::{Target, write_whole};
 use baton_report::{Experiment, figures, page, tables};
@@ -40,11 +41,14 @@ impl Report {
             .output
             .clone()
             .unwrap_or(self.folder.join("report.html"));
-        let target = Target::with_folders(&output)?;
         if self.watch {
-            return self.go_on(context, &target);
+            return self.go_on(context, &Target::new(&output)?);
+        }
+        if let Some(figures) = &self.figures {
+            no_file("--figures", figures)?;
         }
         let experiment = Experiment::read(&self.folder)?;
+        let target = Target::new(&output)?;
         target.write(page(&experiment, None)?.as_bytes())?;
         let mut names = Vec::new();
         if let Some(folder) = &self.figures {

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
+use crate::place::no_file;
 use baton_train::reproduce::{self, Plan, Settings};
 use serde_json::json;
 use std::path::PathBuf;
@@ -47,6 +48,10 @@ pub struct Reproduce {
 
 impl Reproduce {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
+        no_file("--folder", &self.folder)?;
+        if let Some(export) = &self.export {
+            no_file("--export", export)?;
+        }
         let jobs = Plan::read(&self.plan)?.jobs()?;
         if self.list {
             let folders: Vec<&str> = jobs.iter().map(|job| job.folder.as_str()).collect();

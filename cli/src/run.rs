@@ -94,7 +94,7 @@ impl Run {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let source = Source::given(self.place.as_deref(), self.file.as_deref())?;
         let (recurrence, _) = source.verify()?;
-        let target = Target::new(&self.output)?;
+        let target = Target::new(&self.output)?.spares([self.inputs.as_path()])?;
         let archive = Archive::read(&self.inputs)?;
         given::names(&recurrence, &archive.names(), self.grad)?;
         match self.dtype(&recurrence, &archive)? {

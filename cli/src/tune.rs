@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::device::{self, Name, cpu_name};
 use crate::failure::Failure;
 use crate::gpu::Dtype;
+use crate::numbers;
 use crate::output::Output;
 use crate::shape::Shape;
 use crate::source::Source;
@@ -50,7 +51,7 @@ pub struct Tune {
     #[arg(long, value_name = "FILE")]
     shapes: Option<PathBuf>,
     /// Minutes for all shapes together; as long as it takes when absent
-    #[arg(long, value_name = "MINUTES", value_parser = minutes)]
+    #[arg(long, value_name = "MINUTES", value_parser = numbers::time)]
     budget: Option<f64>,
     /// Threads; every core when absent
     #[arg(long, value_name = "N", value_parser = device::threads())]
@@ -88,16 +89,6 @@ pub struct Tune {
     /// Take over what was found with a kit of that --device
     #[arg(long, value_name = "FILE", conflicts_with_all = ["place", "file", "shape", "shapes", "into", "list", "offline", "kit"])]
     import: Option<PathBuf>,
-}
-
-fn minutes(text: &str) -> Result<f64, String> {
-    let parsed = text.parse::<f64>();
-    let parsed =
-        parsed.map_err(|_| "expected a number of minutes without a unit, as 0.5".to_string());
-    match parsed? {
-        minutes if minutes > 0.0 && minutes.is_finite() => Ok(minutes),
-        _ => Err("expected more than 0 minutes".into()),
-    }
 }
 
 /// A recurrence at a shape.

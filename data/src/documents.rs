@@ -8,6 +8,7 @@ use crate::Error;
 use crate::files;
 use crate::given;
 use crate::gzip;
+use crate::plain;
 use crate::records;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,7 +63,10 @@ fn of_records(path: &Path, field: &str, found: &mut Vec<Document>) -> Result<(),
                 found.push(Document { path, bytes });
                 Ok(())
             }
-            Some(other) => wrong(format!("`{field}` is {other}, expected a text")),
+            Some(other) => wrong(format!(
+                "`{field}` is {}, expected a text",
+                plain::value(other)
+            )),
             None => {
                 let names = records::names(&record);
                 wrong(format!("no field `{field}`, expected one of {names}"))

@@ -26,25 +26,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// Refuses a place that cannot be written: one in a folder that does not exist, too.
+    /// Refuses a place that cannot be written. Folders that do not exist are made when it is written.
     pub fn new(path: &Path) -> Result<Self, Error> {
-        let target = Target::resolve(path)?;
-        let folder = folder(&target.place);
-        if !folder.is_dir() {
-            let what = format!("the folder `{}` does not exist", folder.display());
-            return Err(target.refuse(what));
-        }
-        target.try_in(folder)?;
-        Ok(target)
-    }
-
-    /// Where it is written, behind all links.
-    pub fn path(&self) -> &Path {
-        &self.place
-    }
-
-    /// As [`new`](Self::new), and folders that do not exist are made when it is written.
-    pub fn with_folders(path: &Path) -> Result<Self, Error> {
         let target = Target::resolve(path)?;
         let mut above = folder(&target.place);
         while above.symlink_metadata().is_err() {
@@ -56,6 +39,26 @@ impl Target {
         }
         target.try_in(above)?;
         Ok(target)
+    }
+
+    /// Where it is written, behind all links.
+    pub fn path(&self) -> &Path {
+        &self.place
+    }
+
+    /// Refuses to replace one of the files that are `read`, or what lies in one of the folders.
+    pub fn spares<'a>(self, read: impl IntoIterator<Item = &'a Path>) -> Result<Self, Error> {
+        let Ok(own) = self.place.canonicalize() else {
+            return Ok(self);
+        };
+        let is_read = |path: &Path| {
+            let whole = path.canonicalize();
+            whole.is_ok_and(|path| own == path || own.parent() == Some(&path))
+        };
+        match read.into_iter().any(is_read) && !self.is_special() {
+            true => Err(self.refuse("it is part of what is read, expected another file")),
+            false => Ok(self),
+        }
     }
 
     fn resolve(path: &Path) -> Result<Self, Error> {
@@ -73,6 +76,8 @@ impl Target {
         }
         let circle = !target.is_special() && fs::read_link(&target.place).is_ok();
         match target.place.file_name() {
+            Some(name) if name == "-" && target.given == Path::new("-") => Err(target
+                .refuse("a dash stands for nothing that is written, expected the name of a file")),
             _ if circle => {
                 Err(target.refuse("its links lead nowhere, expected a file at their end"))
             }
@@ -207,8 +212,6 @@ mod tests {
         let (there, link, second) = (scratch.join("there"), scratch.join("a"), scratch.join("b"));
         std::os::unix::fs::symlink("there/file", &link).unwrap();
         std::os::unix::fs::symlink("a", &second).unwrap();
-        let error = Target::new(&second).unwrap_err().to_string();
-        assert!(error.ends_with("there` does not exist"), "{error}");
         for text in ["one", "two"] {
             write_whole(&second, text.as_bytes()).unwrap();
             assert_eq!(fs::read(there.join("file")).unwrap(), text.as_bytes());
@@ -227,15 +230,20 @@ mod tests {
         write_whole(&file, b"old").unwrap();
         for (path, why) in [
             (scratch.clone(), "it is a folder"),
-            (scratch.join("no/file"), "does not exist"),
-            (file.join("inside"), "does not exist"),
+            (file.join("inside"), "is no folder"),
+            (PathBuf::from("-"), "a dash stands for nothing"),
             (PathBuf::from("/proc/file"), "/proc/file: cannot be written"),
         ] {
             let error = Target::new(&path).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
-        let error = Target::with_folders(&file.join("a/b")).unwrap_err();
-        assert!(error.to_string().ends_with("is no folder"), "{error}");
+        let spares = |read: &[&Path]| Target::new(&file).unwrap().spares(read.iter().copied());
+        let error = spares(&[&scratch.join("other"), &scratch]).unwrap_err();
+        assert!(
+            error.to_string().contains("part of what is read"),
+            "{error}"
+        );
+        assert!(spares(&[&file]).is_err() && spares(&[&scratch.join("other")]).is_ok());
         let failing = |part: &Path| {
             fs::write(part, b"half").unwrap();
             Err("the disk is full")

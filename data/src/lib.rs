@@ -17,6 +17,7 @@ pub mod gzip;
 mod hash;
 pub mod line;
 pub mod novels;
+pub mod plain;
 pub mod records;
 pub mod rng;
 mod shard;

@@ -207,11 +207,16 @@ pub fn open(folder: &Path, part: Part) -> Result<Corpus, Error> {
     let read: Vec<_> = paths.par_iter().map(|path| open_one(path)).collect();
     let read = read.into_iter().collect::<Result<Vec<_>, _>>()?;
     let Some((_, first, _)) = read.first() else {
-        let path = part.path(folder, 0);
-        return Err(Error::file(
-            &path,
-            "no such file, expected a tokenised text",
-        ));
+        return Err(match folder.is_dir() {
+            true => Error::file(
+                &part.path(folder, 0),
+                "no such file, expected a tokenised text, as `baton tokenize` writes it",
+            ),
+            false => Error::file(
+                folder,
+                "no folder, expected the one that `baton tokenize` wrote",
+            ),
+        });
     };
     let headers: Vec<&Header> = read.iter().map(|(_, header, _)| header).collect();
     belong(folder, part, &paths, &headers)?;

@@ -132,12 +132,13 @@ mod tests {
         };
         assert_eq!(
             short(8, Order::Random),
-            "a text of 8 bytes given, expected more than the training length 8"
+            "a text of 8 bytes to train on given, expected more than the training length 8: a longer text, or a \
+             shorter --length"
         );
         assert_eq!(
             short(32, Order::Contiguous),
-            "a text of 32 bytes given, expected 4 lanes of more than the training length 8 each \
-             to read it in order"
+            "a text of 32 bytes to train on given, expected 4 lanes of more than the training length 8 each \
+             to read it in order: a longer text, or less --batch or --length"
         );
     }
 }

@@ -22,7 +22,8 @@ pub(super) fn windows(
     } = *sampling;
     let last = tokens.checked_sub(length + 1).ok_or_else(|| {
         Error::Config(format!(
-            "a text of {tokens} {unit} given, expected more than the training length {length}"
+            "a text of {tokens} {unit} to train on given, expected more than the training length {length}: a longer text, or \
+             a shorter --length"
         ))
     })?;
     match order {
@@ -35,8 +36,8 @@ pub(super) fn windows(
             let each = lane / length;
             if each == 0 {
                 return Err(Error::Config(format!(
-                    "a text of {tokens} {unit} given, expected {batch} lanes of more than the \
-                     training length {length} each to read it in order"
+                    "a text of {tokens} {unit} to train on given, expected {batch} lanes of more than the \
+                     training length {length} each to read it in order: a longer text, or less --batch or --length"
                 )));
             }
             let window = (index % each as u64) as usize;

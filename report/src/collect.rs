@@ -80,6 +80,12 @@ impl Experiment {
     /// Reads a folder; refuses one without a run.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let whole = folder.canonicalize().map_err(|e| Error::file(folder, e))?;
+        if !whole.is_dir() {
+            return Err(Error::file(
+                folder,
+                "a file given, expected the folder of a run, or one of runs",
+            ));
+        }
         let name = whole.file_name().unwrap_or_default();
         let name = name.to_string_lossy().into_owned();
         let mut found: Vec<(Label, Run)> = Vec::new();
@@ -87,7 +93,7 @@ impl Experiment {
         if found.is_empty() {
             return Err(Error::file(
                 folder,
-                "neither metrics.jsonl nor a measurement in it, expected a run or a folder of runs",
+                "no step in a metrics.jsonl and no measurement in it, expected a run or a folder of runs",
             ));
         }
         found.sort_by(|(a, _), (b, _)| {

@@ -9,7 +9,7 @@ use super::passkey::{Keys, Landmark, TokenPasskey};
 use super::recall::Recall;
 use super::ruler::{Ruler, TokenRuler};
 use super::{Codec, Material, Task};
-use baton_data::{Error, line};
+use baton_data::{Error, line, plain};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -196,7 +196,8 @@ impl fmt::Display for TaskConfig {
 }
 
 fn read<T: DeserializeOwned>(name: &str, settings: Value) -> Result<T, Error> {
-    serde_json::from_value(settings).map_err(|why| Error::Config(format!("task `{name}`: {why}")))
+    serde_json::from_value(settings)
+        .map_err(|why| Error::Config(format!("task `{name}`: {}", plain::json(&why))))
 }
 
 /// Settings and their defaults.

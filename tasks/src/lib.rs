@@ -49,7 +49,14 @@ pub fn tokens(length: &str, train_length: Option<usize>) -> Result<usize, Error>
         "x" => train_length,
         _ => None,
     };
-    let found = unit.zip(number.parse::<usize>().ok());
+    let count = number.parse::<usize>().ok();
+    if length.ends_with('x') && count.is_some() && train_length.is_none() {
+        return Err(Error::Config(format!(
+            "length `{length}` given for a checkpoint that does not say its training length, expected tokens as 500, \
+             64k or 1m"
+        )));
+    }
+    let found = unit.zip(count);
     let tokens = found.and_then(|(unit, number)| unit.checked_mul(number));
     tokens.ok_or_else(|| {
         Error::Config(format!(

@@ -8,7 +8,7 @@
 use crate::origin::Origin;
 use baton_config::{Error, TrainConfig};
 use baton_data::files::{self, write_whole};
-use baton_data::fnv;
+use baton_data::{fnv, plain};
 use baton_runtime::Tensor;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -183,7 +183,8 @@ impl Checkpoint {
                 format!("no checkpoint of this program: {}", e.to_string()),
             )
         };
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
+        let read = SafeTensors::read_metadata(&bytes);
+        let (_, metadata) = read.map_err(|e| damaged(&plain::safetensors(&e)))?;
         let header = metadata.metadata().as_ref().and_then(|m| m.get(ENTRY));
         let header = header.ok_or_else(|| damaged(&format!("no `{ENTRY}` in its metadata")))?;
         let Header {
@@ -193,7 +194,8 @@ impl Checkpoint {
             origin,
             changes,
         } = serde_json::from_str(header).map_err(|e| damaged(&e))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
+        let file = SafeTensors::deserialize(&bytes);
+        let file = file.map_err(|e| damaged(&plain::safetensors(&e)))?;
         let mut checkpoint = Checkpoint {
             config,
             progress,

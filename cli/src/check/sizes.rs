@@ -1,5 +1,6 @@
 //! What a GPU does with sizes: which dims can be cut into strips, and at given sizes what runs and what is slower.
 
+use super::messages;
 use crate::failure::Failure;
 use crate::gpu::Dtype;
 use crate::shape::Shape;
@@ -43,7 +44,10 @@ pub fn none(
     let sizes: Vec<usize> = names.map(size).collect();
     let target = dtype.schedule("sm_80")?;
     Ok(match Compiler::new(recurrence, &sizes) {
-        Err(_) => Some("no chunked form, and no GPU runs it step by step".into()),
+        Err(why) => Some(format!(
+            "no chunked form, and no GPU runs it step by step: {}",
+            messages(&why)
+        )),
         Ok(compiler) => compiler.fit(&target, None).err().map(|why| why.to_string()),
     })
 }

@@ -5,6 +5,7 @@ use super::reading::Reading;
 use super::table::tables;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::numbers;
 use baton_data::documents;
 use baton_tasks::grid::run_where_possible;
 use baton_tasks::measures::Measurement;
@@ -25,7 +26,7 @@ pub struct Asking {
     #[arg(long, value_delimiter = ',', default_value = "1x,4x,16x,64x")]
     lengths: Vec<String>,
     /// Trials in a cell
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value = "20", value_parser = numbers::count())]
     trials: usize,
     /// Seed of all random choices
     #[arg(long, default_value_t = 1)]
@@ -170,8 +171,11 @@ impl Asking {
 
 /// Lengths as they are given.
 pub fn lengths(given: &[String], train_length: Option<usize>) -> Result<Vec<usize>, Failure> {
-    let lengths = given.iter().map(|text| tokens(text, train_length));
-    Ok(lengths.collect::<Result<_, _>>()?)
+    let one = |text: &String| {
+        let found = tokens(text, train_length);
+        found.map_err(|why| Failure::new(format!("--lengths: {why}")))
+    };
+    given.iter().map(one).collect()
 }
 
 /// The task of `line`, which must be of one of `names`.

@@ -95,7 +95,7 @@ impl Given {
     fn target(&self, context: &Context) -> Result<Option<Target>, Failure> {
         let first = context.is_first()?;
         let output = self.output.as_deref().filter(|_| first);
-        Ok(output.map(Target::with_folders).transpose()?)
+        Ok(output.map(Target::new).transpose()?)
     }
 
     /// A bar over `tokens`, unless none is wanted.

@@ -4,6 +4,7 @@ use super::given::{Given, number};
 use super::logits::{at, states};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::numbers;
 use baton_tasks::measures::{ByPosition, Measurement};
 use baton_tasks::tokens;
 use baton_train::eval::SIDE_BY_SIDE;
@@ -24,13 +25,13 @@ pub struct Perplexity {
     #[arg(long, default_value = "4096")]
     length: String,
     /// Sequences, evenly spread over the held-out text; fewer when they would overlap
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value = "64", value_parser = numbers::count())]
     sequences: usize,
     /// Tokens that are run at once
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value = "256", value_parser = numbers::count())]
     segment: usize,
     /// Sequences that are run side by side; ranks take one batch after another
-    #[arg(long, default_value_t = SIDE_BY_SIDE)]
+    #[arg(long, default_value_t = SIDE_BY_SIDE, value_parser = numbers::count())]
     batch: usize,
     /// Buckets to each doubling of the position
     #[arg(long, default_value_t = 1)]

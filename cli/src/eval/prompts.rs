@@ -5,6 +5,7 @@ use super::reading::Reading;
 use super::table::tables;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::numbers;
 use baton_tasks::Codec;
 use baton_tasks::measures::Measurement;
 use baton_tasks::prompts::{Asking, Form, PRESETS, Scoring, run};
@@ -29,7 +30,7 @@ pub struct Prompts {
     #[arg(long)]
     file: PathBuf,
     /// Whose fields the records have: babilong, ruler, longbench or lm-eval; the options below change it
-    #[arg(long, required_unless_present_all = ["prompt", "answer", "score"])]
+    #[arg(long)]
     preset: Option<String>,
     /// The prompt, with fields in braces: '{context}\nQuestion: {question}\nAnswer:'; {field?} may be absent
     #[arg(long, value_name = "TEXT")]
@@ -50,11 +51,11 @@ pub struct Prompts {
     #[arg(long, value_name = "NAME")]
     score: Option<Scoring>,
     /// Tokens of a continuation; the preset's, or 32
-    #[arg(long)]
+    #[arg(long, value_parser = numbers::count())]
     tokens: Option<usize>,
     /// The first questions of each file
-    #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
-    limit: usize,
+    #[arg(long, value_name = "N", value_parser = numbers::count())]
+    limit: Option<usize>,
     /// Ends of the lengths that tables have columns for (1k,4k,16k); powers of two when absent
     #[arg(long, value_delimiter = ',')]
     lengths: Vec<String>,
@@ -66,7 +67,7 @@ impl Prompts {
         let given = self.reading.given();
         let group = context.ranks()?;
         let mut samples = self.reading.samples(context)?;
-        let questions = form.read(&self.file, self.limit)?;
+        let questions = form.read(&self.file, self.limit.unwrap_or(usize::MAX))?;
         let subject = given.subject(context)?;
         let codec: &dyn Codec = &subject.tokenizer;
         let vocabulary = Reader::vocabulary(&subject.model);
@@ -133,6 +134,12 @@ impl Prompts {
     fn form(&self) -> Result<Form, Failure> {
         let mut form = match &self.preset {
             Some(name) => Form::preset(name)?,
+            None if self.prompt.is_none() || self.answer.is_none() || self.score.is_none() => {
+                let names = PRESETS.map(|(name, _)| name).join(", ");
+                return Err(Failure::new(format!(
+                    "no --preset given, expected one of {names}, or all of --prompt, --answer and --score"
+                )));
+            }
             None => Form {
                 count: 32,
                 ..Form::preset(PRESETS[0].0)?
@@ -142,6 +149,11 @@ impl Prompts {
             form.question = None;
         }
         if let Some(prompt) = &self.prompt {
+            if !prompt.contains('{') {
+                return Err(Failure::new(
+                    "a --prompt without a field given, which asks every question alike: expected `{field}` in it",
+                ));
+            }
             form.prompt = prompt.replace("\\n", "\n");
             form.requests = false;
         }
@@ -157,11 +169,6 @@ impl Prompts {
         form.answer = self.answer.clone().unwrap_or(form.answer);
         form.scoring = self.score.unwrap_or(form.scoring);
         form.count = self.tokens.unwrap_or(form.count);
-        if form.count == 0 || self.reading.batch == 0 || self.limit == 0 {
-            return Err(Failure::new(
-                "--tokens, --batch or --limit 0 given, expected at least 1 each",
-            ));
-        }
         Ok(form)
     }
 }

@@ -6,6 +6,7 @@ use crate::chunks::Chunks;
 use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
+use crate::numbers;
 use std::path::PathBuf;
 
 /// The checkpoint, how it reads, and where answers go.
@@ -15,10 +16,10 @@ pub struct Reading {
     #[arg(long)]
     pub checkpoint: PathBuf,
     /// Trials or questions that are run side by side; ranks take one batch after another
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value = "8", value_parser = numbers::count())]
     pub batch: usize,
     /// Tokens that are read at once
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value = "256", value_parser = numbers::count())]
     pub segment: usize,
     /// Write a line of JSON for each trial or question to this file: prompt, references, answer, scores
     #[arg(long, value_name = "FILE.jsonl")]

@@ -3,6 +3,7 @@
 use super::given::{Given, number};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::numbers;
 use baton_tasks::measures::{Measurement, Remembrance as Found};
 use baton_tasks::tokens;
 use baton_train::eval::remembrance::{Options, Spacing, remembrance};
@@ -20,7 +21,7 @@ pub struct Remembrance {
     #[arg(long)]
     length: Option<String>,
     /// Sequences, evenly spread over the held-out text; fewer when they would overlap
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value = "64", value_parser = numbers::count())]
     sequences: usize,
     /// About as many places to cut at
     #[arg(long, default_value_t = 25)]

@@ -20,7 +20,7 @@ impl Samples {
     /// Lines for a file that can be written; none without one.
     pub fn new(path: Option<&Path>) -> Result<Self, Failure> {
         Ok(Samples {
-            target: path.map(Target::with_folders).transpose()?,
+            target: path.map(Target::new).transpose()?,
             lines: Vec::new(),
         })
     }

@@ -3,6 +3,7 @@
 use super::given::{Given, number};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::numbers;
 use baton_tasks::measures::{Measurement, OverTime};
 use baton_tasks::tokens;
 use baton_train::eval::states::{Options, over_time};
@@ -20,13 +21,13 @@ pub struct States {
     #[arg(long, default_value = "4096")]
     length: String,
     /// Sequences, evenly spread over the held-out text; fewer when they would overlap
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value = "16", value_parser = numbers::count())]
     sequences: usize,
     /// About as many times, evenly spaced in their logarithm
     #[arg(long, default_value_t = 25)]
     times: usize,
     /// Tokens that are run at once
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value = "256", value_parser = numbers::count())]
     segment: usize,
 }
 

@@ -124,7 +124,7 @@ fn what_cannot_be_gone_on_with_is_refused() {
     for (more, why) in [
         (
             &["--tokens", "3"][..],
-            "an empty prompt given, expected at least one token",
+            "an empty prompt given, expected at least one token to begin with: --prompt or --prompt-file says it",
         ),
         (&["--prompt", "a", "--top-p", "0"], "a top-p of 0 given"),
         (
@@ -142,7 +142,16 @@ fn what_cannot_be_gone_on_with_is_refused() {
         (&["--prompt", "a", "--stop", ""], "an empty --stop given"),
         (
             &["--prompt", "a", "--sequences", "0"],
-            "--sequences 0 given",
+            "invalid value '0' for '--sequences <SEQUENCES>': expected at least 1",
+        ),
+        (
+            &["--prompt", "a", "--top-k", "4"],
+            "at temperature 0, which takes the likeliest token: expected --temperature too",
+        ),
+        (
+            &["--prompt", "a", "--state-in", checkpoint.as_str()],
+            "no states: a file of this program that holds something else; expected a file that `baton generate \
+             --state-out` or",
         ),
         (&["--prompt-file", "/no/file"], "cannot read `/no/file`"),
         (&["--prompt", "a", "--state-in", "/no/file"], "/no/file: "),

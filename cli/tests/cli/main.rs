@@ -31,3 +31,4 @@ mod tasks;
 mod text;
 mod train;
 mod tune;
+mod wrong;

@@ -1,6 +1,6 @@
 //! Pages followed to the letter: their files, their commands, what they say is printed.
 
-use crate::program::{Folder, load};
+use crate::program::{Folder, baton, load};
 use std::path::Path;
 use std::process::Command;
 
@@ -247,4 +247,41 @@ fn a_recurrence_is_tuned_as_the_page_says() {
     assert!(tuned.contains("damped K=5 V=3 B=1 T=96 H=2, "), "{tuned}");
     assert!(checked.contains("; by own (measured"), "{checked}");
     assert!(listed.contains(tuned.trim_end()), "{listed}");
+}
+
+/// The manual has every option of every verb; each is on a page that says what it is for.
+#[test]
+fn every_option_is_on_a_page() {
+    let folder = Folder::new("options");
+    let done = baton(&["man", &folder.path("")]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let entries = std::fs::read_dir(format!("{root}/docs")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let paths = paths.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    let pages = paths.chain([format!("{root}/README.md").into()]);
+    let pages: String = pages
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let said = |option: &str| {
+        let mut after = pages.split(option).skip(1);
+        after.any(|after| !after.starts_with(|c: char| c == '-' || c.is_alphanumeric()))
+    };
+    let mut count = 0;
+    for file in folder.files() {
+        let page = std::fs::read_to_string(folder.path(&file))
+            .unwrap()
+            .replace("\\-", "-");
+        for line in page.lines().filter(|line| line.starts_with("\\fB-")) {
+            let option = line.split("\\f").find_map(|part| part.strip_prefix("B--"));
+            if let Some(option) = option.filter(|option| *option != "help") {
+                assert!(
+                    said(&format!("--{option}")),
+                    "--{option} of {file} is on no page"
+                );
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 200, "{count} options");
 }

@@ -212,7 +212,7 @@ fn what_cannot_be_asked_from_a_file_is_said() {
             "--prompt {input} --answer target --score choice",
             "no choices, expected --choices",
         ),
-        ("--preset babilong --tokens 0", "expected at least 1 each"),
+        ("--preset babilong --tokens 0", "expected at least 1"),
         ("--prompt {input}", "--preset"),
     ] {
         let given = [

@@ -426,10 +426,12 @@ fn paths_are_checked_before_anything_runs() {
     save(&input, &tensors(Dtype::F32, B));
     let text = bench.folder.write("text.safetensors", "this is no archive");
     let absent = bench.folder.path("absent/out.safetensors");
+    let below = format!("{text}/out.safetensors");
     let folder = bench.folder.path("");
     let output = bench.output();
     for (input, output, part) in [
-        (&input, &absent, "does not exist"),
+        (&input, &below, "is no folder"),
+        (&input, &input, "part of what is read"),
         (&input, &folder, "no regular file"),
         (&text, &output, "no safetensors file"),
         (&absent, &output, "cannot read"),

@@ -260,7 +260,7 @@ fn what_cannot_be_tuned_is_refused_in_words() {
         ),
         (
             &["tune", "gla", "--budget", "0.5s"],
-            "a number of minutes without a unit",
+            "a number without a unit, as 0.5",
         ),
     ] {
         let refused = finished(&folder, arguments);

@@ -208,7 +208,7 @@ fn probability(p_zero: f64) -> Result<(), Error> {
     match (0.0..=1.0).contains(&p_zero) {
         true => Ok(()),
         false => Err(Error::Config(format!(
-            "p_zero {p_zero} given, expected a probability"
+            "p_zero {p_zero} given, expected a probability, from 0 to 1"
         ))),
     }
 }

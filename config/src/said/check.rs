@@ -4,53 +4,10 @@
 //! whole number with a point a whole number.
 
 use super::keys::{ALL, Key, Kind, LAYERS, of_block, of_layer};
+use super::options;
 use crate::initial_state::InitialStateConfig;
 use baton_ir::text::nearest;
 use serde_json::{Value, json};
-
-/// Options of the verbs that train which are no keys: they decide nothing of what a run computes but its data.
-const OPTIONS: [&str; 24] = [
-    "folder",
-    "text",
-    "field",
-    "data",
-    "task",
-    "from",
-    "other_data",
-    "reset_documents",
-    "checkpoint_every",
-    "checkpoint_minutes",
-    "threads",
-    "device",
-    "dtype",
-    "choices",
-    "eval_every",
-    "eval_times",
-    "eval_sequences",
-    "patience",
-    "csv",
-    "tensorboard",
-    "quiet",
-    "change",
-    "config",
-    "set",
-];
-
-/// Options whose keys have other names.
-const CALLED: [(&str, &str); 12] = [
-    ("width", "model.hidden_size"),
-    ("layers", "model.num_hidden_layers"),
-    ("feed_forward", "model.intermediate_size"),
-    ("vocabulary", "model.vocab_size"),
-    ("heads", "model.block.num_heads"),
-    ("head_size", "model.block.head_dim"),
-    ("groups", "model.block.num_groups"),
-    ("dim", "model.block.dims"),
-    ("port", "model.block.ports"),
-    ("length", "train_length"),
-    ("batch", "batch_size"),
-    ("rate", "schedule.peak"),
-];
 
 /// All that was found wrong, and where.
 #[derive(Default)]
@@ -169,6 +126,12 @@ impl Looks<'_> {
             name => format!("a key of the block {name}"),
         };
         let (called, keys) = (&called[..], of_block(name));
+        // One option for groups, whatever the block's authors call them.
+        let apart = self.by == "--groups" && keys.iter().any(|key| key.name == "n_groups");
+        let given = value.as_object_mut().filter(|_| apart);
+        if let Some(groups) = given.and_then(|table| table.remove("num_groups")) {
+            value["n_groups"] = groups;
+        }
         self.table(&Table { path, called, keys }, value);
         if let (Some(kind), Some(table)) = (kind, value.as_object_mut()) {
             table.insert("type".into(), kind);
@@ -220,19 +183,25 @@ impl Looks<'_> {
             })
         };
         let near = nearest(name, names.clone()).map(|near| of.whole(near));
-        let option = name.replace('-', "_");
-        let called = CALLED.iter().find(|(other, _)| *other == option);
-        let option = OPTIONS.contains(&option.as_str()) && of.path.is_empty();
+        let option = options::is_one(name) && of.path.is_empty();
         let head = of.keys.iter().any(|key| key.name == "head_dim");
         let remedy = match near.or_else(elsewhere) {
             _ if option => format!("it is an option, `--{}`", name.replace('_', "-")),
-            _ if let Some((_, key)) = called => {
+            _ if let Some(key) = options::called(name) => {
                 format!("`--{}` is `{key}`", name.replace('_', "-"))
             }
             Some(near) => format!("did you mean `{near}`?"),
             None if name == "num_heads" && head => {
                 let size = of.whole("head_dim");
                 format!("its heads are its channels over `{size}` (--head-size)")
+            }
+            None if let Some((option, key)) =
+                options::near(name).filter(|_| of.path.is_empty()) =>
+            {
+                format!(
+                    "did you mean `--{}`, which is `{key}`?",
+                    option.replace('_', "-")
+                )
             }
             None => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
         };

@@ -120,7 +120,13 @@ pub fn lay(beginning: &Beginning, parts: Vec<Said>) -> Result<Laid, Error> {
     });
     if !matches!(beginning, Beginning::Fresh) && !wrong.about("model") {
         let [stored, now] = [&base.model, &config.model].map(|model| json!({ "model": model }));
-        for Difference { path, was, is } in differences(&stored, &now) {
+        let found = differences(&stored, &now);
+        // Of another block, all keys are others.
+        let another = found.iter().any(|found| found.path == "model.block.type");
+        let told = |path: &str| {
+            !another || path == "model.block.type" || !path.starts_with("model.block.")
+        };
+        for Difference { path, was, is } in found.into_iter().filter(|found| told(&found.path)) {
             let what =
                 format!("`{path}` given as {is}, expected {was}: the weights are of that model");
             wrong.note("", "model", what);

@@ -12,6 +12,7 @@ mod difference;
 mod file;
 pub mod keys;
 mod laid;
+mod options;
 mod part;
 mod presets;
 #[cfg(test)]

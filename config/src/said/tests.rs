@@ -101,7 +101,7 @@ fn all_that_is_wrong_is_said_at_once() {
         .unwrap_err()
         .to_string();
     let lines = [
-        "my.toml: `lenght` given, expected a key: there are model, train_length, ",
+        "my.toml: `lenght` given, expected a key: did you mean `--length`, which is `train_length`?",
         "my.toml: `text` given, expected a key: it is an option, `--text`",
         "my.toml: `checkpoint-every` given, expected a key: it is an option, `--checkpoint-every`",
         "my.toml: `peak` given, expected a key: did you mean `schedule.peak`?",

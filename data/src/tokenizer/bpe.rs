@@ -16,7 +16,10 @@ pub struct Bpe {
 impl Bpe {
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
         let text = files::text(path)?;
-        let wrong = |e: &dyn std::fmt::Display| Error::file(path, format!("no tokenizer: {e}"));
+        let wrong = |e: &dyn std::fmt::Display| {
+            let why = e.to_string().replace("struct Tokenizer", "an object");
+            Error::file(path, format!("no tokenizer: {why}"))
+        };
         let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(|e| wrong(&e))?;
         let mut off = Vec::new();
         if let Some(cut) = inner.get_truncation() {

@@ -53,7 +53,7 @@ impl Figure {
         let file = path.with_extension("svg");
         write_whole(&file, self.svg(&Theme::light())?.as_bytes())?;
         font()?;
-        Target::with_folders(&path.with_extension("png"))?.by(".png", |part| {
+        Target::new(&path.with_extension("png"))?.by(".png", |part| {
             let area = BitMapBackend::new(part, self.size()).into_drawing_area();
             self.draw(&area, &Theme::light())
         })

@@ -18,7 +18,8 @@ pub fn spread(
         (Some(text), _) => haystack::encoded_sentences(text, noise, material.codec.as_ref(), rng)?,
         (None, _) => {
             return Err(Error::Config(
-                "babi: no haystack given, expected a text (length 0 needs none)".into(),
+                "babi: no haystack given, expected a text to hide facts in (--haystack of `baton eval`, --text of `baton \
+                 train`; length 0 needs none)".into(),
             ));
         }
     };

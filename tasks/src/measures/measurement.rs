@@ -47,7 +47,7 @@ impl<C: Clone + Serialize> Measurement<C> {
 
     /// Writes the file whole or not at all.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
-        self.write_to(&Target::with_folders(path)?)
+        self.write_to(&Target::new(path)?)
     }
 
     /// As [`write`](Self::write), where that was found to be possible before the work.

@@ -2,6 +2,7 @@
 //! requests that lm-evaluation-harness logs.
 
 use super::question::Question;
+use baton_data::plain;
 use baton_data::records::{self, Record};
 use serde_json::Value;
 
@@ -27,7 +28,7 @@ fn text(value: &Value) -> Option<String> {
 
 pub(super) fn one(record: &Record, field: &str) -> Result<String, String> {
     let found = value(record, field)?;
-    text(found).ok_or_else(|| format!("`{field}` is {found}, expected a text"))
+    text(found).ok_or_else(|| format!("`{field}` is {}, expected a text", plain::value(found)))
 }
 
 /// A text, or a list of texts.
@@ -37,7 +38,12 @@ pub(super) fn all(record: &Record, field: &str) -> Result<Vec<String>, String> {
         Value::Array(all) => all.iter().map(text).collect(),
         one => text(one).map(|one| vec![one]),
     };
-    texts.ok_or_else(|| format!("`{field}` is {found}, expected a text or a list of texts"))
+    texts.ok_or_else(|| {
+        format!(
+            "`{field}` is {}, expected a text or a list of texts",
+            plain::value(found)
+        )
+    })
 }
 
 /// Which choice an answer means: its number, its letter, or itself.

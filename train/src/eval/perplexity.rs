@@ -51,6 +51,19 @@ impl Options {
             initial_state: None,
         }
     }
+
+    /// Where its sequences begin in `text`; what cannot be run is refused.
+    pub fn starts(&self, text: &(impl Tokens + ?Sized)) -> Result<Vec<usize>, Error> {
+        let (length, per_octave) = (self.length, self.per_octave);
+        if length == 0 || !(1..=MOST_PER_OCTAVE).contains(&per_octave) || self.batch == 0 {
+            return Err(Error::Config(format!(
+                "{length} tokens with {per_octave} buckets to an octave, {} sequences side by side given, expected \
+                 at least 1 token, 1 to {MOST_PER_OCTAVE} buckets, at least 1 sequence",
+                self.batch
+            )));
+        }
+        starts(text, length.saturating_add(1), self.sequences)
+    }
 }
 
 /// The right edges: the training length times powers of two (`per_octave` to each), from 8 or so
@@ -79,14 +92,7 @@ pub fn by_position(
     let Options {
         length, per_octave, ..
     } = *options;
-    if length == 0 || !(1..=MOST_PER_OCTAVE).contains(&per_octave) || options.batch == 0 {
-        return Err(Error::Config(format!(
-            "{length} tokens with {per_octave} buckets to an octave, {} sequences side by side given, expected \
-             at least 1 token, 1 to {MOST_PER_OCTAVE} buckets, at least 1 sequence",
-            options.batch
-        )));
-    }
-    let starts = starts(text, length.saturating_add(1), options.sequences)?;
+    let starts = options.starts(text)?;
     let edges = edges(options.train_length, length, per_octave);
     let batches: Vec<&[usize]> = starts.chunks(options.batch).collect();
     let sums = spread(group, batches.len(), |number| {
@@ -107,7 +113,12 @@ pub fn by_position(
         .collect();
     Ok(ByPosition {
         loss: buckets.iter().map(|bucket| bucket.mean).collect(),
-        interval: (starts.len() > 1).then(|| buckets.iter().map(Interval::ends).collect()),
+        // No loss lies below zero.
+        interval: (starts.len() > 1).then(|| {
+            let ends = buckets.iter().map(Interval::ends);
+            ends.map(|[low, high]| [low.clamp(0.0, f64::INFINITY), high])
+                .collect()
+        }),
         positions: edges,
         sequences: starts.len(),
         starts,

@@ -12,6 +12,7 @@ use crate::initial_state::sequences;
 use crate::models::HostStates;
 use crate::models::hybrid::{Kept, Memory};
 use baton_data::files::{self, Target};
+use baton_data::plain;
 use baton_runtime::Tensor;
 use baton_weights::checkpoint::finite;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -67,7 +68,8 @@ impl Place {
         let tokens = [&std::mem::take(&mut self.past.unread)[..], prompt].concat();
         let Some((last, first)) = tokens.split_last() else {
             return Err(Error::Config(
-                "an empty prompt given, expected at least one token to begin with".into(),
+                "an empty prompt given, expected at least one token to begin with: --prompt or --prompt-file says \
+                 it, --state-in goes on without".into(),
             ));
         };
         let vocabulary = subject.config.vocab_size;
@@ -134,9 +136,13 @@ impl Place {
     /// nothing else is known.
     pub fn open(path: &Path, subject: &Subject) -> Result<Vec<Place>, Error> {
         let bytes = files::read(path)?;
-        let damaged = |e: &dyn ToString| Error::file(path, format!("no states: {}", e.to_string()));
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
+        let damaged = |why: &str| {
+            let what = "expected a file that `baton generate --state-out` or `baton eval logits --states` wrote";
+            Error::file(path, format!("no states: {why}; {what}"))
+        };
+        let unread = |e| damaged(&plain::safetensors(&e));
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(unread)?;
+        let file = SafeTensors::deserialize(&bytes).map_err(unread)?;
         let mut named = Named::new();
         let mut count = 0;
         for (name, view) in file
@@ -163,7 +169,8 @@ impl Place {
         }
         let header = metadata.metadata().as_ref().and_then(|m| m.get(ENTRY));
         let header = match header {
-            Some(text) => serde_json::from_str::<Header>(text).map_err(|e| damaged(&e))?,
+            Some(text) => serde_json::from_str::<Header>(text)
+                .map_err(|_| damaged("a file of this program that holds something else"))?,
             None => Header {
                 weights: subject.checkpoint.weights.clone(),
                 sequences: vec![Past::default(); count],

@@ -37,7 +37,7 @@ pub fn export(jobs: &[Job], folder: &Path, target: &Path) -> Result<usize, Error
         }
         let metrics = from.join("metrics.jsonl");
         if metrics.exists() {
-            let text = fs::read_to_string(&metrics).map_err(|e| Error::file(&metrics, e))?;
+            let text = fs::read(&metrics).map_err(|e| Error::file(&metrics, e))?;
             write_whole(&to.join("metrics.jsonl"), thinned(&text).as_bytes())?;
             written += 1;
         }
@@ -60,8 +60,10 @@ fn round(value: &mut Value) {
     }
 }
 
-fn thinned(text: &str) -> String {
-    let lines: Vec<Value> = text.lines().flat_map(serde_json::from_str).collect();
+/// What is no line of a run's need be no text.
+fn thinned(text: &[u8]) -> String {
+    let lines = text.split(|&byte| byte == b'\n');
+    let lines: Vec<Value> = lines.flat_map(serde_json::from_slice).collect();
     let span = lines.len().div_ceil(LINES).max(1);
     let one = |span: &[Value]| {
         let losses = span.iter().filter_map(|line| line["loss"].as_f64());
@@ -93,10 +95,11 @@ mod tests {
     fn metrics_keep_their_mean() {
         let line = |i: usize| format!("{{\"step\":{i},\"loss\":{i}.5}}\n");
         let text: String = (0..400).map(line).collect();
-        let thin = thinned(&text);
+        let torn = [text.as_bytes(), &b"{\"step\":400,\xff\n"[..]].concat();
+        let thin = thinned(&torn);
         assert_eq!(thin.lines().count(), 200);
         let first: Value = serde_json::from_str(thin.lines().next().unwrap()).unwrap();
         assert_eq!((&first["step"], &first["loss"]), (&1.into(), &1.0.into()));
-        assert_eq!(thinned(&line(3)), "{\"loss\":3.5,\"step\":3}\n");
+        assert_eq!(thinned(line(3).as_bytes()), "{\"loss\":3.5,\"step\":3}\n");
     }
 }

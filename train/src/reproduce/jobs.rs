@@ -74,6 +74,19 @@ impl Plan {
                 )));
             }
         }
+        let bases = self.bases.iter().map(|base| (&base.name, &base.seeds));
+        let posts = self
+            .post_trainings
+            .iter()
+            .map(|post| (&post.name, &post.seeds));
+        for (name, seeds) in bases.chain(posts) {
+            if name.is_empty() || seeds.is_empty() {
+                return Err(Error::Config(format!(
+                    "`{name}` with {} seeds given, expected a name and a run's seed at least",
+                    seeds.len()
+                )));
+            }
+        }
         let mut jobs: Vec<Job> = Vec::new();
         let replicates = self.bases.iter().map(|base| base.seeds.len()).max();
         for replicate in 0..replicates.unwrap_or(0) {
@@ -188,5 +201,11 @@ fn laid(
     let by = format!("the configuration of `{name}`");
     let seed = seed.map(|seed| Said::key(&by, "seed", seed.into()));
     let parts = seed.into_iter().chain([Said::part(&by, patch.clone())]);
-    Ok(config::lay(beginning, parts.collect())?.config)
+    let laid = config::lay(beginning, parts.collect()).map_err(Error::from);
+    // What is wrong with the whole is no key's fault, and says nothing of where it was said.
+    laid.map(|laid| laid.config)
+        .map_err(|why| match why.to_string() {
+            said if said.contains(&by) => why,
+            said => Error::Config(format!("{by}: {said}")),
+        })
 }

@@ -2,7 +2,8 @@
 
 use super::plan::{Evaluation, Length};
 use crate::Error;
-use crate::eval::{Checkpoint, Reader, SIDE_BY_SIDE, Subject, perplexity, remembrance, states};
+use crate::eval::{Checkpoint, Reader, SIDE_BY_SIDE, Subject};
+use crate::eval::{perplexity, remembrance, starts, states};
 use crate::ranks::Alone;
 use baton_data::Text;
 use baton_tasks::measures::Measurement;
@@ -86,6 +87,22 @@ impl Ready {
         })
     }
 
+    /// Refuses what could not be measured on `text`, before anything is trained for it.
+    pub fn check(&self, text: &Text) -> Result<(), Error> {
+        let held_out = &text.held_out[..];
+        match self {
+            Ready::Perplexity(o) => o.starts(held_out).map(drop),
+            Ready::States(o) => starts(held_out, o.length, o.sequences).map(drop),
+            Ready::Remembrance(o) => {
+                o.places()?;
+                starts(held_out, o.length, o.sequences).map(drop)
+            }
+            Ready::Task(config, _, haystack) => {
+                Ok(config.build(&material(held_out, *haystack)).map(drop)?)
+            }
+        }
+    }
+
     /// Tokens that it will run.
     pub fn tokens(&self) -> usize {
         match self {
@@ -140,8 +157,7 @@ impl Ready {
                 ("remembrance".to_string(), json!(found))
             }
             Ready::Task(config, plan, haystack) => {
-                let text = haystack.then(|| String::from_utf8_lossy(held_out).into());
-                let material = Material::bytes(text);
+                let material = material(held_out, *haystack);
                 let task = config.build(&material)?;
                 let mut reader = Reader::new(model, SEGMENT, None);
                 let codec = material.codec.as_ref();
@@ -163,4 +179,9 @@ impl Ready {
             &measure, of, read, &options, &result, seconds,
         )?)
     }
+}
+
+/// What a task is made of.
+fn material(held_out: &[u8], haystack: bool) -> Material {
+    Material::bytes(haystack.then(|| String::from_utf8_lossy(held_out).into()))
 }

@@ -4,7 +4,7 @@ use crate::Error;
 use crate::eval::remembrance::Spacing;
 use baton_config as config;
 use baton_config::InitialStateConfig;
-use baton_data::files;
+use baton_data::{files, plain};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -156,7 +156,8 @@ impl Plan {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = files::text(path)?;
         let plan = serde_json::from_str(&text);
-        let mut plan: Plan = plan.map_err(|e| Error::file(path, format!("no plan: {e}")))?;
+        let mut plan: Plan =
+            plan.map_err(|e| Error::file(path, format!("no plan: {}", plain::json(&e))))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let bases = plan.bases.iter_mut().map(|base| &mut base.config);
         let posts = plan.post_trainings.iter_mut().map(|post| &mut post.config);

@@ -57,12 +57,20 @@ pub fn run(
     say: &mut dyn FnMut(String),
 ) -> Result<Done, Error> {
     data::check(jobs, &settings.folder, text, &settings.origin)?;
-    let jobs = chosen(jobs, settings.only.as_deref());
+    let jobs = chosen(jobs, settings.only.as_deref())?;
     let ready = |job: &Job| {
-        let all = job.evaluations.iter();
         let length = job.config.train_length;
-        let one = |(name, e): &(String, _)| Ok((name.clone(), Ready::new(e, length)?));
-        all.map(one).collect::<Result<Vec<_>, Error>>()
+        let one = |(name, evaluation): &(String, _)| {
+            let found = Ready::new(evaluation, length);
+            let found = found.and_then(|ready| ready.check(text).map(|()| ready));
+            let wrong =
+                |why: Error| Error::Config(format!("evaluation `{name}` of {}: {why}", job.folder));
+            Ok((name.clone(), found.map_err(wrong)?))
+        };
+        job.evaluations
+            .iter()
+            .map(one)
+            .collect::<Result<Vec<_>, Error>>()
     };
     let work = jobs.iter().map(|job| Ok((job, ready(job)?)));
     let work: Vec<(&Job, Vec<(String, Ready)>)> = work.collect::<Result<_, Error>>()?;
@@ -116,9 +124,9 @@ pub fn run(
 }
 
 /// The jobs with `only` in their folder's name, and those whose weights they begin from.
-fn chosen(jobs: &[Job], only: Option<&str>) -> Vec<Job> {
+fn chosen(jobs: &[Job], only: Option<&str>) -> Result<Vec<Job>, Error> {
     let Some(only) = only else {
-        return jobs.to_vec();
+        return Ok(jobs.to_vec());
     };
     let matches = |job: &Job| job.folder.contains(only);
     let needed = |job: &Job| {
@@ -133,7 +141,13 @@ fn chosen(jobs: &[Job], only: Option<&str>) -> Vec<Job> {
         }),
         _ => None,
     };
-    jobs.iter().filter_map(one).collect()
+    let found: Vec<Job> = jobs.iter().filter_map(one).collect();
+    match found.is_empty() {
+        false => Ok(found),
+        true => Err(Error::Config(format!(
+            "--only {only} given, which is in no run's name: expected a part of one, as `--list` shows them"
+        ))),
+    }
 }
 
 fn train(job: &Job, text: &Text, settings: &Settings, device: &dyn Device) -> Result<(), Error> {

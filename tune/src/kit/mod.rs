@@ -165,7 +165,12 @@ impl Kit {
     pub fn read(folder: &Path) -> Result<Kit, Error> {
         let file = folder.join("kit.json");
         let wrong = |why: String| Error::file(&file, why);
-        let text = std::fs::read_to_string(&file).map_err(|why| wrong(why.to_string()))?;
+        let text = std::fs::read_to_string(&file);
+        let text = text.map_err(|why| {
+            wrong(format!(
+                "{why}; expected a folder that `baton tune --offline` wrote"
+            ))
+        })?;
         let kit: Kit = serde_json::from_str(&text)
             .map_err(|why| wrong(format!("no kit of `baton tune --offline`: {why}")))?;
         if kit.version != env!("CARGO_PKG_VERSION") {
@@ -240,7 +245,11 @@ impl Kit {
 impl Kept {
     /// The result in a file.
     pub fn read(file: &Path) -> Result<Kept, Error> {
-        let text = std::fs::read_to_string(file).map_err(|why| Error::file(file, why))?;
+        let text = std::fs::read_to_string(file);
+        let text = text.map_err(|why| {
+            let what = "expected a result that `baton tune --kit` wrote";
+            Error::file(file, format!("{why}; {what}"))
+        })?;
         serde_json::from_str(&text)
             .map_err(|why| Error::file(file, format!("no result of `baton tune --kit`: {why}")))
     }

@@ -23,7 +23,7 @@ pub(super) fn described(
                 Some(config) => (Layout::HuggingFace, config, None),
                 None => {
                     let expected = format!(
-                        "one of {} (or the authors' layout, which has `d_model`)",
+                        "one of {}, \"{BATON}\" (or the authors' layout, which has `d_model`)",
                         hugging_face::known()
                     );
                     let given = given.map_or("nothing".into(), |given| format!("{given:?}"));

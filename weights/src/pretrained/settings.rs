@@ -98,7 +98,7 @@ impl Settings {
 
     /// A whole number.
     pub fn size(&self, key: &str) -> Result<Option<usize>, Error> {
-        self.typed(key, "a whole number", whole)
+        self.typed(key, "a whole number from 0 on", whole)
     }
 
     /// A whole number, or absent for "auto".
@@ -324,7 +324,7 @@ mod tests {
         let error = settings.size("size").unwrap_err().to_string();
         assert_eq!(
             error,
-            "config.json: `inner.size` is -1, expected a whole number"
+            "config.json: `inner.size` is -1, expected a whole number from 0 on"
         );
         let error = settings
             .only("act", &["silu".into(), "swish".into()])

@@ -6,7 +6,7 @@
 use super::format::{Format, tensor};
 use super::torch;
 use baton_config::Error;
-use baton_data::files;
+use baton_data::{files, plain};
 use baton_runtime::Tensor;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::Deserialize;
@@ -86,7 +86,7 @@ fn safetensors(path: &Path) -> Result<Tensors, Error> {
     let file = SafeTensors::deserialize(&bytes).map_err(|e| {
         let what = match cut(&bytes) {
             Some(name) => format!("the file ends within tensor `{name}`"),
-            None => format!("no safetensors file: {e}"),
+            None => format!("no safetensors file: {}", plain::safetensors(&e)),
         };
         Error::file(path, what)
     })?;
