@@ -27,10 +27,12 @@ import time
 from pathlib import Path
 from statistics import median
 
+import chunks
 import criterion
 import gate
 import models
 import page
+from chunks import Chunks
 from criterion import Criterion
 from machine import Failed, Machine, described
 from models import Models
@@ -39,7 +41,7 @@ from sections import SECTIONS, small
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benches/results"
-ALL = {**SECTIONS, **models.SECTIONS, **criterion.SECTIONS}
+ALL = {**SECTIONS, **models.SECTIONS, **chunks.SECTIONS, **criterion.SECTIONS}
 
 
 def arguments():
@@ -125,6 +127,8 @@ def measure(name, section, machine, folder):
     """The rows of a section: every case with every peer, round by round."""
     if name in criterion.SECTIONS:
         door = Criterion(machine)
+    elif name in chunks.SECTIONS:
+        door = Chunks(machine, section)
     else:
         door = Operations(machine, section) if name in SECTIONS else Models(machine, section, folder)
     rows = Rows()

@@ -53,7 +53,7 @@ class Machine:
             return [self.baton if program == "baton" else program, *arguments]
         if program.endswith(".py"):
             return [str(self.cache / "venv/bin/python"), str(PEERS / program), *arguments]
-        return [str(self.cache / program), *arguments]
+        return [str(program if Path(program).is_absolute() else self.cache / program), *arguments]
 
     def run(self, program, arguments, environment=()):
         """The process to its end; fails with its last words where it fails."""

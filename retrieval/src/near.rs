@@ -6,7 +6,7 @@
 //! as much as a window and a block. Backward the tiles are made again: by queries, which finds each row's
 //! normaliser too, and by keys.
 
-use crate::exponential::{dot, exponentials, greatest, slopes};
+use crate::exponential::{dot, exponentials, greatest, slopes_from, softmax};
 use crate::product::{Matrix, product};
 use crate::{Heads, split};
 use rayon::prelude::*;
@@ -218,11 +218,7 @@ impl Near<'_> {
                 self.gather(self.queries, sequence, &positions, head, &mut tile.queries);
                 let at = [sequence, head];
                 self.scores(&tile.queries, at, &positions, &places, &mut tile.scores);
-                for row in tile.scores.chunks_mut(places.len()) {
-                    let from = greatest(row, f32::NEG_INFINITY);
-                    let factor = 1.0 / exponentials(row, from);
-                    row.iter_mut().for_each(|x| *x *= factor);
-                }
+                softmax(&mut tile.scores, places.len(), places.len(), false);
                 let m = tile.queries.len() / width;
                 tile.out.resize(m * width, 0.0);
                 let p = Matrix::new(&tile.scores, [m, places.len()], places.len());
@@ -281,7 +277,7 @@ impl Near<'_> {
                         let sum = exponentials(p, from);
                         p.iter_mut().for_each(|x| *x /= sum);
                         let mean = dot(p, g);
-                        slopes(p, g, mean, 1.0);
+                        slopes_from(p, g, mean);
                         rows[i / shared * heads + head * shared + i % shared] = Row {
                             log_sum: from + sum.ln(),
                             mean,
@@ -351,7 +347,7 @@ impl Near<'_> {
                         product(&mut d_values[begin..], key, true, 1.0, p, d_out);
                         let pairs = tile.scores.chunks_mut(count).zip(tile.slopes.chunks(count));
                         for (i, (p, g)) in pairs.enumerate() {
-                            slopes(p, g, row(i).mean, 1.0);
+                            slopes_from(p, g, row(i).mean);
                         }
                         let d_scores = Matrix::new(&tile.scores, [m, count], count).transposed();
                         let queries = Matrix::new(&tile.queries, [m, width], width);

@@ -4,7 +4,7 @@
 use crate::reference::{self, slope};
 use crate::{BACKWARD, FORWARD, Random, close};
 use baton_retrieval::choose::{Block, Noise, Queries, choose};
-use baton_retrieval::chunks::{Attention, Chunks, Picks};
+use baton_retrieval::chunks::{Attention, Chunks, Gradients, Picks};
 use baton_retrieval::near::{Near, Sight};
 use baton_retrieval::weigh::{self, Weights};
 use baton_retrieval::{Heads, NONE};
@@ -88,6 +88,7 @@ fn attention_to_chunks() {
         if trial % 6 == 0 {
             let found = on_threads(1, || attention.backward(&arrived));
             let again = on_threads(3, || attention.backward(&arrived));
+            assert!((&found.queries, &found.values) == (&again.queries, &again.values));
             assert!((&found.keys, &found.weights) == (&again.keys, &again.weights));
             let f = |q: &[f64], k: &[f64], v: &[f64], w: &[f64]| definition.forward(q, k, v, w);
             let want = slope(&dq, &arrived, |x| f(x, &dk, &dv, &dw));
@@ -99,6 +100,76 @@ fn attention_to_chunks() {
             let want = slope(&dw, &arrived, |x| f(&dq, &dk, &dv, x));
             close(&format!("w of {what}"), &found.weights, &want, BACKWARD);
         }
+    }
+}
+
+/// Rows are read in bands, as what they give is held for a while: here in several, of which one row is more than one.
+#[test]
+fn gradients_of_many_rows_are_those_of_a_few_at_a_time() {
+    let heads = Heads {
+        queries: 16,
+        keys: 2,
+        width: 64,
+    };
+    let (count, positions, top) = (12, 5, 8);
+    let mut random = Random(3);
+    for choosers in [1, 2] {
+        let mut starts = vec![0, 700];
+        while starts.len() < 60 {
+            starts.push(starts[starts.len() - 1] + random.below(30));
+        }
+        let each = choosers * top;
+        let slots = (starts.len() - 1) * each;
+        let picks: Vec<u32> = (0..slots)
+            .map(|_| match random.below(count + 1) {
+                0 => NONE,
+                chunk => chunk as u32 - 1,
+            })
+            .collect();
+        let (query, held) = (heads.queries * heads.width, count * positions * 2 * 64);
+        let size = starts[starts.len() - 1] * query;
+        let mut all = |count| random.numbers(count);
+        let (q, arrived, w, k, v) = (all(size), all(size), all(slots), all(held), all(held));
+        let of = |rows: std::ops::Range<usize>| {
+            let from = starts[rows.start];
+            let own: Vec<usize> = (starts[rows.start..=rows.end].iter())
+                .map(|at| at - from)
+                .collect();
+            let (at, slots) = (
+                from * query..starts[rows.end] * query,
+                rows.start * each..rows.end * each,
+            );
+            let attention = Attention {
+                queries: &q[at.clone()],
+                heads,
+                chunks: Chunks {
+                    keys: &k,
+                    values: &v,
+                    positions,
+                },
+                picks: Picks {
+                    starts: &own,
+                    heads: choosers,
+                    top,
+                    chunks: &picks[slots.clone()],
+                    weights: &w[slots],
+                },
+                one: true,
+            };
+            attention.backward(&arrived[at])
+        };
+        let rows = starts.len() - 1;
+        let (whole, parts) = (of(0..rows), [of(0..1), of(1..rows / 2), of(rows / 2..rows)]);
+        assert!(whole.queries == [0, 1, 2].map(|i| &parts[i].queries[..]).concat());
+        assert!(whole.weights == [0, 1, 2].map(|i| &parts[i].weights[..]).concat());
+        let sum = |of: fn(&Gradients) -> &Vec<f32>| {
+            let all: Vec<f64> = (0..held)
+                .map(|i| parts.iter().map(|part| f64::from(of(part)[i])).sum())
+                .collect();
+            close("a sum of parts", of(&whole), &all, FORWARD);
+        };
+        sum(|found| &found.keys);
+        sum(|found| &found.values);
     }
 }
 
