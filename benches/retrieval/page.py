@@ -5,8 +5,8 @@
 
 so that no number of them is typed by hand, and joins each arm's measurements for the report's figure:
 
-    page.py RUNS        from RUNS/ARM/seedN each training's losses, means of 20 steps, go beside the measurements, and
-                        RUNS/report/passkeys/ARM/seedN/passkey.json is for `baton report`
+    page.py RUNS        from RUNS/ARM/seedN each training's losses, means of 20 steps, go beside the measurements,
+                        RUNS/report/passkeys/ARM/seedN/passkey.json is for `baton report`, and docs/retrieval.svg is drawn
 
 Trials of a length are counted together over depths and seeds; intervals are Wilson's, of 95 %.
 """
@@ -14,8 +14,10 @@ Trials of a length are counted together over depths and seeds; intervals are Wil
 import json
 import re
 import sys
-from math import sqrt
+from math import exp, sqrt
 from pathlib import Path
+
+from figure import figure
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benches/results/retrieval"
@@ -29,6 +31,7 @@ ARMS = {
 Z = 1.959964
 
 
+# The last is of an earlier recipe.
 TRAININGS = ("words", "keys", "choice", "exact", "far", "farther")
 STEPS = 20
 
@@ -114,6 +117,44 @@ def table(score):
     return "\n".join(lines)
 
 
+def read_on():
+    """For each model its perplexity by position, the mean loss of all seeds: last position of a bucket to loss and seeds."""
+    for arm, name in ARMS.items():
+        files = [json.loads(path.read_text()) for path in sorted((RESULTS / arm).glob("seed*/perplexity.json"))]
+        if files:
+            places = files[0]["result"]["positions"]
+            losses = [file["result"]["loss"] for file in files]
+            yield name, {place: sum(each) / len(files) for place, *each in zip(places, *losses)}, len(files)
+
+
+def positions():
+    """Perplexity by position; buckets are named by the last of them."""
+    arms = list(read_on())
+    lengths = sorted({place for _, found, _ in arms for place in found})[4::2]
+    lines = ["| model (seeds) | " + " | ".join(map(short, lengths)) + " |", "|---|" + "--:|" * len(lengths)]
+    for name, found, seeds in arms:
+        row = [f"{exp(found[place]):.2f}" if place in found else "" for place in lengths]
+        lines.append(f"| {name} ({seeds}) | " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def drawn():
+    """Both claims side by side: reading on, and finding."""
+    panels = []
+    reading = {name: [(place, *3 * (exp(loss),)) for place, loss in found.items() if place > 32] for name, found, _ in read_on()}
+    if reading:
+        worst = max(point[1] for points in reading.values() for point in points)
+        marks = list(range(0, min(30, int(worst) + 2) + 1, 5 if worst > 12 else 2))
+        panels.append(("perplexity of a byte of an unseen novel, by position (trained at 213)", marks, reading))
+    finding = {}
+    for name, found in rows(0):
+        if name in ARMS.values():
+            percent = lambda right, count: (100 * share for share in (right / count, *wilson(right, count)))
+            finding[name] = [(length, *percent(*found[length])) for length in sorted(found)]
+    panels.append(("first tokens of keys found, %, by the length of the text", [0, 25, 50, 75, 100], finding))
+    return figure(panels, short)
+
+
 def trainings(arm, seed):
     """What each training of one model read, and the losses of its first and last steps."""
     found = json.loads((RESULTS / arm / seed / "training.json").read_text())
@@ -128,7 +169,7 @@ def main():
     runs = Path(sys.argv[1])
     curves(runs)
     page = ROOT / "docs/retrieval.md"
-    tables = {"first tokens": table(0), "whole keys": table(1), "trainings": trainings("drt", "seed1")}
+    tables = {"first tokens": table(0), "whole keys": table(1), "positions": positions(), "trainings": trainings("drt", "seed1")}
 
     def fill(found):
         if found[1] not in tables:
@@ -136,6 +177,7 @@ def main():
         return f"<!-- table: {found[1]} -->\n{tables[found[1]]}\n<!-- end -->"
 
     page.write_text(re.sub(r"<!-- table: (.+?) -->\n.*?<!-- end -->", fill, page.read_text(), flags=re.S))
+    (ROOT / "docs/retrieval.svg").write_text(drawn())
     for arm in ARMS:
         for seed, files, all_cells in cells(arm):
             joined = files[0]
