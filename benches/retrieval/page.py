@@ -37,9 +37,11 @@ STEPS = 20
 
 
 def curves(runs):
-    """Losses of every training that is there, thinned, into its folder of results."""
+    """Losses of every training that is there, thinned, into its folder of results; what is there of others stays."""
     for seed in sorted(runs.glob("*/seed*")):
-        found = {}
+        folder = RESULTS / seed.parent.name / seed.name
+        file = folder / "training.json"
+        found = json.loads(file.read_text()) if file.exists() else {}
         for name in TRAININGS:
             metrics = seed / name / "metrics.jsonl"
             if not metrics.exists():
@@ -53,9 +55,8 @@ def curves(runs):
                 "loss": [round(sum(step["loss"] for step in part) / len(part), 4) for part in parts],
             }
         if found:
-            folder = RESULTS / seed.parent.name / seed.name
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "training.json").write_text(json.dumps(found) + "\n")
+            file.write_text(json.dumps(found) + "\n")
 
 
 def wilson(right, count):
