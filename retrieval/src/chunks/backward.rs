@@ -48,15 +48,6 @@ impl Attention<'_> {
         bands
     }
 
-    /// Makes the probabilities of a tile and the gradients [M, S] that arrive at them before weights.
-    fn again(&self, tile: &mut Tile, [keys, values]: [Matrix<'_>; 2]) {
-        self.probabilities(&tile.queries, keys, &mut tile.scores);
-        let [width, apart] = values.size;
-        let arrived = Matrix::new(&tile.arrived, [tile.arrived.len() / width, width], width);
-        let slopes = sized(&mut tile.slopes, arrived.size[0] * apart);
-        product(slopes, apart, false, 1.0, arrived, values);
-    }
-
     /// What each slot of some rows gives: to keys, values and weights, and to `shares` its part of the gradient of
     /// queries, [positions, query heads of its choosers, d] after one another.
     fn by_chunks(
@@ -100,20 +91,33 @@ impl Attention<'_> {
                 let each = among.len() * self.heads.shared() * width;
                 let parts = part.chunks_mut(each.max(1));
                 for (head, part) in all.zip(parts) {
-                    self.gather(self.queries, among.clone(), head, &mut tile.queries);
-                    self.gather(arrived, among.clone(), head, &mut tile.arrived);
-                    let sides = columns.each_ref().map(|all| all.of(chunk as u32, head));
-                    let apart = sides[0].row;
-                    self.again(tile, sides);
-                    let m = tile.queries.len() / width;
-                    let p = Matrix::new(&tile.scores, [m, positions], apart);
-                    let d_out = Matrix::new(&tile.arrived, [m, width], width);
+                    let Tile {
+                        queries,
+                        arrived: d_out,
+                        scores,
+                        slopes: gradients,
+                        ..
+                    } = &mut *tile;
+                    let queries = self.tile(self.queries, among.clone(), head, queries);
+                    let d_out = self.tile(arrived, among.clone(), head, d_out);
+                    let m = queries.size[0];
+                    let [turned, values] = columns.each_ref().map(|all| all.of(chunk as u32, head));
+                    let apart = turned.row;
+                    self.probabilities(queries, turned, scores);
+                    product(
+                        sized(gradients, m * apart),
+                        apart,
+                        false,
+                        1.0,
+                        d_out,
+                        values,
+                    );
+
                     let (row, at) = (self.heads.key(), head * width);
-                    let d_values = &mut d_values[at..];
-                    product(d_values, row, true, weight, p.transposed(), d_out);
-                    *d_weight += slopes(&mut tile.scores, &tile.slopes, apart, weight);
-                    let d_scores = Matrix::new(&tile.scores, [m, positions], apart);
-                    let queries = Matrix::new(&tile.queries, [m, width], width);
+                    let p = Matrix::new(scores, [m, positions], apart).transposed();
+                    product(&mut d_values[at..], row, true, weight, p, d_out);
+                    *d_weight += slopes(scores, gradients, apart, weight);
+                    let d_scores = Matrix::new(scores, [m, positions], apart);
                     let scale = self.heads.scale();
                     let d_keys = &mut d_keys[at..];
                     product(d_keys, row, true, scale, d_scores.transposed(), queries);

@@ -178,20 +178,38 @@ impl Attention<'_> {
         }
     }
 
-    /// What lies at the positions of a row and the query heads of a key head, [M, d].
-    fn gather(&self, from: &[f32], positions: Range<usize>, head: usize, out: &mut Vec<f32>) {
-        let shared = self.heads.shared() * self.heads.width;
-        out.clear();
-        for position in positions {
-            let begin = position * self.heads.query() + head * shared;
-            out.extend_from_slice(&from[begin..begin + shared]);
+    /// What lies at the positions of a row and the query heads of a key head, [M, d]: where it lies if that is one
+    /// matrix, or else gathered.
+    fn tile<'a>(
+        &self,
+        from: &'a [f32],
+        positions: Range<usize>,
+        head: usize,
+        gathered: &'a mut Vec<f32>,
+    ) -> Matrix<'a> {
+        let (width, shared) = (self.heads.width, self.heads.shared());
+        let begin = |position: usize| position * self.heads.query() + head * shared * width;
+        let size = [positions.len() * shared, width];
+        if shared == 1 || positions.len() == 1 {
+            let row = if shared == 1 {
+                self.heads.query()
+            } else {
+                width
+            };
+            let data = from.get(begin(positions.start)..).unwrap_or_default();
+            return Matrix::new(data, size, row);
         }
+        gathered.clear();
+        for position in positions {
+            let begin = begin(position);
+            gathered.extend_from_slice(&from[begin..begin + shared * width]);
+        }
+        Matrix::new(gathered, size, width)
     }
 
-    /// Probabilities [M, S] of the gathered queries on a chunk, rows apart as its columns are, with zeros between.
-    fn probabilities(&self, queries: &[f32], keys: Matrix<'_>, scores: &mut Vec<f32>) {
-        let [width, apart] = keys.size;
-        let queries = Matrix::new(queries, [queries.len() / width, width], width);
+    /// Probabilities [M, S] of a tile of queries on a chunk, rows apart as its columns are, with zeros between.
+    fn probabilities(&self, queries: Matrix<'_>, keys: Matrix<'_>, scores: &mut Vec<f32>) {
+        let [_, apart] = keys.size;
         let scores = sized(scores, queries.size[0] * apart);
         product(scores, apart, false, self.heads.scale(), queries, keys);
         softmax(scores, self.chunks.positions, apart, self.one);
@@ -250,10 +268,15 @@ impl Attention<'_> {
     }
 
     fn forward_row(&self, row: usize, head: usize, keys: &Columns, tile: &mut Tile) {
-        let (width, positions) = (self.heads.width, self.chunks.positions);
-        self.gather(self.queries, self.row(row), head, &mut tile.queries);
-        let size = tile.queries.len();
-        sized(&mut tile.out, size).fill(0.0);
+        let Tile {
+            queries,
+            out,
+            scores,
+            ..
+        } = tile;
+        let queries = self.tile(self.queries, self.row(row), head, queries);
+        let [m, width] = queries.size;
+        sized(out, m * width).fill(0.0);
         let begin = self.choice(row, head);
         for slot in begin..begin + self.picks.top {
             let chunk = self.picks.chunks[slot];
@@ -261,11 +284,10 @@ impl Attention<'_> {
                 continue;
             }
             let keys = keys.of(chunk, head);
-            self.probabilities(&tile.queries, keys, &mut tile.scores);
-            let p = Matrix::new(&tile.scores, [size / width, positions], keys.row);
+            self.probabilities(queries, keys, scores);
+            let p = Matrix::new(scores, [m, self.chunks.positions], keys.row);
             let values = self.of(self.chunks.values, chunk, head);
-            let weight = self.picks.weights[slot];
-            product(&mut tile.out, width, true, weight, p, values);
+            product(out, width, true, self.picks.weights[slot], p, values);
         }
     }
 }
