@@ -24,6 +24,7 @@ RESULTS = ROOT / "benches/results/retrieval"
 ARMS = {
     "drt": "DRT",
     "ramba": "RAMba",
+    "ramba-zero": "RAMba, no states passed",
     "window": "window",
     "mamba2": "Mamba-2",
     "mamba2-passing": "Mamba-2, states passed",
@@ -31,7 +32,6 @@ ARMS = {
 Z = 1.959964
 
 
-# The last is of an earlier recipe.
 TRAININGS = ("words", "keys", "choice", "exact", "far", "farther")
 STEPS = 20
 
