@@ -104,14 +104,8 @@ impl Attention<'_> {
                     let [turned, values] = columns.each_ref().map(|all| all.of(chunk as u32, head));
                     let apart = turned.row;
                     self.probabilities(queries, turned, scores);
-                    product(
-                        sized(gradients, m * apart),
-                        apart,
-                        false,
-                        1.0,
-                        d_out,
-                        values,
-                    );
+                    let gradients = sized(gradients, m * apart);
+                    product(gradients, apart, false, 1.0, d_out, values);
 
                     let (row, at) = (self.heads.key(), head * width);
                     let p = Matrix::new(scores, [m, positions], apart).transposed();
@@ -148,9 +142,9 @@ impl Attention<'_> {
                         continue;
                     }
                     // Slots of one chooser have all heads, those of many one each.
-                    let at = slot - row * heads * top;
-                    let at = first
-                        + (at * self.heads.keys / heads + if heads == 1 { head } else { 0 }) * size;
+                    let before = (slot - row * heads * top) * (self.heads.keys / heads);
+                    let own = if heads == 1 { head } else { 0 };
+                    let at = first + (before + own) * size;
                     for (sum, x) in sum.iter_mut().zip(&shares[at..at + size]) {
                         *sum += x;
                     }
