@@ -191,3 +191,34 @@ fn the_library_brings_little() {
     }
     assert!(brings("tokenizers").contains("tokenizers"));
 }
+
+/// The Python package is a workspace of its own, whose lock file no build here brings up to date; its wheel takes it as it is.
+#[test]
+fn the_python_packages_lock_file_has_what_our_crates_ask_for() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../python/Cargo.lock");
+    let lock = fs::read_to_string(path).expect("python/Cargo.lock");
+    let mut crates = 0;
+    for package in published() {
+        let name = format!("\nname = \"{}\"\n", word(&package, "name"));
+        let Some(entry) = lock
+            .split("[[package]]")
+            .find(|entry| entry.contains(&name))
+        else {
+            continue;
+        };
+        crates += 1;
+        for dependency in package["dependencies"].as_array().expect("a list") {
+            let of = word(dependency, "name");
+            let always = dependency["optional"] == false
+                && dependency["kind"].is_null()
+                && dependency["target"].is_null();
+            let listed = [format!(" \"{of}\""), format!(" \"{of} ")];
+            assert!(
+                !always || listed.iter().any(|line| entry.contains(line)),
+                "python/Cargo.lock has no {of} for {}: cargo metadata --manifest-path python/Cargo.toml",
+                word(&package, "name")
+            );
+        }
+    }
+    assert!(crates >= 3, "{crates} of our crates in python/Cargo.lock");
+}
