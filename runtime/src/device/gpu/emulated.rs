@@ -5,8 +5,10 @@
 
 use super::blocks::Blocks;
 use super::kernels::GpuKernels;
+use super::lent::OnHost;
 use super::memory::{DeviceMemory, Parameter, Ptx, ReadMemory};
 use crate::Error;
+use crate::device::raw::RawKernel;
 use crate::device::{Device, Kernel, Options};
 use crate::engine::host::HostKernel;
 use crate::engine::machine::HostMachine;
@@ -58,6 +60,38 @@ impl Emulator {
             ledger: None,
         }
     }
+
+    /// The kernels of a recurrence for addresses of the host, which stand for those of a GPU.
+    pub fn raw(
+        &self,
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        options: &Options,
+    ) -> Result<Arc<dyn RawKernel>, Error> {
+        Ok(Arc::new(OnHost {
+            kernels: self.kernels(recurrence, sizes, options)?,
+            memories: Box::new(self.memories()),
+        }))
+    }
+
+    fn kernels(
+        &self,
+        recurrence: &Recurrence,
+        sizes: &[usize],
+        options: &Options,
+    ) -> Result<Arc<GpuKernels>, Error> {
+        let target = self.target.clone();
+        GpuKernels::new(NAME, recurrence, sizes, options, target).map(Arc::new)
+    }
+
+    fn memories(&self) -> impl Fn() -> Emulated + Send + Sync + 'static {
+        let of = self.clone();
+        move || {
+            let mut memory = Emulated::new(of.seed, of.approximation_errors);
+            memory.ledger = of.ledger.clone();
+            memory
+        }
+    }
 }
 
 impl Device for Emulator {
@@ -71,16 +105,10 @@ impl Device for Emulator {
         sizes: &[usize],
         options: &Options,
     ) -> Result<Arc<dyn Kernel>, Error> {
-        let target = self.target.clone();
-        let kernels = Arc::new(GpuKernels::new(NAME, recurrence, sizes, options, target)?);
-        let (seed, errors) = (self.seed, self.approximation_errors);
-        let ledger = self.ledger.clone();
-        let of = kernels.clone();
-        let machines = move || -> Box<dyn HostMachine> {
-            let mut memory = Emulated::new(seed, errors);
-            memory.ledger = ledger.clone();
-            Box::new(Blocks::new(of.clone(), memory))
-        };
+        let kernels = self.kernels(recurrence, sizes, options)?;
+        let (of, memories) = (kernels.clone(), self.memories());
+        let machines =
+            move || -> Box<dyn HostMachine> { Box::new(Blocks::new(of.clone(), memories())) };
         Ok(Arc::new(HostKernel::new(kernels, Box::new(machines))))
     }
 }
@@ -119,7 +147,6 @@ impl Emulated {
     }
 
     /// What is at an address, also where nothing has written.
-    #[cfg(test)]
     pub fn bytes(&self, address: u64) -> Result<&[u8], Error> {
         self.buffer(address).map(|buffer| self.memory.read(buffer))
     }

@@ -6,6 +6,7 @@
 pub(crate) mod blocks;
 pub(crate) mod emulated;
 pub(crate) mod kernels;
+mod lent;
 mod made;
 pub(crate) mod memory;
 mod storage;
