@@ -327,3 +327,36 @@ def test_one_step_is_the_scan_of_one(heads):
     mamba_ssm.selective_state_update(some, *few, dt_softplus=True, state_batch_indices=rows)
     close(some.view(B, H, P, N)[rows], after[rows], x.dtype, "indices")
     close(some.view(B, H, P, N)[[1, 3]], state[[1, 3]], x.dtype, "others")
+
+
+@DTYPES
+@pytest.mark.parametrize("packed", [False, True])
+def test_values_of_mamba3(dtype, packed):
+    values = golden("family_golden", "mamba3")
+    given = leaves(values, dtype)
+    names = {"Q": "q", "K": "k", "V": "v", "ADT": "adt", "DT": "dt", "Trap": "trap", "Q_bias": "q_bias", "K_bias": "k_bias"}
+    arguments = {name: given[key] for name, key in {**names, "Angles": "angles"}.items()}
+    steps = values["in.v"].shape[1]
+    if packed:  # one row after the other
+        arguments = {
+            name: tensor if "bias" in name else tensor.flatten(0, 1)[None] for name, tensor in arguments.items()
+        }
+    for name in ("ADT", "DT", "Trap"):
+        arguments[name] = arguments[name].transpose(1, 2)
+    arguments |= {"D": given["D"], "Input_States": (given["theta0"], given["S0"].mT, given["k0"], given["v0"])}
+    arguments["cu_seqlens"] = torch.tensor([0, steps, 2 * steps]) if packed else None
+    out, angle, ssm, k, v = mamba_ssm.mamba3_siso_combined(**arguments, return_final_states=True)
+    z = torch.randn(out.shape, dtype=dtype)
+    gated = mamba_ssm.mamba3_siso_combined(**arguments, Z=z)
+    close(gated, (out * torch.nn.functional.silu(z)).detach().double().numpy(), dtype, "z")
+    out = out.view(values["o"].shape)
+    close(out, values["o"], dtype, "o")
+    turn = angle.detach().double().numpy() - values["hT.theta"]
+    assert np.abs(np.sin(turn / 2)).max() < TOLERANCE[dtype] and ((angle >= 0) & (angle < 2 * np.pi)).all()
+    ends = {"theta": angle, "S": ssm.mT, "k": k, "v": v}
+    for key in ("S", "k", "v"):
+        close(ends[key], values[f"hT.{key}"], dtype, key)
+    arriving = [torch.tensor(values[f"dhT.{key}"], dtype=dtype) for key in ends]
+    torch.autograd.backward([out, *ends.values()], [torch.tensor(values["do"], dtype=dtype), *arriving])
+    for key, leaf in given.items():
+        close(leaf.grad, values[f"grad.{key}"], dtype, key)

@@ -130,6 +130,7 @@ _TABLE = [
     ("fused_recurrent_dplr_delta_rule", "low_rank", f"q, k, v, a, b, gk, {_ENDS}, reverse=False, cu_seqlens=None"),
     ("chunk_iplr_delta_rule", "low_rank", f"q, k, v, a, b, {_ENDS}, {_PACK}, **kwargs"),
     ("fused_recurrent_iplr_delta_rule", "low_rank", f"q, k, v, a, b, {_ENDS}, cu_seqlens=None"),
+    ("chunk_hgrn", "hgrn", "x, g, initial_state=None, output_final_state=False"),
     ("fused_recurrent_hgrn", "hgrn", "x, g, initial_state=None, output_final_state=False, cu_seqlens=None"),
 ]
 

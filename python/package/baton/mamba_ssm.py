@@ -1,6 +1,6 @@
 """The functions of mamba_ssm by their signatures, on the CPU, differentiable in everything that is a tensor.
 
-    from baton.mamba_ssm import mamba_chunk_scan_combined, selective_scan_fn, selective_state_update
+    from baton.mamba_ssm import mamba_chunk_scan_combined, selective_scan_fn, selective_state_update, mamba3_siso_combined
 
 Arguments, layouts and results are those of mamba_ssm 2.3. Beside them `selective_scan_fn` takes `initial_state`
 [B, D, N], with its gradient, and the gradient of its last state. `chunk_size` is read by nobody: Baton plans by itself.
@@ -16,10 +16,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ._baton import Recurrence as Core
+from .mamba3 import mamba3_siso_combined
 from .packing import packed
 from .torch import Recurrence
 
-__all__ = ["mamba_chunk_scan_combined", "selective_scan_fn", "selective_state_update"]
+__all__ = ["mamba3_siso_combined", "mamba_chunk_scan_combined", "selective_scan_fn", "selective_state_update"]
 
 _SSD = """recurrence ssd {
     dims   { N, P }

@@ -127,7 +127,7 @@ def _kda(a: Arguments) -> tuple[str, dict[str, Tensor]]:
 
 
 def _retention(a: Arguments) -> tuple[str, dict[str, Tensor]]:
-    heads = torch.arange(a["q"].shape[2], dtype=torch.float32)
+    heads = torch.arange(a["q"].shape[2], dtype=torch.float32, device=a["q"].device)
     if "layer_idx" in a:  # Lightning Attention's decays
         decay = -8 / len(heads) * (1 - a["layer_idx"] / a["num_layers"]) * heads
     else:

@@ -44,14 +44,14 @@ def packed(rows: int, steps: int, seq_idx: Optional[Tensor], cu_seqlens: Optiona
     """Sequences begin where `seq_idx` [rows, steps] changes, or at offsets of the only row."""
     if cu_seqlens is not None:
         cu_seqlens = cu_seqlens.to(torch.int64)
-        return Packed(cu_seqlens, torch.tensor([0]), torch.tensor([len(cu_seqlens) - 2]))
+        return Packed(cu_seqlens, cu_seqlens.new_tensor([0]), cu_seqlens.new_tensor([len(cu_seqlens) - 2]))
     if seq_idx is None:
         return Packed(None)
     if seq_idx.shape != (rows, steps):
         raise ValueError(f"tensor `seq_idx` has shape {list(seq_idx.shape)}, expected [{rows}, {steps}]")
-    begins = torch.ones(rows, steps, dtype=torch.bool)
+    begins = torch.ones(rows, steps, dtype=torch.bool, device=seq_idx.device)
     begins[:, 1:] = seq_idx[:, 1:] != seq_idx[:, :-1]
     (places,) = begins.flatten().nonzero(as_tuple=True)
     counts = begins.sum(1).cumsum(0)
     first = torch.cat([counts.new_zeros(1), counts[:-1]])
-    return Packed(torch.cat([places, torch.tensor([rows * steps])]), first, counts - 1)
+    return Packed(torch.cat([places, places.new_tensor([rows * steps])]), first, counts - 1)
