@@ -217,6 +217,11 @@ impl PyRecurrence {
 }
 
 impl PyRecurrence {
+    /// What it is.
+    pub fn definition(&self) -> &Arc<Definition> {
+        &self.0
+    }
+
     fn of(py: Python<'_>, name: &str, text: String) -> PyResult<Self> {
         let name = name.to_string();
         Definition::new(py, Source { name, text }).map(|definition| Self(Arc::new(definition)))

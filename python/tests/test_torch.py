@@ -187,5 +187,23 @@ def test_vmap_is_refused_and_checkpoints_and_determinism_are_not():
         assert torch.equal(torch.autograd.grad(again.square().sum(), leaf)[0], plain)
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def test_a_layer_under_autocast_is_the_layer():
+    torch.manual_seed(0)
+    run = baton.torch.Recurrence("gla")
+    project, x = torch.nn.Linear(8, 3 * 2 * 4), torch.randn(2, 20, 8)
+    gates = torch.nn.functional.logsigmoid(torch.randn(2, 20, 2, 4))  # stay in float32
+
+    def layer():
+        q, k, v = project(x).unflatten(-1, (3, 2, 4)).unbind(2)
+        outputs, final = run(q=q, k=k, v=v, g=gates, output_final_state=True)
+        (gradient,) = torch.autograd.grad(outputs["o"].float().square().mean() + final["S"].square().mean(), project.weight)
+        return outputs["o"], final["S"], gradient
+
+    exact = layer()
     with torch.autocast("cpu", torch.bfloat16):
-        assert layer(leaf.bfloat16()).dtype == torch.bfloat16
+        mixed = layer()
+    assert [tensor.dtype for tensor in mixed] == [torch.bfloat16, torch.float32, torch.float32]
+    for ours, theirs in zip(mixed, exact):
+        assert 0 < (ours.float() - theirs).abs().max() < 0.03 * theirs.abs().max()

@@ -1,6 +1,6 @@
 """The compiled core."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Optional, Protocol, Union, final
 
@@ -73,6 +73,46 @@ class Pullback:
     def __call__(
         self, d_outputs: Optional[Arrays] = None, d_final_state: Optional[Arrays] = None
     ) -> Gradients: ...
+
+# An address, and strides in bytes.
+Place = tuple[int, Sequence[int]]
+
+@final
+class Addressed:
+    def __new__(
+        cls,
+        recurrence: Recurrence,
+        device: str,
+        number: int,
+        low: bool,
+        shapes: Sequence[Sequence[int]],
+        states: Sequence[Optional[Sequence[int]]],
+        cu_seqlens: Optional[Any] = None,
+    ) -> Addressed: ...
+    @property
+    def inputs(self) -> list[str]: ...
+    @property
+    def outputs(self) -> list[tuple[str, list[int]]]: ...
+    @property
+    def states(self) -> list[list[int]]: ...
+    def forward(
+        self,
+        stream: int,
+        given: Sequence[Place],
+        states: Sequence[int],
+        outputs: Sequence[Place],
+        final_states: Sequence[int],
+    ) -> None: ...
+    def backward(
+        self,
+        stream: int,
+        given: Sequence[Place],
+        states: Sequence[int],
+        d_outputs: Sequence[Place],
+        d_final_states: Sequence[int],
+        gradients: Sequence[Place],
+        d_states: Sequence[int],
+    ) -> None: ...
 
 def builtins() -> tuple[str, ...]: ...
 def set_num_threads(threads: Optional[int]) -> None: ...

@@ -1,5 +1,5 @@
-"""Recurrences as an operator of PyTorch, on the CPU: differentiable in every input, param and initial state, from
-every output and final state; for eager mode and ``torch.compile(fullgraph=True)``.
+"""Recurrences as an operator of PyTorch: differentiable in every input, param and initial state, from every output and
+final state; for eager mode and ``torch.compile(fullgraph=True)``. Tensors are on the CPU, or all on one GPU (`addressed`).
 
     import baton.torch
     gla = baton.torch.Recurrence("gla")
@@ -18,7 +18,7 @@ from typing import Any, Optional, Union
 import torch
 from torch import Tensor
 
-from . import _baton
+from . import _baton, addressed
 from ._types import Port, Run
 
 __all__ = ["Recurrence"]
@@ -44,6 +44,10 @@ def _arguments(
     return core, arguments
 
 
+def _by_address(tensors: Sequence[Tensor]) -> bool:
+    return any(tensor.device.type in addressed.DEVICES for tensor in tensors)
+
+
 def _taken(*results: dict[str, Any]) -> list[Tensor]:
     return [torch.from_dlpack(array) for result in results for array in result.values()]
 
@@ -51,10 +55,12 @@ def _taken(*results: dict[str, Any]) -> list[Tensor]:
 @torch.library.custom_op(
     "baton::forward",
     mutates_args=(),
-    device_types="cpu",
+    device_types=("cpu", "cuda"),
     schema="(str text, Tensor[] tensors, str given, Tensor? cu_seqlens) -> Tensor[]",
 )
 def _forward(text, tensors, given, cu_seqlens):
+    if _by_address(tensors):
+        return addressed.forward(_core(text), tensors, given, cu_seqlens)
     core, arguments = _arguments(text, tensors, given, cu_seqlens)
     _baton.follow_num_threads(torch.get_num_threads())
     return _taken(*core(output_final_state=True, **arguments))
@@ -63,10 +69,12 @@ def _forward(text, tensors, given, cu_seqlens):
 @torch.library.custom_op(
     "baton::backward",
     mutates_args=(),
-    device_types="cpu",
+    device_types=("cpu", "cuda"),
     schema="(str text, Tensor[] tensors, str given, Tensor? cu_seqlens, Tensor?[] arriving) -> Tensor[]",
 )
 def _backward(text, tensors, given, cu_seqlens, arriving):
+    if _by_address(tensors):
+        return addressed.backward(_core(text), tensors, given, cu_seqlens, arriving)
     core, arguments = _arguments(text, tensors, given, cu_seqlens)
     _baton.follow_num_threads(torch.get_num_threads())
     arriving = [None if tensor is None else tensor.detach() for tensor in arriving]
@@ -105,7 +113,9 @@ def _(text, tensors, given, cu_seqlens):
     outputs = [[sizes[symbol] for symbol in port.layout] for port in core.outputs]
     sequences = sizes["B"] if cu_seqlens is None else cu_seqlens.shape[0] - 1
     states = [[sequences, *(sizes[symbol] for symbol in port.layout[1:])] for port in core.states]
-    return [tensors[0].new_empty(shape) for shape in outputs + states]
+    first = tensors[0]
+    kept = torch.float32 if first.dtype in _LOW else first.dtype
+    return [first.new_empty(shape) for shape in outputs] + [first.new_empty(shape, dtype=kept) for shape in states]
 
 
 @_backward.register_fake
@@ -188,6 +198,8 @@ def _check(of: str, given: Mapping[str, Any], names: list[str]) -> None:
 def _wide(name: str, tensor: Tensor) -> Tensor:
     if not isinstance(tensor, Tensor):
         raise TypeError(f"tensor `{name}` is of type `{type(tensor).__name__}`, expected a torch.Tensor")
+    if tensor.device.type in addressed.DEVICES:
+        return tensor
     if tensor.device.type != "cpu":
-        raise ValueError(f"tensor `{name}` is on `{tensor.device}`, expected on the CPU")
+        raise ValueError(f"tensor `{name}` is on `{tensor.device}`, expected on the CPU or on a CUDA GPU")
     return tensor.float() if tensor.dtype in _LOW else tensor
