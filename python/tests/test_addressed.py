@@ -45,8 +45,8 @@ def leaves(recurrence, size, dtype, sequences=None):
     return made, states
 
 
-def run(recurrence, tensors, states, offsets=None):
-    """Outputs, final states and all gradients, from all of them."""
+def run(recurrence, tensors, states, offsets=None, of=""):
+    """Outputs, final states and all gradients, from those of them whose name begins so."""
     given = {name: tensor.detach().requires_grad_() for name, tensor in {**tensors, **states}.items()}
     initial = {name: given[name] for name in states}
     layer = baton.torch.Recurrence(recurrence)
@@ -55,8 +55,8 @@ def run(recurrence, tensors, states, offsets=None):
     )
     results = {**outputs, **{f"final {name}": state for name, state in final.items()}}
     generator = torch.Generator().manual_seed(3)
-    heads = [torch.randn(result.shape, generator=generator) for result in results.values()]
-    loss = sum((result.float() * head).sum() for result, head in zip(results.values(), heads))
+    heads = {name: torch.randn(result.shape, generator=generator).to(result.device) for name, result in results.items()}
+    loss = sum((result.float() * heads[name]).sum() for name, result in results.items() if name.startswith(of))
     gradients = dict(zip(given, torch.autograd.grad(loss, list(given.values()))))
     return results, gradients
 
@@ -101,6 +101,15 @@ def test_tensors_are_read_where_they_lie_or_laid_out(emulated):
     close(run(recurrence, lent, {}), expected, 2e-5)
     lent["g"] = torch.full([], -0.2).expand(tensors["g"].shape)
     close(run(recurrence, lent, {})[:1], run(recurrence, {**tensors, "g": lent["g"].contiguous()}, {})[:1], 1e-7)
+
+
+@pytest.mark.parametrize("of", ["o", "final"])
+def test_what_no_loss_looks_at_has_no_gradient(of, emulated):
+    recurrence, size = baton.Recurrence("gla"), SIZES["gla"]
+    tensors, states = leaves(recurrence, size, torch.float32)
+    expected = run(recurrence, tensors, states, of=of)
+    emulated()
+    close(run(recurrence, tensors, states, of=of), expected, 2e-5)
 
 
 def test_other_dtypes_are_converted_and_outputs_are_the_first_ones(emulated):
@@ -159,17 +168,6 @@ def test_on_a_gpu(name, dtype, tolerance):
     expected = run(recurrence, tensors, states)
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
-        cuda = [{name: tensor.cuda() for name, tensor in group.items()} for group in (tensors, states)]
-        given = {name: tensor.detach().requires_grad_() for name, tensor in {**cuda[0], **cuda[1]}.items()}
-        layer = baton.torch.Recurrence(recurrence)
-        outputs, final = layer(
-            **{key: given[key] for key in tensors}, initial_state={key: given[key] for key in states}, output_final_state=True
-        )
-        results = {**outputs, **{f"final {key}": state for key, state in final.items()}}
-        generator = torch.Generator().manual_seed(3)
-        heads = [torch.randn(result.shape, generator=generator).cuda() for result in results.values()]
-        loss = sum((result.float() * head).sum() for result, head in zip(results.values(), heads))
-        gradients = torch.autograd.grad(loss, list(given.values()))
+        found = run(recurrence, *({key: x.cuda() for key, x in group.items()} for group in (tensors, states)))
     stream.synchronize()
-    found = [{key: tensor.cpu() for key, tensor in group.items()} for group in (results, dict(zip(given, gradients)))]
-    close(found, expected, tolerance)
+    close([{key: x.cpu() for key, x in group.items()} for group in found], expected, tolerance)
