@@ -2,8 +2,7 @@
 # The Python package: `wheel` builds it, `plain` builds it and tests it in a fresh environment below target/ that has numpy
 # alone, and `test` does so and tests it again in one with PyTorch and transformers, which is kept between runs (some 6 GB, as
 # PyTorch comes). PYTHON makes the environments. PROFILE is cargo's (release), CARGO_TARGET_DIR where it builds; with ZIG=1 it is
-# linked by zig against an old C library (manylinux2014), also for another machine (TARGET=aarch64-unknown-linux-gnu, whose part of
-# Rust `rustup target add` brings), else by the system's linker, and the wheel's name says for which.
+# linked by zig against an old C library (manylinux2014), else by the system's linker, and the wheel's name says for which.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,8 +29,7 @@ wheel() {
     rm -rf "$place/wheels"
     # zig is found as a module of the Python that comes first.
     PATH=$place/maturin/bin:$PATH CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$place/build} maturin build --locked \
-        --profile "${PROFILE:-release}" --manifest-path python/Cargo.toml --out "$place/wheels" \
-        ${TARGET:+--target "$TARGET"} ${zig[@]+"${zig[@]}"}
+        --profile "${PROFILE:-release}" --manifest-path python/Cargo.toml --out "$place/wheels" ${zig[@]+"${zig[@]}"}
     local size
     size=$(du -m "$place"/wheels/*.whl | cut -f 1)
     if [ "$size" -ge 40 ]; then

@@ -121,10 +121,10 @@ def table(results):
     """The page's part between its marks."""
     of = results["conditions"]
     loads = [load for found in results["figures"] for load in found["load"]]
-    rounds = [len(found["own"]) for found in results["figures"]]
+    rounds = min(len(found["own"]) for found in results["figures"])
     lines = [
         f"Measured by `{of['command']}` on {of['machine']}, {of['date']}: {of['layers']} layers, threads {of['threads']} on either "
-        f"side, {min(rounds)} to {max(rounds)} rounds, a load of {min(loads):.1f} to {max(loads):.1f} "
+        f"side, at least {rounds} rounds of each figure, a load of {min(loads):.1f} to {max(loads):.1f} "
         f"when a figure began (its own runs are in that), transformers {of['transformers']}, PyTorch {of['torch']}.",
         "",
         "| | transformers | accelerated | times | its memory | accelerated |",
