@@ -128,12 +128,7 @@ impl Batch {
         if let Some(weight) = weights.and_then(|w| w.iter().find(|&&w| w.is_nan() || w < 0.0)) {
             return wrong(format!("weight {weight} given, expected none below 0"));
         }
-        let total = self.total();
-        if !(total > 0.0 && total.is_finite()) {
-            return wrong(format!(
-                "weights of sum {total} given, expected a target that counts"
-            ));
-        }
+        counts(name, self.total())?;
         let starts = self.starts.iter().flatten();
         if !starts.clone().is_sorted_by(|a, b| a < b) || starts.clone().any(|&at| at >= expected) {
             return wrong(format!(
@@ -143,6 +138,25 @@ impl Batch {
         }
         Ok(())
     }
+}
+
+/// Refuses weights of the sum `total`, by which a mean loss cannot divide.
+pub(crate) fn counts(name: &str, total: f64) -> Result<(), Error> {
+    match total > 0.0 && total.is_finite() {
+        true => Ok(()),
+        false => Err(Error::Config(format!(
+            "a batch of {name}: weights of sum {total} given, expected a target that counts"
+        ))),
+    }
+}
+
+/// What one of several processes reads of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    /// Its rows and columns.
+    pub batch: Batch,
+    /// The sum of the weights of the whole batch.
+    pub total: f64,
 }
 
 /// Where training sequences come from.
@@ -163,6 +177,22 @@ pub trait Source: Send + Sync {
 
     /// Batch number `index`: a function of it and of `sampling` alone.
     fn batch(&self, index: u64, sampling: &Sampling) -> Result<Batch, Error>;
+
+    /// Columns `columns` of rows `rows` of batch number `index`, which is checked. A source whose data is large reads
+    /// no more than these.
+    fn share(
+        &self,
+        index: u64,
+        sampling: &Sampling,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) -> Result<Share, Error> {
+        let batch = self.batch(index, sampling)?;
+        batch.check(&self.name(), sampling)?;
+        let (total, length) = (batch.total(), sampling.length);
+        let batch = batch.rows(rows, length).columns(columns, length);
+        Ok(Share { batch, total })
+    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@
 //! padded. A window may hold several documents. On request the state is reset where one begins;
 //! then the target that would cross the boundary does not count. Otherwise the stream is one text.
 
+use crate::batch::counts;
 use crate::shard::Shard;
 use crate::tokenizer::Tokenizer;
 use crate::windows::windows;
-use crate::{Batch, Document, Error, Order, Sampling, Source, fnv};
+use crate::{Batch, Document, Error, Order, Sampling, Share, Source, fnv};
 use std::ops::Range;
 
 /// Tokens in order.
@@ -135,6 +136,53 @@ impl Corpus {
         (part(0..at, &held), part(at..all.len(), &percent))
     }
 
+    /// The columns of some rows of a batch, and nothing else of the tokens.
+    fn read(
+        &self,
+        index: u64,
+        sampling: &Sampling,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) -> Result<Share, Error> {
+        let (length, width) = (sampling.length, columns.len());
+        let (windows, anew) = windows(self.tokens.len(), "tokens", index, sampling)?;
+        let mut batch = Batch::new(Vec::new(), Vec::new());
+        let mut starts = Vec::new();
+        let mut weights = vec![1.0; rows.len() * width];
+        for (slot, &at) in windows[rows].iter().enumerate() {
+            let window = (self.tokens).read(at + columns.start..at + columns.end + 1);
+            batch.inputs.extend_from_slice(&window[..width]);
+            batch.targets.extend_from_slice(&window[1..]);
+            let mut begin = |column: usize| starts.push(slot * width + column - columns.start);
+            if anew && columns.contains(&0) {
+                begin(0);
+            }
+            if !self.reset {
+                continue;
+            }
+            for start in self.starts(at..at + length + 1) {
+                let column = start - at;
+                // Where a random window happens to begin with a document, the policy decides.
+                let inner = column > 0 || sampling.order == Order::Contiguous && !anew;
+                if inner && columns.contains(&column) {
+                    begin(column);
+                }
+                if column > 0 && columns.contains(&(column - 1)) {
+                    weights[slot * width + column - 1 - columns.start] = 0.0;
+                }
+            }
+        }
+        batch.starts = (!starts.is_empty()).then_some(starts);
+        batch.weights = self.reset.then_some(weights);
+        let crossed = |&at: &usize| match self.reset {
+            true => self.starts(at + 1..at + length + 1).len(),
+            false => 0,
+        };
+        let crossed: usize = windows.iter().map(crossed).sum();
+        let total = (windows.len() * length - crossed) as f64;
+        Ok(Share { batch, total })
+    }
+
     /// The documents that begin inside of a range of tokens.
     fn starts(&self, range: Range<usize>) -> &[usize] {
         let at = |place| self.documents.partition_point(|&start| start < place);
@@ -172,37 +220,20 @@ impl Source for Corpus {
     }
 
     fn batch(&self, index: u64, sampling: &Sampling) -> Result<Batch, Error> {
-        let length = sampling.length;
-        let (windows, anew) = windows(self.tokens.len(), "tokens", index, sampling)?;
-        let mut batch = Batch::new(Vec::new(), Vec::new());
-        let mut starts = Vec::new();
-        let mut weights = vec![1.0; sampling.batch * length];
-        for (slot, &at) in windows.iter().enumerate() {
-            let window = self.tokens.read(at..at + length + 1);
-            batch.inputs.extend_from_slice(&window[..length]);
-            batch.targets.extend_from_slice(&window[1..]);
-            let row = slot * length;
-            if anew {
-                starts.push(row);
-            }
-            if !self.reset {
-                continue;
-            }
-            for start in self.starts(at..at + length + 1) {
-                let place = row + start - at;
-                // Where a random window happens to begin with a document, the policy decides.
-                let inner = place > row || sampling.order == Order::Contiguous && !anew;
-                if inner && place < row + length {
-                    starts.push(place);
-                }
-                if place > row {
-                    weights[place - 1] = 0.0;
-                }
-            }
-        }
-        batch.starts = (!starts.is_empty()).then_some(starts);
-        batch.weights = self.reset.then_some(weights);
-        Ok(batch)
+        let all = self.read(index, sampling, 0..sampling.batch, 0..sampling.length)?;
+        Ok(all.batch)
+    }
+
+    fn share(
+        &self,
+        index: u64,
+        sampling: &Sampling,
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) -> Result<Share, Error> {
+        let share = self.read(index, sampling, rows, columns)?;
+        counts(&self.name, share.total)?;
+        Ok(share)
     }
 }
 
@@ -264,6 +295,30 @@ mod tests {
             }
         }
         assert_ne!(corpus.fingerprint(), self::corpus(false).fingerprint());
+    }
+
+    #[test]
+    fn shares_are_cut_from_the_batch() {
+        for (reset, order) in [
+            (false, Order::Contiguous),
+            (true, Order::Contiguous),
+            (true, Order::Random),
+        ] {
+            let (corpus, sampling) = (corpus(reset), sampling(order));
+            for index in 0..20 {
+                let batch = corpus.batch(index, &sampling).unwrap();
+                for (rows, columns) in [(0..2, 0..4), (1..2, 0..4), (0..1, 2..4), (0..2, 1..2)] {
+                    let cut = batch.rows(rows.clone(), 4).columns(columns.clone(), 4);
+                    let share = corpus.share(index, &sampling, rows, columns).unwrap();
+                    let starts = |batch: &Batch| batch.starts.clone().unwrap_or_default();
+                    assert_eq!(starts(&share.batch), starts(&cut));
+                    assert_eq!(share.batch.inputs, cut.inputs);
+                    assert_eq!(share.batch.targets, cut.targets);
+                    assert_eq!(share.batch.weights, cut.weights);
+                    assert_eq!(share.total, batch.total());
+                }
+            }
+        }
     }
 
     fn crosses_at(batch: &Batch, i: usize) -> bool {

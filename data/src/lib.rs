@@ -26,7 +26,7 @@ mod text;
 pub mod tokenizer;
 mod windows;
 
-pub use batch::{Batch, Order, Sampling, Source};
+pub use batch::{Batch, Order, Sampling, Share, Source};
 pub use corpus::{Corpus, Tokens};
 pub use documents::{Document, documents};
 pub use error::Error;

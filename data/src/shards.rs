@@ -5,8 +5,8 @@
 //! else U32), `documents` (U64, places in this file where one begins), and under `baton` in its
 //! metadata the vocabulary's size, the tokenizer's name, a hash of its contents, its number, how many files there
 //! are, and a hash of all hashes. So a folder whose files are not those that were written together, each
-//! once and as it was, and no other, is refused; that reads every file once. Nothing is read later but what a batch asks
-//! for.
+//! once and as it was, and no other, is refused; that reads every file once, and several processes share it out
+//! ([`Reader`]). Nothing is read later but what a batch asks for.
 
 use crate::corpus::hash;
 use crate::files::{self, write_whole};
@@ -77,6 +77,30 @@ impl Part {
         let all = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
         digits.parse().ok().filter(|_| all)
     }
+}
+
+/// One of several processes that open the same folder: each reads its own files through and of the others no token, so
+/// that all together have read every file. One that finds a damaged file has to end the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reader {
+    /// Which it is, from zero on.
+    pub number: usize,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl Reader {
+    /// A process by itself.
+    pub const ALONE: Reader = Reader {
+        number: 0,
+        count: 1,
+    };
+
+    /// Who asks what a folder holds and reads none of it.
+    pub const NONE: Reader = Reader {
+        number: 1,
+        count: 1,
+    };
 }
 
 /// Writes a part of `corpus` in files of up to `shard_tokens`; refuses a folder that has one.
@@ -191,20 +215,22 @@ fn write_one(
 }
 
 /// The same where the part was written at all.
-pub fn open_if_there(folder: &Path, part: Part) -> Result<Option<Corpus>, Error> {
+pub fn open_if_there(folder: &Path, part: Part, reader: Reader) -> Result<Option<Corpus>, Error> {
     match folder.is_dir() && past(folder, part, 0)?.is_some() {
-        true => open(folder, part).map(Some),
+        true => open(folder, part, reader).map(Some),
         false => Ok(None),
     }
 }
 
 /// Maps a part of a folder that [`write()`] wrote, whole and as it was written.
-pub fn open(folder: &Path, part: Part) -> Result<Corpus, Error> {
+pub fn open(folder: &Path, part: Part, reader: Reader) -> Result<Corpus, Error> {
     let paths: Vec<PathBuf> = (0..)
         .map(|number| part.path(folder, number))
         .take_while(|path| path.symlink_metadata().is_ok())
         .collect();
-    let read: Vec<_> = paths.par_iter().map(|path| open_one(path)).collect();
+    let own = |number: usize| number % reader.count == reader.number;
+    let read = paths.par_iter().enumerate();
+    let read: Vec<_> = read.map(|(i, path)| open_one(path, own(i))).collect();
     let read = read.into_iter().collect::<Result<Vec<_>, _>>()?;
     let Some((_, first, _)) = read.first() else {
         return Err(match folder.is_dir() {
@@ -308,7 +334,8 @@ fn past(folder: &Path, part: Part, count: usize) -> Result<Option<PathBuf>, Erro
     Ok(first.map(|(_, path)| path))
 }
 
-fn open_one(path: &Path) -> Result<(Shard, Header, Vec<usize>), Error> {
+/// A file, read through if it is to be `checked`.
+fn open_one(path: &Path, checked: bool) -> Result<(Shard, Header, Vec<usize>), Error> {
     let damaged =
         |e: &dyn ToString| Error::file(path, format!("no tokenised text: {}", e.to_string()));
     let file = files::open(path)?;
@@ -347,6 +374,9 @@ fn open_one(path: &Path) -> Result<(Shard, Header, Vec<usize>), Error> {
         width,
         map,
     };
+    if !checked {
+        return Ok((shard, header, documents));
+    }
     let mut tokens = Vec::with_capacity(count);
     shard.read(0..count, &mut tokens);
     let found = format!("{:016x}", hash(&tokens, &documents));
@@ -386,7 +416,7 @@ mod tests {
                 write(&corpus, "bytes", &folder, Part::Train, 64).unwrap(),
                 5
             );
-            let mut mapped = open(&folder, Part::Train).unwrap();
+            let mut mapped = open(&folder, Part::Train, Reader::ALONE).unwrap();
             assert_eq!(mapped.vocab_size, corpus.vocab_size);
             assert_eq!(mapped.documents, corpus.documents);
             let all = corpus.tokens.read(0..303);
@@ -405,20 +435,67 @@ mod tests {
             assert_eq!(read(&mapped), read(&corpus));
             let error = write(&corpus, "bytes", &folder, Part::Train, 64).unwrap_err();
             assert!(error.to_string().contains("is there already"), "{error}");
-            assert!(open(&folder, Part::HeldOut).is_err());
+            assert!(open(&folder, Part::HeldOut, Reader::ALONE).is_err());
             let path = Part::Train.path(&folder, 2);
             let bytes = std::fs::read(&path).unwrap();
             let mut other = bytes.clone();
             *other.last_mut().unwrap() ^= 1; // the header and all sizes stay
             std::fs::write(&path, &other).unwrap();
-            let error = open(&folder, Part::Train).unwrap_err().to_string();
+            let error = open(&folder, Part::Train, Reader::ALONE)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("not as they were written"), "{error}");
             std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
-            let error = open(&folder, Part::Train).unwrap_err().to_string();
+            let error = open(&folder, Part::Train, Reader::ALONE)
+                .unwrap_err()
+                .to_string();
             assert!(
                 error.contains("train-00002.safetensors: no tokenised text"),
                 "{error}"
             );
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// Of two processes one reads two of five files through: what is wrong in the others it does not see, and neither in
+    /// what it reads of a batch.
+    #[test]
+    fn files_are_read_by_whose_they_are() {
+        let folder = folder("readers");
+        let bytes = (0..300).map(|i| (i * 7) as u8).collect();
+        let path = "it".into();
+        let corpus = Corpus::new("it", &[Document { path, bytes }], &Tokenizer::Bytes, None);
+        let corpus = corpus.unwrap();
+        write(&corpus, "bytes", &folder, Part::Train, 64).unwrap();
+        let reader = |number| Reader { number, count: 2 };
+        let sampling = Sampling {
+            seed: 3,
+            batch: 4,
+            length: 16,
+            order: Order::Contiguous,
+        };
+        for (damaged, rows) in [(0, 1..4), (3, 0..2)] {
+            let path = Part::Train.path(&folder, damaged);
+            let whole = std::fs::read(&path).unwrap();
+            let mut other = whole.clone();
+            other
+                .iter_mut()
+                .rev()
+                .take(64)
+                .for_each(|token| *token ^= 1);
+            std::fs::write(&path, &other).unwrap();
+            let error = open(&folder, Part::Train, reader(damaged % 2)).unwrap_err();
+            assert!(
+                error.to_string().contains("not as they were written"),
+                "{error}"
+            );
+            let mapped = open(&folder, Part::Train, reader(1 - damaged % 2)).unwrap();
+            let share = |corpus: &Corpus| corpus.share(0, &sampling, rows.clone(), 0..16).unwrap();
+            assert_eq!(share(&mapped), share(&corpus));
+            let all = |corpus: &Corpus| corpus.batch(0, &sampling).unwrap();
+            assert_ne!(all(&mapped), all(&corpus));
+            open(&folder, Part::Train, Reader::NONE).unwrap();
+            std::fs::write(&path, &whole).unwrap();
         }
         std::fs::remove_dir_all(folder).unwrap();
     }

@@ -5,7 +5,7 @@
 //! in the same way: the last share of the tokens.
 
 use baton_config::Error;
-use baton_data::shards::{self, Part};
+use baton_data::shards::{self, Part, Reader};
 use baton_data::tokenizer::Tokenizer;
 use baton_data::{Corpus, Document, HELD_OUT, Source, Text, documents, novels};
 use baton_tasks::{Material, TaskConfig, TaskSource};
@@ -75,6 +75,11 @@ impl Origin {
 
     /// Opens it in the tokens of `tokenizer`; shards have theirs.
     pub fn open(&self, tokenizer: &Tokenizer) -> Result<Opened, Error> {
+        self.open_as(Reader::ALONE, tokenizer)
+    }
+
+    /// The same as one of several processes, which share out what is read through.
+    pub fn open_as(&self, reader: Reader, tokenizer: &Tokenizer) -> Result<Opened, Error> {
         Ok(match self {
             Origin::Text {
                 path,
@@ -102,9 +107,9 @@ impl Origin {
                 Opened { train, held_out }
             }
             Origin::Shards { path, reset } => {
-                let mut train = shards::open(path, Part::Train)?;
+                let mut train = shards::open(path, Part::Train, reader)?;
                 train.reset = *reset;
-                let held_out = shards::open_if_there(path, Part::HeldOut)?;
+                let held_out = shards::open_if_there(path, Part::HeldOut, reader)?;
                 let train = Box::new(train);
                 Opened { train, held_out }
             }
@@ -173,7 +178,7 @@ fn plain(fingerprint: &str) -> String {
 impl Known {
     /// Whether the run read `given`, which is opened for it.
     pub fn is(&self, given: &Origin, tokenizer: &Tokenizer) -> Result<bool, Error> {
-        let opened = given.as_read(self).open(tokenizer)?;
+        let opened = given.as_read(self).open_as(Reader::NONE, tokenizer)?;
         Ok(plain(&opened.train.fingerprint()) == plain(&self.fingerprint))
     }
 
@@ -243,7 +248,8 @@ pub fn after(
     match same {
         true => Ok(given),
         false => {
-            let now = given.as_read(known).open(tokenizer)?.train.fingerprint();
+            let now = given.as_read(known).open_as(Reader::NONE, tokenizer)?;
+            let now = now.train.fingerprint();
             let remedy = match other {
                 Other::Taken => "",
                 Other::Refused(remedy) => remedy,
