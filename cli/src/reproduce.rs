@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
 use crate::place::no_file;
+use crate::ranks;
 use baton_train::reproduce::{self, Plan, Settings};
 use serde_json::json;
 use std::path::PathBuf;
@@ -38,7 +39,7 @@ pub struct Reproduce {
     /// Steps between checkpoints
     #[arg(long, default_value_t = 500)]
     checkpoint_every: u64,
-    /// Threads; every core when absent
+    /// Threads; every core, or a rank's share of them, when absent
     #[arg(long, value_parser = device::threads())]
     threads: Option<usize>,
     /// Show no progress
@@ -53,26 +54,35 @@ impl Reproduce {
             no_file("--export", export)?;
         }
         let jobs = Plan::read(&self.plan)?.jobs()?;
+        if self.list && !context.is_first()? {
+            return Ok(());
+        }
         if self.list {
             let folders: Vec<&str> = jobs.iter().map(|job| job.folder.as_str()).collect();
             let shown = || folders.iter().map(|folder| format!("{folder}\n")).collect();
             return context.output.result(|| json!({ "runs": folders }), shown);
         }
+        let group = context.ranks()?;
+        let first = group.rank() == 0;
         let (text, origin) = reproduce::text(&jobs, &self.folder, self.text.as_deref())?;
-        let device = device::device(device::Name::Cpu, self.threads)?;
+        let device = device::device(device::Name::Cpu, ranks::threads(self.threads))?;
         let settings = Settings {
             folder: self.folder,
             only: self.only,
             checkpoint_every: self.checkpoint_every,
             progress: !self.quiet,
             origin,
+            group,
         };
         let mut say = |line: String| {
-            if !self.quiet {
+            if !self.quiet && first {
                 context.output.note(&line);
             }
         };
         let done = reproduce::run(&jobs, &text, &settings, device.as_ref(), &mut say)?;
+        if !first {
+            return Ok(());
+        }
         let exported = match &self.export {
             Some(target) => Some(reproduce::export(&jobs, &settings.folder, target)?),
             None => None,

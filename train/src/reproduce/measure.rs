@@ -4,7 +4,7 @@ use super::plan::{Evaluation, Length};
 use crate::Error;
 use crate::eval::{Checkpoint, Reader, SIDE_BY_SIDE, Subject};
 use crate::eval::{perplexity, remembrance, starts, states};
-use crate::ranks::Alone;
+use crate::ranks::{Group, answers};
 use baton_data::Text;
 use baton_tasks::measures::Measurement;
 use baton_tasks::{self as tasks, Material, TaskConfig, grid};
@@ -135,25 +135,26 @@ impl Ready {
         }
     }
 
-    /// Measures `subject`; `each` hears the tokens done.
+    /// Measures `subject` with the ranks of `group`, all of which have what is found; `each` hears the tokens done.
     pub fn run(
         &self,
         subject: &Subject,
         text: &Text,
+        group: &dyn Group,
         each: &mut dyn FnMut(usize),
     ) -> Result<Measurement<Checkpoint>, Error> {
         let (begun, model, held_out) = (Instant::now(), &subject.model, &text.held_out[..]);
         let (measure, result) = match self {
             Ready::Perplexity(o) => {
-                let found = perplexity::by_position(model, held_out, o, None, &Alone, each)?;
+                let found = perplexity::by_position(model, held_out, o, None, group, each)?;
                 ("perplexity".to_string(), json!(found))
             }
             Ready::States(o) => {
-                let found = states::over_time(model, held_out, o, &Alone, each)?;
+                let found = states::over_time(model, held_out, o, group, each)?;
                 ("states".to_string(), json!(found))
             }
             Ready::Remembrance(o) => {
-                let found = remembrance::remembrance(model, held_out, o, &Alone, each)?;
+                let found = remembrance::remembrance(model, held_out, o, group, each)?;
                 ("remembrance".to_string(), json!(found))
             }
             Ready::Task(config, plan, haystack) => {
@@ -161,8 +162,11 @@ impl Ready {
                 let task = config.build(&material)?;
                 let mut reader = Reader::new(model, SEGMENT, None);
                 let codec = material.codec.as_ref();
-                let mut each = |_: tasks::Place, tokens| each(tokens);
-                let grid = grid::run(task.as_ref(), plan, codec, &mut reader, &mut each)?;
+                let grid = answers(group, &mut reader, |model, pass| {
+                    let mut each =
+                        |_: tasks::Place, tokens| each(if pass.reads { tokens } else { 0 });
+                    grid::run(task.as_ref(), plan, codec, model, &mut each)
+                })?;
                 let line = config.to_string();
                 let name = line.split(':').next().unwrap_or_default();
                 (name.to_string(), json!({ "grids": [grid] }))

@@ -1,10 +1,14 @@
-//! Doing what of a plan is not done yet, one job after another.
+//! Doing what of a plan is not done yet, one job after another; several ranks do each together.
+//!
+//! What is done is what files say. The first rank looks, and the others hear it: files that they share may be there for one
+//! and not yet for another.
 
 use super::data;
 use super::jobs::{Job, RunFile};
 use super::measure::Ready;
 use crate::Error;
 use crate::eval::{Checkpoint, Subject, progress};
+use crate::ranks::{self, Group};
 use crate::runs::{self, Place};
 use baton_data::files::write_whole;
 use baton_data::{Source, Text};
@@ -18,9 +22,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Where, which, and what is shown.
+/// Where, which, by whom, and what is shown.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The experiment's folder.
@@ -33,6 +38,8 @@ pub struct Settings {
     pub progress: bool,
     /// Where the text is, for checkpoints.
     pub origin: Origin,
+    /// The ranks that do it together; the first of them writes and speaks.
+    pub group: Rc<dyn Group>,
 }
 
 /// What was done.
@@ -74,14 +81,16 @@ pub fn run(
     };
     let work = jobs.iter().map(|job| Ok((job, ready(job)?)));
     let work: Vec<(&Job, Vec<(String, Ready)>)> = work.collect::<Result<_, Error>>()?;
+    let group = &*settings.group;
+    let first = group.rank() == 0;
     let mut left = 0.0;
     for (job, evaluations) in &work {
         let folder = settings.folder.join(&job.folder);
-        if !finished(job, &folder)? {
+        if !heard(group, || finished(job, &folder))? {
             left += cost(job, trained_tokens(job));
         }
         for (name, ready) in evaluations {
-            if !measured(ready, &file(&folder, name))? {
+            if !heard(group, || measured(ready, &file(&folder, name)))? {
                 left += cost(job, ready.tokens());
             }
         }
@@ -94,7 +103,7 @@ pub fn run(
     for (number, (job, evaluations)) in work.iter().enumerate() {
         let folder = settings.folder.join(&job.folder);
         let title = |what: &str| format!("[{}/{}] {}: {what}", number + 1, work.len(), job.folder);
-        if !finished(job, &folder)? {
+        if !heard(group, || finished(job, &folder))? {
             say(format!("{}, {}", title("train"), clock.left()));
             train(job, text, settings, device)?;
             clock.did(cost(job, trained_tokens(job)));
@@ -103,7 +112,7 @@ pub fn run(
         let mut subject = None;
         for (name, ready) in evaluations {
             let path = file(&folder, name);
-            if measured(ready, &path)? {
+            if heard(group, || measured(ready, &path))? {
                 done.kept += 1;
                 continue;
             }
@@ -112,15 +121,26 @@ pub fn run(
                 Some(subject) => subject,
                 None => subject.insert(Subject::open(&folder.join(CHECKPOINT), device)?),
             };
-            let bar = progress(settings.progress.then_some(name), ready.tokens());
-            let found = ready.run(subject, text, &mut |tokens| bar.inc(tokens as u64))?;
+            let bar = progress((settings.progress && first).then_some(name), ready.tokens());
+            let found = ready.run(subject, text, group, &mut |tokens| bar.inc(tokens as u64))?;
             bar.finish_and_clear();
-            found.write(&path)?;
+            if first {
+                found.write(&path)?;
+            }
             clock.did(cost(job, ready.tokens()));
             done.measured += 1;
         }
     }
     Ok(done)
+}
+
+/// What the first rank finds, on all of them.
+fn heard(group: &dyn Group, find: impl FnOnce() -> Result<bool, Error>) -> Result<bool, Error> {
+    let own = match group.rank() {
+        0 => find()?,
+        _ => false,
+    };
+    Ok(ranks::any(group, own))
 }
 
 /// The jobs with `only` in their folder's name, and those whose weights they begin from.
@@ -169,6 +189,7 @@ fn train(job: &Job, text: &Text, settings: &Settings, device: &dyn Device) -> Re
         checkpoint_every: settings.checkpoint_every,
         title: settings.progress.then(|| "train".to_string()),
         origin: origin(job, &settings.origin),
+        group: settings.group.clone(),
         ..Place::new(&folder)
     };
     let ended = match &job.from {
@@ -178,6 +199,9 @@ fn train(job: &Job, text: &Text, settings: &Settings, device: &dyn Device) -> Re
             runs::train_from(&from, &job.config, source, &place, device)?
         }
     };
+    if settings.group.rank() > 0 {
+        return Ok(());
+    }
     let stored = RunFile {
         label: job.label.clone(),
         config: job.config.clone(),

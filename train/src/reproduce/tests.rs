@@ -1,11 +1,13 @@
 //! A micro plan from seed to results, stopped and begun again.
 
 use super::*;
+use crate::ranks::Alone;
 use baton_data::Text;
 use baton_runtime::device::interpreter::Interpreter;
 use baton_weights::origin::Origin;
 use std::fs;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("baton-{name}-{}", std::process::id()));
@@ -110,6 +112,7 @@ fn an_experiment_goes_on_where_it_stood() {
         checkpoint_every: 1,
         progress: false,
         origin: Origin::Novels,
+        group: Rc::new(Alone),
     };
     let go = |plan: &Plan, only| {
         let mut said = Vec::new();
