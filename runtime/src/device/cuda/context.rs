@@ -78,7 +78,8 @@ pub(super) fn check<T>(what: &str, result: Result<T, DriverError>) -> Result<T, 
 }
 
 impl Context {
-    pub fn new(ordinal: usize) -> Result<Self, Error> {
+    /// The number of GPUs; starts the driver.
+    pub fn count() -> Result<usize, Error> {
         // SAFETY: loads the driver's library and lets it go again.
         if !unsafe { sys::is_culib_present() } {
             return Err(failed(
@@ -87,6 +88,12 @@ impl Context {
             ));
         }
         check("the NVIDIA driver does not start", result::init())?;
+        let count = check("the number of GPUs", result::device::get_count())?;
+        Ok(count.max(0) as usize)
+    }
+
+    pub fn new(ordinal: usize) -> Result<Self, Error> {
+        let count = Self::count()?;
         let mut driver = 0;
         // SAFETY: writes one number.
         let version = unsafe { sys::cuDriverGetVersion(&mut driver) };
@@ -99,8 +106,7 @@ impl Context {
                 driver % 1000 / 10
             )));
         }
-        let count = check("the number of GPUs", result::device::get_count())?;
-        if ordinal >= count.max(0) as usize {
+        if ordinal >= count {
             return Err(failed(format!(
                 "there is no GPU {ordinal}: the driver has {count}, counted from 0"
             )));

@@ -51,6 +51,11 @@ impl Cuda {
         })
     }
 
+    /// How many GPUs there are.
+    pub fn count() -> Result<usize, Error> {
+        Context::count()
+    }
+
     /// The same GPU with kernels made for another target.
     pub fn with_target(&self, mut target: Gpu) -> Result<Self, Error> {
         runs_on(target.chip, self.context.capability).map_err(failed)?;
