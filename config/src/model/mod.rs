@@ -109,7 +109,12 @@ impl ModelConfig {
         let [vocab, hidden, layers] =
             [self.vocab_size, self.hidden_size, self.num_hidden_layers].map(|n| n as f64);
         let block = self.block.about_weights(self.hidden_size);
-        let mlp = 3.0 * hidden * self.intermediate_size.unwrap_or(0) as f64;
+        // RWKV-7's has no gate.
+        let matrices = match self.block {
+            BlockConfig::Rwkv7(_) => 2.0,
+            _ => 3.0,
+        };
+        let mlp = matrices * hidden * self.intermediate_size.unwrap_or(0) as f64;
         let heads = if self.tie_word_embeddings { 1.0 } else { 2.0 };
         let layers = match self.hybrid() {
             Some(_) => block,

@@ -19,6 +19,7 @@ mod stream;
 mod subject;
 
 pub use bar::progress;
+pub(crate) use named::remembered;
 pub use reader::Reader;
 pub use stream::{Stream, argmax};
 pub use subject::{Checkpoint, Subject};

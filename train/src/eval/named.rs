@@ -158,6 +158,15 @@ impl Names {
     }
 }
 
+/// Elements that a layer carries of a sequence's last inputs.
+pub(crate) fn remembered(config: &ModelConfig, layer: usize) -> usize {
+    let inputs = Names::of(config, layer).inputs.into_iter();
+    let kept = |taps: Option<usize>| taps.map_or(1, |taps| taps.saturating_sub(1).max(1));
+    inputs
+        .map(|inputs| inputs.channels * kept(inputs.taps))
+        .sum()
+}
+
 /// The states of all layers under their published names; `before` are those before the last token.
 pub fn published(config: &ModelConfig, after: &HostStates, before: Option<&HostStates>) -> Named {
     let mut named = Named::new();
