@@ -1,6 +1,7 @@
 //! Devices by their names on the command line.
 
 use crate::gpu::Dtype;
+use crate::ranks;
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::device::cuda::Cuda;
 use baton_runtime::device::gpu::{Emulator, Gpu, Storage};
@@ -59,7 +60,7 @@ pub fn of_schedule(name: Name, schedule: Gpu) -> Result<Option<Box<dyn Device>>,
     Ok(match name {
         Name::Cpu | Name::Interpreter => None,
         Name::Emulator => Some(Box::new(Emulator::new(schedule))),
-        Name::Cuda => Some(Box::new(Cuda::new(0, schedule)?)),
+        Name::Cuda => Some(Box::new(Cuda::new(ranks::gpu()?, schedule)?)),
     })
 }
 

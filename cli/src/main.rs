@@ -16,6 +16,7 @@ mod chunks;
 mod complete;
 mod context;
 mod convert;
+mod cost;
 mod demo;
 mod derive;
 mod device;
@@ -69,6 +70,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
         (cfg!(feature = "parquet"), "parquet"),
         (cfg!(feature = "avx512"), "avx512"),
         (cfg!(feature = "mpi"), "mpi"),
+        (cfg!(feature = "nccl"), "nccl"),
     ];
     let built = features.iter().filter(|(on, _)| *on).map(|&(_, name)| name);
     let features: Vec<_> = built.collect();
@@ -120,7 +122,10 @@ macro_rules! verbs {
 impl Verb {
     /// Whether several ranks do it together.
     fn is_shared(&self) -> bool {
-        matches!(self, Verb::Train(_) | Verb::PostTrain(_) | Verb::Eval(_))
+        matches!(
+            self,
+            Verb::Train(_) | Verb::PostTrain(_) | Verb::Eval(_) | Verb::Reproduce(_)
+        )
     }
 }
 

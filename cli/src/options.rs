@@ -18,6 +18,10 @@ pub struct Options {
     /// Print the whole configuration, as TOML or with --json as JSON, and do nothing else
     #[arg(long)]
     pub print_config: bool,
+    /// Print what a step on so many ranks would send, and how long it would take on as many H100 by an estimate, and do
+    /// nothing else (docs/scale.md)
+    #[arg(long, value_name = "RANKS", conflicts_with = "print_config")]
+    pub print_cost: Option<usize>,
     /// Optimiser steps; 1000, in a post-training 300 when absent
     #[arg(long)]
     steps: Option<u64>,
@@ -85,6 +89,11 @@ fn shape(text: &str) -> Result<&'static str, String> {
 }
 
 impl Options {
+    /// Whether something is printed and nothing else done.
+    pub fn prints(&self) -> bool {
+        self.print_config || self.print_cost.is_some()
+    }
+
     /// What is said: the file, then `model`, then the options, the general ones last.
     pub fn said(&self, model: Vec<Said>) -> Result<Vec<Said>, Failure> {
         let mut all = match &self.config {

@@ -6,16 +6,18 @@ use crate::device;
 use crate::failure::Failure;
 use crate::gpu::Dtype;
 use crate::numbers;
-use crate::ranks;
+use crate::ranks::{self, Link};
 use crate::stop::Stop;
 use baton_config::TrainConfig;
+use baton_data::Corpus;
 use baton_data::files::write_whole;
-use baton_data::{Corpus, tokenizer};
+use baton_data::tokenizer::{self, Tokenizer};
+use baton_runtime::Device;
 use baton_train::ranks::Group;
 use baton_train::runs::{Place, newest};
 use baton_train::trainer::{Beside, HeldOut};
 use baton_weights::head::Head;
-use baton_weights::origin::Origin;
+use baton_weights::origin::{Opened, Origin};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 #[derive(clap::Args)]
 pub struct Run {
     /// Where the run is kept
-    #[arg(long, required_unless_present = "print_config")]
+    #[arg(long, required_unless_present_any = ["print_config", "print_cost"])]
     folder: Option<PathBuf>,
     /// A text to train on, or a folder of them; the last 15 % are held out
     #[arg(long)]
@@ -54,6 +56,9 @@ pub struct Run {
     /// Where it trains; cuda needs a build with --features train-cuda
     #[arg(long, value_enum, default_value = "cpu")]
     device: device::Name,
+    /// What carries gradients and states between several ranks, which decides no bit
+    #[arg(long, value_enum, default_value = "mpi")]
+    link: Link,
     /// The dtype of the recurrence's matrices on a GPU; everything else is f32 in any case
     #[arg(long, value_enum)]
     dtype: Option<Dtype>,
@@ -143,7 +148,7 @@ impl Run {
     }
 
     /// Where it trains.
-    pub fn device(&self) -> Result<Box<dyn baton_runtime::Device>, Failure> {
+    fn device(&self) -> Result<Box<dyn Device>, Failure> {
         if self.device == device::Name::Cuda && !cfg!(feature = "train-cuda") {
             return Err(Failure::new(
                 "--device cuda given, expected another: this program was built without training on a \
@@ -159,8 +164,34 @@ impl Run {
         }
     }
 
+    /// What it trains on and what it reads, which the first rank opens before the others; the vocabulary of a folder is
+    /// kept beside the run.
+    pub fn open(
+        &self,
+        group: &dyn Group,
+        data: &Origin,
+        tokenizer: &Tokenizer,
+        vocabulary: Option<&Path>,
+    ) -> Result<(Box<dyn Device>, Opened), Failure> {
+        ranks::in_turn(group, || {
+            if let Some(folder) = vocabulary {
+                self.keep_tokenizer(folder)?;
+            }
+            Ok((self.device()?, ranks::open(group, data, tokenizer)?))
+        })
+    }
+
+    /// The ranks, linked as asked; `device` is this one's.
+    pub fn linked(
+        &self,
+        group: Rc<dyn Group>,
+        device: &dyn Device,
+    ) -> Result<Rc<dyn Group>, Failure> {
+        ranks::linked(group, self.link, device)
+    }
+
     /// Copies the vocabulary in `from`, if it has one, beside the run: its text is in these tokens.
-    pub fn keep_tokenizer(&self, from: &Path) -> Result<(), Failure> {
+    fn keep_tokenizer(&self, from: &Path) -> Result<(), Failure> {
         let (own, kept) = (
             from.join(tokenizer::FILE),
             self.folder().join(tokenizer::FILE),

@@ -4,7 +4,6 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::place::Run;
-use crate::ranks::in_turn;
 use crate::train::{finish, print};
 use baton_config::InitialStateConfig;
 use baton_config::{self as config, Beginning, Said};
@@ -86,8 +85,8 @@ impl PostTrain {
             }
         }
         let mut config = laid.config.clone();
-        if self.options.print_config {
-            return print(context, &config, "");
+        if self.options.prints() {
+            return print(context, &self.options, &config, "");
         }
         self.place.settle(&mut config, |key| laid.says(key));
         let folder = match self.from.is_dir() {
@@ -103,10 +102,8 @@ impl PostTrain {
         };
         let origin = origin::after(stored.data.as_ref(), given, other, &tokenizer)?;
         let group = context.ranks()?;
-        let (device, opened) = in_turn(&*group, || {
-            self.place.keep_tokenizer(folder)?;
-            Ok((self.place.device()?, origin.open(&tokenizer)?))
-        })?;
+        let (device, opened) = (self.place).open(&*group, &origin, &tokenizer, Some(folder))?;
+        let group = self.place.linked(group, device.as_ref())?;
         let place = self
             .place
             .place("post-train", &stop, origin, opened.held_out, group)?;

@@ -3,7 +3,13 @@
 //! The first rank prepares what others then find; it alone writes and prints. What fails on one ends all (`main.rs`).
 
 use crate::failure::Failure;
-use baton_train::ranks::{Group, launched, on_this_machine};
+use baton_data::shards::Reader;
+use baton_data::tokenizer::Tokenizer;
+use baton_runtime::device::cuda::Cuda;
+use baton_runtime::{Device, Error};
+use baton_train::ranks::{Group, launched, number_on_this_machine, on_this_machine};
+use baton_weights::origin::{Opened, Origin};
+use std::rc::Rc;
 use std::thread::available_parallelism;
 
 /// What `work` gives, done by the first rank before any other begins with it.
@@ -21,14 +27,64 @@ pub fn in_turn<T>(
     Ok(done)
 }
 
+/// Data as one of the ranks opens it, which share out what is read through.
+pub fn open(group: &dyn Group, data: &Origin, tokenizer: &Tokenizer) -> Result<Opened, Failure> {
+    let reader = Reader {
+        number: group.rank(),
+        count: group.size(),
+    };
+    Ok(data.open_as(reader, tokenizer)?)
+}
+
 /// Refuses several ranks for what one process does.
 pub fn alone() -> Result<(), Failure> {
     match launched() {
         0 | 1 => Ok(()),
         count => Err(Failure::new(format!(
-            "{count} ranks were started, expected one: `train`, `post-train` and `eval` (but for `eval logits`) share \
-             their work, and everything else would be done {count} times"
+            "{count} ranks were started, expected one: `train`, `post-train`, `reproduce` and `eval` (but for `eval \
+             logits`) share their work, and everything else would be done {count} times"
         ))),
+    }
+}
+
+/// What carries long messages between ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Link {
+    /// The MPI that started them
+    Mpi,
+    /// NCCL, from GPU to GPU; needs a build with --features nccl
+    Nccl,
+}
+
+/// The ranks, linked as asked; `device` is this one's.
+pub fn linked(
+    group: Rc<dyn Group>,
+    link: Link,
+    device: &dyn Device,
+) -> Result<Rc<dyn Group>, Failure> {
+    if link == Link::Mpi {
+        return Ok(group);
+    }
+    let gpu = device.gpu().ok_or_else(|| {
+        Failure::new(format!(
+            "--link nccl given with --device {}, expected --device cuda: NCCL carries from GPU to GPU",
+            device.name()
+        ))
+    })?;
+    #[cfg(feature = "nccl")]
+    return Ok(baton_train::ranks::nccl(group, gpu)?);
+    #[cfg(not(feature = "nccl"))]
+    Err(Failure::new(format!(
+        "--link nccl given for GPU {gpu}, expected mpi: this program was built without NCCL. Build it with `cargo build \
+         --release -p baton-cli --features train-cuda,nccl`"
+    )))
+}
+
+/// The number of the GPU of this rank, which are dealt to those of a machine in turn; the first one without others.
+pub fn gpu() -> Result<usize, Error> {
+    match launched() {
+        0 | 1 => Ok(0),
+        _ => Ok(number_on_this_machine() % Cuda::count()?.max(1)),
     }
 }
 

@@ -1,15 +1,16 @@
 //! `baton train`: a language model from fresh weights.
 
 use crate::context::Context;
+use crate::cost;
 use crate::failure::Failure;
 use crate::model::Model;
 use crate::options::Options;
 use crate::place::Run;
-use crate::ranks::in_turn;
 use crate::stop::{self, Stop};
 use baton_config::{self as config, Beginning, Said};
 use baton_config::{BlockConfig, TrainConfig};
 use baton_data::tokenizer::Tokenizer;
+use baton_train::ranks::{Cost, H100};
 use baton_train::runs::{self, Ended};
 use baton_train::trainer::BEST;
 use baton_weights::origin::{self, Origin, Other};
@@ -56,11 +57,11 @@ impl Train {
         let own_vocabulary = laid.says("model.vocab_size");
         let mut config = laid.config.clone();
         let given = self.place.given(false)?;
-        if self.options.print_config {
+        if self.options.prints() {
             if let Some(origin) = given.filter(|_| !own_vocabulary) {
                 config.model.vocab_size = origin.open(&Tokenizer::Bytes)?.train.vocab_size();
             }
-            return print(context, &config, &self.model.comment());
+            return print(context, &self.options, &config, &self.model.comment());
         }
         self.place.settle(&mut config, |key| laid.says(key));
         let origin = match given {
@@ -73,12 +74,8 @@ impl Train {
             None => Origin::Novels,
         };
         let group = context.ranks()?;
-        let (device, opened) = in_turn(&*group, || {
-            if let Some(data) = &self.place.data {
-                self.place.keep_tokenizer(data)?;
-            }
-            Ok((self.place.device()?, origin.open(&Tokenizer::Bytes)?))
-        })?;
+        let own = self.place.data.as_deref();
+        let (device, opened) = (self.place).open(&*group, &origin, &Tokenizer::Bytes, own)?;
         if !own_vocabulary {
             config.model.vocab_size = opened.train.vocab_size();
         }
@@ -88,6 +85,7 @@ impl Train {
         {
             context.output.note(&block.to_string());
         }
+        let group = self.place.linked(group, device.as_ref())?;
         let place = self
             .place
             .place("train", &stop, origin, opened.held_out, group)?;
@@ -106,17 +104,16 @@ impl Train {
             )));
         };
         let config = config::lay(&Beginning::Same(config), said)?.config;
-        if self.options.print_config {
-            return print(context, &config, "");
+        if self.options.prints() {
+            return print(context, &self.options, &config, "");
         }
         let tokenizer = Tokenizer::of(folder)?;
         let given = self.place.given(tokenizer.path().is_some())?;
         let other = Other::Refused("`baton post-train --other-data` goes on with another");
         let origin = origin::after(stored.data.as_ref(), given, other, &tokenizer)?;
         let group = context.ranks()?;
-        let (device, opened) = in_turn(&*group, || {
-            Ok((self.place.device()?, origin.open(&tokenizer)?))
-        })?;
+        let (device, opened) = self.place.open(&*group, &origin, &tokenizer, None)?;
+        let group = self.place.linked(group, device.as_ref())?;
         let place = self
             .place
             .place("train", stop, origin, opened.held_out, group)?;
@@ -125,8 +122,21 @@ impl Train {
     }
 }
 
-/// Prints a whole configuration, as TOML with `comment` before it.
-pub fn print(context: &Context, config: &TrainConfig, comment: &str) -> Result<(), Failure> {
+/// Prints a whole configuration, as TOML with `comment` before it, or what a step by it costs, as the options have it.
+pub fn print(
+    context: &Context,
+    options: &Options,
+    config: &TrainConfig,
+    comment: &str,
+) -> Result<(), Failure> {
+    if let Some(ranks) = options.print_cost {
+        let cost = Cost::of(config, ranks)?;
+        let seconds = cost.on(&H100);
+        let found = json!({ "cost": cost, "h100": seconds });
+        return context
+            .output
+            .result(|| found, || cost::shown(config, &cost, &seconds));
+    }
     if context.output.json {
         return context.output.result(|| config::whole(config), String::new);
     }

@@ -124,11 +124,6 @@ where
         for (i, (layer, Entered { x, state })) in
             backbone.layers.iter().zip(entered).enumerate().rev()
         {
-            if number == last
-                && let Some(gradient) = borders.arrive(i)
-            {
-                after[i] = Some(LayerState::from_host(gradient).on(&device));
-            }
             let x = x.autodiff().require_grad();
             let begins = number == 0 && !borders.continues();
             let leaves = match &state {
@@ -137,6 +132,12 @@ where
             };
             let state = leaves.as_ref().map(|leaves| leaves.state.clone()).or(state);
             let (y, left) = layer.forward(x.clone(), state, segment.packing)?;
+            // What the rank after this one hands back is asked for when nothing is left to do without it.
+            if number == last
+                && let Some(gradient) = borders.arrive(i)
+            {
+                after[i] = Some(LayerState::from_host(gradient).on(&device));
+            }
             // The gradient of these sums in what leaves the layer is what arrived, to the bit.
             let mut product = (y * arrived).sum();
             if let Some(gradient) = after[i].take() {

@@ -10,25 +10,38 @@
 //! may have another number of ranks.
 
 use crate::Error;
-use crate::models::{HostStates, Parameter};
+use crate::initial_state::sequences;
+use crate::models::{HostState, HostStates, Parameter};
+use baton_runtime::Tensor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::ops::Range;
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 mod alone;
 mod answers;
+mod clock;
+mod cost;
 mod group;
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg(any(feature = "nccl", test))]
+mod nccl;
 mod neighbours;
+mod units;
 
 pub use alone::Alone;
 pub use answers::{Pass, answers};
+pub use clock::Slow;
+pub(crate) use clock::{Clocked, Work};
+pub use cost::{Cost, H100, Machine, Seconds};
 pub use group::Group;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
+#[cfg(feature = "nccl")]
+pub use nccl::nccl;
 pub(crate) use neighbours::Neighbours;
+pub(crate) use units::Units;
 
 /// The ranks that were started together with this process, or the process alone.
 ///
@@ -53,6 +66,17 @@ pub fn launched() -> usize {
     said.filter_map(|size| size.parse().ok()).max().unwrap_or(0)
 }
 
+/// Which of the ranks on this machine it is, as the launcher says; 0 without one.
+pub fn number_on_this_machine() -> usize {
+    let known = [
+        "OMPI_COMM_WORLD_LOCAL_RANK",
+        "MPI_LOCALRANKID",
+        "SLURM_LOCALID",
+    ];
+    let mut said = known.iter().filter_map(|name| std::env::var(name).ok());
+    said.find_map(|number| number.parse().ok()).unwrap_or(0)
+}
+
 /// How many of the ranks share this machine, as the launcher says; 1 without one.
 pub fn on_this_machine() -> usize {
     let known = [
@@ -72,12 +96,6 @@ fn most(tasks: &str) -> Option<usize> {
         .split(',')
         .map(|part| part.split('(').next()?.trim().parse().ok());
     counts.collect::<Option<Vec<usize>>>()?.into_iter().max()
-}
-
-/// The part of `0..count` that a rank does; every rank does as much.
-pub(crate) fn share(group: &dyn Group, count: usize) -> Range<usize> {
-    let each = count / group.size();
-    group.rank() * each..(group.rank() + 1) * each
 }
 
 /// What `work` makes of each of `0..count`, in order: a rank does some of them and has all.
@@ -142,6 +160,19 @@ pub(crate) fn alike(
     Ok(())
 }
 
+/// What tells this program from another: its version, and the size and checksum of its file.
+pub(crate) fn program() -> &'static str {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let version = env!("CARGO_PKG_VERSION");
+        let file = std::env::current_exe().and_then(std::fs::read);
+        file.map_or(version.to_string(), |file| {
+            let sum = crc32c::crc32c(&file);
+            format!("{version}, {} bytes, {sum:08x}", file.len())
+        })
+    })
+}
+
 /// Whether it holds for any rank.
 pub(crate) fn any(group: &dyn Group, own: bool) -> bool {
     group.size() > 1 && group.gather(&[u8::from(own)]).contains(&vec![1]) || own
@@ -156,6 +187,33 @@ pub(crate) fn numbers(group: &dyn Group, own: Vec<f32>) -> Vec<f32> {
     let all = group.gather(&bytes);
     let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     (all.iter().flat_map(|own| own.chunks_exact(4)).map(number)).collect()
+}
+
+/// The states that `work` comes to for each of `count` parts, in order: a rank runs some of them and has all.
+pub(crate) fn spread_states(
+    group: &dyn Group,
+    count: usize,
+    mut work: impl FnMut(usize) -> Result<HostStates, Error>,
+) -> Result<HostStates, Error> {
+    type Plain = (Vec<usize>, Vec<f32>);
+    let plain = |state: Tensor| (state.shape, state.data);
+    let parts = spread(group, count, |part| {
+        let layers = work(part)?.into_iter().map(|layer| {
+            let recurrence = layer.recurrence.into_iter().map(plain);
+            (recurrence.collect(), layer.conv.map(plain))
+        });
+        Ok(layers.collect::<Vec<(Vec<Plain>, Option<Plain>)>>())
+    });
+    let tensor = |(shape, data)| Tensor { shape, data };
+    let parts = parts?.into_iter().map(|layers| {
+        let layers = layers.into_iter().map(|(recurrence, conv)| HostState {
+            recurrence: recurrence.into_iter().map(tensor).collect(),
+            conv: conv.map(tensor),
+            memory: None,
+        });
+        layers.collect()
+    });
+    Ok(sequences::join(parts.collect()))
 }
 
 /// The states of all `rows`, in the order of ranks; a rank has those of as many as its tensors hold.

@@ -80,7 +80,7 @@ pub(crate) fn together<T: Send>(size: usize, run: impl Fn(Rc<dyn Group>) -> T + 
 }
 
 /// Gradients of a part, of sizes that do not come off evenly, with roundings in every sum.
-fn part(number: usize) -> Vec<Parameter> {
+pub(super) fn part(number: usize) -> Vec<Parameter> {
     let tensor = |name: &str, len: usize| Parameter {
         name: name.into(),
         value: Tensor {
@@ -101,7 +101,8 @@ fn bits(sum: Vec<Parameter>) -> Vec<u32> {
 fn sums_have_the_bits_of_one_process() {
     let sum = |group: &dyn Group| {
         let mut sum = Sum::new(group);
-        share(group, 12).for_each(|number| sum.add(part(number)));
+        let units = Units::new(group, 12, 1).unwrap();
+        units.parts().for_each(|number| sum.add(part(number)));
         bits(sum.finish())
     };
     let whole = sum(&Alone);

@@ -12,10 +12,10 @@ use crate::models::segments::{self, Segment};
 use crate::models::{self, HostStates, LanguageModel, LayerState, Parameter, Pass};
 use crate::op::{Packing, weighted_cross_entropy};
 use crate::optimizer::{AdamW, Stepped, global_norm};
-use crate::ranks::{self, Alone, Group, Neighbours, Sum};
+use crate::ranks::{self, Alone, Clocked, Group, Neighbours, Sum, Units, Work};
 use baton_config::{TrainConfig, changed, difference};
 use baton_data::rng::{Purpose, Rng};
-use baton_data::{Batch, Order, Sampling, Source};
+use baton_data::{Batch, Order, Sampling, Share, Source};
 use baton_runtime::{Device, Tensor};
 use baton_weights::checkpoint::{Change, Checkpoint, Progress, fingerprint};
 use baton_weights::origin::Origin;
@@ -80,8 +80,9 @@ pub struct Trainer<'a> {
     fitted: bool,
     /// Where the data is, for its checkpoints.
     pub(crate) origin: Option<Origin>,
-    /// The processes that compute it together.
-    group: Rc<dyn Group>,
+    /// The processes that compute it together, and how long each of them worked.
+    group: Rc<Clocked>,
+    work: Work,
     /// How the configuration was changed on the way.
     changes: Vec<Change>,
     /// The last of these, until a step reports it.
@@ -132,7 +133,8 @@ impl<'a> Trainer<'a> {
             progress: Progress::default(),
             fitted: false,
             origin: None,
-            group: Rc::new(Alone),
+            group: Rc::new(Clocked::new(Rc::new(Alone))),
+            work: Work::default(),
             changes: Vec::new(),
             changed: None,
             config,
@@ -142,27 +144,20 @@ impl<'a> Trainer<'a> {
     /// The same run, its parts shared out over ranks, each of which has made it alike: what it computes has the bits
     /// of one process. Refuses ranks that would compute another run, and parts that cannot be shared evenly.
     pub fn together(mut self, group: Rc<dyn Group>) -> Result<Self, Error> {
-        let (parts, segments, size) = (self.config.parts, self.config.segments, group.size());
-        if size == 1 {
+        if group.size() == 1 {
             return Ok(self);
         }
-        let cut = size.is_multiple_of(parts) && segments.is_multiple_of(size / parts);
-        if !parts.is_multiple_of(size) && !cut {
-            return Err(Error::Config(format!(
-                "parts {parts} of {segments} segments given with {size} ranks, expected a multiple of {size} parts, or \
-                 {size} a multiple of the parts and as many segments for each: every rank runs as much of a step"
-            )));
-        }
+        Units::new(&*group, self.config.parts, self.config.segments)?;
         let weights = fingerprint(&self.weights());
         let own = serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
+            "program": ranks::program(),
             "instructions": instructions(),
             "run": serde_json::from_str::<Value>(&self.identity()?).unwrap_or_default(),
             "step": self.progress.step,
             "weights": weights,
         });
         ranks::alike(&*group, &own.to_string(), difference)?;
-        self.group = group;
+        self.group = Rc::new(Clocked::new(group));
         Ok(self)
     }
 
@@ -380,26 +375,29 @@ impl<'a> Trainer<'a> {
     /// One optimiser step.
     pub fn step(&mut self) -> Result<StepReport, Error> {
         let begun = Instant::now();
+        self.group.waited();
         let step = self.progress.step;
         if !std::mem::replace(&mut self.fitted, true) {
             self.fit()?;
         }
-        let batch = self.source.batch(step, &self.sampling)?;
-        batch.check(&self.source.name(), &self.sampling)?;
-        let states = self.initial_states(step, &batch);
-        let (size, total) = (self.config.batch_size, batch.total());
+        let (size, segments) = (self.config.batch_size, self.config.segments);
         let group = self.group.clone();
+        let units = Units::new(&*group, self.config.parts, segments)?;
+        let (parts, segment) = (units.parts(), self.config.train_length / segments);
+        let columns = units.segments(parts.start);
+        let columns = columns.start * segment..columns.end * segment;
+        let (first, width, begins) = (parts.start * size, columns.len(), columns.start == 0);
+        let (source, rows) = (self.source, first..parts.end * size);
+        let Share { batch, total } = source.share(step, &self.sampling, rows, columns)?;
+        let states = self.initial_states(step, &batch, width, begins.then_some(first));
         let mut sum = Sum::new(&*group);
         let mut finals = Vec::new();
         let mut losses = Vec::new();
-        let segments = self.config.segments;
-        let own = ranks::share(&*group, self.config.parts * segments);
-        for part in own.start / segments..own.end.div_ceil(segments) {
+        for part in parts {
             let rows = part * size..(part + 1) * size;
             let states = states.as_ref().map(|s| sequences::rows(s, rows.clone()));
-            let batch = batch.rows(rows, self.config.train_length);
-            let first = own.start.saturating_sub(part * segments);
-            let own = first..(own.end - part * segments).min(segments);
+            let batch = batch.rows(rows.start - first..rows.end - first, width);
+            let own = units.segments(part);
             let place = step * self.config.parts as u64 + part as u64;
             let (all, after) = self.part(place, batch, total, states, own)?;
             for (loss, gradients) in all {
@@ -409,7 +407,14 @@ impl<'a> Trainer<'a> {
             finals.extend(after);
         }
         let sum = sum.finish();
-        let loss: f32 = ranks::numbers(&*group, losses).into_iter().sum();
+        let worked = begun.elapsed().saturating_sub(group.waited());
+        losses.push(worked.as_secs_f32());
+        let told = losses.len();
+        let all = ranks::numbers(&*group, losses);
+        let all = all.chunks_exact(told).map(|all| all.split_at(told - 1));
+        let (losses, seconds): (Vec<_>, Vec<_>) = all.unzip();
+        let loss: f32 = losses.concat().into_iter().sum();
+        let slow = self.work.slow(&seconds.concat());
         let rows = self.sampling.batch;
         let finals = ranks::states(&*group, sequences::join(finals), rows);
         let rate = self.config.schedule.rate(step);
@@ -424,7 +429,7 @@ impl<'a> Trainer<'a> {
             false => self.progress.skipped += 1,
         }
         self.progress.step += 1;
-        self.progress.tokens += batch.inputs.len() as u64;
+        self.progress.tokens += (self.sampling.batch * self.sampling.length) as u64;
         self.progress.seconds += begun.elapsed().as_secs_f64();
         Ok(StepReport {
             step,
@@ -435,6 +440,7 @@ impl<'a> Trainer<'a> {
             tokens: self.progress.tokens,
             seconds: self.progress.seconds,
             held_out: None,
+            slow,
             changed: self.changed.take().map(|change| change.keys),
         })
     }
@@ -453,18 +459,18 @@ impl<'a> Trainer<'a> {
     fn fit(&mut self) -> Result<(), Error> {
         const FIRST: u64 = 1 << 40;
         let model = self.model().valid();
+        let (size, length) = (self.config.batch_size, self.config.train_length);
+        let group = self.group.clone();
         for i in 0..self.policy.fit_batches() as u64 {
-            let batch = self.source.batch(FIRST + i, &self.sampling)?;
-            let size = self.config.batch_size;
-            let parts = (0..self.config.parts).map(|part| {
-                let rows = batch.rows(part * size..(part + 1) * size, self.config.train_length);
-                let (shape, packing) = self.packing(&rows)?;
+            let found = ranks::spread_states(&*group, self.config.parts, |part| {
+                let rows = part * size..(part + 1) * size;
+                let share = (self.source).share(FIRST + i, &self.sampling, rows, 0..length)?;
+                let (shape, packing) = self.packing(&share.batch)?;
                 let (_, after) =
-                    model.hidden_packed(&rows.inputs, shape, None, packing.as_ref())?;
+                    model.hidden_packed(&share.batch.inputs, shape, None, packing.as_ref())?;
                 Ok(after.iter().map(LayerState::to_host).collect())
-            });
-            let parts = parts.collect::<Result<Vec<HostStates>, Error>>()?;
-            self.policy.fit(&sequences::join(parts));
+            })?;
+            self.policy.fit(&found);
         }
         Ok(())
     }
@@ -475,24 +481,31 @@ impl<'a> Trainer<'a> {
         Ok((shape, packing(shape, batch, true)?))
     }
 
-    /// What the policy draws, with zero where a document begins at a row's first token.
-    fn initial_states(&self, step: u64, batch: &Batch) -> Option<HostStates> {
+    /// What the policy draws, with zero where a document begins at a row's first token. `batch` has columns of `width`,
+    /// the rows from `first` on; absent: of them none is a row's first.
+    fn initial_states(
+        &self,
+        step: u64,
+        batch: &Batch,
+        width: usize,
+        first: Option<usize>,
+    ) -> Option<HostStates> {
         let mut states = self.policy.draw(Moment {
             step,
             batch: self.sampling.batch,
             sizes: &self.sizes,
             rng: Rng::at(self.config.seed, Purpose::States, step),
         })?;
-        for at in batch.starts.iter().flatten() {
-            if at.is_multiple_of(self.config.train_length) {
-                sequences::clear(&mut states, at / self.config.train_length);
-            }
+        let starts = batch.starts.iter().flatten();
+        let begin = starts.filter(|&at| at.is_multiple_of(width));
+        if let Some(first) = first {
+            begin.for_each(|at| sequences::clear(&mut states, first + at / width));
         }
         Some(states)
     }
 
-    /// For each of the segments `own` of the run's `place`-th part the loss over `total` and the gradients; and the
-    /// final states, if the policy wants them: empty where the last segment is another rank's.
+    /// For each of the segments `own` of the run's `place`-th part, which `batch` holds, the loss over `total` and the
+    /// gradients; and the final states, if the policy wants them: empty where the last segment is another rank's.
     fn part(
         &self,
         place: u64,
@@ -524,6 +537,7 @@ impl<'a> Trainer<'a> {
             }
             count => {
                 let (last, length) = (own.end == count, config.train_length / count);
+                let (first, width) = (own.start, own.len() * length);
                 let neighbours = Neighbours {
                     group: &*self.group,
                     before: own.start > 0,
@@ -531,7 +545,8 @@ impl<'a> Trainer<'a> {
                 };
                 let cut = own
                     .clone()
-                    .map(|i| batch.columns(i * length..(i + 1) * length, config.train_length));
+                    .map(|i| (i - first) * length)
+                    .map(|at| batch.columns(at..at + length, width));
                 let cut: Vec<Batch> = cut.collect();
                 let shape = [config.batch_size, length];
                 let packings = own

@@ -1,6 +1,7 @@
 //! What a step tells, which is a line of the metrics too.
 
 use super::held_out::Loss;
+use crate::ranks::Slow;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -26,6 +27,9 @@ pub struct StepReport {
     /// How held-out text is predicted after it, where that was looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out: Option<Loss>,
+    /// The rank that the others wait for, if there is one.
+    #[serde(skip)]
+    pub slow: Option<Slow>,
     /// What of the configuration was changed before it: what was and what is, by key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed: Option<BTreeMap<String, [Value; 2]>>,

@@ -47,8 +47,9 @@ impl Show {
     pub fn step(&self, report: &StepReport) {
         let gone = self.begun.elapsed().as_secs_f64();
         let speed = (report.tokens - self.before.1) as f64 / gone;
-        self.bar
-            .set_message(format!("loss {:.3}  {speed:.0} tokens/s", report.loss));
+        let slow = (report.slow).map_or(String::new(), |slow| format!("  {slow}"));
+        let message = format!("loss {:.3}  {speed:.0} tokens/s{slow}", report.loss);
+        self.bar.set_message(message);
         self.bar.inc(1);
         if let (Some(loss), true) = (&report.held_out, self.speaks()) {
             let past = loss
@@ -73,7 +74,7 @@ impl Show {
         let skipped = if report.skipped { "  not taken" } else { "" };
         // A thread that is gone has said why it went.
         let _ = lines.send(format!(
-            "step {done}/{}  loss {:.4}  rate {:.2e}  norm {:.3}  {speed:.0} tokens/s  {} left{skipped}",
+            "step {done}/{}  loss {:.4}  rate {:.2e}  norm {:.3}  {speed:.0} tokens/s  {} left{skipped}{slow}",
             self.steps,
             report.loss,
             report.rate,
