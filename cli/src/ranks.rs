@@ -62,18 +62,26 @@ pub fn linked(
     link: Link,
     device: &dyn Device,
 ) -> Result<Rc<dyn Group>, Failure> {
-    if link == Link::Mpi {
-        return Ok(group);
-    }
-    let gpu = device.gpu().ok_or_else(|| {
-        Failure::new(format!(
-            "--link nccl given with --device {}, expected --device cuda: NCCL carries from GPU to GPU",
-            device.name()
-        ))
-    })?;
-    #[cfg(feature = "nccl")]
-    return Ok(baton_train::ranks::nccl(group, gpu)?);
-    #[cfg(not(feature = "nccl"))]
+    let gpu = match (link, device.gpu()) {
+        (Link::Mpi, _) => return Ok(group),
+        (Link::Nccl, Some(gpu)) => gpu,
+        (Link::Nccl, None) => {
+            return Err(Failure::new(format!(
+                "--link nccl given with --device {}, expected --device cuda: NCCL carries from GPU to GPU",
+                device.name()
+            )));
+        }
+    };
+    by_nccl(group, gpu)
+}
+
+#[cfg(feature = "nccl")]
+fn by_nccl(group: Rc<dyn Group>, gpu: usize) -> Result<Rc<dyn Group>, Failure> {
+    Ok(baton_train::ranks::nccl(group, gpu)?)
+}
+
+#[cfg(not(feature = "nccl"))]
+fn by_nccl(_: Rc<dyn Group>, gpu: usize) -> Result<Rc<dyn Group>, Failure> {
     Err(Failure::new(format!(
         "--link nccl given for GPU {gpu}, expected mpi: this program was built without NCCL. Build it with `cargo build \
          --release -p baton-cli --features train-cuda,nccl`"

@@ -90,7 +90,7 @@ impl Cuda {
         }
         let context = CudaContext::new(ordinal).map_err(cuda)?;
         let stream = context.new_stream().map_err(cuda)?;
-        let slot = || {
+        let slot = || -> Result<Slot, String> {
             Ok(Slot {
                 // SAFETY: nothing is read of it that was not written before.
                 host: unsafe { context.alloc_pinned_with_flags(HOLDS, 0) }.map_err(cuda)?,
