@@ -4,7 +4,7 @@ use baton_ir::text::nearest;
 
 /// Options of the verbs that train which are no keys: they decide nothing of what a run computes but its data, or say a
 /// key by another one.
-const OPTIONS: [&str; 27] = [
+const OPTIONS: [&str; 28] = [
     "folder",
     "text",
     "field",
@@ -18,6 +18,7 @@ const OPTIONS: [&str; 27] = [
     "checkpoint_minutes",
     "threads",
     "device",
+    "link",
     "dtype",
     "choices",
     "eval_every",

@@ -595,6 +595,8 @@ fn instructions() -> &'static str {
 }
 
 #[cfg(test)]
+mod exchanged;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod together;

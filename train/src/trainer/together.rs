@@ -2,7 +2,6 @@
 
 use super::tests::{config, folder, text};
 use super::*;
-use crate::ranks::Cost;
 use crate::ranks::tests::together;
 use baton_config::{
     self as config, Beginning, BlockConfig, BlockText, InitialStateConfig, ModelConfig, Said,
@@ -14,10 +13,8 @@ use baton_runtime::device::cpu::Cpu;
 use baton_runtime::device::interpreter::Interpreter;
 use baton_weights::checkpoint::CHECKPOINT;
 use serde_json::json;
-use std::cell::Cell;
-use std::sync::Mutex;
 
-fn policies() -> Vec<InitialStateConfig> {
+pub(super) fn policies() -> Vec<InitialStateConfig> {
     let read = |name: &str| serde_json::from_str(&format!(r#"{{"type":"{name}"}}"#)).unwrap();
     ["zero", "state_passing", "fitted_noise", "truncated_bptt"]
         .map(read)
@@ -31,9 +28,9 @@ fn four_parts(policy: InitialStateConfig) -> TrainConfig {
 }
 
 /// Losses and the checkpoint, but for the time that it took.
-type Ended = (Vec<u32>, Checkpoint);
+pub(super) type Ended = (Vec<u32>, Checkpoint);
 
-fn steps(mut run: Trainer<'_>, count: usize) -> Ended {
+pub(super) fn steps(mut run: Trainer<'_>, count: usize) -> Ended {
     let losses = (0..count)
         .map(|_| run.step().unwrap().loss.to_bits())
         .collect();
@@ -58,7 +55,7 @@ fn ranks_have_the_bits_of_one_process() {
 }
 
 /// Tokens of many short documents, whose states are reset.
-fn documents() -> Corpus {
+pub(super) fn documents() -> Corpus {
     let words = "one segment hands its state to the next, ".repeat(3);
     let document = |i: usize| Document {
         path: "it".into(),
@@ -119,7 +116,7 @@ fn segments_over_ranks_have_the_bits_of_one_process() {
 }
 
 /// A run of packed sequences in twelve segments, whose states are carried on.
-fn packed(model: ModelConfig) -> TrainConfig {
+pub(super) fn packed(model: ModelConfig) -> TrainConfig {
     TrainConfig {
         model,
         train_length: 24,
@@ -131,7 +128,7 @@ fn packed(model: ModelConfig) -> TrainConfig {
 }
 
 /// A model around a built-in recurrence.
-fn of_text(name: &str) -> ModelConfig {
+pub(super) fn of_text(name: &str) -> ModelConfig {
     let text = BlockText {
         num_heads: Some(2),
         ..BlockText::new(name)
@@ -143,7 +140,7 @@ fn of_text(name: &str) -> ModelConfig {
 }
 
 /// Models of blocks as they are published, small.
-fn published() -> Vec<ModelConfig> {
+pub(super) fn published() -> Vec<ModelConfig> {
     let names = [
         "mamba1",
         "mamba2",
@@ -175,154 +172,6 @@ fn every_recurrence_is_shared_out_to_the_bit() {
                 assert!(ended == whole, "{name}, {size} ranks");
             }
         }
-    }
-}
-
-/// A corpus that gives shares alone, and knows which.
-struct Shares {
-    corpus: Corpus,
-    asked: Mutex<Vec<(u64, Range<usize>, Range<usize>)>>,
-}
-
-impl Source for Shares {
-    fn name(&self) -> String {
-        self.corpus.name()
-    }
-
-    fn fingerprint(&self) -> String {
-        self.corpus.fingerprint()
-    }
-
-    fn vocab_size(&self) -> usize {
-        self.corpus.vocab_size()
-    }
-
-    fn is_contiguous(&self) -> bool {
-        true
-    }
-
-    fn batch(&self, _: u64, _: &Sampling) -> Result<Batch, baton_data::Error> {
-        panic!("a whole batch is read")
-    }
-
-    fn share(
-        &self,
-        index: u64,
-        sampling: &Sampling,
-        rows: Range<usize>,
-        columns: Range<usize>,
-    ) -> Result<Share, baton_data::Error> {
-        let mut asked = self.asked.lock().unwrap();
-        asked.push((index, rows.clone(), columns.clone()));
-        self.corpus.share(index, sampling, rows, columns)
-    }
-}
-
-#[test]
-fn ranks_read_what_they_run_and_nothing_else() {
-    for (parts, segments, size) in [(4, 1, 2), (4, 1, 4), (2, 3, 2), (2, 4, 8)] {
-        for policy in policies() {
-            let mut config = config(policy);
-            (config.parts, config.segments, config.batch_size) = (parts, segments, 2);
-            let whole = steps(
-                Trainer::new(config.clone(), &Interpreter, &documents()).unwrap(),
-                2,
-            );
-            let found = together(size, |group| {
-                let source = Shares {
-                    corpus: documents(),
-                    asked: Mutex::default(),
-                };
-                let run = Trainer::new(config.clone(), &Interpreter, &source).unwrap();
-                let ended = steps(run.together(group).unwrap(), 2);
-                (ended, source.asked.into_inner().unwrap())
-            });
-            // Every token of a batch is read by one rank, in the steps and in what the policy sees before them.
-            let mut read: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-            let tokens = parts * 2 * config.train_length;
-            for (ended, asked) in found {
-                assert!(ended == whole, "{size} ranks, {:?}", config.initial_state);
-                for (index, rows, columns) in asked {
-                    let counts = read.entry(index).or_insert_with(|| vec![0; tokens]);
-                    for row in rows {
-                        let places = columns.clone().map(|at| row * config.train_length + at);
-                        places.for_each(|at| counts[at] += 1);
-                    }
-                }
-            }
-            assert!(read.len() >= 2);
-            assert!(read.values().flatten().all(|&count| count == 1));
-        }
-    }
-}
-
-/// A rank that counts the bytes it sends.
-struct Counted {
-    by: Rc<dyn Group>,
-    sent: Rc<Cell<usize>>,
-}
-
-impl Group for Counted {
-    fn rank(&self) -> usize {
-        self.by.rank()
-    }
-
-    fn size(&self) -> usize {
-        self.by.size()
-    }
-
-    fn send(&self, to: usize, numbers: &[f32]) {
-        self.sent.set(self.sent.get() + 4 * numbers.len());
-        self.by.send(to, numbers);
-    }
-
-    fn receive(&self, from: usize, numbers: &mut [f32]) {
-        self.by.receive(from, numbers);
-    }
-
-    fn broadcast(&self, from: usize, numbers: &mut [f32]) {
-        self.by.broadcast(from, numbers);
-    }
-
-    fn gather(&self, own: &[u8]) -> Vec<Vec<u8>> {
-        self.by.gather(own)
-    }
-
-    fn abort(&self) -> ! {
-        self.by.abort()
-    }
-}
-
-#[test]
-fn ranks_send_what_the_configuration_says() {
-    let corpus = documents();
-    for model in published().into_iter().chain([of_text("gla")]) {
-        let config = packed(model);
-        let name = config.model.block.name();
-        let sent = together(3, |group| {
-            let sent = Rc::new(Cell::new(0));
-            let counted = Rc::new(Counted {
-                by: group,
-                sent: sent.clone(),
-            });
-            let run = Trainer::new(config.clone(), &Interpreter, &corpus).unwrap();
-            let mut run = run.together(counted).unwrap();
-            run.step().unwrap();
-            let weights = run.weights().into_values().map(|w| w.data.len());
-            (sent.get() as f64, 4.0 * weights.sum::<usize>() as f64)
-        });
-        let cost = Cost::of(&config, 3).unwrap();
-        let gradients = sent[0].1;
-        // The first rank has none before it, the last none after it.
-        let expected = [(1.0, 1.0), (2.0, 1.0), (1.0, 0.0)];
-        for ((sent, _), (states, sums)) in sent.iter().zip(expected) {
-            assert_eq!(*sent, states * cost.states + sums * gradients, "{name}");
-        }
-        let about = cost.gradients / gradients;
-        assert!(
-            (0.8..1.05).contains(&about),
-            "{name}: {about} of the weights"
-        );
     }
 }
 
