@@ -45,7 +45,8 @@ fn train(folder: &Folder, run: &str, more: &[&str]) -> Vec<String> {
     };
     let small = "--length 24 --batch 1 --threads 1 --width 32 --layers 2";
     let small = small.split(' ');
-    let all = ["train", "--folder", &folder.path(run)].into_iter();
+    let run = folder.path(run);
+    let all = ["train", "--folder", &run].into_iter();
     let all = all.chain(data.iter().copied()).chain(small);
     all.chain(more.iter().copied()).map(String::from).collect()
 }
