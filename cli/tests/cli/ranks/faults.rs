@@ -25,7 +25,7 @@ fn a_rank_that_dies_ends_the_job_which_goes_on_with_another_number() {
     let whole = tensors(&folder, "whole");
     let (mut killed, mut tried, mut named) = (0, 0, 0);
     while killed < kills() && tried < 4 * kills() {
-        let mut job = ranks(2 + 2 * (tried % 2), &folder, "killed", &more)
+        let job = ranks(2 + 2 * (tried % 2), &folder, "killed", &more)
             .stdout(Stdio::null())
             .spawn()
             .expect("mpirun starts");
