@@ -191,7 +191,7 @@ fn segments_of_states_of_every_rank_agree_with_the_truth() {
 /// Segments of more chunks than a window, so that both cut.
 #[test]
 fn windows_of_segments_agree_with_the_truth() {
-    let extents = extents([16, 16], 387, 34, 34);
+    let extents = extents([16, 16], 387, 67, 67);
     let linear = builtin::text("simple_gla").expect("a built-in name");
     for source in [linear, &bent("exp(g)")] {
         let case = case_of(source, extents.clone(), Decay::Weak, Storage::Bf16);
