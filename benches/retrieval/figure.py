@@ -6,7 +6,7 @@ roles, so that one file serves light and dark pages.
 
 from math import log2
 
-WIDTH, HEIGHT, LEFT, TOP, GAP = 360, 260, 60, 64, 76
+WIDTH, HEIGHT, LEFT, TOP, GAP = 360, 260, 60, 32, 76
 STYLE = """
   text { font: 12px sans-serif; fill: #222 } .grid { stroke: #ddd } .line { fill: none; stroke-width: 2 } .band { opacity: 0.15; stroke: none }
   .m0 { stroke: #0b6e99; fill: #0b6e99 } .m1 { stroke: #c2571a; fill: #c2571a } .m2 { stroke: #6b4fa0; fill: #6b4fa0 }
@@ -20,12 +20,13 @@ STYLE = """
 def figure(panels, short):
     """Panels are a title, its marks on the axis of values, and for each model its points: length, value, least, most."""
     names = list(dict.fromkeys(name for _, _, models in panels for name in models))
+    across = 2 * len(panels)
     body = []
     for i, name in enumerate(names):
-        x, y = LEFT + 170 * (i % 5), 16 + 20 * (i // 5)
+        x, y = LEFT + 200 * (i % across), TOP + HEIGHT + 62 + 20 * (i // across)
         body.append(f'<circle cx="{x}" cy="{y - 4}" r="4" class="m{i % 5}"/><text x="{x + 10}" y="{y}">{name}</text>')
     body += [panel(i, *one, names, short) for i, one in enumerate(panels)]
-    size = f'width="{LEFT + len(panels) * (WIDTH + GAP)}" height="{HEIGHT + TOP + 50}"'
+    size = f'width="{LEFT + len(panels) * (WIDTH + GAP)}" height="{TOP + HEIGHT + 52 + 20 * -(-len(names) // across)}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img"><title>Reading on, and finding</title>' + \
         f"<style>{STYLE}</style>\n" + "\n".join(body) + "\n</svg>\n"
 
