@@ -14,6 +14,13 @@ pub fn count() -> impl TypedValueParser<Value = usize> {
         .map(|count| count as usize)
 }
 
+/// Tokens that are read at once, from one: more than there are is all of them.
+pub fn segment() -> impl TypedValueParser<Value = usize> {
+    RangedU64ValueParser::<u64>::new()
+        .range(1..)
+        .map(|tokens| usize::try_from(tokens).unwrap_or(usize::MAX))
+}
+
 /// Minutes or seconds.
 pub fn time(text: &str) -> Result<f64, String> {
     let parsed = text.parse::<f64>();

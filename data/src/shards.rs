@@ -481,8 +481,8 @@ mod tests {
             other
                 .iter_mut()
                 .rev()
-                .take(64)
-                .for_each(|token| *token ^= 1);
+                .take(2 * 64)
+                .for_each(|byte| *byte ^= 1);
             std::fs::write(&path, &other).unwrap();
             let error = open(&folder, Part::Train, reader(damaged % 2)).unwrap_err();
             assert!(

@@ -28,7 +28,7 @@ pub struct Perplexity {
     #[arg(long, default_value = "64", value_parser = numbers::count())]
     sequences: usize,
     /// Tokens that are run at once
-    #[arg(long, default_value = "256", value_parser = numbers::count())]
+    #[arg(long, default_value = "256", value_parser = numbers::segment())]
     segment: usize,
     /// Sequences that are run side by side; ranks take one batch after another
     #[arg(long, default_value_t = SIDE_BY_SIDE, value_parser = numbers::count())]

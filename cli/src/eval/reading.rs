@@ -19,7 +19,7 @@ pub struct Reading {
     #[arg(long, default_value = "8", value_parser = numbers::count())]
     pub batch: usize,
     /// Tokens that are read at once
-    #[arg(long, default_value = "256", value_parser = numbers::count())]
+    #[arg(long, default_value = "256", value_parser = numbers::segment())]
     pub segment: usize,
     /// Write a line of JSON for each trial or question to this file: prompt, references, answer, scores
     #[arg(long, value_name = "FILE.jsonl")]

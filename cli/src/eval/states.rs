@@ -27,7 +27,7 @@ pub struct States {
     #[arg(long, default_value_t = 25)]
     times: usize,
     /// Tokens that are run at once
-    #[arg(long, default_value = "256", value_parser = numbers::count())]
+    #[arg(long, default_value = "256", value_parser = numbers::segment())]
     segment: usize,
 }
 

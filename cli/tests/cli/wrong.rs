@@ -76,10 +76,6 @@ fn numbers_are_asked_for_in_plain_words() {
             "expected at least 1",
         ),
         (
-            "eval copying --checkpoint KEPT/base --lengths 1x",
-            "--lengths: length `1x` given for a checkpoint that does not",
-        ),
-        (
             "eval babi --checkpoint KEPT/base --lengths 4k",
             "--haystack",
         ),

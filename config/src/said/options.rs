@@ -4,7 +4,7 @@ use baton_ir::text::nearest;
 
 /// Options of the verbs that train which are no keys: they decide nothing of what a run computes but its data, or say a
 /// key by another one.
-const OPTIONS: [&str; 28] = [
+const OPTIONS: [&str; 29] = [
     "folder",
     "text",
     "field",
@@ -32,6 +32,7 @@ const OPTIONS: [&str; 28] = [
     "config",
     "set",
     "print_config",
+    "print_cost",
     "json",
 ];
 

@@ -59,17 +59,20 @@ pub fn parse(source: &str) -> Result<Recurrence, Vec<Diagnostic>> {
     if diagnostics.is_empty() {
         return Ok(recurrence);
     }
-    // What follows a character that means nothing is not what the grammar asks for because of it.
+    // What follows a character that means nothing is not what the grammar asks for because of it; after `#` that is all of
+    // the line, which was meant as a comment.
     let unread = diagnostics.iter().filter(|d| d.code == "R001");
     let unread: Vec<usize> = unread.map(|d| d.span.end as usize).collect();
     let follows = |d: &Diagnostic| {
-        let after = |&end: &usize| source.get(end..d.span.start as usize);
-        unread
-            .iter()
-            .filter_map(after)
-            .any(|between| between.trim().is_empty())
+        unread.iter().any(|&end| {
+            let between = source.get(end..d.span.start as usize);
+            between.is_some_and(|between| match source[..end].ends_with('#') {
+                true => !between.contains('\n'),
+                false => d.code == "R003" && between.trim().is_empty(),
+            })
+        })
     };
-    diagnostics.retain(|d| d.code != "R003" || !follows(d));
+    diagnostics.retain(|d| d.code == "R001" || !follows(d));
     diagnostics.sort_by_key(|d| d.span);
     Err(diagnostics)
 }

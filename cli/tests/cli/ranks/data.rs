@@ -13,7 +13,13 @@ fn shards(folder: &Folder) -> String {
     folder.write("book.txt", &words);
     let data = folder.path("data");
     let output = Command::new(env!("CARGO_BIN_EXE_baton"))
-        .args(["tokenize", &folder.path("book.txt"), "--output", &data])
+        .args([
+            "tokenize",
+            "--text",
+            &folder.path("book.txt"),
+            "--output",
+            &data,
+        ])
         .args(["--shard-tokens", "500"])
         .output()
         .expect("it starts");
