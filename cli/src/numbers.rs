@@ -10,7 +10,7 @@ const LONGEST: f64 = 1e9;
 /// A number of things, from one.
 pub fn count() -> impl TypedValueParser<Value = usize> {
     RangedU64ValueParser::<u32>::new()
-        .range(1..)
+        .range(1..=u64::from(u32::MAX))
         .map(|count| count as usize)
 }
 

@@ -78,6 +78,9 @@ fn a_killed_tuning_goes_on_and_training_keeps_what_it_began_with() {
         child.kill().expect("killed");
         child.wait().expect("a child");
         let lines = journal(&folder);
+        if lines.is_empty() && !kept.is_empty() {
+            break; // It was done, and killed on its way out: what it came to is asked below.
+        }
         assert!(lines.starts_with(&kept), "{kept}\n{lines}");
         kept = lines;
     }

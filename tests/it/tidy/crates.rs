@@ -105,6 +105,7 @@ const FOR_TESTS: &[(&str, &str)] = &[
     ("macros", "baton-runtime"),
     ("train", "baton-runtime"),
     ("tests", "baton-macros"),
+    ("tests", "baton-data"),
     ("benches", "baton-codegen"),
     ("benches", "baton-data"),
     ("benches", "baton-train"),
