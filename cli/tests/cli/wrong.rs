@@ -85,7 +85,6 @@ fn numbers_are_asked_for_in_plain_words() {
         ),
     ];
     refused(&folder, &table);
-    assert!(folder.files().is_empty(), "{:?}", folder.files());
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl Machine<'_> {
     fn by_key(&mut self, m: TileId, rows: &[Val], channel: &Channel) -> Vec<Val> {
         let mut sums = vec![self.text.float(0.0); STEPS];
         for t in channel.strict..STEPS {
-            for (s, reader, weight) in self.from_reader(m, rows, channel, t) {
+            for (s, reader, weight) in self.seen_by(m, rows, channel, t) {
                 sums[s] = self.text.fma(weight, reader, sums[s]);
             }
         }
@@ -93,7 +93,7 @@ impl Machine<'_> {
     fn by_log_decay(&mut self, m: TileId, rows: &[Val], channel: &Channel) -> Vec<Val> {
         let mut sums = vec![self.text.float(0.0); STEPS];
         for t in channel.strict..STEPS {
-            let mut terms = self.from_reader(m, rows, channel, t);
+            let mut terms = self.seen_by(m, rows, channel, t);
             terms.reverse();
             let mut before = None;
             for (s, reader, weight) in terms.into_iter().take(t - channel.strict) {
@@ -110,7 +110,7 @@ impl Machine<'_> {
     }
 
     /// The writers that a reader sees, the last first: the step, `q` decayed to it, the weight of the pair.
-    fn from_reader(
+    fn seen_by(
         &mut self,
         m: TileId,
         rows: &[Val],
