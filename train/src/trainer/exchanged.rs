@@ -10,10 +10,13 @@ use baton_runtime::device::interpreter::Interpreter;
 use std::cell::Cell;
 use std::sync::Mutex;
 
+/// A step, and which of its rows and columns.
+type Asked = (u64, Range<usize>, Range<usize>);
+
 /// A corpus that gives shares alone, and knows which.
 struct Shares {
     corpus: Corpus,
-    asked: Mutex<Vec<(u64, Range<usize>, Range<usize>)>>,
+    asked: Mutex<Vec<Asked>>,
 }
 
 impl Source for Shares {
