@@ -95,15 +95,15 @@ impl Machine<'_> {
         for t in channel.strict..STEPS {
             let mut terms = self.seen_by(m, rows, channel, t);
             terms.reverse();
-            let mut before = None;
+            let mut before: Option<Val> = None;
             for (s, reader, weight) in terms.into_iter().take(t - channel.strict) {
                 let term = self.text.fmul(weight, reader);
-                before = Some(match before {
+                let sum = match before {
                     None => self.text.fmul(term, channel.k[s]),
                     Some(before) => self.text.fma(term, channel.k[s], before),
-                });
-                let before = before.expect("it was just set");
-                sums[s + 1] = self.text.fadd(sums[s + 1], before);
+                };
+                sums[s + 1] = self.text.fadd(sums[s + 1], sum);
+                before = Some(sum);
             }
         }
         sums
