@@ -69,7 +69,7 @@ pub const PRESETS: &[Preset] = &[
         with(reproduction(24, 32), "schedule", schedule)
     }),
     preset("reproduction-copying", REPRODUCTION, || {
-        let schedule = json!({"peak": 5e-3, "warmup": 50, "steps": 1000});
+        let schedule = json!({"peak": 5e-3, "warmup": 50, "steps": 3000});
         with(reproduction(64, 32), "schedule", schedule)
     }),
 ];
