@@ -14,8 +14,8 @@ SHAPES = {
     "kda": ("delta", "BTHKV", ",key"),
 }
 GGML = {"ssd": "ggml_ssm_scan", "delta": "ggml_gated_delta_net"}
-# Steps from which PyTorch's intermediates of a forward and backward do not fit.
-TOO_LONG = 1 << 19
+# Steps from which PyTorch's forward and backward take minutes, and soon do not fit into the machine's memory.
+TOO_LONG = 1 << 18
 
 
 class Operations:
@@ -72,5 +72,5 @@ def torch_form(name, case):
     if case.recurrence == "kda":
         raise Failed("no form of it in plain PyTorch but flash-linear-attention's was found")
     if case.size("T") >= TOO_LONG:
-        raise Failed("not run: what its forward keeps for a backward does not fit into this machine's memory")
+        raise Failed(f"not run from {TOO_LONG} steps on: a forward and backward takes minutes, and what is kept between them soon does not fit")
     return f"chunked{compiled}"

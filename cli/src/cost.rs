@@ -36,9 +36,11 @@ pub fn shown(config: &TrainConfig, cost: &Cost, seconds: &Seconds) -> String {
             bytes(cost.gradients)
         ),
         format!(
-            "  states         {} to the rank after, and as much of gradients to the rank before; {} messages a layer each way",
+            "  states         {} to the rank after in {} messages a layer, {} of their gradients to the rank before in {}",
             bytes(cost.states),
-            cost.messages
+            cost.messages[0],
+            bytes(cost.state_gradients),
+            cost.messages[1]
         ),
         format!("  turns          {all}, at work in {own} of them"),
     ];

@@ -7,8 +7,8 @@ use baton_config::{
 };
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::{Device, Tensor};
-use baton_train::models::segments::{self, Segment, Whole};
-use baton_train::models::{HostStates, LanguageModel, LayerState, Pass, Passed, update};
+use baton_train::models::segments::{self, Segment};
+use baton_train::models::{HostStates, LanguageModel, LayerState, Pass, Passed, Whole, update};
 use baton_train::op::{Packing, weighted_cross_entropy};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;

@@ -7,9 +7,9 @@
 //! each head is normalised, then gated.
 
 use super::layers::{Draw, parameter, parts, softplus, softplus_inverse};
-use super::{Compiled, Conv1d, LayerState, Linear, RmsNorm};
+use super::{Compiled, Conv1d, Linear, Passage, RmsNorm};
 use crate::Error;
-use crate::op::{Packing, Value, causal_conv_packed, l2_norm, split};
+use crate::op::{causal_conv_packed, l2_norm, split};
 use baton_config::DeltaConfig;
 use baton_data::rng::Rng;
 use baton_macros::recurrence;
@@ -123,19 +123,12 @@ impl Delta {
         })
     }
 
-    /// [B, T, D] and the state before it to [B, T, D] and the state after it; with `packing` one
-    /// row of its sequences, each with its own state.
-    pub fn forward(
-        &self,
-        x: Tensor<3>,
-        state: Option<LayerState>,
-        packing: Option<&Packing>,
-    ) -> Result<(Tensor<3>, LayerState), Error> {
+    /// [B, T, D] to [B, T, D], from states to states.
+    pub fn forward(&self, x: Tensor<3>, passage: &mut Passage<'_>) -> Result<Tensor<3>, Error> {
         let config = &self.config;
         let (h, heads) = (config.num_heads, config.value_heads());
         let [k, v] = [config.head_dim, config.value_dim];
         let [batch, time, _] = x.dims();
-        let (recurrence, conv) = LayerState::parts(state);
         let conved = 2 * h * k + heads * v;
         let [gate, beta, step] = config.gates(self.f_up.is_some());
         let columns = split(
@@ -148,12 +141,14 @@ impl Delta {
             self.conv1d.taps(),
             self.conv1d.bias(),
             true,
-            conv.map(Value::tensor).transpose()?,
-            packing,
+            passage.conv()?,
+            passage.packing(),
         )?;
+        passage.leave_conv(conv)?;
         let [q, key, value] = parts(split(qkv, &[&[h, k], &[h, k], &[heads, v]])?);
         let q = shared(l2_norm(q.tensor()?)?, heads);
         let key = shared(l2_norm(key.tensor()?)?, heads);
+        let packing = passage.packing();
         let beta = sigmoid(beta.tensor::<3>()?);
         let beta = match config.allow_neg_eigval {
             true => beta * 2.0,
@@ -172,7 +167,8 @@ impl Delta {
                     g,
                 };
                 let none = gated_delta_net::Params::default();
-                let (outputs, states) = rule.apply_packed(inputs, none, recurrence, packing)?;
+                let (outputs, states) =
+                    rule.apply_packed(inputs, none, passage.recurrence()?, packing)?;
                 (outputs.o, states)
             }
             Rule::Key(rule) => {
@@ -188,10 +184,12 @@ impl Delta {
                     g,
                 };
                 let none = kda::Params::default();
-                let (outputs, states) = rule.apply_packed(inputs, none, recurrence, packing)?;
+                let (outputs, states) =
+                    rule.apply_packed(inputs, none, passage.recurrence()?, packing)?;
                 (outputs.o, states)
             }
         };
+        passage.leave_recurrence(recurrence)?;
         let gate = match &self.g_up {
             Some(up) => up.forward(gate),
             None => gate,
@@ -201,12 +199,7 @@ impl Delta {
             false => silu(gate),
         };
         let y = self.norm.forward(o)?.reshape([batch, time, heads * v]) * gate;
-        let state = LayerState {
-            recurrence,
-            conv: Some(Value::new(conv)?),
-            memory: None,
-        };
-        Ok((self.out_proj.forward(y), state))
+        Ok(self.out_proj.forward(y))
     }
 }
 

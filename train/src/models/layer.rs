@@ -2,9 +2,10 @@
 
 use super::hybrid::{Beside, Chunking, CrossAttention, Grouped, Retrieval, WindowAttention};
 use super::layers::Norm;
+use super::passage::{Passage, apart, beside};
 use super::{ChannelMix, Delta, LayerState, Mamba1, Mamba2, Mlp, Mlstm, RecurrenceBlock, Rwkv7};
 use crate::Error;
-use crate::op::{Packing, Value};
+use crate::op::Packing;
 use burn::Tensor;
 use burn::module::Module;
 
@@ -59,68 +60,48 @@ pub enum Mixer {
 }
 
 impl Mixer {
-    /// [B, T, D] and the state before it to [B, T, D] and the state after it; with `packing` one
-    /// row of its sequences, each with its own state. `first` are the values of the first layer, which
+    /// [B, T, D] to [B, T, D], from states to states. `first` are the values of the first layer, which
     /// RWKV-7 passes on beside the stream.
     pub fn forward(
         &self,
         x: Tensor<3>,
         first: Option<Tensor<3>>,
-        state: Option<LayerState>,
-        packing: Option<&Packing>,
-    ) -> Result<(Tensor<3>, Option<Tensor<3>>, LayerState), Error> {
-        let (y, state) = match self {
+        passage: &mut Passage<'_>,
+    ) -> Result<(Tensor<3>, Option<Tensor<3>>), Error> {
+        let y = match self {
             Mixer::Rwkv7(block) => {
-                let (y, first, state) = block.forward(x, first, state, packing)?;
-                return Ok((y, Some(first), state));
+                let (y, first) = block.forward(x, first, passage)?;
+                return Ok((y, Some(first)));
             }
-            Mixer::Mamba1(block) => block.forward(x, state, packing),
-            Mixer::Mamba2(block) => block.forward(x, state, packing),
-            Mixer::Recurrence(block) => block.forward(x, state, packing),
-            Mixer::Delta(block) => block.forward(x, state, packing),
-            Mixer::Mlstm(block) => block.forward(x, state, packing),
-            Mixer::Attention(block) => block.forward(x, state),
+            Mixer::Mamba1(block) => block.forward(x, passage),
+            Mixer::Mamba2(block) => block.forward(x, passage),
+            Mixer::Recurrence(block) => block.forward(x, passage),
+            Mixer::Delta(block) => block.forward(x, passage),
+            Mixer::Mlstm(block) => block.forward(x, passage),
+            Mixer::Attention(block) => {
+                let (y, state) = block.forward(x, passage.whole())?;
+                passage.leave_whole(state);
+                Ok(y)
+            }
             Mixer::Chunking(_) | Mixer::Retrieval(_) | Mixer::Grouped(_) | Mixer::Sparse(_) => {
                 Err(Error::Tensor("a layer of chunks run by itself".into()))
             }
         }?;
-        Ok((y, None, state))
+        Ok((y, None))
     }
 }
 
 impl FeedForward {
-    /// [B, T, D] to [B, T, D], and from the step before to the last one where it reads that.
-    fn forward(
-        &self,
-        x: Tensor<3>,
-        shift: Option<Tensor<3>>,
-        packing: Option<&Packing>,
-    ) -> Result<(Tensor<3>, Option<Tensor<3>>), Error> {
+    /// [B, T, D] to [B, T, D], from the step before to the last one where it reads that.
+    fn forward(&self, x: Tensor<3>, passage: &mut Passage<'_>) -> Result<Tensor<3>, Error> {
         match self {
-            FeedForward::Gated(mlp) => Ok((mlp.forward(x), None)),
+            FeedForward::Gated(mlp) => Ok(mlp.forward(x)),
             FeedForward::Mixed(mix) => {
-                let (y, last) = mix.forward(x, shift, packing)?;
-                Ok((y, Some(last)))
+                let (y, last) = mix.forward(x, passage.shift()?, passage.packing())?;
+                passage.leave_shift(last)?;
+                Ok(y)
             }
         }
-    }
-}
-
-/// The first `width` columns of the stream, and what is beside them.
-pub(super) fn apart(x: Tensor<3>, width: usize) -> (Tensor<3>, Option<Tensor<3>>) {
-    let [batch, time, all] = x.dims();
-    if all == width {
-        return (x, None);
-    }
-    let columns = |range| x.clone().slice([0..batch, 0..time, range]);
-    (columns(0..width), Some(columns(width..all)))
-}
-
-/// Columns beside each other, where there are some.
-pub(super) fn beside(x: Tensor<3>, more: Option<Tensor<3>>) -> Tensor<3> {
-    match more {
-        Some(more) => Tensor::cat(vec![x, more], 2),
-        None => x,
     }
 }
 
@@ -170,52 +151,37 @@ impl Layer {
         let (Some(norm), Some(mlp)) = (&self.mlp_norm, &self.mlp) else {
             return Ok((found, state));
         };
-        let (y, _) = mlp.forward(norm.forward(found)?, None, None)?;
+        let y = mlp.forward(norm.forward(found)?, &mut Passage::new(None, None))?;
         Ok((x + y, state))
     }
 
-    /// The residual stream `x` after the layer, and the states after it.
-    ///
-    /// States are those of rows, also with `packing`. What stands beside the stream is passed on; the
-    /// step before that a feed-forward reads stands beside the convolution's inputs.
+    /// The residual stream `x` after the layer, and the states after it; states are those of rows, also with `packing`.
     pub fn forward(
         &self,
         x: Tensor<3>,
         state: Option<LayerState>,
         packing: Option<&Packing>,
     ) -> Result<(Tensor<3>, LayerState), Error> {
-        let mut state = match (packing, state) {
-            (Some(packing), Some(state)) => Some(state.map(|s| packing.enter(s))?),
-            (_, state) => state,
-        };
+        let mut passage = Passage::new(state, packing);
+        let x = self.pass(x, &mut passage)?;
+        Ok((x, passage.end().1))
+    }
+
+    /// The residual stream `x` after the layer, whose states go through `passage`. What stands beside the stream is
+    /// passed on; the step before that a feed-forward reads stands beside the convolution's inputs.
+    pub(super) fn pass(&self, x: Tensor<3>, passage: &mut Passage<'_>) -> Result<Tensor<3>, Error> {
         let width = self.norm.width();
-        let shift = match (&self.mlp, &mut state) {
-            (Some(FeedForward::Mixed(_)), Some(state)) => {
-                let conv = state.conv.take().map(Value::tensor).transpose()?;
-                let (own, shift) = conv.map_or((None, None), |conv| {
-                    let (own, shift) = apart(conv, width);
-                    (Some(own), shift)
-                });
-                state.conv = own.map(Value::new).transpose()?;
-                shift
-            }
-            _ => None,
-        };
+        if let Some(FeedForward::Mixed(_)) = self.mlp {
+            passage.beside(width);
+        }
         let (x, first) = apart(x, width);
         let h = self.norm.forward(x.clone())?;
-        let (y, first, mut state) = self.mixer.forward(h, first, state, packing)?;
+        let (y, first) = self.mixer.forward(h, first, passage)?;
         let mut x = x + y;
         if let (Some(norm), Some(mlp)) = (&self.mlp_norm, &self.mlp) {
-            let (y, last) = mlp.forward(norm.forward(x.clone())?, shift, packing)?;
+            let y = mlp.forward(norm.forward(x.clone())?, passage)?;
             x = x + y;
-            if let (Some(own), Some(last)) = (&state.conv, last) {
-                state.conv = Some(Value::new(beside(own.clone().tensor()?, Some(last)))?);
-            }
         }
-        let state = match packing {
-            Some(packing) => state.map(|s| packing.leave(s))?,
-            None => state,
-        };
-        Ok((beside(x, first), state))
+        Ok(beside(x, first))
     }
 }

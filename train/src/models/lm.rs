@@ -2,8 +2,9 @@
 
 use super::around::Around;
 use super::hybrid::{Beside, Maker, Plan, join, row, select, unpacked};
-use super::layer::{FeedForward, Layer, Mixer, apart, beside};
+use super::layer::{FeedForward, Layer, Mixer};
 use super::layers::{Norm, parameter, soft_cap};
+use super::passage::{apart, beside};
 use super::{
     ChannelMix, Delta, Embedding, LayerState, Linear, Mamba1, Mamba2, Mlp, Mlstm, RecurrenceBlock,
     Rwkv7, States,

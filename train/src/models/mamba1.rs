@@ -6,9 +6,9 @@
 //! low-rank time step, B and C each by their root mean square, and has no weight more.
 
 use super::layers::{parts, softplus_inverse};
-use super::{Compiled, Conv1d, LayerState, Linear, layers::parameter};
+use super::{Compiled, Conv1d, Linear, Passage, layers::parameter};
 use crate::Error;
-use crate::op::{Packing, Value, causal_conv_packed, rms_norm, split};
+use crate::op::{causal_conv_packed, rms_norm, split};
 use baton_config::Mamba1Config;
 use baton_data::rng::Rng;
 use baton_macros::recurrence;
@@ -113,30 +113,24 @@ impl Mamba1 {
         })
     }
 
-    /// [B, T, D] and the state before it to [B, T, D] and the state after it; with `packing` one
-    /// row of its sequences, each with its own state.
-    pub fn forward(
-        &self,
-        x: Tensor<3>,
-        state: Option<LayerState>,
-        packing: Option<&Packing>,
-    ) -> Result<(Tensor<3>, LayerState), Error> {
+    /// [B, T, D] to [B, T, D], from states to states.
+    pub fn forward(&self, x: Tensor<3>, passage: &mut Passage<'_>) -> Result<Tensor<3>, Error> {
         let Sizes {
             inner,
             state: n,
             rank,
             ..
         } = self.sizes;
-        let (recurrence, conv) = LayerState::parts(state);
         let [u, z] = parts(split(self.in_proj.forward(x), &[&[inner], &[inner]])?);
         let (u, conv) = causal_conv_packed(
             u.tensor()?,
             self.conv1d.taps(),
             self.conv1d.bias(),
             true,
-            conv.map(Value::tensor).transpose()?,
-            packing,
+            passage.conv()?,
+            passage.packing(),
         )?;
+        passage.leave_conv(conv)?;
         let columns = split(self.x_proj.forward(u.clone()), &[&[rank], &[1, n], &[1, n]])?;
         let [r, b, c] = parts(columns);
         let dt = self.dt_proj.product(self.balanced(r.tensor::<3>()?)?);
@@ -153,16 +147,12 @@ impl Mamba1 {
                 d: self.D.val(),
                 dt_bias: bias.expect("`new` gives the time step a bias").val(),
             },
-            recurrence,
-            packing,
+            passage.recurrence()?,
+            passage.packing(),
         )?;
+        passage.leave_recurrence(recurrence)?;
         let y = outputs.y * silu(z.tensor::<3>()?);
-        let state = LayerState {
-            recurrence,
-            conv: Some(Value::new(conv)?),
-            memory: None,
-        };
-        Ok((self.out_proj.forward(y), state))
+        Ok(self.out_proj.forward(y))
     }
 
     /// x over the root mean square of its last dim, where the model has it.

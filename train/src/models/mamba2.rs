@@ -5,9 +5,9 @@
 //! before a norm that takes its mean by group; a projection leads back.
 
 use super::layers::{parts, softplus_inverse};
-use super::{Compiled, Conv1d, LayerState, Linear, RmsNorm, layers::parameter};
+use super::{Compiled, Conv1d, Linear, Passage, RmsNorm, layers::parameter};
 use crate::Error;
-use crate::op::{Packing, Value, causal_conv_packed, gated_rms_norm, split};
+use crate::op::{causal_conv_packed, gated_rms_norm, split};
 use baton_config::Mamba2Config;
 use baton_data::rng::Rng;
 use baton_macros::recurrence;
@@ -115,14 +115,8 @@ impl Mamba2 {
         })
     }
 
-    /// [B, T, D] and the state before it to [B, T, D] and the state after it; with `packing` one
-    /// row of its sequences, each with its own state.
-    pub fn forward(
-        &self,
-        u: Tensor<3>,
-        state: Option<LayerState>,
-        packing: Option<&Packing>,
-    ) -> Result<(Tensor<3>, LayerState), Error> {
+    /// [B, T, D] to [B, T, D], from states to states.
+    pub fn forward(&self, u: Tensor<3>, passage: &mut Passage<'_>) -> Result<Tensor<3>, Error> {
         let Sizes {
             heads,
             head_dim,
@@ -130,7 +124,6 @@ impl Mamba2 {
             state: n,
         } = self.sizes;
         let inner = heads * head_dim;
-        let (recurrence, conv) = LayerState::parts(state);
         let columns = split(
             self.in_proj.forward(u),
             &[&[inner], &[inner + 2 * groups * n], &[heads]],
@@ -141,9 +134,10 @@ impl Mamba2 {
             self.conv1d.taps(),
             self.conv1d.bias(),
             true,
-            conv.map(Value::tensor).transpose()?,
-            packing,
+            passage.conv()?,
+            passage.packing(),
         )?;
+        passage.leave_conv(conv)?;
         let [x, b, c] = parts(split(
             xbc,
             &[&[heads, head_dim], &[groups, n], &[groups, n]],
@@ -161,9 +155,10 @@ impl Mamba2 {
                 d: self.D.val(),
                 dt_bias,
             },
-            recurrence,
-            packing,
+            passage.recurrence()?,
+            passage.packing(),
         )?;
+        passage.leave_recurrence(recurrence)?;
         let y = gated_rms_norm(
             outputs.y,
             z.tensor()?,
@@ -171,12 +166,7 @@ impl Mamba2 {
             inner / groups,
             self.norm.eps(),
         )?;
-        let state = LayerState {
-            recurrence,
-            conv: Some(Value::new(conv)?),
-            memory: None,
-        };
-        Ok((self.out_proj.forward(y), state))
+        Ok(self.out_proj.forward(y))
     }
 
     /// dt [B, T, H] and its bias, such that the softplus of their sum keeps to the limit.

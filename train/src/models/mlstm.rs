@@ -5,9 +5,9 @@
 //! output is normalised with its mean removed, then gated by a logistic function.
 
 use super::layers::{Draw, grouped_layer_norm, parameter, parts, soft_cap};
-use super::{Compiled, LayerState, Linear};
+use super::{Compiled, Linear, Passage};
 use crate::Error;
-use crate::op::{Packing, split};
+use crate::op::split;
 use baton_config::MlstmConfig;
 use baton_data::rng::Rng;
 use baton_macros::recurrence;
@@ -116,14 +116,8 @@ impl Mlstm {
         })
     }
 
-    /// [B, T, D] and the state before it to [B, T, D] and the state after it; with `packing` one
-    /// row of its sequences, each with its own state.
-    pub fn forward(
-        &self,
-        x: Tensor<3>,
-        state: Option<LayerState>,
-        packing: Option<&Packing>,
-    ) -> Result<(Tensor<3>, LayerState), Error> {
+    /// [B, T, D] to [B, T, D], from states to states.
+    pub fn forward(&self, x: Tensor<3>, passage: &mut Passage<'_>) -> Result<Tensor<3>, Error> {
         let MlstmConfig {
             num_heads: h,
             key_dim: k,
@@ -143,16 +137,12 @@ impl Mlstm {
                 f: f.tensor()?,
             },
             mlstm::Params::default(),
-            state.map(|state| state.recurrence),
-            packing,
+            passage.recurrence()?,
+            passage.packing(),
         )?;
+        passage.leave_recurrence(recurrence)?;
         let o = grouped_layer_norm(outputs.o, self.norm.weight.val(), self.eps)?;
         let y = o * sigmoid(gate.tensor::<3>()?);
-        let state = LayerState {
-            recurrence,
-            conv: None,
-            memory: None,
-        };
-        Ok((self.out_proj.forward(y), state))
+        Ok(self.out_proj.forward(y))
     }
 }

@@ -4,7 +4,8 @@
 //! (`segments.rs`, of which a batch is one) it is a graph over one layer at a time. Losses, final states and gradients have
 //! the same bits with and without it.
 
-use super::segments::{self, Segment, Whole, scalar};
+use super::passage::Whole;
+use super::segments::{self, Segment, scalar};
 use super::{LanguageModel, Parameter, States, gradients};
 use crate::Error;
 use crate::op::{Packing, backward};

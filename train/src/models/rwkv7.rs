@@ -7,9 +7,9 @@
 //! is normalised, the current token added by a weight of its own, then gated.
 
 use super::layers::{Draw, grouped_layer_norm, parameter};
-use super::{Compiled, LayerState, Linear};
+use super::{Compiled, Linear, Passage};
 use crate::Error;
-use crate::op::{Packing, Value, l2_norm, token_shift};
+use crate::op::{Packing, l2_norm, token_shift};
 use baton_config::Rwkv7Config;
 use baton_data::rng::Rng;
 use baton_macros::recurrence;
@@ -207,21 +207,18 @@ impl Rwkv7 {
     }
 
     /// [B, T, D] and the state before it to [B, T, D] and the state after it, with the values of the
-    /// first layer, which that layer takes no notice of and returns; with `packing` one row of its
-    /// sequences, each with its own state.
+    /// first layer, which that layer takes no notice of and returns.
     pub fn forward(
         &self,
         x: Tensor<3>,
         first: Option<Tensor<3>>,
-        state: Option<LayerState>,
-        packing: Option<&Packing>,
-    ) -> Result<(Tensor<3>, Tensor<3>, LayerState), Error> {
+        passage: &mut Passage<'_>,
+    ) -> Result<(Tensor<3>, Tensor<3>), Error> {
         let [batch, time, hidden] = x.dims();
         let k_ = self.config.head_dim;
         let heads = hidden / k_;
-        let (recurrence, shift) = LayerState::parts(state);
-        let shift = shift.map(Value::tensor).transpose()?;
-        let (earlier, last) = token_shift(x.clone(), shift, packing)?;
+        let (earlier, last) = token_shift(x.clone(), passage.conv()?, passage.packing())?;
+        passage.leave_conv(last)?;
         let difference = earlier - x.clone();
         let mixed = |share: &Param<Tensor<3>>| x.clone() + difference.clone() * share.val();
         let row = |weight: &Param<Tensor<1>>| weight.val().reshape([1, 1, hidden]);
@@ -255,21 +252,17 @@ impl Rwkv7 {
                 b: removed * by_head(a),
             },
             rwkv7::Params::default(),
-            recurrence,
-            packing,
+            passage.recurrence()?,
+            passage.packing(),
         )?;
+        passage.leave_recurrence(recurrence)?;
         let Affine { weight, bias } = &self.g_norm;
         let eps = k_ as f64 * self.eps;
         let o = grouped_layer_norm(outputs.o, weight.val(), eps)? + row(bias);
         let r_k = self.r_k.val().reshape([1, 1, heads, k_]);
         let current = (r * key * r_k).sum_dim(3) * v;
         let y = (o + current.reshape([batch, time, hidden])) * gate;
-        let state = LayerState {
-            recurrence,
-            conv: Some(Value::new(last)?),
-            memory: None,
-        };
-        Ok((self.o_proj.forward(y), first, state))
+        Ok((self.o_proj.forward(y), first))
     }
 
     /// Vectors of length one.

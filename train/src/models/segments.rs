@@ -6,11 +6,12 @@
 //! that arrives from above and, in the states that leave it, from the segment after. The second run repeats the first in
 //! every bit: it reads the same inputs and states, and nothing is drawn or observed in it.
 //!
-//! What lies before the first segment here and after the last is behind [`Borders`]. They are asked layer by
-//! layer, so that whoever runs the segment before is one layer ahead and not one model: several ranks work at once.
+//! What lies before the first segment here and after the last is behind [`Borders`]. They are asked state by state of each
+//! layer, so that whoever runs the segment before is one recurrence ahead and not one model: several ranks work at once.
 
 use super::parameters::names;
-use super::{HostState, LanguageModel, LayerState, Parameter, States, gradients};
+use super::passage::{Borders, Passage};
+use super::{LanguageModel, LayerState, Parameter, States, gradients};
 use crate::Error;
 use crate::op::{Packing, Value, backward};
 use burn::Tensor;
@@ -28,35 +29,6 @@ pub struct Segment<'a> {
     /// Documents inside of the rows, or at their beginnings.
     pub packing: Option<&'a Packing>,
 }
-
-/// What is run before the first segment and after the last; nothing by default.
-pub trait Borders {
-    /// Whether something is before the first segment, which wants gradients in the states that it gives.
-    fn continues(&self) -> bool {
-        false
-    }
-
-    /// The states that layer `layer` enters the first segment with, where something is before it.
-    fn enter(&self, _layer: usize) -> Option<HostState> {
-        None
-    }
-
-    /// Takes the states that it leaves the last segment with.
-    fn leave(&self, _layer: usize, _state: &LayerState) {}
-
-    /// The gradient in these, where something is after it.
-    fn arrive(&self, _layer: usize) -> Option<HostState> {
-        None
-    }
-
-    /// Takes the gradient in the states that [`enter`](Self::enter) gave.
-    fn hand_back(&self, _layer: usize, _gradient: &LayerState) {}
-}
-
-/// Rows that are whole.
-pub struct Whole;
-
-impl Borders for Whole {}
 
 /// What a segment gives: its loss, and the gradient of every weight that has one, in the order of the model.
 pub type Part = (f32, Vec<Parameter>);
@@ -94,22 +66,22 @@ where
         let mut x = plain.embed(segment.ids, segment.shape, segment.packing)?;
         let mut entered = Vec::with_capacity(plain.layers.len());
         for (i, layer) in plain.layers.iter().enumerate() {
-            if number == 0
-                && let Some(state) = borders.enter(i)
-            {
-                states[i] = Some(LayerState::from_host(state).on(&device));
+            let mut passage = Passage::new(states[i].take(), segment.packing);
+            if number == 0 && borders.continues() {
+                passage = passage.from(borders, &device);
             }
-            let state = states[i].take();
-            let (y, after) = layer.forward(x.clone(), state.clone(), segment.packing)?;
-            entered.push(Entered { x, state });
             if number == last {
-                borders.leave(i, &after);
+                passage = passage.to(borders);
             }
+            let y = layer.pass(x.clone(), &mut passage)?;
+            let (state, after) = passage.end();
+            entered.push(Entered { x, state });
             (x, states[i]) = (y, Some(after));
         }
         runs.push((entered, x));
     }
-    let mut after: Vec<Option<LayerState>> = vec![None; backbone.layers.len()];
+    // The gradients in the states that each layer leaves.
+    let mut after: Vec<Option<Vec<Value>>> = vec![None; backbone.layers.len()];
     let mut parts = Vec::with_capacity(segments.len());
     let runs = segments.into_iter().zip(runs).enumerate().rev();
     for (number, ((segment, loss), (entered, x))) in runs {
@@ -134,24 +106,23 @@ where
             let (y, left) = layer.forward(x.clone(), state, segment.packing)?;
             // What the rank after this one hands back is asked for when nothing is left to do without it.
             if number == last
-                && let Some(gradient) = borders.arrive(i)
+                && let Some(gradients) = borders.arrive()
             {
-                after[i] = Some(LayerState::from_host(gradient).on(&device));
+                let gradients = gradients.into_iter();
+                after[i] = Some(gradients.map(|g| Value::from_host(g).on(&device)).collect());
             }
             // The gradient of these sums in what leaves the layer is what arrived, to the bit.
             let mut product = (y * arrived).sum();
-            if let Some(gradient) = after[i].take() {
-                for (left, gradient) in left.values().zip(gradient.values()) {
-                    product = product + (flat(left)? * flat(gradient)?).sum();
-                }
+            for (left, gradient) in left.values().zip(after[i].take().iter().flatten()) {
+                product = product + (flat(left)? * flat(gradient)?).sum();
             }
             let mut all = pull(model, &mut found, product)?;
             arrived = of(&x, &mut all)?;
             if let Some(leaves) = leaves {
-                let gradient = leaves.gradient(&mut all)?;
+                let gradients = leaves.gradients(&mut all)?;
                 match number {
-                    0 => borders.hand_back(i, &gradient),
-                    _ => after[i] = Some(gradient),
+                    0 => borders.hand_back(&gradients),
+                    _ => after[i] = Some(gradients),
                 }
             }
         }
@@ -186,14 +157,14 @@ impl Leaves {
     }
 
     /// The gradient in each, zero where nothing came back.
-    fn gradient(self, all: &mut Gradients) -> Result<LayerState, Error> {
-        let mut leaves = self.flat.iter();
-        self.state.map(|value: &Value| {
-            let leaf = leaves.next().expect("a leaf for each state");
+    fn gradients(self, all: &mut Gradients) -> Result<Vec<Value>, Error> {
+        let leaves = self.flat.iter().zip(self.state.values());
+        let gradients = leaves.map(|(leaf, value)| {
             let gradient = leaf.grad_remove(all);
             let zeros = || Tensor::zeros(leaf.dims(), &leaf.device().without_autodiff());
             Ok(Value::new(gradient.unwrap_or_else(zeros))?.reshape(&value.shape()))
-        })
+        });
+        gradients.collect()
     }
 }
 

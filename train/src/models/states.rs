@@ -35,14 +35,6 @@ pub struct HostState {
 pub type HostStates = Vec<HostState>;
 
 impl LayerState {
-    /// The states of the recurrence and that of the convolution, each absent where it is zero.
-    pub(super) fn parts(state: Option<Self>) -> (Option<Vec<Value>>, Option<Value>) {
-        match state {
-            Some(state) => (Some(state.recurrence), state.conv),
-            None => (None, None),
-        }
-    }
-
     /// Every state replaced by what `change` makes of it.
     pub(super) fn map(
         &self,

@@ -18,10 +18,12 @@ pub struct Cost {
     pub cut: usize,
     /// Gradients, down the chain of ranks; as many come back to all.
     pub gradients: f64,
-    /// States to the rank after, and as many of gradients to the rank before; none where no sequence is cut.
+    /// States to the rank after; none where no sequence is cut.
     pub states: f64,
-    /// Messages for the states of a layer.
-    pub messages: usize,
+    /// Gradients in them, to the rank before.
+    pub state_gradients: f64,
+    /// Messages for the states of a layer, and for their gradients.
+    pub messages: [usize; 2],
     /// Turns of a rank at work and in all, of which the others are the filling and emptying of a chain of ranks.
     pub turns: [usize; 2],
     /// What the same cut would send by heads, whatever is read and made exchanged before and after each recurrence, in two
@@ -50,6 +52,10 @@ pub const H100: Machine = Machine {
     bytes: 50e9,
     latency: 20e-6,
 };
+
+/// Of the time of a layer at work, which is run forward twice and backward for as long as both: what a rank after waits for before
+/// it can work too. Forward that is the recurrence, taken as a quarter of a layer; backward what follows the second run.
+const TURN: f64 = 0.25 * 0.25 + 0.5;
 
 /// Seconds of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -96,7 +102,8 @@ impl Cost {
             cut,
             gradients: if ranks > 1 { 4.0 * weights } else { 0.0 },
             states: 0.0,
-            messages: 0,
+            state_gradients: 0.0,
+            messages: [0; 2],
             turns: [layers, layers],
             all_to_all: 0.0,
             ring: 0.0,
@@ -106,16 +113,24 @@ impl Cost {
             let sizes = model.state_sizes();
             let first = &sizes[0];
             let conv = remembered(model, 0);
-            let tensors = first.len() + usize::from(conv > 0);
-            // How long the header is, then how many states, and the shape of each.
+            // RWKV-7's convolution is the step before, and its feed-forward reads another.
+            let mixed = matches!(model.block, BlockConfig::Rwkv7(_));
+            let (convs, shifts) = (usize::from(conv > 0), usize::from(mixed));
+            // How long a header is, then how many states, and the shape of each: rows, heads and dims, or three of a convolution.
             let dims = first.iter().map(|size| 2 + size.len()).sum::<usize>();
-            let header = 3 + dims + if conv > 0 { 4 } else { 0 };
+            let header = |messages: usize, convs: usize| 2 * messages + dims + 4 * convs;
+            let groups = 1 + convs + shifts;
             let elements: usize = first
                 .iter()
                 .map(|size| size.iter().product::<usize>())
                 .sum();
-            cost.messages = 2 + tensors;
-            cost.states = (4 * layers * (header + rows * (elements + conv))) as f64;
+            let sent = |header: usize| (4 * layers * (header + rows * (elements + conv))) as f64;
+            cost.messages = [
+                2 * groups + first.len() + convs + shifts,
+                2 + first.len() + convs,
+            ];
+            cost.states = sent(header(groups, convs + shifts));
+            cost.state_gradients = sent(header(1, convs));
             cost.turns[1] = layers + cut - 1;
             let others = (cut - 1) as f64;
             let passes = 2.0 * 2.0 * layers as f64;
@@ -136,18 +151,21 @@ impl Cost {
         } = *machine;
         let work = self.operations / operations;
         let [own, all] = self.turns.map(|turns| turns as f64);
-        let sent = |size: f64| 2.0 * size / bytes;
         Seconds {
             work,
-            turns: work * (all / own - 1.0),
+            turns: work * (all / own - 1.0) * TURN,
             // A message of each turn is waited for, in both directions.
             states: match self.cut {
                 1 => 0.0,
-                _ => sent(self.states * all / own) + 2.0 * all * self.messages as f64 * latency,
+                _ => {
+                    let messages = self.messages.iter().sum::<usize>() as f64;
+                    let both = self.states + self.state_gradients;
+                    both * all / own / bytes + all * messages * latency
+                }
             },
             gradients: match self.ranks {
                 1 => 0.0,
-                ranks => sent(self.gradients) + 2.0 * ranks as f64 * latency,
+                ranks => 2.0 * (self.gradients / bytes + ranks as f64 * latency),
             },
         }
     }
@@ -282,7 +300,7 @@ mod tests {
         let long = Cost::of(&run, 64).unwrap();
         run.train_length /= 4;
         let short = Cost::of(&run, 64).unwrap();
-        assert_eq!((long.states, long.messages), (short.states, 3));
+        assert_eq!((long.states, long.messages), (short.states, [3, 3]));
         assert_eq!(
             (long.all_to_all, long.ring),
             (4.0 * short.all_to_all, 4.0 * short.ring)

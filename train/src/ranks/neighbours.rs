@@ -1,11 +1,11 @@
 //! The ranks that run the segments before and after this one's.
 //!
-//! A state goes as the length of its header, the header (how many, and their shapes) and the elements of each: a rank
+//! States go as the length of their header, the header (how many, and their shapes) and the elements of each: a rank
 //! need not know what the blocks of its model carry.
 
 use super::group::Group;
-use crate::models::segments::Borders;
-use crate::models::{HostState, LayerState};
+use crate::models::Borders;
+use crate::op::Value;
 use baton_runtime::Tensor;
 
 /// States from the rank before and to the rank after, gradients the other way.
@@ -18,23 +18,20 @@ pub(crate) struct Neighbours<'g> {
 }
 
 impl Neighbours<'_> {
-    fn send(&self, to: usize, state: HostState) {
-        let HostState {
-            recurrence, conv, ..
-        } = &state;
-        let mut header = vec![recurrence.len() as f32, conv.iter().len() as f32];
-        for state in recurrence.iter().chain(conv) {
-            header.push(state.shape.len() as f32);
-            header.extend(state.shape.iter().map(|&size| size as f32));
+    fn send(&self, to: usize, states: &[Value]) {
+        let mut header = vec![states.len() as f32];
+        for shape in states.iter().map(Value::shape) {
+            header.push(shape.len() as f32);
+            header.extend(shape.iter().map(|&size| size as f32));
         }
         self.group.send(to, &[header.len() as f32]);
         self.group.send(to, &header);
-        for state in recurrence.iter().chain(conv) {
-            self.group.send(to, &state.data);
+        for state in states {
+            self.group.send(to, &state.to_host().data);
         }
     }
 
-    fn receive(&self, from: usize) -> HostState {
+    fn receive(&self, from: usize) -> Vec<Tensor> {
         let take = |count: usize| {
             let mut numbers = vec![0.0; count];
             self.group.receive(from, &mut numbers);
@@ -43,20 +40,15 @@ impl Neighbours<'_> {
         let length = take(1)[0] as usize;
         let mut header = take(length).into_iter().map(|x| x as usize);
         let mut next = || header.next().unwrap_or_default();
-        let (recurrence, conv) = (next(), next());
-        let mut state = |_| {
+        let states = (0..next()).map(|_| {
             let rank = next();
             let shape: Vec<usize> = (0..rank).map(|_| next()).collect();
             Tensor {
                 data: take(shape.iter().product()),
                 shape,
             }
-        };
-        HostState {
-            recurrence: (0..recurrence).map(&mut state).collect(),
-            conv: (0..conv).map(&mut state).next(),
-            memory: None,
-        }
+        });
+        states.collect()
     }
 }
 
@@ -65,23 +57,23 @@ impl Borders for Neighbours<'_> {
         self.before
     }
 
-    fn enter(&self, _: usize) -> Option<HostState> {
-        self.before.then(|| self.receive(self.group.rank() - 1))
+    fn enter(&self) -> Vec<Tensor> {
+        self.receive(self.group.rank() - 1)
     }
 
-    fn leave(&self, _: usize, state: &LayerState) {
+    fn leave(&self, states: &[Value]) {
         if self.after {
-            self.send(self.group.rank() + 1, state.to_host());
+            self.send(self.group.rank() + 1, states);
         }
     }
 
-    fn arrive(&self, _: usize) -> Option<HostState> {
+    fn arrive(&self) -> Option<Vec<Tensor>> {
         self.after.then(|| self.receive(self.group.rank() + 1))
     }
 
-    fn hand_back(&self, _: usize, gradient: &LayerState) {
+    fn hand_back(&self, gradients: &[Value]) {
         if self.before {
-            self.send(self.group.rank() - 1, gradient.to_host());
+            self.send(self.group.rank() - 1, gradients);
         }
     }
 }

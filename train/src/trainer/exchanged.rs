@@ -5,9 +5,10 @@ use super::together::{documents, of_text, packed, policies, published, steps};
 use super::*;
 use crate::ranks::Cost;
 use crate::ranks::tests::together;
-use baton_data::Corpus;
+use baton_data::{Batch, Corpus, Share};
 use baton_runtime::device::interpreter::Interpreter;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::sync::Mutex;
 
 /// A step, and which of its rows and columns.
@@ -91,10 +92,11 @@ fn ranks_read_what_they_run_and_nothing_else() {
     }
 }
 
-/// A rank that counts the bytes it sends.
+/// A rank that counts the bytes it sends, and knows in which order it sent and received.
 struct Counted {
     by: Rc<dyn Group>,
     sent: Rc<Cell<usize>>,
+    order: Rc<RefCell<String>>,
 }
 
 impl Group for Counted {
@@ -108,10 +110,12 @@ impl Group for Counted {
 
     fn send(&self, to: usize, numbers: &[f32]) {
         self.sent.set(self.sent.get() + 4 * numbers.len());
+        self.order.borrow_mut().push('s');
         self.by.send(to, numbers);
     }
 
     fn receive(&self, from: usize, numbers: &mut [f32]) {
+        self.order.borrow_mut().push('r');
         self.by.receive(from, numbers);
     }
 
@@ -132,26 +136,36 @@ impl Group for Counted {
 fn ranks_send_what_the_configuration_says() {
     let corpus = documents();
     for model in published().into_iter().chain([of_text("gla")]) {
-        let config = packed(model);
+        let mut config = packed(model);
+        // One for each rank, which receives and sends the states of one layer after the other.
+        config.segments = 3;
         let name = config.model.block.name();
         let sent = together(3, |group| {
-            let sent = Rc::new(Cell::new(0));
+            let (sent, order) = (Rc::new(Cell::new(0)), Rc::new(RefCell::default()));
             let counted = Rc::new(Counted {
                 by: group,
                 sent: sent.clone(),
+                order: order.clone(),
             });
             let run = Trainer::new(config.clone(), &Interpreter, &corpus).unwrap();
             let mut run = run.together(counted).unwrap();
             run.step().unwrap();
             let weights = run.weights().into_values().map(|w| w.data.len());
-            (sent.get() as f64, 4.0 * weights.sum::<usize>() as f64)
+            let weights = 4.0 * weights.sum::<usize>() as f64;
+            (sent.get() as f64, weights, order.take())
         });
         let cost = Cost::of(&config, 3).unwrap();
         let gradients = sent[0].1;
         // The first rank has none before it, the last none after it.
-        let expected = [(1.0, 1.0), (2.0, 1.0), (1.0, 0.0)];
-        for ((sent, _), (states, sums)) in sent.iter().zip(expected) {
-            assert_eq!(*sent, states * cost.states + sums * gradients, "{name}");
+        let (after, before) = (cost.states, cost.state_gradients);
+        let expected = [after + gradients, before + after + gradients, before];
+        for ((sent, ..), expected) in sent.iter().zip(expected) {
+            assert_eq!(*sent, expected, "{name}");
+        }
+        // The rank in the middle hands on what its convolution ends with before it waits for the recurrence's states.
+        let states = config.model.state_sizes()[0].len();
+        if cost.messages[1] > 2 + states {
+            assert!(sent[1].2.starts_with("rrrsssrrr"), "{name}: {}", sent[1].2);
         }
         let about = cost.gradients / gradients;
         assert!(

@@ -54,6 +54,9 @@ impl Trainer<'_> {
         // The steps of the checkpoint that is there.
         let mut kept = Some(first).filter(|&step| step > 0);
         let (mut last, mut skipped, mut due) = (None, 0, false);
+        if self.progress.step < steps {
+            self.fit(&asked)?;
+        }
         let mut stop = asked();
         let held_out = options.held_out.as_ref();
         let over = |progress: &Progress| {

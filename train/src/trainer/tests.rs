@@ -2,11 +2,14 @@
 //! configuration is refused; state passing sees the right states.
 
 use super::*;
+use crate::initial_state::Moment;
+use crate::models::LayerState;
 use baton_config::{
     AdamWConfig, BlockConfig, BlockText, Convolution, InitialStateConfig, Mamba2Config,
     ModelConfig, Schedule, Shape,
 };
 use baton_data::Text;
+use baton_data::rng::{Purpose, Rng};
 use baton_runtime::device::interpreter::Interpreter;
 use baton_runtime::{Gradients, Kernel};
 use baton_weights::checkpoint::CHECKPOINT;
@@ -281,6 +284,24 @@ fn every_policy_resumes_and_recomputes_with_the_same_bits() {
         assert_eq!(again.policy.carried(), whole.policy.carried(), "{line}");
     }
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Whoever asks a run to end while its policy looks at the first batches need not wait for the last of them.
+#[test]
+fn a_fit_that_is_stopped_goes_on_where_it_was() {
+    let text = text();
+    let new = || {
+        let config = config("fitted_noise:fit=4".parse().unwrap());
+        Trainer::new(config, &Interpreter, &text).unwrap()
+    };
+    let mut run = new();
+    let looked = std::cell::Cell::new(0);
+    let third = || looked.replace(looked.get() + 1) == 2;
+    run.fit(&third).unwrap();
+    assert_eq!((run.fitted, run.progress.step), (2, 0));
+    let mut whole = new();
+    assert_eq!(losses(&mut run, 3), losses(&mut whole, 3));
+    assert_eq!(run.policy.carried(), whole.policy.carried());
 }
 
 #[test]

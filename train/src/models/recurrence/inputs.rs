@@ -8,8 +8,8 @@
 use super::act;
 use crate::Error;
 use crate::models::layers::{at_least, parameter};
-use crate::models::{Conv1d, Linear, RmsNorm};
-use crate::op::{Packing, Value, causal_conv_packed, rms_norm, split};
+use crate::models::{Conv1d, Linear, Passage, RmsNorm};
+use crate::op::{Value, causal_conv_packed, rms_norm, split};
 use baton_config::{Act, Init, InputPort, Norm, RecurrenceConfig};
 use baton_data::rng::Rng;
 use baton_ir::recurrence::L2NORM_EPSILON;
@@ -95,12 +95,11 @@ fn is_shared(port: &InputPort, convolved: bool) -> bool {
     port.constant.is_none() && !is_apart(port) && port.conv.is_some() == convolved
 }
 
-/// Inputs, gates, and the state of the convolution after.
+/// Inputs and gates.
 pub(super) struct Made {
     pub inputs: Vec<Value>,
     /// [B, T, ..] of each output that has one, in order.
     pub gates: Vec<Value>,
-    pub conv: Option<Value>,
 }
 
 /// Channels of all inputs that `which` names.
@@ -131,8 +130,7 @@ pub(super) fn made<'a>(
     shared: Option<&Linear>,
     own: impl Iterator<Item = &'a Projection> + Clone,
     x: Tensor<3>,
-    conv: Option<Value>,
-    packing: Option<&Packing>,
+    passage: &mut Passage<'_>,
 ) -> Result<Made, Error> {
     let [batch, time, _] = x.dims();
     let device = x.device();
@@ -167,7 +165,6 @@ pub(super) fn made<'a>(
     // The convolution activates itself where all that pass it ask for SiLU.
     let silu = Some(Act::Silu);
     let fused = convolved.iter().all(|&i| settings[i].act == silu);
-    let mut after = None;
     if !convolved.is_empty() {
         let apart = convolved.iter().filter_map(|&i| raw[i].take());
         let runs = columns.chain(apart).map(Value::tensor);
@@ -177,9 +174,9 @@ pub(super) fn made<'a>(
             .filter_map(|&i| own.clone().nth(i)?.conv.as_ref());
         let weight = joined(weights.map(|conv| conv.weight.val()).collect());
         let bias = Tensor::zeros([weight.dims()[0]], &device.clone().without_autodiff());
-        let conv = conv.map(Value::tensor).transpose()?;
+        let (conv, packing) = (passage.conv()?, passage.packing());
         let (y, out) = causal_conv_packed(x, weight, bias, fused, conv, packing)?;
-        after = Some(Value::new(out)?);
+        passage.leave_conv(out)?;
         let parts: Vec<&[usize]> = convolved.iter().map(|&i| sizes[i].as_slice()).collect();
         let values = convolved.iter().zip(split(y, &parts)?);
         values.for_each(|(&i, value)| raw[i] = Some(value));
@@ -208,11 +205,7 @@ pub(super) fn made<'a>(
         let product = factor(i)? * factor(other)?;
         inputs[i] = Value::new(product)?.reshape(&shape);
     }
-    Ok(Made {
-        inputs,
-        gates,
-        conv: after,
-    })
+    Ok(Made { inputs, gates })
 }
 
 /// What follows projection and convolution of an input, in the sizes `shape` [B, T, H, ..].

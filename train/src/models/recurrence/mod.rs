@@ -19,7 +19,7 @@ pub use inputs::Projection;
 
 use super::layers::parameter;
 use super::named::Named;
-use super::{LayerState, Linear, RmsNorm};
+use super::{Linear, Passage, RmsNorm};
 use crate::Error;
 use crate::op::{ARITY, Given, Packing, Value, apply_values};
 use baton_config::{MOST_TENSORS, RecurrenceConfig};
@@ -172,26 +172,16 @@ impl RecurrenceBlock {
         })
     }
 
-    /// [B, T, D] and the state before it to [B, T, D] and the state after it; with `packing` one
-    /// row of its sequences, each with its own state.
-    pub fn forward(
-        &self,
-        x: Tensor<3>,
-        state: Option<LayerState>,
-        packing: Option<&Packing>,
-    ) -> Result<(Tensor<3>, LayerState), Error> {
+    /// [B, T, D] to [B, T, D], from states to states.
+    pub fn forward(&self, x: Tensor<3>, passage: &mut Passage<'_>) -> Result<Tensor<3>, Error> {
         let Compiled {
             config,
             kernel,
             fixed,
         } = &self.compiled;
         let device = x.device();
-        let (states, conv) = match state {
-            Some(state) => (Some(state.recurrence), state.conv),
-            None => (None, None),
-        };
         let shared = self.in_proj.as_ref();
-        let made = inputs::made(config, shared, self.inputs.iter(), x, conv, packing)?;
+        let made = inputs::made(config, shared, self.inputs.iter(), x, passage)?;
         let mut trained = self.params.iter();
         let params = fixed.iter().map(|fixed| match fixed {
             Some(fixed) => Ok(Value::from_host(fixed.clone()).on(&device)),
@@ -200,17 +190,12 @@ impl RecurrenceBlock {
         let given = Given {
             inputs: made.inputs,
             params: params.collect::<Result<_, _>>()?,
-            states,
-            cu_seqlens: packing.map(Packing::offsets),
+            states: passage.recurrence()?,
+            cu_seqlens: passage.packing().map(Packing::offsets),
         };
         let run = apply_values(kernel, config.recurrence().states.len(), given)?;
-        let y = self.projected(run.outputs, made.gates)?;
-        let state = LayerState {
-            recurrence: run.states,
-            conv: made.conv,
-            memory: None,
-        };
-        Ok((y, state))
+        passage.leave_recurrence(run.states)?;
+        self.projected(run.outputs, made.gates)
     }
 
     /// Outputs [B, T, H, ..] to [B, T, D].

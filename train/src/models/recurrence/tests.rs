@@ -1,7 +1,7 @@
 //! Blocks of texts: every built-in one learns in all its weights, and one of everything is computed by hand.
 
 use super::*;
-use crate::models::{HostStates, LanguageModel, Pass, parameters};
+use crate::models::{HostStates, LanguageModel, LayerState, Pass, parameters};
 use crate::op::{cross_entropy, device};
 use baton_config::{BlockConfig, BlockText, ModelConfig};
 use baton_data::rng::Purpose;
@@ -231,7 +231,9 @@ fn a_block_is_what_its_settings_say() {
         data: x.iter().map(|x| *x as f32).collect(),
     };
     let x = Value::from_host(given.clone()).tensor().unwrap();
-    let (y, state) = block.forward(x, None, None).unwrap();
+    let mut passage = Passage::new(None, None);
+    let y = block.forward(x, &mut passage).unwrap();
+    let (_, state) = passage.end();
 
     let mut weights = BTreeMap::new();
     collect(&block, &mut weights);
