@@ -72,7 +72,7 @@ pub struct Bench {
     #[arg(long, value_name = "S", value_parser = numbers::time)]
     seconds: Option<f64>,
 
-    /// Steps of a chunk; by the cost model when absent
+    /// Steps of a chunk; those of the plan when absent
     #[arg(long, value_name = "C", value_parser = device::chunk())]
     chunk: Option<usize>,
 

@@ -4,9 +4,9 @@ use crate::failure::Failure;
 use baton_codegen::Compiler;
 use baton_codegen::schedule::cost::RunShape;
 use baton_codegen::schedule::{Choice, Load, Plan};
-use baton_data::files::write_whole;
 use baton_runtime::device::cpu::Cpu;
 use baton_runtime::{Device, Error};
+use baton_train::runs::Kept;
 use baton_tune::{Chosen, Origin, Store, own_folder};
 use baton_weights::checkpoint::CHECKPOINT;
 use serde_json::{Value, json};
@@ -51,23 +51,26 @@ pub fn folder() -> Result<PathBuf, Failure> {
 }
 
 /// What a training that is kept in a folder goes by: the choices that it began with, which are kept there, so that
-/// it resumes with the same bits whatever is tuned or shipped meanwhile. One that began without any goes by rules.
-pub fn of_run(folder: &Path, wanted: Choices) -> Result<Store, Failure> {
+/// it resumes with the same bits whatever is tuned or shipped meanwhile; one that is to begin keeps them then. One that
+/// began without any goes by rules.
+pub fn of_run(folder: &Path, wanted: Choices) -> Result<(Store, Option<Kept>), Failure> {
     let kept = folder.join(KEPT);
     if kept.exists() {
-        return Store::empty().with_file(&kept).map_err(|why| {
+        let store = Store::empty().with_file(&kept).map_err(|why| {
             Failure::new(format!(
                 "{why}: expected the choices that the run began with, from a copy; without the file it goes by rules, \
                  with other last bits"
             ))
-        });
+        })?;
+        return Ok((store, None));
     }
     if folder.join(CHECKPOINT).exists() {
-        return Ok(Store::empty());
+        return Ok((Store::empty(), None));
     }
     let store = wanted.store()?;
-    write_whole(&kept, store.print().as_bytes())?;
-    Ok(store)
+    let contents = Some(store.print().into_bytes());
+    let name = KEPT;
+    Ok((store, Some(Kept { name, contents })))
 }
 
 /// The CPU with plans by a store, and `threads` threads; every core when absent.

@@ -46,9 +46,10 @@ impl Man {
         let mut whole = (context.command)().disable_help_subcommand(true);
         whole.build();
         self.pages(whole)?;
+        let folder = self.folder.display().to_string();
         context.output.result(
-            || json!({ "folder": self.folder }),
-            || format!("the pages are in {}\n", self.folder.display()),
+            || json!({ "folder": folder }),
+            || format!("the pages are in {folder}\n"),
         )
     }
 

@@ -21,6 +21,12 @@ use std::path::{Path, PathBuf};
     state-passing-500-steps in that folder.\n\n\
     With --retrieval a model that retrieves (checkpoints/drt, or the folder --kept) reads --length tokens\n\
     of novels with a key hidden in them, and what it retrieved for the answer is printed.")]
+#[command(
+    mut_arg("length", of_retrieval),
+    mut_arg("chunks_memory", of_retrieval),
+    mut_arg("chunks_folder", of_retrieval),
+    mut_arg("chunks_bf16", of_retrieval)
+)]
 pub struct Demo {
     /// Where everything is written
     #[arg(long, default_value = "target/demo")]
@@ -41,16 +47,22 @@ pub struct Demo {
     #[arg(long, value_parser = device::threads())]
     threads: Option<usize>,
     /// Find a key in a long text with a model that retrieves
-    #[arg(long, conflicts_with = "steps")]
+    #[arg(long, conflicts_with_all = ["steps", "folder"])]
     retrieval: bool,
     /// Tokens of that text, about
-    #[arg(long, default_value_t = 1 << 20, requires = "retrieval")]
+    #[arg(long, default_value_t = 1 << 20)]
     length: usize,
     #[command(flatten)]
     chunks: Chunks,
     /// Show no progress
     #[arg(long)]
     quiet: bool,
+}
+
+/// An option of the second demonstration alone. What a present option excludes is not required, so both are said.
+fn of_retrieval(option: clap::Arg) -> clap::Arg {
+    let excluded = ["steps", "folder"];
+    option.requires("retrieval").conflicts_with_all(excluded)
 }
 
 impl Demo {

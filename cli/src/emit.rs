@@ -59,7 +59,7 @@ pub struct Emit {
     #[arg(long, value_enum, conflicts_with = "output")]
     level: Option<Level>,
     /// Which kernel is printed
-    #[arg(long, value_enum, default_value = "forward")]
+    #[arg(long, value_enum, default_value = "forward", conflicts_with = "output")]
     phase: Kernel,
     /// The folder to write to
     #[arg(short, long, required_unless_present = "level", value_name = "DIR")]

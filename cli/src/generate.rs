@@ -3,6 +3,7 @@
 use crate::chunks::Chunks;
 use crate::context::Context;
 use crate::device;
+use crate::eval::parts;
 use crate::failure::Failure;
 use crate::input;
 use crate::numbers;
@@ -14,7 +15,7 @@ use baton_train::eval::{Subject, progress};
 use baton_train::generate::{self, Begun, Made, Options, Place, Sampling};
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -105,8 +106,8 @@ impl Generate {
         if self.stop.iter().any(String::is_empty) {
             return Err(Failure::new("an empty --stop given, expected a text"));
         }
-        let target = self.state_out.as_deref().map(Target::new);
-        let (target, stop) = (target.transpose()?, Stop::listen()?);
+        let target = self.state_out.as_deref().map(|path| self.target(path));
+        let (target, stop) = (target.transpose()?, Stop::of_run(false)?);
         let device = device::device(device::Name::Cpu, self.threads)?;
         let subject = Subject::open(&self.checkpoint, device.as_ref())?;
         context.output.notes(&subject.tokenizer);
@@ -118,6 +119,8 @@ impl Generate {
         let started = Instant::now();
         let begun = self.begin(&subject, prompts)?;
         let reading = started.elapsed().as_secs_f64();
+        // Before there was a token to end after, a signal ends the program.
+        stop.begin(false);
 
         let started = Instant::now();
         let streams = begun.len() == 1 && !context.output.json;
@@ -166,6 +169,13 @@ impl Generate {
             true => Err(Failure::Stopped(stop.signal())),
             false => Ok(()),
         }
+    }
+
+    /// The file of the states, which is none that the model or a prompt is read from.
+    fn target(&self, path: &Path) -> Result<Target, Failure> {
+        let mut read = parts(&self.checkpoint);
+        read.extend(self.prompt_file.iter().cloned());
+        Ok(Target::new(path)?.spares(read.iter().map(PathBuf::as_path))?)
     }
 
     fn options(&self) -> Options {

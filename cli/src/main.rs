@@ -127,6 +127,14 @@ impl Verb {
             Verb::Train(_) | Verb::PostTrain(_) | Verb::Eval(_) | Verb::Reproduce(_)
         )
     }
+
+    /// Whether it is a training, or several.
+    fn trains(&self) -> bool {
+        matches!(
+            self,
+            Verb::Train(_) | Verb::PostTrain(_) | Verb::Reproduce(_)
+        )
+    }
 }
 
 verbs! {
@@ -165,15 +173,22 @@ fn parsed() -> Result<Arguments, clap::Error> {
     Arguments::from_arg_matches(&numbers(Arguments::command()).try_get_matches()?)
 }
 
+/// Whether arguments that are wrong ask for JSON.
+fn asks_for_json() -> bool {
+    let mut options = std::env::args_os().skip(1).take_while(|word| word != "--");
+    options.any(|word| word == "--json")
+}
+
 fn main() -> ExitCode {
     let started = Instant::now();
     baton_runtime::memory::keep();
     stop::outgrow();
     let arguments = match parsed() {
         Ok(arguments) => arguments,
-        Err(told) => return output::told(&told),
+        Err(told) => return output::told(&told, asks_for_json()),
     };
     memory::in_json(arguments.json);
+    memory::of_training(arguments.verb.trains());
     let output = Output {
         json: arguments.json,
     };

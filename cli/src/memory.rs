@@ -18,9 +18,17 @@ static ALLOCATOR: Allocator = Allocator;
 /// Whether the standard output has one line of JSON.
 static JSON: AtomicBool = AtomicBool::new(false);
 
+/// Whether it is a training that asks for memory.
+static TRAINS: AtomicBool = AtomicBool::new(false);
+
 /// Says it in JSON, too.
 pub fn in_json(json: bool) {
     JSON.store(json, Ordering::Relaxed);
+}
+
+/// Says how a training takes less, too.
+pub fn of_training(trains: bool) {
+    TRAINS.store(trains, Ordering::Relaxed);
 }
 
 // SAFETY: every call is the system's own, with the arguments given.
@@ -51,13 +59,18 @@ fn given(memory: *mut u8, size: usize) -> *mut u8 {
 
 #[cold]
 fn end(size: usize) -> ! {
+    let less = match TRAINS.load(Ordering::Relaxed) {
+        true => {
+            ". A training takes less by a smaller --batch with more --parts, and by --recompute (docs/training.md)"
+        }
+        false => "",
+    };
     let said = |to: i32, before: &str, after: &str| {
         let mut room = [0; 512];
         let mut rest = &mut room[..];
         let _ = writeln!(
             rest,
-            "{before}memory ran out: {size} bytes more are needed than the system gives. A training takes less by a \
-             smaller --batch with more --parts, and by --recompute (docs/training.md){after}"
+            "{before}memory ran out: {size} bytes more are needed than the system gives{less}{after}"
         );
         let length = 512 - rest.len();
         // SAFETY: so many bytes are there.

@@ -139,12 +139,20 @@ pub fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Prints help, the version or what is wrong with the arguments, and says how the program ends.
-pub fn told(told: &clap::Error) -> ExitCode {
-    let printed = match numbers::plainly(told) {
+/// Prints help, the version or what is wrong with the arguments, the last in JSON too where that was asked for, and says
+/// how the program ends.
+pub fn told(told: &clap::Error, json: bool) -> ExitCode {
+    let text = told.render().to_string();
+    let plain = numbers::plainly(told).map(|(said, plain)| text.replacen(&said, &plain, 1));
+    if json && told.use_stderr() {
+        let said = plain.as_ref().unwrap_or(&text).trim();
+        let error = said.strip_prefix("error: ").unwrap_or(said);
+        let _ = stdout(format!("{}\n", json!({ "error": error })).as_bytes());
+    }
+    let printed = match plain {
         None => told.print().and_then(|()| io::stdout().flush()),
-        Some((said, plain)) => {
-            stderr(&told.render().to_string().replacen(&said, &plain, 1));
+        Some(plain) => {
+            stderr(&plain);
             Ok(())
         }
     };

@@ -9,13 +9,13 @@ use crate::numbers;
 use crate::ranks::{self, Link};
 use crate::stop::Stop;
 use baton_config::TrainConfig;
-use baton_data::Corpus;
-use baton_data::files::write_whole;
 use baton_data::tokenizer::{self, Tokenizer};
+use baton_data::{Corpus, files};
 use baton_runtime::Device;
 use baton_train::ranks::Group;
-use baton_train::runs::{Place, newest};
+use baton_train::runs::{Kept, Place, newest};
 use baton_train::trainer::{Beside, HeldOut};
+use baton_tune::Store;
 use baton_weights::head::Head;
 use baton_weights::origin::{Opened, Origin};
 use std::path::{Path, PathBuf};
@@ -100,6 +100,16 @@ pub fn no_file(option: &str, folder: &Path) -> Result<(), Failure> {
     }
 }
 
+/// The vocabulary in `from`, of which a run's tokens are, as the run keeps it; there is none where they are bytes.
+pub fn vocabulary(from: Option<&Path>) -> Result<Kept, Failure> {
+    let file = from.map(|from| from.join(tokenizer::FILE));
+    let file = file.filter(|file| file.is_file());
+    Ok(Kept {
+        name: tokenizer::FILE,
+        contents: file.map(|file| files::read(&file)).transpose()?,
+    })
+}
+
 impl Run {
     /// What hears signals, from before anything is read; a file in place of the folder is refused then too.
     pub fn stop(&self) -> Result<Stop, Failure> {
@@ -133,6 +143,14 @@ impl Run {
         })
     }
 
+    /// What is read, each of its documents from a zero state where that was asked for.
+    pub fn reading(&self, origin: Origin) -> Result<Origin, Failure> {
+        match self.reset_documents {
+            true => Ok(origin.reset()?),
+            false => Ok(origin),
+        }
+    }
+
     /// Where the run is kept; somewhere where it is not kept at all.
     pub fn folder(&self) -> &Path {
         self.folder.as_deref().unwrap_or(Path::new("."))
@@ -147,38 +165,60 @@ impl Run {
         }
     }
 
-    /// Where it trains.
-    fn device(&self) -> Result<Box<dyn Device>, Failure> {
+    /// Whose choices its plans are made by: the first rank's, which keeps them when the run begins. None but a CPU has
+    /// any.
+    fn chosen(&self, group: &dyn Group) -> Result<(Option<Store>, Option<Kept>), Failure> {
+        if !matches!(
+            (self.device, self.dtype),
+            (device::Name::Cpu, None | Some(Dtype::F32))
+        ) {
+            return Ok((None, None));
+        }
+        let own = match group.rank() {
+            0 => Some(choices::of_run(self.folder(), self.choices)?),
+            _ => None,
+        };
+        let text = own.as_ref().map(|(store, _)| store.print());
+        let first = group
+            .gather(text.unwrap_or_default().as_bytes())
+            .swap_remove(0);
+        Ok(match own {
+            Some((store, kept)) => (Some(store), kept),
+            None => {
+                let text = String::from_utf8_lossy(&first);
+                let name = Path::new("the choices of the first rank");
+                (Some(Store::empty().with_text(name, &text)?), None)
+            }
+        })
+    }
+
+    /// Where it trains, by these choices on a CPU.
+    fn device(&self, choices: Option<Store>) -> Result<Box<dyn Device>, Failure> {
         if self.device == device::Name::Cuda && !cfg!(feature = "train-cuda") {
             return Err(Failure::new(
                 "--device cuda given, expected another: this program was built without training on a \
                  GPU. Build it with `cargo build --release -p baton-cli --features train-cuda`",
             ));
         }
-        match (self.device, self.dtype) {
-            (device::Name::Cpu, None | Some(Dtype::F32)) => {
-                let store = choices::of_run(self.folder(), self.choices)?;
-                Ok(choices::cpu(Arc::new(store), ranks::threads(self.threads))?)
-            }
-            (name, dtype) => Ok(device::chosen(name, dtype, ranks::threads(self.threads))?),
-        }
+        let threads = ranks::threads(self.threads);
+        Ok(match choices {
+            Some(store) => choices::cpu(Arc::new(store), threads)?,
+            None => device::chosen(self.device, self.dtype, threads)?,
+        })
     }
 
-    /// What it trains on and what it reads, which the first rank opens before the others; the vocabulary of a folder is
-    /// kept beside the run.
+    /// What it trains on and what it reads, which the first rank opens before the others, and what the run is to keep.
     pub fn open(
         &self,
         group: &dyn Group,
         data: &Origin,
         tokenizer: &Tokenizer,
-        vocabulary: Option<&Path>,
-    ) -> Result<(Box<dyn Device>, Opened), Failure> {
-        ranks::in_turn(group, || {
-            if let Some(folder) = vocabulary {
-                self.keep_tokenizer(folder)?;
-            }
-            Ok((self.device()?, ranks::open(group, data, tokenizer)?))
-        })
+    ) -> Result<(Box<dyn Device>, Opened, Vec<Kept>), Failure> {
+        let (choices, kept) = self.chosen(group)?;
+        let (device, opened) = ranks::in_turn(group, || {
+            Ok((self.device(choices)?, ranks::open(group, data, tokenizer)?))
+        })?;
+        Ok((device, opened, Vec::from_iter(kept)))
     }
 
     /// The ranks, linked as asked; `device` is this one's.
@@ -190,20 +230,6 @@ impl Run {
         ranks::linked(group, self.link, device)
     }
 
-    /// Copies the vocabulary in `from`, if it has one, beside the run: its text is in these tokens.
-    fn keep_tokenizer(&self, from: &Path) -> Result<(), Failure> {
-        let (own, kept) = (
-            from.join(tokenizer::FILE),
-            self.folder().join(tokenizer::FILE),
-        );
-        if own.is_file() && !kept.exists() {
-            let text = std::fs::read(&own);
-            let text = text.map_err(|e| Failure::new(format!("{}: {e}", own.display())))?;
-            write_whole(&kept, &text)?;
-        }
-        Ok(())
-    }
-
     /// Where the run is kept and what is looked at, as the library asks for it.
     pub fn place(
         &self,
@@ -211,6 +237,7 @@ impl Run {
         stop: &Stop,
         origin: Origin,
         held_out: Option<Corpus>,
+        kept: Vec<Kept>,
         group: Rc<dyn Group>,
     ) -> Result<Place, Failure> {
         let held_out = match (self.eval_every, held_out) {
@@ -244,6 +271,7 @@ impl Run {
                 csv: self.csv,
                 tensorboard: self.tensorboard,
             },
+            kept,
             group,
         })
     }

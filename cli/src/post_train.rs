@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::options::Options;
-use crate::place::Run;
+use crate::place::{Run, vocabulary};
 use crate::train::{finish, print};
 use baton_config::InitialStateConfig;
 use baton_config::{self as config, Beginning, Said};
@@ -101,12 +101,14 @@ impl PostTrain {
             false => Other::Refused("--other-data trains on another"),
         };
         let origin = origin::after(stored.data.as_ref(), given, other, &tokenizer)?;
+        let origin = self.place.reading(origin)?;
         let group = context.ranks()?;
-        let (device, opened) = (self.place).open(&*group, &origin, &tokenizer, Some(folder))?;
+        let (device, opened, mut kept) = self.place.open(&*group, &origin, &tokenizer)?;
+        kept.push(vocabulary(Some(folder))?);
         let group = self.place.linked(group, device.as_ref())?;
         let place = self
             .place
-            .place("post-train", &stop, origin, opened.held_out, group)?;
+            .place("post-train", &stop, origin, opened.held_out, kept, group)?;
         let source = opened.train.as_ref();
         let ended = runs::train_stored(stored, &config, source, &place, device.as_ref())?;
         finish(context, &ended, &stop)

@@ -98,9 +98,37 @@ pub fn gpu() -> Result<usize, Error> {
 
 /// Threads where none are asked for: every core, or this rank's share of those of the machine.
 pub fn threads(asked: Option<usize>) -> Option<usize> {
-    let share = |ranks| match ranks {
-        1 => None,
-        ranks => Some((available_parallelism().map_or(1, usize::from) / ranks).max(1)),
-    };
-    asked.or_else(|| share(on_this_machine()))
+    asked.or_else(|| match launched() {
+        0 | 1 => None,
+        _ => {
+            let own = available_parallelism().map_or(1, usize::from);
+            Some(share(own, online(), on_this_machine()))
+        }
+    })
+}
+
+/// The share of one of so many ranks, which may run on `own` of a machine's `all` cores: a launcher that binds ranks has dealt out
+/// the cores once.
+fn share(own: usize, all: usize, ranks: usize) -> usize {
+    let dealt = if own < all { all } else { own };
+    (dealt / ranks).clamp(1, own)
+}
+
+/// The cores of the machine, whoever may run on them.
+fn online() -> usize {
+    // Safe: it asks for a number.
+    let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    usize::try_from(count).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn cores_are_dealt_out_once() {
+        // Not bound, bound to a core, bound to a socket that four of the eight share.
+        assert_eq!(super::share(64, 64, 8), 8);
+        assert_eq!(super::share(1, 64, 2), 1);
+        assert_eq!(super::share(32, 64, 8), 8);
+        assert_eq!(super::share(2, 2, 4), 1);
+    }
 }

@@ -65,7 +65,7 @@ impl Report {
             write_whole(&folder.join("tables.md"), text.as_bytes())?;
         }
         context.output.result(
-            || json!({ "page": output, "figures": names }),
+            || json!({ "page": output.display().to_string(), "figures": names }),
             || format!("{}\n", output.display()),
         )
     }

@@ -25,7 +25,7 @@ use baton_tune::{Schedule, Store};
 use given::{OFFSETS, gradient, plain};
 use safetensors::tensor::Dtype;
 use serde_json::{Map, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -69,7 +69,7 @@ pub struct Run {
     #[arg(long)]
     grad: bool,
 
-    /// Steps of a chunk; by the cost model when absent
+    /// Steps of a chunk; those of the plan when absent
     #[arg(long, value_name = "C", value_parser = device::chunk())]
     chunk: Option<usize>,
 
@@ -94,13 +94,32 @@ impl Run {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let source = Source::given(self.place.as_deref(), self.file.as_deref())?;
         let (recurrence, _) = source.verify()?;
-        let target = Target::new(&self.output)?.spares([self.inputs.as_path()])?;
+        self.used()?;
+        let text = self.place.as_deref().map(Path::new);
+        let read = [Some(self.inputs.as_path()), self.file.as_deref(), text];
+        let target = Target::new(&self.output)?.spares(read.into_iter().flatten())?;
         let archive = Archive::read(&self.inputs)?;
         given::names(&recurrence, &archive.names(), self.grad)?;
         match self.dtype(&recurrence, &archive)? {
             Dtype::F64 => self.execute::<f64>(context, &source, &recurrence, &archive, &target),
             _ => self.execute::<f32>(context, &source, &recurrence, &archive, &target),
         }
+    }
+
+    /// Refuses what the interpreter has no use for: it goes step by step, in f64.
+    fn used(&self) -> Result<(), Failure> {
+        if self.device != Name::Interpreter {
+            return Ok(());
+        }
+        let dtype = self.dtype.filter(|&dtype| dtype != gpu::Dtype::F32);
+        let given = match (self.chunk, dtype) {
+            (Some(chunk), _) => format!("--chunk {chunk}"),
+            (None, Some(dtype)) => format!("--dtype {}", dtype.name()),
+            (None, None) => return Ok(()),
+        };
+        Err(Failure::new(format!(
+            "{given} given with --device interpreter, which computes in f64 step by step: expected it without"
+        )))
     }
 
     /// The one type of all tensors but the offsets.

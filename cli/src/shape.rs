@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use baton_codegen::schedule::cost::RunShape;
-use baton_ir::recurrence::Recurrence;
+use baton_ir::recurrence::{Port, Recurrence};
 
 /// Sizes by name, in the order given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,10 +64,28 @@ impl Shape {
                 )));
             }
         };
-        let sizes: Result<Vec<_>, _> = recurrence.dims.iter().map(|dim| need(dim)).collect();
+        let sizes = recurrence.dims.iter().map(|dim| need(dim));
+        let sizes = sizes.collect::<Result<Vec<_>, _>>()?;
         let batch = self.get("B").unwrap_or(1);
+        let fits = |outer: &[usize], port: &Port| {
+            let inner = port.shape.iter().map(|dim| sizes[dim.index()]);
+            let mut all = outer.iter().copied().chain(inner);
+            let bytes = all.try_fold(size_of::<f32>(), usize::checked_mul);
+            bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok())
+        };
+        let mut along = recurrence.inputs.iter().chain(&recurrence.outputs);
+        let mut beside = recurrence.params.iter().chain(&recurrence.states);
+        if !along.all(|port| fits(&[batch, time, heads], port))
+            || !beside.all(|port| fits(&[batch, heads], port))
+        {
+            let given = self.0.iter().map(|(name, size)| format!("{name}={size}"));
+            return Err(Failure::new(format!(
+                "--shape {} given, whose tensors are larger than any memory, expected smaller sizes",
+                given.collect::<Vec<_>>().join(",")
+            )));
+        }
         Ok((
-            sizes?,
+            sizes,
             RunShape {
                 batch,
                 time,

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::Failure;
-use baton_data::files::write_whole;
+use baton_data::files::{self, write_whole};
 use baton_data::shards::{self, Part, SHARD_TOKENS};
 use baton_data::tokenizer::{self, Tokenizer};
 use baton_data::{Corpus, HELD_OUT, documents};
@@ -52,6 +52,10 @@ impl Tokenize {
         if self.shard_tokens == 0 {
             return Err(Failure::new("--shard-tokens 0 given, expected at least 1"));
         }
+        // Of whatever part there is, a vocabulary beside it says what its tokens are.
+        for part in [Part::Train, Part::HeldOut] {
+            shards::lacks(&self.output, part)?;
+        }
         let (tokenizer, called) = match &self.tokenizer {
             Some(path) => (Tokenizer::read(path)?, path.display().to_string()),
             None => (Tokenizer::Bytes, "bytes".to_string()),
@@ -66,7 +70,8 @@ impl Tokenize {
         let corpus = Corpus::new(&name, &found, &tokenizer, separator)?;
         let (documents, empty) = (corpus.documents.len(), found.len() - corpus.documents.len());
         let (train, held_out) = corpus.split(self.held_out);
-        // The training part and then its vocabulary last: these say that the folder is done.
+        let vocabulary = tokenizer.path().map(files::read).transpose()?;
+        // The training part last: it says that the folder is done.
         let write = |corpus: &Corpus, part| match corpus.tokens.is_empty() {
             true => Ok(0),
             false => shards::write(corpus, &called, &self.output, part, self.shard_tokens),
@@ -76,12 +81,8 @@ impl Tokenize {
             shards::remove(&self.output, Part::HeldOut, 0..held);
             error
         };
-        let kept = match tokenizer.path() {
-            Some(path) => {
-                let text = std::fs::read(path);
-                let text = text.map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
-                write_whole(&self.output.join(tokenizer::FILE), &text)
-            }
+        let kept = match &vocabulary {
+            Some(text) => write_whole(&self.output.join(tokenizer::FILE), text),
             None => Ok(()),
         };
         let files = kept

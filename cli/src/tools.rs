@@ -2,9 +2,10 @@
 
 use crate::failure::Failure;
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The SASS mnemonics that are counted, and what they are.
 pub const COUNTED: [(&str, &str); 8] = [
@@ -27,10 +28,13 @@ pub struct Tools {
 /// A kernel after assembly.
 pub struct Assembled {
     nvdisasm: PathBuf,
-    cubin: PathBuf,
+    folder: Scratch,
     /// What ptxas said of it.
     said: String,
 }
+
+/// A folder that nobody had before, and that goes away with its owner.
+struct Scratch(PathBuf);
 
 impl Tools {
     /// Looks in the folder that BATON_CUDA_BIN names, in target/cuda, and on the path.
@@ -61,15 +65,9 @@ impl Tools {
 
     /// Assembles PTX for a GPU.
     pub fn assemble(&self, ptx: &str, chip: &str) -> Result<Assembled, Failure> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("baton-{}-{number}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        let cannot =
-            |why: std::io::Error| Failure::new(format!("cannot use `{}`: {why}", folder.display()));
-        std::fs::create_dir_all(&folder).map_err(cannot)?;
-        let (input, cubin) = (folder.join("kernel.ptx"), folder.join("kernel.cubin"));
-        std::fs::write(&input, ptx).map_err(cannot)?;
+        let folder = Scratch::new()?;
+        let input = folder.0.join("kernel.ptx");
+        std::fs::write(&input, ptx).map_err(|why| cannot(&input, &why))?;
         let arch = format!("-arch={chip}");
         let said = call(
             &self.ptxas,
@@ -78,12 +76,12 @@ impl Tools {
                 Path::new("-v"),
                 &input,
                 Path::new("-o"),
-                &cubin,
+                &folder.cubin(),
             ],
         )?;
         Ok(Assembled {
             nvdisasm: self.nvdisasm.clone(),
-            cubin,
+            folder,
             said,
         })
     }
@@ -92,14 +90,14 @@ impl Tools {
 impl Assembled {
     /// The machine code as text.
     pub fn sass(&self) -> Result<String, Failure> {
-        call(&self.nvdisasm, &[Path::new("-c"), &self.cubin])
+        call(&self.nvdisasm, &[Path::new("-c"), &self.folder.cubin()])
     }
 
     /// The same with encodings, which hold what the assembler tells the hardware.
     pub fn encoded(&self) -> Result<String, Failure> {
         call(
             &self.nvdisasm,
-            &[Path::new("-c"), Path::new("-hex"), &self.cubin],
+            &[Path::new("-c"), Path::new("-hex"), &self.folder.cubin()],
         )
     }
 
@@ -135,12 +133,30 @@ impl Assembled {
     }
 }
 
-impl Drop for Assembled {
-    fn drop(&mut self) {
-        if let Some(folder) = self.cubin.parent() {
-            let _ = std::fs::remove_dir_all(folder);
-        }
+impl Scratch {
+    fn new() -> Result<Self, Failure> {
+        // Who cannot guess the name has no folder there; one that is there is somebody else's and is not taken.
+        let number = RandomState::new().build_hasher().finish();
+        let name = format!("baton-{}-{number:016x}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder).map_err(|why| cannot(&folder, &why))?;
+        Ok(Scratch(folder))
     }
+
+    /// What the assembler writes.
+    fn cubin(&self) -> PathBuf {
+        self.0.join("kernel.cubin")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn cannot(path: &Path, why: &io::Error) -> Failure {
+    Failure::new(format!("cannot use `{}`: {why}", path.display()))
 }
 
 fn call(program: &Path, arguments: &[&Path]) -> Result<String, Failure> {
@@ -156,5 +172,34 @@ fn call(program: &Path, arguments: &[&Path]) -> Result<String, Failure> {
             "`{name}` refused: {}",
             text(&done.stderr).trim()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Folders of this process that are there.
+    fn folders() -> usize {
+        let own = format!("baton-{}-", std::process::id());
+        let all = std::fs::read_dir(std::env::temp_dir()).unwrap();
+        let names = all.flatten().map(|entry| entry.file_name());
+        names
+            .filter(|name| name.to_string_lossy().starts_with(&own))
+            .count()
+    }
+
+    #[test]
+    fn no_folder_stays_where_the_assembler_refuses_or_is_done() {
+        let tools = |ptxas: &str| Tools {
+            ptxas: ptxas.into(),
+            nvdisasm: "true".into(),
+        };
+        assert!(tools("false").assemble("", "sm_90a").is_err());
+        assert_eq!(folders(), 0);
+        let made = tools("true").assemble("", "sm_90a").expect("assembled");
+        assert_eq!(folders(), 1);
+        drop(made);
+        assert_eq!(folders(), 0);
     }
 }

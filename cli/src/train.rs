@@ -5,7 +5,7 @@ use crate::cost;
 use crate::failure::Failure;
 use crate::model::Model;
 use crate::options::Options;
-use crate::place::Run;
+use crate::place::{Run, vocabulary};
 use crate::stop::{self, Stop};
 use baton_config::{self as config, Beginning, Said};
 use baton_config::{BlockConfig, TrainConfig};
@@ -74,8 +74,8 @@ impl Train {
             None => Origin::Novels,
         };
         let group = context.ranks()?;
-        let own = self.place.data.as_deref();
-        let (device, opened) = (self.place).open(&*group, &origin, &Tokenizer::Bytes, own)?;
+        let (device, opened, mut kept) = (self.place).open(&*group, &origin, &Tokenizer::Bytes)?;
+        kept.push(vocabulary(self.place.data.as_deref())?);
         if !own_vocabulary {
             config.model.vocab_size = opened.train.vocab_size();
         }
@@ -88,7 +88,7 @@ impl Train {
         let group = self.place.linked(group, device.as_ref())?;
         let place = self
             .place
-            .place("train", &stop, origin, opened.held_out, group)?;
+            .place("train", &stop, origin, opened.held_out, kept, group)?;
         let ended = runs::train(&config, opened.train.as_ref(), &place, device.as_ref())?;
         finish(context, &ended, &stop)
     }
@@ -111,12 +111,13 @@ impl Train {
         let given = self.place.given(tokenizer.path().is_some())?;
         let other = Other::Refused("`baton post-train --other-data` goes on with another");
         let origin = origin::after(stored.data.as_ref(), given, other, &tokenizer)?;
+        let origin = self.place.reading(origin)?;
         let group = context.ranks()?;
-        let (device, opened) = self.place.open(&*group, &origin, &tokenizer, None)?;
+        let (device, opened, kept) = self.place.open(&*group, &origin, &tokenizer)?;
         let group = self.place.linked(group, device.as_ref())?;
         let place = self
             .place
-            .place("train", stop, origin, opened.held_out, group)?;
+            .place("train", stop, origin, opened.held_out, kept, group)?;
         let ended = runs::change(&config, opened.train.as_ref(), &place, device.as_ref())?;
         finish(context, &ended, stop)
     }

@@ -41,9 +41,10 @@ pub struct Tune {
     /// The same as FILE
     #[arg(long, value_name = "F.rec")]
     file: Option<PathBuf>,
-    /// What is tuned for; GPUs and the emulator take --offline, --kit or --import
-    #[arg(long, value_enum, default_value = "cpu")]
-    device: Name,
+    /// What is tuned for: the CPU when absent; GPUs and the emulator take --offline, --kit or --import. What --list
+    /// shows: all when absent
+    #[arg(long, value_enum)]
+    device: Option<Name>,
     /// Sizes: T, H and every dim of the recurrence; B and G are 1 when absent
     #[arg(long, value_name = "B=1,T=2048,H=80,..", conflicts_with = "shapes")]
     shape: Option<Shape>,
@@ -56,9 +57,9 @@ pub struct Tune {
     /// Threads; every core when absent
     #[arg(long, value_name = "N", value_parser = device::threads())]
     threads: Option<usize>,
-    /// Times that each of the last candidates is measured
-    #[arg(long, value_name = "N", default_value_t = ROUNDS as u32, value_parser = clap::value_parser!(u32).range(2..))]
-    rounds: u32,
+    /// Times that each of the last candidates is measured; 15 when absent
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    rounds: Option<u32>,
     /// Write results into this file, beside those of other shapes, instead of your own
     #[arg(long, value_name = "FILE")]
     into: Option<PathBuf>,
@@ -99,26 +100,28 @@ struct Job {
 
 impl Tune {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
+        self.used()?;
         if self.list {
-            return list(self.listed()?.as_deref(), context);
+            return list(self.listed()?.as_deref(), self.device, context);
         }
+        let device = self.device.unwrap_or(Name::Cpu);
         let until =
             (self.budget).map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
         if let Some(file) = &self.import {
-            return kit::import(file, self.device, context.output);
+            return kit::import(file, device, context.output);
         }
         if let Some(folder) = &self.kit {
-            let terms = terms(self.rounds, until);
-            return kit::tune(folder, self.device, terms, self.again, context);
+            let terms = terms(self.rounds(), until);
+            return kit::tune(folder, device, terms, self.again, context);
         }
         let jobs = self.jobs()?;
         if let (true, Some(folder)) = (self.offline, &self.output) {
             return self.offline(&jobs[0], folder, context);
         }
-        if self.device != Name::Cpu {
+        if device != Name::Cpu {
             return Err(Failure::new(format!(
                 "--device {} given, expected cpu, or --offline, --kit or --import with it",
-                self.device.text()
+                device.text()
             )));
         }
         let mut ended = vec![];
@@ -142,6 +145,33 @@ impl Tune {
         )
     }
 
+    /// Refuses options of a measurement where nothing is measured, or not by them.
+    fn used(&self) -> Result<(), Failure> {
+        let all = [
+            ("--threads", self.threads.is_some()),
+            ("--rounds", self.rounds.is_some()),
+            ("--budget", self.budget.is_some()),
+            ("--again", self.again),
+        ];
+        let (way, unused) = match (self.list, self.offline, &self.import, &self.kit) {
+            (true, ..) => ("--list", &all[..]),
+            (_, true, ..) => ("--offline", &all[..]),
+            (_, _, Some(_), _) => ("--import", &all[..]),
+            (_, _, _, Some(_)) => ("--kit", &all[..1]),
+            _ => return Ok(()),
+        };
+        match unused.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Failure::new(format!(
+                "{option} given with {way}, which has no use for it; expected one of them"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(ROUNDS as u32)
+    }
+
     /// The name of the recurrence whose results are listed, where one is given: also of one whose text is gone.
     fn listed(&self) -> Result<Option<String>, Failure> {
         match (&self.place, &self.file) {
@@ -154,14 +184,18 @@ impl Tune {
     }
 
     fn jobs(&self) -> Result<Vec<Job>, Failure> {
-        let source = |place: Option<&str>| Source::given(place, self.file.as_deref());
-        let given = self.place.as_deref();
+        let given = || Source::given(self.place.as_deref(), self.file.as_deref());
         match (&self.shape, &self.shapes) {
             (Some(shape), _) => Ok(vec![Job {
-                source: source(given)?,
+                source: given()?,
                 shape: shape.clone(),
             }]),
             (None, Some(path)) => {
+                // Once for all lines: a standard input is read once.
+                let given = match (&self.place, &self.file) {
+                    (None, None) => None,
+                    _ => Some(given()?),
+                };
                 let wrong = |why: String| Failure::new(format!("`{}`: {why}", path.display()));
                 let text = std::fs::read_to_string(path).map_err(|why| wrong(why.to_string()))?;
                 let lines = text
@@ -169,14 +203,10 @@ impl Tune {
                     .map(|line| line.split('#').next().unwrap_or_default().trim());
                 let mut jobs = vec![];
                 for line in lines.filter(|line| !line.is_empty()) {
+                    // A shape may have spaces too.
                     let (name, shape) = match line.split_once(char::is_whitespace) {
-                        Some((name, shape)) => (Some(name), shape),
-                        None => (given, line),
-                    };
-                    let named = || {
-                        wrong(format!(
-                            "`{line}`, expected `NAME SHAPE`, or a shape where a recurrence is given"
-                        ))
+                        Some((name, shape)) if !name.contains('=') => (Some(name), shape),
+                        _ => (None, line),
                     };
                     if self.file.is_some() && name.is_some() {
                         return Err(wrong(format!(
@@ -186,11 +216,16 @@ impl Tune {
                     let shape = shape
                         .parse()
                         .map_err(|why| wrong(format!("`{line}`: {why}")))?;
-                    jobs.push(Job {
-                        source: source(name)
-                            .map_err(|why| if name.is_none() { named() } else { why })?,
-                        shape,
-                    });
+                    let source = match (name, &given) {
+                        (Some(name), _) => Source::find(name)?,
+                        (None, Some(given)) => given.clone(),
+                        (None, None) => {
+                            return Err(wrong(format!(
+                                "`{line}`, expected `NAME SHAPE`, or a shape where a recurrence is given"
+                            )));
+                        }
+                    };
+                    jobs.push(Job { source, shape });
                 }
                 match jobs.is_empty() {
                     true => Err(wrong("holds no shape, expected one a line".into())),
@@ -247,7 +282,7 @@ impl Tune {
         };
         let bar = bar(&key.text());
         let mut watch = counted(&bar);
-        let terms = terms(self.rounds, until);
+        let terms = terms(self.rounds(), until);
         let mut workshop = Workshop::cpu(&subject, cpu_name());
         let outcome = match tune(&subject, &mut workshop, &mut journal, terms, &mut watch) {
             // One shape whose rules' plan is off, or whose truth is no number, does not stop the others.

@@ -32,7 +32,7 @@ pub fn derive_any(recurrence: &Recurrence, facts: &Facts) -> Result<(Chunked, bo
         let name = &recurrence.inputs[index].name;
         return Err(Diagnostic::new(
             "D002",
-            recurrence.spans.inputs[index],
+            *recurrence.spans.inputs.get(index).unwrap_or(&recurrence.spans.name),
             format!("input `{name}` is a matrix, which no kernel reads"),
         )
         .found("a matrix for each step")

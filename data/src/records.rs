@@ -41,16 +41,12 @@ pub fn each(
         Some("parquet") => parquet(path, take),
         Some("json") => {
             let text = text(path)?;
-            let wrong = |e: serde_json::Error| {
-                let line = text.lines().nth(e.line().saturating_sub(1));
-                no_json(path, e.line(), line.unwrap_or_default(), &e)
-            };
-            // Lines of JSON are often called so.
             match serde_json::from_str(&text) {
-                Err(e) if e.is_syntax() && text.trim_start().starts_with('{') => {
-                    lines(path, &text, take).map_err(|_| wrong(e))
+                Err(_) if is_lines(&text) => lines(path, &text, take),
+                Err(e) => {
+                    let line = text.lines().nth(e.line().saturating_sub(1));
+                    Err(no_json(path, e.line(), line.unwrap_or_default(), &e))
                 }
-                Err(e) => Err(wrong(e)),
                 Ok(whole) => list(path, whole)?
                     .into_iter()
                     .enumerate()
@@ -93,6 +89,12 @@ pub fn names(record: &Record) -> String {
 fn text(path: &Path) -> Result<String, Error> {
     let text = gzip::unpacked(files::read(path)?).and_then(given::utf8);
     text.map_err(|why| Error::file(path, why))
+}
+
+/// Whether a text begins with a line that is a whole record: lines of JSON are often called `.json`.
+fn is_lines(text: &str) -> bool {
+    let first = text.trim_start().lines().next();
+    first.is_some_and(|line| serde_json::from_str::<Record>(line).is_ok())
 }
 
 fn lines(
@@ -214,5 +216,32 @@ mod tests {
         ] {
             assert_eq!(lone(line), expected, "{line}");
         }
+    }
+
+    /// What is wrong in a file of lines, or with what is made of them, is said as it is, whatever the file is called.
+    #[test]
+    fn lines_that_are_called_json_keep_their_own_errors() {
+        let name = format!("baton-records-{}.json", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let read = |text: &str, last: usize| {
+            std::fs::write(&path, text).unwrap();
+            let mut take = |number: usize, _: Record| match number < last {
+                true => Ok(()),
+                false => Err(Error::Config("enough".into())),
+            };
+            each(&path, &mut take).map_err(|e| e.to_string())
+        };
+        let good = "\n{\"a\": 1}\n\n{\"a\": 2}\n";
+        assert_eq!(read(good, 9), Ok(()));
+        assert_eq!(read(good, 4), Err("enough".into()));
+        for (text, expected) in [
+            ("{\"a\": 1}\n{\"a\": }\n", "line 2: no JSON: expected value"),
+            ("{\"a\": 1}\n7\n", "record 2: 7 given"),
+            ("{\"a\":\n 1,}\n", "line 2: no JSON"),
+        ] {
+            let said = read(text, 9).unwrap_err();
+            assert!(said.contains(expected), "{said}");
+        }
+        std::fs::remove_file(path).unwrap();
     }
 }

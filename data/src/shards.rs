@@ -103,6 +103,18 @@ impl Reader {
     };
 }
 
+/// Refuses a folder that has a part, which [`write()`] would refuse.
+pub fn lacks(folder: &Path, part: Part) -> Result<(), Error> {
+    let first = part.path(folder, 0);
+    match first.exists() {
+        true => Err(Error::file(
+            &first,
+            "is there already, expected a folder without shards",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Writes a part of `corpus` in files of up to `shard_tokens`; refuses a folder that has one.
 pub fn write(
     corpus: &Corpus,
@@ -111,12 +123,7 @@ pub fn write(
     part: Part,
     shard_tokens: usize,
 ) -> Result<usize, Error> {
-    if part.path(folder, 0).exists() {
-        return Err(Error::file(
-            &part.path(folder, 0),
-            "is there already, expected a folder without shards",
-        ));
-    }
+    lacks(folder, part)?;
     let all = corpus.tokens.len();
     let count = all.div_ceil(shard_tokens.max(1)).max(1);
     let range = |number| number * shard_tokens..all.min((number + 1) * shard_tokens);

@@ -181,3 +181,65 @@ fn depth_is_an_error_and_no_overflow() {
     }
     assert_eq!(verify::verify(&built).unwrap_err()[0].code, "R020");
 }
+
+/// Errors by the thousand, each with its place and its remedy.
+#[test]
+fn texts_of_errors() {
+    let many = |what: &str| what.repeat(10_000);
+    let marks = format!("recurrence r {{{}\n{}}}", many("#;"), many(";"));
+    let strange = format!("recurrence r {{{}}}", many("$;"));
+    let powers = format!("output p: [] = {};", many("pow(g, 2) + ") + "g");
+    let [known, unknown] = ["a", "b"].map(|letter| letter.repeat(150_000));
+    let names = format!("let {known} = g; output p: [] = {unknown};");
+    let levels = "%\n".repeat(50_000);
+    for source in [
+        marks,
+        strange,
+        recurrence(&powers),
+        recurrence(&names),
+        levels,
+    ] {
+        let start = Instant::now();
+        let _ = text::parse(&source);
+        let _ = text::chunked::parse(&source);
+        let took = start.elapsed();
+        assert!(took < LIMIT, "{took:?}: {:.60}", source);
+    }
+}
+
+/// A decay of many factors, of which the last is no positive one, in many states.
+#[test]
+fn factors_without_a_sign() {
+    let lets = chain("g", 5_000, |x| format!("{x} * g"), "");
+    let states: String = (0..20).map(|i| format!(", n{i}: []")).collect();
+    let updates: String = (0..20).map(|i| format!("n{i} = x5000 * n{i};\n")).collect();
+    let read: String = (0..20).map(|i| format!(" + n{i}")).collect();
+    let source = format!(
+        "recurrence r {{ dims {{ K }} inputs {{ k: [K], g: [] }} state {{ S: [K]{states} }}
+        {lets}{updates}S = exp(g) * S + k; output o: [] = sum(S){read}; }}"
+    );
+    let start = Instant::now();
+    let codes = verify::verify(&text::parse(&source).unwrap()).unwrap_err();
+    assert!(codes.iter().all(|d| d.code == "R043") && codes.len() == 20);
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+}
+
+/// A value through which many states are kept, in many lets.
+#[test]
+fn comparisons_of_many_states() {
+    let states: Vec<String> = (0..128).map(|i| format!("n{i}")).collect();
+    let declared: String = states.iter().map(|n| format!(", {n}: []")).collect();
+    let updates: String = states
+        .iter()
+        .map(|n| format!("{n} = exp(g) * {n} + g;\n"))
+        .collect();
+    let wide =
+        chain("X", 3_000, |x| format!("max({x}, {x})"), "").replace('X', &states.join(" + "));
+    let source = format!(
+        "recurrence r {{ dims {{ K }} inputs {{ k: [K], g: [] }} state {{ S: [K]{declared} }}
+        {wide}{updates}S = exp(g) * S + k; output o: [] = sum(S) + x3000; }}"
+    );
+    let start = Instant::now();
+    let _ = verify::verify(&text::parse(&source).unwrap());
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+}

@@ -71,11 +71,11 @@ pub fn expand(recurrence: &Recurrence, source: &Source) -> syn::Result<TokenStre
     let attributes = &source.attributes;
     // Reading the file through the compiler makes a change of it a change of the crate.
     let tracked = source.file.as_ref().map(|path| {
-        quote! {
-            const _: &str = ::core::include_str!(
-                ::core::concat!(::core::env!("CARGO_MANIFEST_DIR"), "/", #path)
-            );
-        }
+        let place = match std::path::Path::new(&path.value()).is_absolute() {
+            true => quote! { #path },
+            false => quote! { ::core::concat!(::core::env!("CARGO_MANIFEST_DIR"), "/", #path) },
+        };
+        quote! { const _: &str = ::core::include_str!(#place); }
     });
     let functions = functions();
     let runtime = &source.runtime;

@@ -165,6 +165,27 @@ def test_options_of_flash_linear_attention():
     close(out, expected, q.dtype, "lower bound")
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+def test_keys_of_low_precision_are_normalised_in_float32(dtype):
+    torch.manual_seed(8)
+    B, T, H, K, V = 1, 7, 2, 16, 3
+    given = [100 * draw(B, T, H, K), 100 * draw(B, T, H, K), 100 * draw(B, T, H, K), draw(B, T, H, V)]
+    q, k, p, v = (x.to(dtype).requires_grad_() for x in given)
+    beta, g = draw(B, T, H, positive=True).to(dtype), -draw(B, T, H, positive=True).float()
+    wide = [x.detach().float().requires_grad_() for x in (q, k, p)]
+    units = [x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-6) for x in wide]
+    rounded = [x.to(dtype) for x in units]
+    assert all(x.isfinite().all() and (x.float().norm(dim=-1) - 1).abs().max() < 1e-2 for x in rounded)
+    out, _ = fla.chunk_delta_rule(q, k, v, beta, use_qk_l2norm_in_kernel=True)
+    expected, _ = fla.chunk_delta_rule(*rounded[:2], v.detach(), beta)
+    assert out.dtype == dtype and torch.equal(out, expected) and (out != 0).any()
+    found = torch.autograd.grad(out.float().sum(), [q, k])
+    for one, other in zip(found, torch.autograd.grad(expected.float().sum(), wide[:2])):
+        assert one.dtype == dtype and torch.equal(one, other.to(dtype))
+    out, _ = fla.chunk_comba(q, k, v, p, g, beta, use_qk_l2norm_in_kernel=True)
+    assert torch.equal(out, fla.chunk_comba(*rounded[:2], v, rounded[2], g, beta)[0])
+
+
 def test_fixed_decays_and_normalisers():
     torch.manual_seed(4)
     B, T, H, K, V = 2, 9, 3, 4, 2
@@ -216,6 +237,11 @@ def test_signatures_and_what_is_refused():
         (lambda: fla.chunk_kda(q, q, q, q, q[..., 0], cp_context=1), ValueError, "cp_context"),
         (lambda: fla.chunk_delta_rule(q, q, q, q), ValueError, r"`beta` has shape \[1, 2, 1, 2\]"),
         (lambda: mamba_ssm.selective_scan_fn(q[0], q[0], q[0, 0].cfloat(), q[0], q[0]), TypeError, "complex"),
+        (
+            lambda: mamba_ssm.selective_scan_fn(q[0], q[0], q[0, 0], torch.zeros(3, 2), q[0]),
+            ValueError,
+            r"tensor `B` has shape \[3, 2\], expected \[1, N\], \[B, N, T\] or \[B, G, N, T\]",
+        ),
     ]:
         with pytest.raises(exception, match=said):
             call()
@@ -273,11 +299,54 @@ def test_options_of_mamba_chunk_scan_combined():
     second, last = run(*[u[:1, 5:] for u in (x, z, limited, b, c)], None)
     close(y[:1], torch.cat([first, second], 1).numpy(), x.dtype, "seq_idx")
     close(final[:1], last.numpy(), x.dtype, "seq_idx, state")
-    packed, _, states = run(
-        *[u[:1] for u in (x, z, limited, b, c)], h0[:1], cu_seqlens=torch.tensor([0, 5, 12]), return_varlen_states=True
-    )
-    close(packed, y[:1].numpy(), x.dtype, "cu_seqlens")
-    close(states[1:], last.numpy(), x.dtype, "cu_seqlens, state")
+    # Initial states of rows are those of the sequences of index 0.
+    third, _ = run(*[u[1:] for u in (x, z, limited, b, c)], None)
+    close(y[1:], third.numpy(), x.dtype, "seq_idx that begins at another")
+    every, _ = run(x, z, limited, b, c, draw(3, H, P, N).index_copy(0, torch.tensor([0]), h0[:1]), seq_idx=index)
+    close(every[:1, :5], first.numpy(), x.dtype, "a state for every sequence")
+
+
+def test_offsets_of_mamba_chunk_scan_combined():
+    """As in mamba_ssm, only `seq_idx` separates sequences, and `cu_seqlens` says whose states are given besides."""
+    torch.manual_seed(7)
+    T, H, P, G, N = 12, 4, 3, 2, 5
+    x, dt, A = draw(1, T, H, P), draw(1, T, H, positive=True), -draw(H, positive=True)
+    b, c, h0 = draw(1, T, G, N), draw(1, T, G, N), draw(1, H, P, N)
+    index = torch.tensor([[0] * 5 + [1] * 4 + [2] * 3])
+
+    def run(first=0, last=T, states=h0, **options):
+        steps = [u[:, first:last] for u in (x, dt, b, c)]
+        return mamba_ssm.mamba_chunk_scan_combined(
+            *steps[:2], A, *steps[2:], 4, initial_states=states, return_final_states=True, **options
+        )
+
+    offsets = torch.tensor([0, 5, 9, 12], dtype=torch.int32)
+    for options in ({}, {"seq_idx": index}):
+        for one, other in zip(run(**options), run(cu_seqlens=offsets, **options), strict=True):
+            assert torch.equal(one, other)
+    parts = [run(0, 5), run(5, 9, None), run(9, 12, None)]
+    y, final, states = run(cu_seqlens=offsets, seq_idx=index, return_varlen_states=True)
+    close(y, torch.cat([part[0] for part in parts], 1).numpy(), x.dtype, "y")
+    close(final, parts[2][1].numpy(), x.dtype, "final")
+    close(states, torch.cat([part[1] for part in parts]).numpy(), x.dtype, "states")
+    whole = run(cu_seqlens=torch.tensor([0, T]), return_varlen_states=True)
+    assert torch.equal(whole[1], whole[2])
+    # Empty ones leave nothing, and what is not asked for (padding, say) is left out.
+    _, _, few = run(cu_seqlens=torch.tensor([0, 0, 5, 5, 9]), seq_idx=index, return_varlen_states=True)
+    assert torch.equal(few[[1, 3]], states[:2]) and (few[[0, 2]] == 0).all()
+    for given, idx, said in [
+        ([0, 5, 12], None, "`cu_seqlens` has a sequence from 0 to 5"),
+        ([0, 5, 12], index, "`cu_seqlens` has a sequence from 5 to 12"),
+        ([0, 5, 9, 13], index, "`cu_seqlens` has a sequence from 9 to 13"),
+        ([0, 5, 0, 12], index, "`cu_seqlens` has a sequence from 5 to 0"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            run(cu_seqlens=torch.tensor(given), seq_idx=idx, return_varlen_states=True)
+    with pytest.raises(ValueError, match="without `cu_seqlens`"):
+        run(return_varlen_states=True)
+    x, dt, b, c = (u.expand(2, *u.shape[1:]) for u in (x, dt, b, c))
+    with pytest.raises(ValueError, match=r"tensor `x` has shape \[2, 12, 4, 3\], expected one row"):
+        run(states=None, cu_seqlens=offsets, return_varlen_states=True)
 
 
 @DTYPES

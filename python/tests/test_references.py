@@ -3,9 +3,11 @@ of their references in plain PyTorch, which run on the CPU (in float32)."""
 
 import importlib
 import inspect
+import subprocess
 import sys
 import types
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -154,11 +156,13 @@ def test_signatures_of_mamba_ssm(mamba_ssm, name, module):
     assert found == parameters(getattr(mamba_ssm(module), name))
 
 
+@pytest.mark.parametrize("constant", ["", "B", "C", "BC"])
 @pytest.mark.parametrize("groups", [0, 1, 2])
-def test_the_reference_of_the_selective_scan(mamba_ssm, groups):
+def test_the_reference_of_the_selective_scan(mamba_ssm, groups, constant):
     D, N = 4, 5
     shared = (B, N, T) if groups == 0 else (B, groups, N, T)
-    given = {"u": draw(B, D, T), "delta": draw(B, D, T, seed=1), "A": -draw(D, N).exp(), "B": draw(*shared), "C": draw(*shared, seed=2)}
+    of = {name: (D, N) if name in constant else shared for name in "BC"}
+    given = {"u": draw(B, D, T), "delta": draw(B, D, T, seed=1), "A": -draw(D, N).exp(), "B": draw(*of["B"]), "C": draw(*of["C"], seed=2)}
     given |= {"D": draw(D), "z": draw(B, D, T, seed=3), "delta_bias": draw(D, seed=1)}
     theirs = mamba_ssm("ops.selective_scan_interface").selective_scan_ref
     compare(ours_ssm.selective_scan_fn, theirs, given, {"delta_softplus": True, "return_last_state": True})
@@ -178,6 +182,14 @@ def test_the_reference_of_the_combined_scan(mamba_ssm):
         return ours_ssm.mamba_chunk_scan_combined(**given, chunk_size=16, return_final_states=True)
 
     compare(combined, reference, given, {})
+
+
+def test_the_kernels_of_the_combined_scan():
+    if find_spec("mamba_ssm") is None:
+        pytest.skip("mamba_ssm is not installed")
+    program = Path(__file__).with_name("interpreted.py")
+    ran = subprocess.run([sys.executable, program], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.parametrize("heads", [False, True])

@@ -1,7 +1,10 @@
 """Initial states in training: the policies, and that what is carried is right however a step is computed."""
 
+import copy
+import gc
 import io
 import warnings
+import weakref
 
 import pytest
 
@@ -136,6 +139,131 @@ def test_backward_after_the_next_forward_is_refused_with_checkpointing():
         sum(losses).backward()
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_checkpointed_layer_begins_where_it_began(reentrant):
+    batches = [models.ids(2, 6, seed) for seed in range(3)]
+
+    def begun(checkpointing):
+        model = models.tiny("mamba2").train()
+        if checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
+        states = InitialStates(model, "state_passing:p_zero=0,conv=carried")
+        model(batches[0])
+        states.step()
+        return model, states
+
+    def loss(model, batch):
+        return model(batch, labels=batch).loss
+
+    def refused(value):
+        with pytest.raises(RuntimeError, match="run the backward of each forward before the next forward"):
+            value.backward()
+
+    def last():
+        """The gradients of the last of two forwards."""
+        model, _ = begun(False)
+        loss(model, batches[1])
+        loss(model, batches[2]).backward()
+        return gradients(model)
+
+    model, _ = begun(True)
+    one, other = (loss(model, batch) for batch in batches[1:])
+    refused(one)
+    model.zero_grad()
+    other.backward()
+    close(gradients(model), last(), 1e-6)
+
+    # Forwards that no gradient goes through, in either mode, change nothing for the backward after them.
+    plain, _ = begun(False)
+    loss(plain, batches[1]).backward()
+    model, _ = begun(True)
+    one = loss(model, batches[1])
+    with torch.no_grad():
+        unseen = model(batches[1]).logits
+        assert torch.equal(model.eval()(batches[1]).logits, unseen)
+        model.train()
+    stream(model, None, input_ids=batches[2])
+    one.backward()
+    close(gradients(model), gradients(plain), 1e-6)
+    assert all(port.final is None for port in ports(model))
+
+    model, states = begun(True)
+    one = loss(model, batches[1])
+    states.detach()
+    refused(one)
+    model.zero_grad()
+    loss(model, batches[1]).backward()
+
+
+def test_a_backward_twice_and_a_checkpoint_of_the_whole_model():
+    batch = models.ids(2, 6)
+
+    def found(run):
+        model = models.tiny("mamba2")
+        states = InitialStates(model, "state_passing:p_zero=0")
+        train(model, states, [batch])
+        run(model)
+        states.step()
+        return gradients(model), states._policy.carried[0].recurrence.shape[0]
+
+    def plain(model):
+        loss = model(batch, labels=batch).loss
+        for _ in range(2):
+            loss.backward(retain_graph=True)
+
+    def layers(model):
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        plain(model)
+
+    def whole(model):
+        torch.utils.checkpoint.checkpoint(lambda: model(batch, labels=batch).loss, use_reentrant=False).backward()
+
+    expected, rows = found(plain)
+    assert rows == 2
+    ours, rows = found(layers)
+    close(ours, expected, 1e-6)
+    assert rows == 2
+    ours, rows = found(whole)
+    close({name: 2 * gradient for name, gradient in ours.items()}, expected, 1e-6)
+    assert rows == 2
+
+
+def test_the_last_made_draws_and_the_one_before_is_detached():
+    model = models.tiny("mamba2").train()
+    batch = models.ids(2, 6)
+    before = InitialStates(model, "state_passing:p_zero=0")
+    model(batch)
+    before.step()
+    model(batch, labels=batch).loss.backward()
+    states = InitialStates(model, "state_passing:p_zero=0")
+    assert len(model._forward_hooks) == len(model._forward_pre_hooks) == 1
+    model(batch, labels=batch).loss.backward()
+    states.step()
+    before.detach()  # as a loop does that is ended late
+    begun = model(batch).logits
+    assert (begun - stream(model, None, input_ids=batch)[0].logits).abs().max() > 1e-3
+    states.step()
+    assert states.steps == 2 and before.steps == 1
+    with pytest.raises(RuntimeError, match="a step of initial states that are detached"):
+        before.step()
+    held = weakref.ref(before)
+    del before
+    gc.collect()
+    assert held() is None
+    # A copy has its own, and a model that is restored has none.
+    other = copy.deepcopy(model)
+    InitialStates(other, "zero")
+    model(batch)
+    states.step()
+    baton.restore(model)
+    assert not model._forward_hooks and not model._forward_pre_hooks
+    with pytest.raises(RuntimeError, match="detached"):
+        states.step()
+    with pytest.raises(ValueError, match="`passing` given"):
+        InitialStates(other, "passing")
+    assert len(other._forward_hooks) == 1
+
+
 def test_where_sequences_begin():
     model = models.tiny("mamba2").train()
     batch = models.ids(300, 3)
@@ -252,7 +380,7 @@ def test_policies_that_are_none(policy, said):
     assert said in str(raised.value)
 
 
-def trainer(folder, policy, steps, resume=False, **options):
+def trainer(folder, policy, steps, resume=False, resume_from=None, **options):
     model = models.tiny("mamba2")
     data = [{"input_ids": row, "labels": row} for row in models.ids(48, 10)]
     arguments = transformers.TrainingArguments(
@@ -260,7 +388,7 @@ def trainer(folder, policy, steps, resume=False, **options):
         learning_rate=1e-3, lr_scheduler_type="constant", report_to=[], disable_tqdm=True, use_cpu=True, seed=1,
         logging_steps=1, dataloader_pin_memory=False, **options,
     )  # fmt: skip
-    callback = InitialStatesCallback(policy, seed=2)
+    callback = InitialStatesCallback(policy, seed=2, resume_from=resume_from)
     run = transformers.Trainer(model, arguments, train_dataset=data, callbacks=[callback])
     run.train(resume_from_checkpoint=resume)
     return model.state_dict(), callback, [entry["loss"] for entry in run.state.log_history if "loss" in entry]
@@ -279,9 +407,11 @@ def test_the_trainer_of_transformers(policy, tmp_path):
             assert callback.states._policy.carried[0].recurrence.shape[0] == 4  # both parts of the last step
         trainer(tmp_path / "parts", policy, 2)
         resumed, _, _ = trainer(tmp_path / "parts", policy, 4, resume=True)
+        half = tmp_path / "whole" / "checkpoint-2"
+        elsewhere, _, _ = trainer(tmp_path / "elsewhere", policy, 4, resume=str(half), resume_from=half)
         control, _, _ = trainer(tmp_path / "control", "zero", 4, gradient_checkpointing=True)
     for name, weights in whole.items():
-        assert torch.equal(weights, resumed[name]), name
+        assert torch.equal(weights, resumed[name]) and torch.equal(weights, elsewhere[name]), name
     assert any(not torch.equal(weights, control[name]) for name, weights in whole.items())
 
 

@@ -1,8 +1,9 @@
 //! Figures of a family: training, and one for each measure.
 //!
-//! A line is the mean over an arm's runs. Its band goes from the lowest to the highest of them; an
-//! arm of one run has the 95 % interval over sequences instead, where the measure gives one. Arms
-//! that differ in steps (`.., 100 steps`) stand in figures of their own beside those that have none.
+//! A line is the mean over an arm's runs, at each place over those that are there. Its band goes from the
+//! lowest to the highest of them; an arm of one run has the 95 % interval over sequences instead, where the
+//! measure gives one. Arms that differ in steps (`.., 100 steps`) stand in figures of their own beside those
+//! that have none.
 
 use crate::found::{files, results, score, train_length};
 use crate::plot::{Axis, Figure, HeatMap, Lines, Series, short};
@@ -128,8 +129,10 @@ pub fn figures(family: &Family) -> Vec<Shown> {
             add(file, figure, "Mean over depths and tasks, by length.");
         }
         let series = series(&arms, |arm| {
+            let ends = arm.runs.iter().filter_map(|run| run.losses.last());
+            let last = ends.map(|&(step, _)| step).max().unwrap_or(0);
             let curves = arm.runs.iter().map(|run| Curve {
-                points: smooth(&run.losses),
+                points: smooth(&run.losses, last),
                 interval: None,
             });
             curves.filter(|c| c.points.len() > 1).collect()
@@ -187,29 +190,13 @@ fn groups(arms: &[Arm]) -> Vec<(String, Vec<&Arm>)> {
 fn series(arms: &[&Arm], curves: impl Fn(&Arm) -> Vec<Curve>) -> Vec<Series> {
     let mut all: Vec<Series> = Vec::new();
     for arm in arms {
-        let curves = curves(arm);
-        let Some(first) = curves.first() else {
-            continue;
-        };
-        let same = |c: &&Curve| c.points.len() == first.points.len();
-        let runs: Vec<&Curve> = curves.iter().filter(same).collect();
-        let at = |i: usize| runs.iter().map(move |c| c.points[i][1]);
-        let points = first.points.iter().enumerate();
-        let points: Vec<[f64; 2]> = points
-            .map(|(i, p)| [p[0], at(i).sum::<f64>() / runs.len() as f64])
-            .collect();
-        let band = match runs.len() {
-            1 => first.interval.clone(),
-            _ => Some(
-                (0..points.len())
-                    .map(|i| {
-                        [
-                            at(i).fold(f64::INFINITY, f64::min),
-                            at(i).fold(0.0, f64::max),
-                        ]
-                    })
-                    .collect(),
-            ),
+        let (points, band) = match &curves(arm)[..] {
+            [] => continue,
+            [one] => (one.points.clone(), one.interval.clone()),
+            several => {
+                let (points, band) = means(several);
+                (points, Some(band))
+            }
         };
         // What is not finite is in the tables, and has no place on an axis.
         let band = band.map(|band| {
@@ -230,6 +217,21 @@ fn series(arms: &[&Arm], curves: impl Fn(&Arm) -> Vec<Curve>) -> Vec<Series> {
         });
     }
     all
+}
+
+/// The mean at each place where any of the curves is, over those that are there, and the lowest and the highest of them.
+fn means(curves: &[Curve]) -> (Vec<[f64; 2]>, Vec<[f64; 2]>) {
+    let mut all: Vec<[f64; 2]> = curves.iter().flat_map(|c| c.points.clone()).collect();
+    all.sort_by(|a, b| a[0].total_cmp(&b[0]));
+    let places = all.chunk_by(|a, b| a[0] == b[0]);
+    let mean = |there: &[[f64; 2]]| {
+        let values = || there.iter().map(|p| p[1]);
+        let mean = values().sum::<f64>() / there.len() as f64;
+        let low = values().fold(f64::INFINITY, f64::min);
+        let high = values().fold(f64::NEG_INFINITY, f64::max);
+        ([there[0][0], mean], [low, high])
+    };
+    places.map(mean).unzip()
 }
 
 /// The same intervention has the same colour in every figure.
@@ -278,11 +280,8 @@ fn wide(series: &[Series], label: &str, factor: f64) -> Axis {
     }
 }
 
-/// Losses averaged over spans that grow with the step.
-fn smooth(losses: &[(u64, f64)]) -> Vec<[f64; 2]> {
-    let Some(&(last, _)) = losses.last() else {
-        return Vec::new();
-    };
+/// Losses averaged over spans that grow with the step, up to the step `last`: runs that are averaged have the same.
+fn smooth(losses: &[(u64, f64)], last: u64) -> Vec<[f64; 2]> {
     let edges = log_spaced(1, last as usize + 1, 60);
     let mut left = 0;
     let mut all = Vec::new();

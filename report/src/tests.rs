@@ -119,6 +119,41 @@ fn figures_and_tables_say_what_was_measured() {
     assert!(tables[0].markdown().contains("| base | 4.48 ± 0.000 |"));
 }
 
+/// One run of an arm may be longer than another: the mean at a step is over the runs that have it.
+#[test]
+fn replicates_are_averaged_by_their_steps() {
+    let root = folder("replicates");
+    for (loss, steps) in [(1.0, 100), (3.0, 40)] {
+        let run = root.join(format!("base/seed{loss}"));
+        fs::create_dir_all(&run).unwrap();
+        let line = |step: u64| {
+            let held_out = (step + 1).is_multiple_of(20).then_some(loss);
+            json!({"step": step, "loss": loss, "held_out": {"within": held_out}}).to_string()
+        };
+        let lines: Vec<String> = (0..steps).map(line).collect();
+        fs::write(run.join("metrics.jsonl"), lines.join("\n")).unwrap();
+    }
+    let read = Experiment::read(&root).unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    let shown = figures(&read.families[0]);
+    assert_eq!(shown.len(), 2);
+    for shown in shown {
+        let Figure::Lines(lines) = &shown.figure else {
+            panic!("curves were expected");
+        };
+        let base = &lines.series[0];
+        assert!(base.points.is_sorted_by(|a, b| a[0] < b[0]));
+        let both = base.points.iter().position(|p| p[1] != 2.0);
+        let (both, longer) = base.points.split_at(both.expect("the longer run alone"));
+        assert!(longer.iter().all(|p| p[1] == 1.0), "{longer:?}");
+        let [end, last] = [both, longer].map(|part| part.last().unwrap()[0]);
+        assert!((40.0..45.0).contains(&end) && last == 100.0, "{end} {last}");
+        let band = base.band.as_ref().unwrap();
+        assert_eq!((band[0], band[both.len()]), ([1.0, 3.0], [1.0; 2]));
+        assert_eq!(band.len(), base.points.len());
+    }
+}
+
 #[test]
 fn the_page_fetches_nothing_and_escapes_what_it_is_given() {
     let root = experiment("page");

@@ -386,6 +386,38 @@ fn every_pair_on_the_cpu() {
 
 /// The slope of every function of one number has its digits also where the function saturates, whose value the
 /// other bounds take for the same as its neighbours': within 16 units of slopes at numbers that f32 cannot tell apart.
+/// Products that a power is made of leave the range long before what is made of them has a slope.
+#[test]
+fn powers_that_overflow_have_slopes() {
+    let bodies = [
+        "pow(x0, -8)",
+        "sigmoid(pow(x1, 8))",
+        "exp(-pow(x2, 4))",
+        "tanh(pow(x3, 3))",
+    ];
+    let outputs = bodies.iter().enumerate();
+    let outputs = outputs.map(|(i, body)| format!("output y{i}: [K] = {body} + 0 * (b + c);"));
+    let outputs: String = outputs.collect();
+    let pairs = Pairs {
+        pairs: vec![[Function::Unary(UnaryFn::Exp); 2]; bodies.len()],
+        text: format!(
+            "recurrence powers {{ dims {{ K, V }}
+            inputs {{ k: [K], v: [V], b: [K], c: [K], x0: [K], x1: [K], x2: [K], x3: [K] }}
+            state {{ S: [K, V] }}
+            S = 0.5 * S + outer(k, v);
+            output o: [V] = dot(k, S);
+            {outputs} }}"
+        ),
+    };
+    let cpu = Cpu::new(Some(1)).expect("a CPU");
+    for (body, (_, slopes)) in bodies.iter().zip(executed(&pairs, &cpu, 1.0)) {
+        for ([x, ..], slope) in Pairs::places().into_iter().zip(slopes) {
+            let flat = (1e4..1e18).contains(&x);
+            assert!(!flat || slope.abs() < 1e-30, "{body} at {x:e}: {slope:e}");
+        }
+    }
+}
+
 #[test]
 fn slopes_keep_their_digits() {
     let functions: Vec<Function> = UnaryFn::ALL.iter().map(|&f| Function::Unary(f)).collect();

@@ -10,7 +10,7 @@ use crate::reproduce::RunFile;
 use crate::runs::{self, Ended, Place, PostTraining};
 use baton_config::small::base_config;
 use baton_config::{InitialStateConfig, TrainConfig};
-use baton_data::{Text, novels};
+use baton_data::{HELD_OUT, Text, novels};
 use baton_runtime::Device;
 use baton_weights::checkpoint::Progress;
 use std::path::{Path, PathBuf};
@@ -75,6 +75,7 @@ pub fn run(options: &DemoOptions, device: &dyn Device) -> Result<Report, Error> 
         Some(path) => Text::read(path)?,
         None => novels::austen()?,
     };
+    enough(&text, options.length)?;
     let (config, [base, control, passing]) = match &options.kept {
         Some(kept) => found(kept)?,
         None => trained(options, &text, device)?,
@@ -104,6 +105,19 @@ pub fn run(options: &DemoOptions, device: &dyn Device) -> Result<Report, Error> 
     };
     report.write(&folder.join("report.json"))?;
     Ok(report)
+}
+
+/// Refuses a text of which too little is held out for one sequence, before anything is trained.
+fn enough(text: &Text, length: usize) -> Result<(), Error> {
+    match text.held_out.len() {
+        held if held > length => Ok(()),
+        held => Err(Error::Config(format!(
+            "{}: {held} bytes to evaluate given, expected at least {}: a text of {} bytes or more",
+            text.name,
+            length + 1,
+            (length as f64 / HELD_OUT) as usize + 1
+        ))),
+    }
 }
 
 /// Trains the three.

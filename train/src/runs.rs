@@ -1,7 +1,7 @@
 //! Whole runs as one call each: what the verbs `train`, `post-train` and `eval` do.
 //!
 //! A run lives in a folder. Begun again with the same configuration it resumes at its last
-//! checkpoint; with another it is refused, and nothing is overwritten. One trainer at a time works in
+//! checkpoint; with another it is refused, and nothing is written. One trainer at a time works in
 //! a folder.
 
 use crate::Error;
@@ -16,7 +16,7 @@ use baton_tasks::measures::ByPosition;
 use baton_weights::checkpoint::{CHECKPOINT, LOCK, Progress};
 use baton_weights::origin::Origin;
 use baton_weights::pretrained::{self, Stored};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
@@ -24,6 +24,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+mod kept;
+
+pub use kept::Kept;
 
 /// Where a run lives, and what it shows.
 #[derive(Clone, Debug)]
@@ -46,6 +50,8 @@ pub struct Place {
     pub held_out: Option<HeldOut>,
     /// What of the metrics is written beside `metrics.jsonl`.
     pub beside: Beside,
+    /// What belongs to its checkpoint, written when it begins.
+    pub kept: Vec<Kept>,
     /// The ranks that run it together; the first of them writes and speaks.
     pub group: Rc<dyn Group>,
 }
@@ -63,6 +69,7 @@ impl Place {
             stop: None,
             held_out: None,
             beside: Beside::default(),
+            kept: Vec::new(),
             group: Rc::new(Alone),
         }
     }
@@ -104,6 +111,7 @@ pub struct Ended {
     /// Its steps in all.
     pub steps: u64,
     /// Its checkpoint.
+    #[serde(serialize_with = "shown")]
     pub checkpoint: PathBuf,
     /// Whether it ended as held-out text was long not better predicted.
     pub early: bool,
@@ -114,6 +122,11 @@ impl Ended {
     pub fn stopped(&self) -> bool {
         self.progress.step < self.steps && !self.early
     }
+}
+
+/// A path as it is shown: it need not be UTF-8, and JSON is.
+fn shown<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&path.display())
 }
 
 /// The peak learning rate of a post-training.
@@ -232,7 +245,7 @@ pub fn train(
     device: &dyn Device,
 ) -> Result<Ended, Error> {
     let _alone = Lock::take(place)?;
-    go(begin(config, source, place, device, None)?, place)
+    go(begin(config, source, place, device, None)?, place, None)
 }
 
 /// Goes on with the run of a folder by `config` from where it stands, which its checkpoint and metrics record; refuses
@@ -248,6 +261,7 @@ pub fn change(
     go(
         Trainer::change(config.clone(), device, source, &stored)?,
         place,
+        None,
     )
 }
 
@@ -280,19 +294,18 @@ pub fn train_from(
 
 /// As [`train_from`], from a checkpoint that was read.
 pub fn train_stored(
-    stored: Stored,
+    mut stored: Stored,
     config: &TrainConfig,
     source: &dyn Source,
     place: &Place,
     device: &dyn Device,
 ) -> Result<Ended, Error> {
     let _alone = Lock::take(place)?;
-    if place.group.rank() == 0 {
-        stored.keep(&place.folder)?;
-    }
-    let before = stored.run.map(|(_, progress)| progress);
-    let weights = Some((stored.weights, before.unwrap_or_default()));
-    go(begin(config, source, place, device, weights)?, place)
+    let before = stored.run.take().map(|(_, progress)| progress);
+    let weights = std::mem::take(&mut stored.weights);
+    let weights = Some((weights, before.unwrap_or_default()));
+    let trainer = begin(config, source, place, device, weights)?;
+    go(trainer, place, Some(&stored))
 }
 
 /// Perplexity by position of a checkpoint on `text`, `length` tokens of each of `sequences`.
@@ -379,10 +392,7 @@ impl Lock {
         }
         for entry in fs::read_dir(folder).map_err(|e| Error::file(folder, e))? {
             let path = entry.map_err(|e| Error::file(folder, e))?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "part")
-            {
+            if is_part(&path) {
                 fs::remove_file(&path).map_err(|e| Error::file(&path, e))?;
             }
         }
@@ -390,9 +400,25 @@ impl Lock {
     }
 }
 
-fn go(trainer: Trainer<'_>, place: &Place) -> Result<Ended, Error> {
+/// Whether it is what `baton_data::files` leaves of a file when it is killed: one of the name NAME.PID.part.
+fn is_part(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let whole = name.strip_suffix(".part");
+    let number = whole.and_then(|whole| Some(whole.rsplit_once('.')?.1));
+    let ours = number.is_some_and(|number| number.parse::<u32>().is_ok());
+    ours && fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+}
+
+/// Runs what nothing refuses any more; `from` is what its weights are from.
+fn go(trainer: Trainer<'_>, place: &Place, from: Option<&Stored>) -> Result<Ended, Error> {
     let mut trainer = trainer.together(place.group.clone())?;
     let first = place.group.rank() == 0;
+    if first {
+        kept::keep(&place.folder, &place.kept)?;
+        if let Some(stored) = from {
+            stored.keep(&place.folder)?;
+        }
+    }
     let title = place.title.clone().filter(|_| first);
     if place.origin.is_some() {
         trainer.origin = place.origin.clone();
@@ -433,4 +459,30 @@ fn go(trainer: Trainer<'_>, place: &Place) -> Result<Ended, Error> {
         steps: trainer.config().schedule.steps,
         checkpoint: place.folder.join(CHECKPOINT),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_rid_of_parts_of_files_and_of_nothing_else() {
+        let folder = std::env::temp_dir().join(format!("baton-parts-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join(".hf.123.part")).unwrap();
+        let others = ["123.part", "movie.part", "movie.x1.part"];
+        let part = format!("{CHECKPOINT}.123.part");
+        for name in others.into_iter().chain([part.as_str()]) {
+            fs::write(folder.join(name), "half").unwrap();
+        }
+        let lock = Lock::take(&Place::new(&folder)).unwrap();
+        let left = fs::read_dir(&folder).unwrap();
+        let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut left: Vec<String> = left.filter(|name| name != LOCK).collect();
+        left.sort();
+        let expected = [&[".hf.123.part"], &others[..]].concat();
+        assert_eq!(left, expected);
+        drop(lock);
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -73,10 +73,10 @@ impl Store {
         files.retain(|file| file.extension().is_some_and(|ending| ending == "json"));
         files.sort();
         for file in files {
-            let text = fs::read_to_string(&file).map_err(|why| Error::file(&file, why))?;
-            let entry: Entry = serde_json::from_str(&text).map_err(|why| {
-                let why = format!("no result of `baton tune`: {why}; remove it, or tune again");
-                Error::file(&file, why)
+            let entry = read(&file).map_err(|why| {
+                // A tuning would come to the same.
+                let what = "remove it, and `baton tune` finds it anew";
+                Error::file(&file, format!("no result of `baton tune`: {why}; {what}"))
             })?;
             own.push((Origin::Own, entry));
         }
@@ -87,7 +87,12 @@ impl Store {
     /// One's own entries in a file that [`Store::print`] wrote, and what is shipped.
     pub fn with_file(self, file: &Path) -> Result<Store, Error> {
         let text = fs::read_to_string(file).map_err(|why| Error::file(file, why))?;
-        let own = parse(file, &text)?.into_iter();
+        self.with_text(file, &text)
+    }
+
+    /// The same of a text, which is called `file` in messages.
+    pub fn with_text(self, file: &Path, text: &str) -> Result<Store, Error> {
+        let own = parse(file, text)?.into_iter();
         let own = own.map(|entry| (Origin::Own, entry));
         Ok(Store(own.chain(self.0).collect()))
     }
@@ -199,6 +204,12 @@ pub fn own_folder() -> Option<PathBuf> {
     let data = set("XDG_DATA_HOME").map(PathBuf::from);
     let home = || set("HOME").map(|home| Path::new(&home).join(".local/share"));
     Some(data.or_else(home)?.join("baton/choices"))
+}
+
+/// The entry in a file of its own.
+fn read(file: &Path) -> Result<Entry, String> {
+    let text = fs::read_to_string(file).map_err(|why| why.to_string())?;
+    serde_json::from_str(&text).map_err(|why| why.to_string())
 }
 
 fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, Error> {

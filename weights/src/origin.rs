@@ -150,6 +150,23 @@ impl Origin {
         }
     }
 
+    /// The same with states reset where a document begins; refuses what has none.
+    pub fn reset(self) -> Result<Origin, Error> {
+        match self {
+            Origin::Text { path, field, .. } => Ok(Origin::Text {
+                path,
+                documents: true,
+                reset: true,
+                field,
+            }),
+            Origin::Shards { path, .. } => Ok(Origin::Shards { path, reset: true }),
+            other => Err(Error::Config(format!(
+                "--reset-documents given for {}, which has no documents: expected it with --text or --data",
+                other.name()
+            ))),
+        }
+    }
+
     /// The same read in the way that `known` was, so that fingerprints can be compared.
     fn as_read(&self, known: &Known) -> Origin {
         match self {

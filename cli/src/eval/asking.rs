@@ -71,7 +71,8 @@ impl Asked {
 impl Asking {
     /// Opens the checkpoint and reads the haystack.
     pub fn open(&self, context: &Context) -> Result<Asked, Failure> {
-        let given = self.reading.given();
+        let mut given = self.reading.given();
+        given.read.extend(self.haystack.clone());
         let text = match &self.haystack {
             None => None,
             Some(path) => {
@@ -111,7 +112,7 @@ impl Asking {
         };
         plan.check()?;
         let group = context.ranks()?;
-        let mut samples = self.reading.samples(context)?;
+        let mut samples = self.reading.samples(context, &given)?;
         let built = tasks.iter().map(|task| task.build(&material));
         let built = built.collect::<Result<Vec<_>, _>>()?;
         let mut reader = Reader::new(&subject.model, self.reading.segment, None);

@@ -5,15 +5,17 @@ use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
 use crate::ranks;
-use baton_data::Corpus;
-use baton_data::files::Target;
+use baton_data::files::{self, Target};
+use baton_data::{Corpus, tokenizer};
 use baton_runtime::Device;
 use baton_tasks::measures::Measurement;
 use baton_train::eval::{Checkpoint, Subject, progress};
+use baton_train::trainer::BEST;
+use baton_weights::checkpoint::CHECKPOINT;
 use baton_weights::origin::Origin;
 use indicatif::ProgressBar;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A number for a person.
 pub fn number(x: f64, digits: usize) -> String {
@@ -21,6 +23,32 @@ pub fn number(x: f64, digits: usize) -> String {
         true => format!("{x:.digits$}"),
         false => "not finite".into(),
     }
+}
+
+/// The files that a checkpoint or tokens are read from. Results are kept beside them, so a folder is not read as a whole.
+pub fn parts(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        let vocabulary = files::folder(path).join(tokenizer::FILE);
+        return vec![path.to_path_buf(), vocabulary];
+    };
+    let files = entries.flatten().map(|entry| entry.path());
+    let is_part = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let known = [
+            CHECKPOINT,
+            BEST,
+            tokenizer::FILE,
+            "config.json",
+            "generation_config.json",
+        ];
+        let begins = ["model", "pytorch_model", "train-", "held-out-"];
+        let ends = [".safetensors", ".bin"];
+        known.contains(&name.as_ref())
+            || name.ends_with(".index.json")
+            || begins.iter().any(|begin| name.starts_with(begin))
+                && ends.iter().any(|end| name.ends_with(end))
+    };
+    files.filter(is_part).collect()
 }
 
 /// What every measure is given.
@@ -45,6 +73,9 @@ pub struct Given {
     /// Write the result to this JSON file too
     #[arg(long)]
     pub output: Option<PathBuf>,
+    /// What else is read
+    #[arg(skip)]
+    pub read: Vec<PathBuf>,
     #[command(flatten)]
     pub chunks: Chunks,
     /// Threads; every core when absent
@@ -66,7 +97,7 @@ impl Given {
 
     /// The model. Before anything is read it is found out whether the result can be written.
     pub fn subject(&self, context: &Context) -> Result<Subject, Failure> {
-        self.target(context)?;
+        self.target(context, self.output.as_deref())?;
         let subject = Subject::open(&self.checkpoint, self.device()?.as_ref())?;
         context.output.notes(&subject.tokenizer);
         self.chunks.put(subject)
@@ -91,11 +122,21 @@ impl Given {
         Ok((text.name.clone(), text))
     }
 
-    /// The file of the result, which the first rank writes.
-    fn target(&self, context: &Context) -> Result<Option<Target>, Failure> {
+    /// A file that the first rank writes, which is none of those that are read.
+    pub fn target(
+        &self,
+        context: &Context,
+        path: Option<&Path>,
+    ) -> Result<Option<Target>, Failure> {
         let first = context.is_first()?;
-        let output = self.output.as_deref().filter(|_| first);
-        Ok(output.map(Target::new).transpose()?)
+        let Some(path) = path.filter(|_| first) else {
+            return Ok(None);
+        };
+        let mut read = parts(&self.checkpoint);
+        read.extend(self.data.iter().flat_map(|data| parts(data)));
+        read.extend(self.text.iter().chain(&self.read).cloned());
+        let target = Target::new(path)?.spares(read.iter().map(PathBuf::as_path))?;
+        Ok(Some(target))
     }
 
     /// A bar over `tokens`, unless none is wanted.
@@ -119,7 +160,7 @@ impl Given {
         if !context.is_first()? {
             return Ok(());
         }
-        if let Some(target) = self.target(context)? {
+        if let Some(target) = self.target(context, self.output.as_deref())? {
             measurement.write_to(&target)?;
         }
         if let Some(path) = &self.output {

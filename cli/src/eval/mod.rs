@@ -19,6 +19,8 @@ mod samples;
 mod states;
 mod table;
 
+pub use given::parts;
+
 use crate::context::Context;
 use crate::failure::Failure;
 use clap::Subcommand;

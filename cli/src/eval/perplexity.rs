@@ -43,7 +43,8 @@ pub struct Perplexity {
 }
 
 impl Perplexity {
-    pub fn run(self, context: &Context) -> Result<(), Failure> {
+    pub fn run(mut self, context: &Context) -> Result<(), Failure> {
+        self.given.read.extend(self.initial_state.clone());
         let subject = self.given.subject(context)?;
         let (name, text) = self.given.text(&subject)?;
         let known = subject.checkpoint.train_length;

@@ -64,9 +64,10 @@ pub struct Prompts {
 impl Prompts {
     pub fn run(self, context: &Context) -> Result<(), Failure> {
         let form = self.form()?;
-        let given = self.reading.given();
+        let mut given = self.reading.given();
+        given.read.push(self.file.clone());
         let group = context.ranks()?;
-        let mut samples = self.reading.samples(context)?;
+        let mut samples = self.reading.samples(context, &given)?;
         let questions = form.read(&self.file, self.limit.unwrap_or(usize::MAX))?;
         let subject = given.subject(context)?;
         let codec: &dyn Codec = &subject.tokenizer;

@@ -7,7 +7,8 @@ use crate::context::Context;
 use crate::device;
 use crate::failure::Failure;
 use crate::numbers;
-use std::path::PathBuf;
+use baton_data::files;
+use std::path::{Path, PathBuf, absolute};
 
 /// The checkpoint, how it reads, and where answers go.
 #[derive(clap::Args)]
@@ -47,15 +48,36 @@ impl Reading {
             data: None,
             whole: false,
             output: self.output.clone(),
+            read: Vec::new(),
             chunks: self.chunks.clone(),
             threads: self.threads,
             quiet: self.quiet,
         }
     }
 
-    /// The lines that the first rank writes.
-    pub fn samples(&self, context: &Context) -> Result<Samples, Failure> {
-        let first = context.is_first()?;
-        Samples::new(self.samples.as_deref().filter(|_| first))
+    /// The lines that the first rank writes, into another file than the result.
+    pub fn samples(&self, context: &Context, given: &Given) -> Result<Samples, Failure> {
+        let target = given.target(context, self.samples.as_deref())?;
+        let output = given.target(context, self.output.as_deref())?;
+        if let (Some(target), Some(output)) = (&target, &output)
+            && is_one(target.path(), output.path())
+        {
+            return Err(Failure::new(format!(
+                "{} given with --samples and with --output, expected two files",
+                target.path().display()
+            )));
+        }
+        Ok(Samples::new(target))
     }
+}
+
+/// Whether two files that are written are one, of which the second would replace the first; what is written where it
+/// is (`/dev/null`) is not replaced.
+fn is_one(first: &Path, second: &Path) -> bool {
+    let place = |path: &Path| {
+        let folder = files::folder(path);
+        let folder = folder.canonicalize().or_else(|_| absolute(folder));
+        Some(folder.ok()?.join(path.file_name()?))
+    };
+    (first.is_file() || !first.exists()) && place(first) == place(second)
 }

@@ -8,7 +8,6 @@ use baton_tasks::prompts::Answered;
 use baton_tasks::prompts::Scoring;
 use baton_tasks::{Ask, Codec, Said};
 use serde_json::{Map, Value, json};
-use std::path::Path;
 
 /// The lines of a run, and where they go.
 pub struct Samples {
@@ -18,11 +17,9 @@ pub struct Samples {
 
 impl Samples {
     /// Lines for a file that can be written; none without one.
-    pub fn new(path: Option<&Path>) -> Result<Self, Failure> {
-        Ok(Samples {
-            target: path.map(Target::new).transpose()?,
-            lines: Vec::new(),
-        })
+    pub fn new(target: Option<Target>) -> Self {
+        let lines = Vec::new();
+        Samples { target, lines }
     }
 
     /// Writes the file, if there is one.

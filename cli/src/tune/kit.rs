@@ -12,7 +12,7 @@ use baton_runtime::device::cuda::{Cuda, Stopwatch};
 use baton_runtime::device::gpu::{Emulator, Gpu, Ledger};
 use baton_tune::kit::{Times, gpu};
 use baton_tune::{
-    Bench, Clock, Entry, Error, Journal, Kept, Kit, Outcome, Schedule, Terms, tune_kit,
+    Bench, Clock, Entry, Error, Journal, Kept, Key, Kit, Outcome, Schedule, Terms, tune_kit,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -145,12 +145,32 @@ pub fn device_name(device: Name, gpu: &str) -> String {
     }
 }
 
+/// Whether it is what entries of a device are found by.
+pub fn is_of(key: &Key, device: Name) -> bool {
+    key.target.split(' ').nth(1) == Some(device.text())
+}
+
+/// Every result that was taken over, in the order of their files.
+pub fn kept() -> Result<Vec<Kept>, Failure> {
+    // Where nothing can be kept, nothing is.
+    let Some(folder) = folder().ok().filter(|folder| folder.exists()) else {
+        return Ok(vec![]);
+    };
+    let wrong = |why: std::io::Error| Failure::new(format!("`{}`: {why}", folder.display()));
+    let files = std::fs::read_dir(&folder).map_err(wrong)?;
+    let files = files.map(|file| file.map(|file| file.path()));
+    let mut files = files.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+    files.retain(|file| file.extension().is_some_and(|ending| ending == "json"));
+    files.sort();
+    let all = files.iter().map(|file| Kept::read(file));
+    Ok(all.collect::<Result<_, _>>()?)
+}
+
 /// Takes a result over into one's own.
 pub fn import(file: &Path, device: Name, output: Output) -> Result<(), Failure> {
     let kept = Kept::read(file)?;
     let Entry { key, clock, .. } = &kept.entry;
-    let of_device = key.target.split(' ').nth(1).unwrap_or_default();
-    if of_device != device.text() {
+    if !is_of(key, device) {
         return Err(Failure::new(format!(
             "`{}` is a result of `{}` given with --device {}, expected one of {0}",
             file.display(),
@@ -175,7 +195,8 @@ pub fn import(file: &Path, device: Name, output: Output) -> Result<(), Failure> 
     )
 }
 
-fn described(entry: &Entry<Schedule>) -> String {
+/// In words.
+pub fn described(entry: &Entry<Schedule>) -> String {
     let unit = match entry.clock {
         Clock::Wall => "ms",
         Clock::Instructions => "million instructions",

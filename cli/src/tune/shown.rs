@@ -1,10 +1,12 @@
 //! Results of tunings, for people and for programs.
 
+use super::kit;
 use super::terms::late;
 use crate::choices::Choices;
 use crate::context::Context;
+use crate::device::Name;
 use crate::failure::Failure;
-use baton_tune::{Entry, Progress};
+use baton_tune::{Entry, Kept, Key, Origin, Progress};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -22,19 +24,39 @@ pub enum Ended {
     },
 }
 
-/// What was found before, of one recurrence where a name is given.
-pub fn list(name: Option<&str>, context: &Context) -> Result<(), Failure> {
+/// What was found before, of one recurrence and for one device where these are given.
+pub fn list(name: Option<&str>, device: Option<Name>, context: &Context) -> Result<(), Failure> {
     let store = Choices::Own.store()?;
-    let wanted = |entry: &Entry| name.is_none_or(|name| entry.key.recurrence == name);
-    let all = || store.entries().filter(|(_, entry)| wanted(entry));
-    let data = || {
-        let one = |(origin, entry): (_, &Entry)| json!({ "from": origin, "entry": entry });
-        json!({ "entries": all().map(one).collect::<Vec<_>>() })
+    let wanted = |key: &Key| name.is_none_or(|name| key.recurrence == name);
+    let on_cpu = device.is_none_or(|device| device == Name::Cpu);
+    let plans = || {
+        let all = store.entries().filter(|_| on_cpu);
+        all.filter(|(_, entry)| wanted(&entry.key))
     };
-    let text = || match (all().count(), name) {
-        (0, None) => "nothing was tuned yet\n".to_string(),
-        (0, Some(name)) => format!("nothing was tuned yet of `{name}`\n"),
-        _ => all().map(|(_, entry)| described(entry)).collect(),
+    let mut kept = kit::kept()?;
+    kept.retain(|kept| {
+        wanted(&kept.entry.key) && device.is_none_or(|of| kit::is_of(&kept.entry.key, of))
+    });
+    let data = || {
+        let plan = |(origin, entry): (Origin, &Entry)| json!({ "from": origin, "entry": entry });
+        let schedule = |kept: &Kept| json!({ "from": Origin::Own, "entry": kept.entry });
+        let all = plans().map(plan).chain(kept.iter().map(schedule));
+        json!({ "entries": all.collect::<Vec<_>>() })
+    };
+    let text = || {
+        let plans = plans().map(|(_, entry)| described(entry));
+        let all: String = plans
+            .chain(kept.iter().map(|kept| kit::described(&kept.entry)))
+            .collect();
+        let of = name.map(|name| format!(" of `{name}`"));
+        let on = device.map(|device| format!(" for --device {}", device.text()));
+        match all.is_empty() {
+            true => {
+                let (of, on) = (of.unwrap_or_default(), on.unwrap_or_default());
+                format!("nothing was tuned yet{of}{on}\n")
+            }
+            false => all,
+        }
     };
     context.output.result(data, text)
 }

@@ -61,7 +61,7 @@ fn bench_gives_times_counts_and_shares() {
         "--shape",
         shape,
         "--seconds",
-        "0.001",
+        "0.000001",
         "--json",
     ])
     .json();

@@ -442,3 +442,111 @@ fn a_folder_of_shards_is_whole_or_refused() {
     assert_eq!(train(&folder, &["--data", &own]).code, 0);
     assert!(!load(&folder.path("run/checkpoint.safetensors")).is_empty());
 }
+
+/// A data set that is there keeps its vocabulary: what is refused writes nothing.
+#[test]
+fn tokens_that_are_there_stay_as_they_are() {
+    let folder = Folder::new("data-there");
+    let text = folder.write("text.txt", "a text of some words ");
+    let to = folder.path("tokens");
+    let tokenize = |more: Value, held: &str| {
+        let file = folder.write("tokenizer.json", &vocabulary(more));
+        let given = ["tokenize", "--text", &text, "--output", &to, "--tokenizer"];
+        baton(&[&given[..], &[file.as_str(), "--held-out", held]].concat())
+    };
+    assert_eq!(tokenize(json!({}), "0").code, 0);
+    let held = || {
+        let names = ["tokenizer.json", "train-00000.safetensors"];
+        names.map(|name| fs::read(format!("{to}/{name}")).unwrap())
+    };
+    let before = held();
+    for share in ["0", "0.5"] {
+        let done = tokenize(json!({"normalizer": null}), share);
+        let expected = "train-00000.safetensors: is there already";
+        assert!(
+            done.code == 2 && done.stderr.contains(expected),
+            "{}",
+            done.stderr
+        );
+        assert!(held() == before, "--held-out {share}");
+        assert_eq!(fs::read_dir(&to).unwrap().count(), 2);
+    }
+}
+
+/// A command that is refused leaves a run's folder as it was, and a vocabulary belongs to the checkpoint beside it.
+#[test]
+fn what_is_refused_leaves_a_run_as_it_was() {
+    let folder = Folder::new("data-refused");
+    let text = folder.write("text.txt", &"a state that is carried home ".repeat(20));
+    let tokens = |name: &str, more: Value| {
+        let file = folder.write("tokenizer.json", &vocabulary(more));
+        let to = folder.path(name);
+        let given = ["tokenize", "--text", &text, "--output", &to, "--tokenizer"];
+        assert_eq!(baton(&[&given[..], &[file.as_str()]].concat()).code, 0);
+        to
+    };
+    let one = tokens("one", json!({}));
+    let two = tokens("two", json!({"normalizer": null}));
+    let run = folder.path("run");
+    let train = |more: &[&str]| {
+        let few = ["--steps", "1", "--length", "8", "--batch", "2", "--quiet"];
+        baton(&[&["train", "--folder", &run], more, &few].concat())
+    };
+    let refused = |done: &Finished, expected: &str| {
+        assert!(
+            done.code == 2 && done.stderr.contains(expected),
+            "{expected}: {}",
+            done.stderr
+        );
+    };
+    let held = || {
+        let entries = fs::read_dir(&run).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let mut all: Vec<_> = paths
+            .filter(|path| !path.ends_with("lock"))
+            .map(|path| (path.clone(), fs::read(path).unwrap_or_default()))
+            .collect();
+        all.sort();
+        all
+    };
+    assert_eq!(train(&["--text", &text]).code, 0);
+    let before = held();
+    refused(&train(&["--data", &one]), "made by another configuration");
+    assert!(held() == before, "a vocabulary");
+    let published = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../train/tests/golden/mamba2_hf"
+    );
+    let task = ["--task", "recall:vocabulary=96,pairs=2", "--rate", "1e-3"];
+    let few = ["--steps", "1", "--length", "16", "--batch", "2", "--quiet"];
+    let from = ["post-train", "--from", published, "--folder", &run];
+    let post = baton(&[&from[..], &task, &few].concat());
+    refused(&post, "made by another configuration");
+    assert!(held() == before, "what came with a published checkpoint");
+
+    // Nothing is begun in a new folder.
+    let fresh = folder.path("fresh");
+    let task = ["--task", "copying:max=20", "--length", "128", "--quiet"];
+    let looked = ["train", "--folder", &fresh, "--eval-every", "1"];
+    let looked = baton(&[&looked[..], &task].concat());
+    refused(&looked, "of which nothing is held out");
+    assert!(!fs::exists(&fresh).unwrap());
+
+    // What a run left that died before its first checkpoint.
+    fs::remove_dir_all(&run).unwrap();
+    fs::create_dir_all(&run).unwrap();
+    let file = |folder: &str| format!("{folder}/tokenizer.json");
+    fs::copy(file(&one), file(&run)).unwrap();
+    let bytes = train(&["--text", &text]);
+    refused(&bytes, "tokenizer.json: it belongs to no checkpoint");
+    let own = fs::read(file(&two)).unwrap();
+    for _ in 0..2 {
+        let done = train(&["--data", &two]);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        assert!(fs::read(file(&run)).unwrap() == own);
+    }
+    fs::copy(file(&one), file(&two)).unwrap();
+    let other = train(&["--data", &two]);
+    refused(&other, "tokenizer.json: it belongs to the checkpoint");
+    assert!(fs::read(file(&run)).unwrap() == own);
+}

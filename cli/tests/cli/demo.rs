@@ -47,3 +47,16 @@ fn a_demonstration_says_where_its_model_is() {
     let said = "checkpoints/drt: no such folder: run it in the repository, which has it, or give --kept RUN";
     assert!(ran.code == 2 && ran.stderr.contains(said), "{}", ran.stderr);
 }
+
+/// A text that is too short to measure on is refused before anything is trained on it.
+#[test]
+fn a_demonstration_asks_for_enough_text_first() {
+    let folder = Folder::new("demo-short");
+    let text = folder.write("text.txt", &"too short ".repeat(60));
+    let to = folder.path("demo");
+    let given = ["demo", "--text", &text, "--folder", &to, "--steps", "1"];
+    let ran = baton(&[&given[..], &["--quiet"]].concat());
+    let said = "expected at least 4097: a text of 27307 bytes or more";
+    assert!(ran.code == 2 && ran.stderr.contains(said), "{}", ran.stderr);
+    assert!(!std::fs::exists(&to).expect("seen"));
+}

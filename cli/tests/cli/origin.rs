@@ -283,3 +283,42 @@ fn an_experiment_goes_on_with_its_own_text() {
     assert_eq!((measured.code, measured.stderr.as_str()), (0, ""));
     assert!(measured.stdout.starts_with("moved.txt, the last 15 %, "));
 }
+
+/// What a run read is read with its documents begun at zero states, too, where that is asked for.
+#[test]
+fn documents_of_a_runs_own_data_are_reset() {
+    let folder = Folder::new("origin-reset");
+    let texts = folder.path("texts");
+    fs::create_dir_all(&texts).unwrap();
+    for (name, seed) in [("a.txt", 1), ("b.txt", 2)] {
+        fs::write(format!("{texts}/{name}"), words(seed, 100)).unwrap();
+    }
+    let reset = ["--reset-documents"];
+    let checkpoint = train(&folder, "run", &["--text", &texts]);
+    let done = post(&folder, &checkpoint, "post", &reset);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    assert!(
+        done.stdout.contains(" documents, reset, "),
+        "{}",
+        done.stdout
+    );
+    let run = folder.path("run");
+    let change = ["train", "--change", "--folder", &run, "--quiet"];
+    let tasked = train(&folder, "task", &["--task", "copying:ids=bytes,max=5"]);
+    for (done, why) in [
+        (
+            baton(&[&change[..], &reset].concat()),
+            "of other data, which cannot change",
+        ),
+        (
+            post(&folder, &tasked, "tasked", &reset),
+            "--reset-documents given for the task copying:ids=bytes,max=5, which has no documents",
+        ),
+    ] {
+        assert!(
+            done.code == 2 && done.stderr.contains(why),
+            "{}",
+            done.stderr
+        );
+    }
+}

@@ -4,8 +4,10 @@
 use crate::eval::trained;
 use crate::program::{Finished, Folder, baton, load, save};
 use safetensors::tensor::Dtype;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -266,6 +268,28 @@ fn an_output_is_looked_at_before_the_work() {
     assert_eq!((done.code, done.stderr.as_str()), (0, ""));
 }
 
+/// A name of a file need not be UTF-8: JSON has what can be shown of it.
+#[test]
+fn a_name_that_is_no_text_is_shown() {
+    let folder = Folder::new("outputs-names");
+    let text = folder.write("text.txt", &"a state is carried home. ".repeat(50));
+    let odd = Path::new(&folder.path("")).join(OsStr::from_bytes(b"odd\xff"));
+    let small = "--width 16 --layers 1 --length 8 --batch 1 --steps 2 --quiet";
+    let train = format!("train --text {text} {small} --folder");
+    for (line, key, name) in [
+        (train.as_str(), "checkpoint", "/checkpoint.safetensors"),
+        ("report", "page", "/report.html"),
+        ("man", "folder", ""),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
+        command.args(line.split(' ')).arg(&odd).arg("--json");
+        let done = finished(command.output().expect("baton starts"));
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{line}");
+        let shown = format!("{}{name}", odd.display());
+        assert_eq!(done.json()[key], shown, "{line}");
+    }
+}
+
 const REC: &str = "recurrence averaged {
     dims   { V }
     inputs { v: [V], a: [] }
@@ -347,4 +371,62 @@ fn a_dash_is_the_standard_input() {
         "{}",
         done.stderr
     );
+}
+
+/// What is read is not replaced by what is written, and no result by another.
+#[test]
+fn an_output_replaces_nothing_that_is_read() {
+    let folder = Folder::new("outputs-read");
+    let [text, checkpoint] = trained(&folder);
+    let run = folder.path("run");
+    let rec = folder.write("averaged.rec", REC);
+    let (absent, samples) = (folder.path("in.safetensors"), folder.path("said.jsonl"));
+    let read = "it is part of what is read, expected another file";
+    let perplexity = ["eval", "perplexity", "--quiet", "--length", "64"];
+    let perplexity = [&perplexity[..], &["--sequences", "2", "--text", &text]].concat();
+    let passkey = ["eval", "passkey", "--quiet", "--lengths", "200"];
+    let passkey = [
+        &passkey[..],
+        &["--trials", "1", "--checkpoint", &checkpoint],
+    ]
+    .concat();
+    let measure = |checkpoint: &str, output: &str| {
+        let given = ["--checkpoint", checkpoint, "--output", output];
+        baton(&[&perplexity[..], &given].concat())
+    };
+    let kept = || [&text, &checkpoint, &rec].map(|file| fs::read(file).expect("read"));
+    let before = kept();
+    let same = [&passkey[..], &["--samples", &samples, "--output", &samples]].concat();
+    let state = ["generate", "--checkpoint", &run, "--prompt", "a"];
+    let state = [&state[..], &["--quiet", "--state-out", &checkpoint]].concat();
+    let recurrence = ["run", "--inputs", &absent, "--output", &rec];
+    for (done, why) in [
+        (measure(&checkpoint, &checkpoint), read),
+        (measure(&run, &checkpoint), read),
+        (measure(&checkpoint, &text), read),
+        (
+            baton(&[&passkey[..], &["--samples", &checkpoint]].concat()),
+            read,
+        ),
+        (
+            baton(&same),
+            "given with --samples and with --output, expected two files",
+        ),
+        (baton(&state), read),
+        (baton(&[&recurrence[..], &["--file", &rec]].concat()), read),
+        (baton(&[&recurrence[..], &[rec.as_str()]].concat()), read),
+    ] {
+        assert!(
+            done.code == 2 && done.stderr.contains(why),
+            "{}",
+            done.stderr
+        );
+        assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+    }
+    assert!(kept() == before && !Path::new(&samples).exists());
+    // A result beside a run is found again, and better.
+    for _ in 0..2 {
+        let done = measure(&run, &format!("{run}/perplexity.json"));
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    }
 }

@@ -2,10 +2,10 @@
 
 use crate::program::Folder;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const STEPS: &str = "200000";
 
@@ -220,4 +220,43 @@ fn a_later_signal_ends_it_at_once() {
     assert_eq!(steps(&folder), 0);
     let checkpoint = fs::exists(folder.path("run/checkpoint.safetensors"));
     assert!(!checkpoint.expect("seen"));
+}
+
+/// Neither a prompt that is waited for nor a long one is read to its end first.
+#[test]
+fn a_signal_ends_the_reading_of_a_prompt() {
+    let folder = Folder::new("stop-prompt");
+    let pipe = folder.path("pipe.txt");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../checkpoints/mamba2-64/base");
+    for bytes in [0, 16 << 20] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_baton"))
+            .args(["generate", "--quiet", "--checkpoint", base])
+            .args(["--prompt-file", &pipe])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("baton starts");
+        // Opened when the other end reads.
+        let opened = fs::OpenOptions::new().write(true).open(&pipe);
+        let mut writer = Some(opened.expect("a pipe"));
+        if bytes > 0 {
+            let mut writer = writer.take().expect("just opened");
+            writer.write_all(&vec![b'a'; bytes]).expect("read");
+            drop(writer);
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        signal(&child, "TERM");
+        let sent = Instant::now();
+        let runs = |child: &mut Child| child.try_wait().expect("waited").is_none();
+        while runs(&mut child) && sent.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let ended = !runs(&mut child);
+        let _ = child.kill();
+        let done = child.wait_with_output().expect("waited");
+        drop(writer);
+        assert!(ended, "a prompt of {bytes} bytes");
+        assert_eq!(done.status.signal(), Some(15));
+    }
 }

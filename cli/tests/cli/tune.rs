@@ -1,8 +1,9 @@
 //! Tuning as a process: killed at any moment it goes on, what it refuses, and what training keeps of it.
 
 use crate::program::{Finished, Folder};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -286,4 +287,141 @@ fn what_cannot_be_tuned_is_refused_in_words() {
     ];
     let stopped = finished(&folder, &shape).json();
     assert_eq!(stopped["results"][0]["judged"], 0, "{stopped}");
+}
+
+/// One recurrence is read once for all shapes, from a standard input too; a shape has spaces where it likes.
+#[test]
+fn shapes_of_a_file_are_of_one_recurrence() {
+    let folder = Folder::new("tune-shapes");
+    folder.write(
+        "shapes.txt",
+        "T=16, H=1,K=4,V=4\nT=40,H=2,K=4, V=4 # more\n",
+    );
+    for place in [&["-"][..], &["--file", "-"]] {
+        let few = ["--shapes", "shapes.txt", "--budget", "0.0000001", "--json"];
+        let mut child = command(&folder, &[&["tune"], place, &few].concat())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("baton starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(REC.as_bytes()).expect("read");
+        drop(stdin);
+        let done = child.wait_with_output().expect("waited");
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{said}");
+        let found: Value = serde_json::from_slice(&done.stdout).expect("JSON");
+        assert_eq!(found["results"].as_array().map(Vec::len), Some(2));
+    }
+}
+
+/// A result of a kit, as `--import` takes it.
+fn of_a_kit(recurrence: &str) -> String {
+    let times = json!({ "median": 1.0, "p10": 1.0, "p90": 1.0, "rounds": 2 });
+    let entry = json!({
+        "recurrence": recurrence, "text_hash": "0", "sizes": { "K": 4, "V": 4 }, "sequences": 1, "longest": 64,
+        "heads": 1, "groups": 1, "target": "bf16 emulator", "tools": "none", "kernel_hash": "0", "choice": null,
+        "errors": { "outputs": 0.0, "gradients": 0.0 }, "run": [1, 64, 1, 1], "threads": 1, "machine": "the emulator",
+        "clock": "instructions", "default": times, "tuned": times, "ratio": [1.0, 1.0, 1.0],
+        "rank_correlation": null, "seed": 1, "seconds": 1.0, "tried": [],
+    });
+    json!({ "entry": entry, "kernels": [] }).to_string()
+}
+
+#[test]
+fn what_was_taken_over_is_listed_with_what_was_tuned() {
+    let folder = Folder::new("tune-listed");
+    folder.write("result.json", &of_a_kit("gla"));
+    let import = ["tune", "--import", "result.json", "--device", "emulator"];
+    let kept = finished(&folder, &import);
+    assert_eq!(kept.code, 0, "{}", kept.stderr);
+    let listed = |more: &[&str]| {
+        let done = finished(&folder, &[&["tune", "--list"], more].concat());
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        done
+    };
+    let of_kit = "gla K=4 V=4, sequences 1-1, steps 33-64, H=1 on the emulator\n";
+    let shipped = " threads of ";
+    for (more, kit, plans) in [
+        (&[][..], true, true),
+        (&["--device", "emulator"], true, false),
+        (&["--device", "cpu"], false, true),
+    ] {
+        let said = listed(more).stdout;
+        let found = (said.contains(of_kit), said.contains(shipped));
+        assert_eq!(found, (kit, plans), "{more:?}: {said}");
+    }
+    let json = listed(&["--device", "emulator", "--json"]).json();
+    assert_eq!(json["entries"][0]["from"], "own");
+    assert_eq!(json["entries"][0]["entry"]["target"], "bf16 emulator");
+    assert_eq!(
+        listed(&["gla", "--device", "cuda"]).stdout,
+        "nothing was tuned yet of `gla` for --device cuda\n"
+    );
+}
+
+/// A file among one's own results that is none is removed, which is all that helps.
+#[test]
+fn a_damaged_result_says_what_helps() {
+    let folder = Folder::new("tune-damaged");
+    fs::create_dir_all(folder.path("home/baton/choices")).expect("a folder");
+    let shape = ["--shape", "T=16,H=1,K=4,V=4"];
+    let again = ["tune", "gla", "--again", "--budget", "0.0000001"];
+    let run = |line: &[&str]| finished(&folder, &[line, &shape].concat());
+    for damage in [&b"{\"entries\": ["[..], b"\xff\xfe"] {
+        let file = folder.path("home/baton/choices/gla.json");
+        fs::write(&file, damage).expect("written");
+        for line in [&["check", "gla"][..], &again] {
+            let refused = run(line);
+            let expected = "; remove it, and `baton tune` finds it anew\n";
+            let said = &refused.stderr;
+            assert!(
+                refused.code == 2 && said.contains("gla.json`") && said.ends_with(expected),
+                "{line:?}: {said}"
+            );
+        }
+        fs::remove_file(&file).expect("removed");
+        for line in [&["check", "gla"][..], &again] {
+            assert_eq!(run(line).code, 0, "{line:?}");
+        }
+    }
+}
+
+/// What others wrote names files in its own folder and no other place.
+#[test]
+fn names_in_kits_and_results_are_no_paths() {
+    let folder = Folder::new("tune-names");
+    fs::create_dir_all(folder.path("kit")).expect("a folder");
+    for file in ["../out.ptx.gz", "/etc/passwd", "ptx/../../out", "ptx//out"] {
+        let kernel = json!({ "name": "k", "mlir_hash": "0", "file": file });
+        let schedule = json!({ "chunk": 64, "warps": 4, "stages": 2 });
+        let candidate = json!({ "schedule": schedule, "predicted_ms": 1.0, "kernels": [kernel] });
+        let kit = json!({
+            "version": env!("CARGO_PKG_VERSION"), "text": REC, "sizes": { "K": 4, "V": 4 }, "run": [1, 16, 1, 1],
+            "dtype": "bf16", "predicted_for": "H100", "candidates": [candidate], "pruned": [],
+        });
+        folder.write("kit/kit.json", &kit.to_string());
+        let tune = ["tune", "--kit", "kit", "--device", "emulator"];
+        let refused = finished(&folder, &tune);
+        let expected =
+            format!("kernel `k` in the file `{file}`, expected one in the folder of the kit");
+        assert!(
+            refused.code == 2 && refused.stderr.contains(&expected),
+            "{}",
+            refused.stderr
+        );
+    }
+    for name in ["../../../out", "a/b", "..", ""] {
+        folder.write("result.json", &of_a_kit(name));
+        let import = ["tune", "--import", "result.json", "--device", "emulator"];
+        let refused = finished(&folder, &import);
+        let expected = format!("recurrence `{name}`, expected a name");
+        assert!(
+            refused.code == 2 && refused.stderr.contains(&expected),
+            "{}",
+            refused.stderr
+        );
+    }
+    assert_eq!(folder.files(), ["kit", "result.json"]);
 }

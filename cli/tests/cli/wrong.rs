@@ -68,6 +68,10 @@ fn numbers_are_asked_for_in_plain_words() {
             "expected more than 0",
         ),
         (
+            "bench linear_attention --shape T=4294967295,H=4294967295,K=1,V=1",
+            "--shape T=4294967295,H=4294967295,K=1,V=1 given, whose tensors are larger",
+        ),
+        (
             "eval perplexity --checkpoint KEPT/base --segment 0",
             "expected at least 1",
         ),
@@ -148,6 +152,53 @@ fn what_should_have_been_given_is_named() {
         ),
     ];
     refused(&folder, &table);
+}
+
+/// What is wrong with the arguments is a line of JSON too where that is asked for.
+#[test]
+fn arguments_are_refused_in_json_too() {
+    for (line, why) in [
+        ("check --json gla --sing", "unexpected argument '--sing'"),
+        ("--json sing", "unrecognized subcommand 'sing'"),
+        (
+            "train --folder run --steps -1 --json",
+            "expected a whole number from 0 on",
+        ),
+        ("report --json", "required arguments were not provided"),
+    ] {
+        let done = baton(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!(done.code, 2, "{line}: {}", done.stderr);
+        let said = done.json();
+        let error = said["error"].as_str().expect("a message");
+        assert!(error.contains(why), "{line}: {error}");
+        assert_eq!(done.stderr.trim_end(), format!("error: {error}"), "{line}");
+    }
+    // After two dashes it is no option.
+    let done = baton(&["check", "gla", "--", "--json"]);
+    assert_eq!(
+        (done.code, done.stdout.as_str()),
+        (2, ""),
+        "{}",
+        done.stderr
+    );
+}
+
+/// How a training takes less memory is no help where nothing is trained.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_that_runs_out_elsewhere_is_no_matter_of_training() {
+    let bench = "bench linear_attention --shape T=100000000,H=64,K=1,V=1 --threads 1";
+    let program = env!("CARGO_BIN_EXE_baton");
+    let line = format!("ulimit -v 2000000; exec {program} {bench} --choices rules");
+    let mut limited = std::process::Command::new("bash");
+    let ended = limited.args(["-c", &line]).output().expect("bash");
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{told}");
+    let ends = told.ends_with("bytes more are needed than the system gives\n");
+    assert!(
+        ends && told.starts_with("error: memory ran out: "),
+        "{told}"
+    );
 }
 
 /// The one option for groups is each block's own key for them.
@@ -268,4 +319,54 @@ fn an_option_in_a_file_is_told_what_it_is() {
         let known = !done.stderr.contains("expected a key: there are");
         assert!(done.code == 2 && known, "{option}: {}", done.stderr);
     }
+}
+
+/// What would do nothing is refused by its name.
+#[test]
+fn options_without_a_use_are_refused() {
+    let folder = Folder::new("wrong-unused");
+    let run = "run gla --inputs DIR/in --output DIR/out --device interpreter";
+    let kit = "tune gla --shape T=16,H=1,K=4,V=4 --offline --output DIR/kit";
+    let table = [
+        ("demo --chunks-bf16", "--retrieval"),
+        ("demo --chunks-memory 1", "--retrieval"),
+        ("demo --chunks-folder DIR/", "--retrieval"),
+        (
+            "demo --chunks-bf16 --folder DIR/demo",
+            "cannot be used with",
+        ),
+        ("demo --length 4096 --steps 1", "cannot be used with"),
+        ("demo --retrieval --folder DIR/demo", "cannot be used with"),
+        (
+            "emit mamba2 --phase backward --output DIR/kernels",
+            "cannot be used with",
+        ),
+        (
+            &format!("{kit} --threads 2"),
+            "--threads given with --offline",
+        ),
+        (
+            &format!("{kit} --budget 1"),
+            "--budget given with --offline",
+        ),
+        (
+            "tune --kit DIR/ --device emulator --threads 2",
+            "--threads given with --kit",
+        ),
+        (
+            "tune --import DIR/no --again",
+            "--again given with --import",
+        ),
+        ("tune --list --rounds 3", "--rounds given with --list"),
+        (
+            &format!("{run} --chunk 16"),
+            "--chunk 16 given with --device interpreter",
+        ),
+        (
+            &format!("{run} --dtype bf16"),
+            "--dtype bf16 given with --device interpreter",
+        ),
+    ];
+    refused(&folder, &table);
+    assert_eq!(folder.files(), [""; 0]);
 }

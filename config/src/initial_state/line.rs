@@ -262,5 +262,8 @@ mod tests {
             let error = config.check(2).unwrap_err().to_string();
             assert!(error.contains(part), "{line}: {error}");
         }
+        // Layers are compared with as many as are said, which no memory need hold.
+        let config: InitialStateConfig = "state_passing:layers=0,7".parse().unwrap();
+        config.check(usize::MAX).unwrap();
     }
 }

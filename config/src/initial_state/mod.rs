@@ -9,6 +9,7 @@ mod line;
 use crate::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Where the causal convolution of a sequence begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,20 +182,17 @@ impl InitialStateConfig {
             }
             Config::WarmUp { policy, .. } | Config::After { policy, .. } => policy.check(layers),
             Config::Layers { of } => {
-                let mut seen = vec![false; layers];
+                let mut seen = BTreeSet::new();
                 for &layer in of.iter().flat_map(|some| &some.layers) {
-                    match seen.get_mut(layer) {
-                        Some(seen) if !*seen => *seen = true,
-                        Some(_) => {
-                            return wrong(format!(
-                                "layer {layer} given twice, expected one initial state for a layer"
-                            ));
-                        }
-                        None => {
-                            return wrong(format!(
-                                "layer {layer} given, expected one of the model's {layers} from 0"
-                            ));
-                        }
+                    if layer >= layers {
+                        return wrong(format!(
+                            "layer {layer} given, expected one of the model's {layers} from 0"
+                        ));
+                    }
+                    if !seen.insert(layer) {
+                        return wrong(format!(
+                            "layer {layer} given twice, expected one initial state for a layer"
+                        ));
                     }
                 }
                 of.iter().try_for_each(|some| some.policy.check(layers))

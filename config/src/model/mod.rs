@@ -144,7 +144,10 @@ impl ModelConfig {
         if let Some(cap) = self.output_logit_soft_cap {
             positive("output_logit_soft_cap", cap)?;
         }
-        not_zero(&[("intermediate_size", self.intermediate_size.unwrap_or(1))])?;
+        not_zero(&[
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("intermediate_size", self.intermediate_size.unwrap_or(1)),
+        ])?;
         match (self.hybrid(), self.intermediate_size) {
             (Some(_), Some(width)) => wrong(format!(
                 "intermediate_size {width} given for a hybrid, expected `mlp` in its layers"

@@ -161,11 +161,16 @@ impl Parser<'_> {
         self.two(BinaryFn::Mul, above, gate, span)
     }
 
+    /// Whether an expression is a name, which is a number until it is bound; reads stand in the order of the arena.
+    fn is_read(&self, id: ExprId) -> bool {
+        let reads = &self.syntax.reads;
+        reads.binary_search_by_key(&id.0, |read| read.id.0).is_ok()
+    }
+
     /// Whole and half powers by products and a root, others as `exp(c log(x))`.
     fn pow(&mut self, x: ExprId, exponent: ExprId, span: Span) -> Option<ExprId> {
         let literal = |id: ExprId| match self.syntax.exprs[id.index()] {
-            // A name is a number until it is bound.
-            Expr::Number(c) if !self.syntax.reads.iter().any(|read| read.id == id) => Some(c),
+            Expr::Number(c) if !self.is_read(id) => Some(c),
             _ => None,
         };
         let exponent_is = match self.syntax.exprs[exponent.index()] {

@@ -221,7 +221,7 @@ impl<'a> Cursor<'a> {
             _ => format!("`{}`", &self.source[span.start as usize..span.end as usize]),
         };
         let message = format!("expected {expected}, found {found}");
-        let repeated = self.diagnostics.iter().any(|d| d.span == span);
+        let repeated = self.diagnostics.last().is_some_and(|d| d.span == span);
         if !repeated {
             let diagnostic = Diagnostic::new("R003", span, message);
             self.diagnostics

@@ -63,14 +63,20 @@ pub fn parse(source: &str) -> Result<Recurrence, Vec<Diagnostic>> {
     // the line, which was meant as a comment.
     let unread = diagnostics.iter().filter(|d| d.code == "R001");
     let unread: Vec<usize> = unread.map(|d| d.span.end as usize).collect();
+    let hash = |end: &usize| source[..*end].ends_with('#');
+    let hashes: Vec<usize> = unread.iter().copied().filter(hash).collect();
+    let lines: Vec<usize> = source.match_indices('\n').map(|(at, _)| at).collect();
+    // The last of some places in rising order that is not beyond `at`.
+    let last = |places: &[usize], at: usize| {
+        let count = places.partition_point(|&place| place <= at);
+        count.checked_sub(1).map(|i| places[i])
+    };
     let follows = |d: &Diagnostic| {
-        unread.iter().any(|&end| {
-            let between = source.get(end..d.span.start as usize);
-            between.is_some_and(|between| match source[..end].ends_with('#') {
-                true => !between.contains('\n'),
-                false => d.code == "R003" && between.trim().is_empty(),
-            })
-        })
+        let at = d.span.start as usize;
+        let nothing = |end| source.get(end..at).is_some_and(|b| b.trim().is_empty());
+        let commented = last(&hashes, at).is_some_and(|end| last(&lines, at) < Some(end));
+        commented
+            || d.code == "R003" && last(&unread, at).is_some_and(|end| !hash(&end) && nothing(end))
     };
     diagnostics.retain(|d| d.code == "R001" || !follows(d));
     diagnostics.sort_by_key(|d| d.span);

@@ -3,9 +3,12 @@
 /// The known name that differs least from `name`, if by at most a third of its letters; of several the first in
 /// the alphabet.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    /// Longer ones are not typed by hand, and comparing two takes the product of their lengths.
+    const LONGEST: usize = 64;
     let most = (name.len() / 3).max(1);
     let near = known
         .into_iter()
+        .filter(|known| known.len().max(name.len()) <= LONGEST)
         .map(|known| (distance(known, name), known));
     near.filter(|&(distance, known)| distance <= most && distance < known.len())
         .min()

@@ -48,6 +48,11 @@ pub use verified::Verified;
 use crate::diag::Diagnostic;
 use crate::recurrence::{Facts, Recurrence};
 
+/// Checks that a recurrence is sound as data (R020), which everything that walks it relies on, printing included.
+pub fn sound(recurrence: &Recurrence) -> Result<(), Diagnostic> {
+    structure::check(recurrence).map_or(Ok(()), Err)
+}
+
 /// Checks every rule; gives the facts that derivation starts from, or all diagnostics. How states
 /// enter is looked at wherever the shapes are right, also when something is never used.
 pub fn verify(recurrence: &Recurrence) -> Result<Facts, Vec<Diagnostic>> {

@@ -109,6 +109,21 @@ pub(super) fn check(recurrence: &Recurrence) -> Option<Diagnostic> {
     if lets != recurrence.lets.len() || outputs != recurrence.outputs.len() {
         return breach("a `let` or an output without its statement".into());
     }
+    let mut above = 0;
+    for stmt in &recurrence.body {
+        let (Stmt::Let(_, value) | Stmt::Update(_, value) | Stmt::Output(_, value)) = *stmt;
+        for part in recurrence.parts(value, |_| false) {
+            if let Expr::Let(id) = *recurrence.expr(part)
+                && id.index() >= above
+            {
+                return breach(format!(
+                    "expression {}, a `let` above its statement",
+                    part.0
+                ));
+            }
+        }
+        above += usize::from(matches!(stmt, Stmt::Let(..)));
+    }
     shared(recurrence).and_then(|i| breach(format!("expression {i} in two statements")))
 }
 

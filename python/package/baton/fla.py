@@ -137,6 +137,12 @@ _TABLE = [
 __all__ = [name for name, _, _ in _TABLE]
 
 
+def _unit(tensor: Tensor) -> Tensor:
+    """Of length one, computed in float32 at least: squares of float16 outgrow it."""
+    wide = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    return (wide * torch.rsqrt(wide.square().sum(-1, keepdim=True) + 1e-6)).to(tensor.dtype)
+
+
 def _run(name: str, member: Member, a: Arguments) -> tuple[Tensor, Any]:
     rest = {**a.pop("kwargs", {})}
     if "transpose_state_layout" in rest:
@@ -154,7 +160,7 @@ def _run(name: str, member: Member, a: Arguments) -> tuple[Tensor, Any]:
             raise ValueError(f"{key} given for {name}, which is not to be had on the CPU")
     if a.get("use_qk_l2norm_in_kernel"):
         for key in member.normalised:
-            a[key] = a[key] * torch.rsqrt(a[key].square().sum(-1, keepdim=True) + 1e-6)
+            a[key] = _unit(a[key])
     if member.query and "q" in a and (many := a["v"].shape[2]) != a["q"].shape[2]:
         for key in {"q", "k", "p"} & a.keys():  # a key for several value heads
             a[key] = a[key].repeat_interleave(many // a[key].shape[2], 2)

@@ -72,13 +72,17 @@ def mamba_chunk_scan_combined(
 ) -> Union[Tensor, tuple[Tensor, ...]]:
     """The scan of Mamba-2: x [B, T, H, P], dt [B, T, H], A [H], B and C [B, T, G, N], states [B, H, P, N].
 
-    Where `seq_idx` [B, T] changes, and at the offsets `cu_seqlens` (then B is 1), a sequence begins at zero. Gives the
-    outputs, then the final states of each of the B rows if asked for, then those of every sequence if asked for.
+    Where `seq_idx` [B, T] changes, and nowhere else, a sequence begins at zero; initial states of the rows are those of
+    the sequences of index 0, and there may be one for every sequence instead. Gives the outputs, then the final states
+    of each of the B rows if asked for, then those of the sequences between the offsets `cu_seqlens` (B is 1) if asked
+    for, which nothing else reads.
     """
     if return_varlen_states and cu_seqlens is None:
         raise ValueError("return_varlen_states given without `cu_seqlens`, which says where sequences end")
-    if cu_seqlens is not None and (seq_idx is not None or x.shape[0] != 1):
-        raise ValueError("`cu_seqlens` is given with one row of packed sequences, and not beside `seq_idx`")
+    if return_varlen_states and x.shape[0] != 1:
+        raise ValueError(
+            f"return_varlen_states given, and tensor `x` has shape {list(x.shape)}, expected one row of packed sequences"
+        )
     heads, width = x.shape[2:]
     softplus = dt_softplus
     if tuple(dt_limit) != (0.0, float("inf")):
@@ -90,7 +94,7 @@ def mamba_chunk_scan_combined(
         dt_bias = None
     zero = A.new_zeros(())
     d = (zero if D is None else D if D.dim() == 2 else D[:, None]).expand(heads, width)
-    pack = packed(x.shape[0], x.shape[1], seq_idx, cu_seqlens)
+    pack = packed(x.shape[0], x.shape[1], seq_idx)
     tensors = {name: pack.steps(tensor) for name, tensor in (("x", x), ("b", B), ("c", C), ("dt", dt))}
     start = None if initial_states is None else initial_states.transpose(-1, -2)
     (outputs, final) = _recurrence(_SSD, softplus)(
@@ -108,7 +112,7 @@ def mamba_chunk_scan_combined(
     if return_final_states:
         results.append(pack.last(states))
     if return_varlen_states:
-        results.append(states)
+        results.append(pack.between(cu_seqlens, states, x.shape[1]))
     return y if len(results) == 1 else tuple(results)
 
 
@@ -130,11 +134,18 @@ def selective_scan_fn(
     if A.is_complex():
         raise TypeError(f"tensor `A` holds {A.dtype}, expected real numbers")
 
+    channels, constant = u.shape[1], 2 in (B.dim(), C.dim())
+
     def steps(name: str, tensor: Tensor) -> Tensor:
-        if tensor.dim() == 2:
-            raise ValueError(f"tensor `{name}` has shape {list(tensor.shape)}, expected [B, N, T] or [B, G, N, T]")
-        tensor = tensor if tensor.dim() == 4 else tensor[:, None]
-        return tensor.permute(0, 3, 1, 2)
+        """[B, T, G, N]: with what is constant, G is D for both."""
+        if tensor.dim() == 2 and tensor.shape[0] == channels:
+            return tensor.expand(u.shape[0], u.shape[2], *tensor.shape)
+        if tensor.dim() not in (3, 4):
+            raise ValueError(
+                f"tensor `{name}` has shape {list(tensor.shape)}, expected [{channels}, N], [B, N, T] or [B, G, N, T]"
+            )
+        tensor = (tensor if tensor.dim() == 4 else tensor[:, None]).permute(0, 3, 1, 2)
+        return tensor.repeat_interleave(channels // tensor.shape[2], 2) if constant else tensor
 
     y, state = _scan(
         *(tensor.transpose(1, 2) for tensor in (u, delta)),

@@ -90,6 +90,14 @@ impl Block {
         }
     }
 
+    /// Leaves so many of its bytes; a file keeps all of them.
+    pub fn cut(&mut self, size: usize) {
+        match self {
+            Block::Memory(bytes) => Arc::make_mut(bytes).truncate(size),
+            Block::Mapped(_, from, to) => *to = (*to).min(*from + size),
+        }
+    }
+
     /// Asks the system for a part of it, which need not do anything.
     pub fn ahead(&self, from: usize, size: usize) {
         #[cfg(unix)]

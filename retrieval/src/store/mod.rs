@@ -8,7 +8,7 @@
 //! page, and is read through the mapping.
 //!
 //! [`save`](Store::save) writes everything to one file, whole or not at all; [`load`](Store::load) maps
-//! it and reads on. Offsets are 64 bits wide throughout.
+//! it and reads on, from its end or from where it once ended ([`cut`](Store::cut)). Offsets are 64 bits wide throughout.
 
 mod block;
 mod saved;
@@ -173,6 +173,28 @@ impl Store {
         }
         self.len += 1;
         Ok(())
+    }
+
+    /// Its first `len` chunks, or all if there are fewer: what it was when it had so many. A file stays as it is.
+    pub fn cut(mut self, len: usize) -> Self {
+        if len >= self.len {
+            return self;
+        }
+        let (each, chunk, width) = (self.block(), self.chunk(), self.layout.landmark);
+        self.landmarks.truncate(len.div_ceil(LANDMARKS));
+        if let Some(last) = self.landmarks.last_mut() {
+            let before = (len - 1) / LANDMARKS * LANDMARKS;
+            Arc::make_mut(last).truncate((len - before) * width);
+        }
+        self.blocks.truncate(len.div_ceil(each));
+        if let Some(last) = self.blocks.last_mut() {
+            let before = (len - 1) / each * each;
+            last.cut((len - before) * chunk);
+        }
+        // The last block is one in memory as soon as it grows.
+        self.first = self.first.min(self.blocks.len().saturating_sub(1));
+        self.len = len;
+        self
     }
 
     /// Moves full blocks to the file, the oldest first, until the others keep to the bound.

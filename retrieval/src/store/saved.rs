@@ -68,6 +68,11 @@ pub(super) fn write(store: &Store, out: &mut impl Write) -> std::io::Result<()> 
 }
 
 impl Store {
+    /// A fingerprint of its landmarks, which tells it from a store of another text.
+    pub fn fingerprint(&self) -> u64 {
+        fingerprint(&self.landmarks)
+    }
+
     /// Writes everything to a file, which is there whole or not at all.
     pub fn save(&self, path: &Path) -> Result<(), Error> {
         let refuse = |e: std::io::Error| wrong(path, format!("cannot be written: {e}"));

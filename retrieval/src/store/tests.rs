@@ -153,6 +153,36 @@ fn a_saved_store_goes_on_and_a_damaged_one_is_refused() {
     }
 }
 
+/// In memory, in the file of what is beyond the bound, and in a saved one.
+#[test]
+fn a_store_that_is_cut_is_what_it_was_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("text.chunks");
+    let keeping = Keeping {
+        memory: 5 << 20,
+        folder: Some(folder.path().into()),
+        half: false,
+    };
+    let spilled = filled(keeping, 400);
+    let memory = filled(Keeping::default(), 400);
+    memory.save(&path).unwrap();
+    let saved = || Store::load(&path, Keeping::default()).unwrap();
+    for len in [0, 1, 84, 85, 86, 257, 400, 401] {
+        let mut was = filled(Keeping::default(), len.min(400));
+        let cuts = [memory.clone(), spilled.clone(), saved()].map(|store| store.cut(len));
+        for cut in &cuts {
+            assert!(*cut == was, "{len}");
+            assert_eq!(cut.fingerprint(), was.fingerprint());
+        }
+        (0..90).for_each(|chunk| push(&mut was, 1000 + chunk).unwrap());
+        for mut cut in cuts {
+            (0..90).for_each(|chunk| push(&mut cut, 1000 + chunk).unwrap());
+            assert!(cut == was, "{len}");
+        }
+    }
+    assert!(saved() == memory && spilled == memory);
+}
+
 #[test]
 fn a_full_disk_is_one_error_and_leaves_nothing() {
     let full = || {

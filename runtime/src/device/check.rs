@@ -194,7 +194,10 @@ pub fn infer_sizes<T: Copy>(
     named.collect()
 }
 
-/// Checks that there is a size of at least one for each dim.
+/// Numbers of a dim, at most: tiles of such columns and states of two such dims are counted in 32 bits.
+const MOST: usize = 1 << 24;
+
+/// Checks that there is a size of at least one for each dim, and that no state has too many numbers.
 pub fn sizes(recurrence: &Recurrence, sizes: &[usize]) -> Result<(), Error> {
     if sizes.len() != recurrence.dims.len() {
         return Err(Error::Argument(format!(
@@ -203,17 +206,23 @@ pub fn sizes(recurrence: &Recurrence, sizes: &[usize]) -> Result<(), Error> {
             recurrence.dims.join(", ")
         )));
     }
-    match recurrence
-        .dims
-        .iter()
-        .zip(sizes)
-        .find(|&(_, &size)| size == 0)
-    {
-        Some((name, _)) => Err(Error::Argument(format!(
-            "dimension `{name}` has size 0, expected at least 1"
-        ))),
-        None => Ok(()),
+    let mut dims = recurrence.dims.iter().zip(sizes);
+    if let Some((name, size)) = dims.find(|&(_, &size)| size == 0 || size > MOST) {
+        return Err(Error::Argument(format!(
+            "dimension `{name}` has size {size}, expected at least 1 and at most {MOST}"
+        )));
     }
+    for port in &recurrence.states {
+        let numbers: usize = port.shape.iter().map(|dim| sizes[dim.index()]).product();
+        if numbers > i32::MAX as usize {
+            return Err(Error::Argument(format!(
+                "state `{}` has {numbers} numbers, expected at most {}",
+                port.name,
+                i32::MAX
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A dimension outside of one head at one step.

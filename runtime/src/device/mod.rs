@@ -24,7 +24,7 @@ pub type Sizes = Vec<usize>;
 /// What a person may choose about a kernel; every field has a good default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Options {
-    /// Chunk length C (16, 32, 64 or 128); chosen by the cost model when absent.
+    /// Chunk length C (16, 32, 64 or 128); that of the plan when absent, by rules or as tuned.
     pub chunk: Option<usize>,
     /// Bytes of entering states that a forward run may keep for its backward; above that it keeps
     /// checkpoints and the backward rebuilds what lies between. 512 MiB when absent.

@@ -46,9 +46,13 @@ pub(super) fn all(record: &Record, field: &str) -> Result<Vec<String>, String> {
     })
 }
 
-/// Which choice an answer means: its number, its letter, or itself.
-pub(super) fn chosen(choices: &[String], answer: &Value) -> Result<usize, String> {
+/// Which choice an answer means: its number, its letter, or itself. A text of digits that can be either is the choice
+/// itself, but with `numbers` the number, as lm-evaluation-harness logs it.
+pub(super) fn chosen(choices: &[String], answer: &Value, numbers: bool) -> Result<usize, String> {
     let (given, number) = (text(answer).unwrap_or_default(), answer.is_number());
+    let digits = numbers && given.bytes().all(|byte| byte.is_ascii_digit());
+    let logged = given.parse::<usize>().ok();
+    let logged = logged.filter(|&i| digits && i < choices.len());
     let answer = given.trim();
     let itself = choices.iter().position(|choice| choice.trim() == answer);
     let itself = itself.filter(|_| !number);
@@ -57,7 +61,7 @@ pub(super) fn chosen(choices: &[String], answer: &Value) -> Result<usize, String
         [letter @ b'A'..=b'Z'] => Some(usize::from(letter - b'A')),
         _ => None,
     };
-    let found = itself.or_else(number).or_else(letter);
+    let found = logged.or(itself).or_else(number).or_else(letter);
     found.filter(|&i| i < choices.len()).ok_or_else(|| {
         format!(
             "the answer `{answer}` is none of the {} choices, their numbers from 0 or letters",
@@ -156,11 +160,24 @@ mod tests {
         let choices = [" no", " yes", "2"].map(String::from);
         let choices = choices.each_ref().map(|choice| choice.replace("2", "0"));
         for (answer, expected) in [("yes", 1), ("1", 1), ("C", 2), ("0", 2)] {
-            assert_eq!(chosen(&choices, &answer.into()), Ok(expected), "{answer}");
+            let found = chosen(&choices, &answer.into(), false);
+            assert_eq!(found, Ok(expected), "{answer}");
         }
-        assert_eq!(chosen(&choices, &0.into()), Ok(0));
+        assert_eq!(chosen(&choices, &0.into(), false), Ok(0));
         for wrong in ["3", "D", "maybe"] {
-            chosen(&choices, &wrong.into()).unwrap_err();
+            chosen(&choices, &wrong.into(), false).unwrap_err();
+        }
+        // Digits are the number of a choice where they are logged so, if there is one.
+        let choices = ["1", "2", "+1", "7"].map(String::from);
+        for (answer, itself, logged) in [
+            ("1", 0, 1),
+            ("2", 1, 2),
+            ("3", 3, 3),
+            ("+1", 2, 2),
+            ("7", 3, 3),
+        ] {
+            let found = [false, true].map(|numbers| chosen(&choices, &answer.into(), numbers));
+            assert_eq!(found, [Ok(itself), Ok(logged)], "{answer}");
         }
     }
 }

@@ -160,7 +160,8 @@ impl Form {
         }
         if !question.choices.is_empty() {
             question.scoring = Scoring::Choice;
-            question.right = Some(chosen(&question.choices, value(record, &self.answer)?)?);
+            let answer = value(record, &self.answer)?;
+            question.right = Some(chosen(&question.choices, answer, self.requests)?);
             question.references = question
                 .right
                 .map(|i| question.choices[i].clone())
@@ -241,6 +242,7 @@ mod tests {
         let texts = [
             r#"{"arguments": [["Is it?", " no"], ["Is it?", " yes"]], "target": 1}"#,
             r#"{"arguments": {"gen_args_1": {"arg_0": "Is it?", "arg_1": " yes"}, "gen_args_0": {"arg_0": "Is it?", "arg_1": " no"}}, "target": " yes"}"#,
+            r#"{"arguments": [["Is it?", " 1"], ["Is it?", " 2"]], "target": "1"}"#,
         ];
         for text in texts {
             let question = form

@@ -42,7 +42,7 @@ impl Scoring {
             Scoring::Contains => &["contains"],
             Scoring::Babilong => &["answer"],
             Scoring::StringMatchAll => &["found", "all found"],
-            Scoring::Choice => &["choice", "choice, by bytes"],
+            Scoring::Choice => &["choice", "choice, by characters"],
             Scoring::FirstToken => &["first token"],
             Scoring::Forced => &["token", "answer"],
         }
@@ -73,16 +73,20 @@ impl Scoring {
         }
     }
 
-    /// The scores of choices with these log-likelihoods: the likeliest, and the likeliest by its bytes.
+    /// The scores of choices with these log-likelihoods: the likeliest, and the likeliest by its characters. As in
+    /// lm-evaluation-harness (`acc`, `acc_norm`) what divides a choice from the prompt is none of its characters.
     pub(super) fn of_choices(
         choices: &[String],
         right: Option<usize>,
         likelihoods: &[f64],
     ) -> Vec<f64> {
-        let bytes = choices.iter().map(|choice| choice.len().max(1) as f64);
+        let characters = choices.iter().map(|choice| {
+            let characters = choice.trim_start().chars().count();
+            characters.max(1) as f64
+        });
         let each: Vec<f64> = likelihoods
             .iter()
-            .zip(bytes)
+            .zip(characters)
             .map(|(sum, n)| sum / n)
             .collect();
         let is_right = |scores: &[f64]| {

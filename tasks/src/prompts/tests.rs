@@ -80,7 +80,7 @@ fn each_scoring_gives_the_published_score() {
         (babilong, vec![0.0]),
         (other, vec![0.0]),
         (choice(&["elm", "oak"], 1), vec![1.0, 1.0]),
-        // By the sum the shorter is the likelier, by bytes the longer.
+        // By the sum the shorter is the likelier, by characters the longer.
         (choice(&["o!", "oak in the gardez.."], 0), vec![1.0, 0.0]),
     ];
     let (questions, expected): (Vec<Question>, Vec<Vec<f64>>) = cases.into_iter().unzip();
@@ -100,6 +100,18 @@ fn each_scoring_gives_the_published_score() {
     let mut alone = question(Babilong, "Where=", &["garden"]);
     alone.question = "Where?".into();
     assert_eq!(scored(&[alone], 1), [[1.0]]);
+}
+
+/// As in lm-evaluation-harness: neither the space before a choice nor a second byte of a letter makes it longer.
+#[test]
+fn a_choice_is_as_long_as_its_characters() {
+    let sums = [-2.0, -3.2];
+    for shorter in [" ab", "\u{e9}\u{e9}"] {
+        let choices = [shorter, "abcd"].map(String::from);
+        let scores = |right| Scoring::of_choices(&choices, Some(right), &sums);
+        assert_eq!(scores(0), [1.0, 0.0], "{shorter}");
+        assert_eq!(scores(1), [0.0, 1.0], "{shorter}");
+    }
 }
 
 #[test]

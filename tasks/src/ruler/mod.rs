@@ -98,10 +98,15 @@ impl Name {
         }
     }
 
-    fn form(self, material: &Material) -> Box<dyn Form> {
+    fn form(self, material: &Material) -> Result<Box<dyn Form>, Error> {
         let text = || match &material.text {
-            Some(text) => Haystack::Text(text.clone()),
-            None => Haystack::Grass,
+            // Words are taken from it until a length is full.
+            Some(text) if text.trim().is_empty() => Err(Error::Config(format!(
+                "{}: a haystack without a word given, expected a text with words",
+                self.text()
+            ))),
+            Some(text) => Ok(Haystack::Text(text.clone())),
+            None => Ok(Haystack::Grass),
         };
         let one = |haystack, key, value| Needles {
             haystack,
@@ -112,25 +117,27 @@ impl Name {
             queries: 1,
         };
         let (word, number, uuid) = (Value::Word, Value::Number, Value::Uuid);
-        let four = |keys, values, queries| Needles {
-            keys,
-            values,
-            queries,
-            ..one(text(), word, number)
+        let four = |keys, values, queries| -> Result<Needles, Error> {
+            Ok(Needles {
+                keys,
+                values,
+                queries,
+                ..one(text()?, word, number)
+            })
         };
-        Box::new(match self {
+        Ok(Box::new(match self {
             Name::Single1 => one(Haystack::Grass, word, number),
-            Name::Single2 => one(text(), word, number),
-            Name::Single3 => one(text(), word, uuid),
-            Name::Multikey1 => four(4, 1, 1),
+            Name::Single2 => one(text()?, word, number),
+            Name::Single3 => one(text()?, word, uuid),
+            Name::Multikey1 => four(4, 1, 1)?,
             Name::Multikey2 => one(Haystack::Needles, word, number),
             Name::Multikey3 => one(Haystack::Needles, uuid, uuid),
-            Name::Multivalue => four(1, 4, 1),
-            Name::Multiquery => four(4, 1, 4),
-            Name::Vt => return Box::new(tracing::Tracing),
-            Name::Cwe => return Box::new(aggregation::Common),
-            Name::Fwe => return Box::new(aggregation::Frequent),
-        })
+            Name::Multivalue => four(1, 4, 1)?,
+            Name::Multiquery => four(4, 1, 4)?,
+            Name::Vt => return Ok(Box::new(tracing::Tracing)),
+            Name::Cwe => return Ok(Box::new(aggregation::Common)),
+            Name::Fwe => return Ok(Box::new(aggregation::Frequent)),
+        }))
     }
 }
 
@@ -149,7 +156,7 @@ impl Ruler {
     }
 
     fn built(self, material: &Material) -> Result<Built, Error> {
-        let form = self.task.form(material);
+        let form = self.task.form(material)?;
         let letters = material.codec.tokens(GRASS)?.len() == GRASS.len();
         Ok(Built {
             name: self.task,

@@ -232,6 +232,26 @@ fn too_short_a_length_is_refused() {
     }
 }
 
+#[test]
+fn a_haystack_without_a_word_is_refused_where_words_are_taken_from_it() {
+    let material = Material::bytes(Some(" \n".into()));
+    let refused = Name::ALL.into_iter().filter(|&task| {
+        let error = Ruler { task }.built(&material).err();
+        error.is_some_and(|e| e.to_string().contains("a haystack without a word given"))
+    });
+    let refused: Vec<&str> = refused.map(Name::text).collect();
+    assert_eq!(
+        refused,
+        [
+            "niah_single_2",
+            "niah_single_3",
+            "niah_multikey_1",
+            "niah_multivalue",
+            "niah_multiquery"
+        ]
+    );
+}
+
 /// The right token after `read`, by reading the marks.
 fn look_up(kind: TokenKind, ids: u32, read: &[u32]) -> u32 {
     let [open, is, close, ask] = [0, 1, 2, 3].map(|mark| ids + mark);

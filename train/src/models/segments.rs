@@ -2,9 +2,10 @@
 //! memory, and on several ranks.
 //!
 //! The forward runs without a graph and keeps each layer's input and states only; backward, each layer is run again with
-//! a graph of its own, from the last segment to the first and from the last layer to the first, and pulls the gradient
-//! that arrives from above and, in the states that leave it, from the segment after. The second run repeats the first in
-//! every bit: it reads the same inputs and states, and nothing is drawn or observed in it.
+//! a graph of its own, and pulls the gradient that arrives from above and, in the states that leave it, from the segment
+//! after. The second run repeats the first in every bit: it reads the same inputs and states, and nothing is drawn or
+//! observed in it. A layer runs through all segments before the next one does, as whoever runs the segment after waits for
+//! the last of them.
 //!
 //! What lies before the first segment here and after the last is behind [`Borders`]. They are asked state by state of each
 //! layer, so that whoever runs the segment before is one recurrence ahead and not one model: several ranks work at once.
@@ -61,41 +62,51 @@ where
     let last = segments.len().saturating_sub(1);
     let device = backbone.embeddings.weight.val().device().without_autodiff();
     let mut states = model.each_layer(states)?;
-    let mut runs = Vec::with_capacity(segments.len());
-    for (number, (segment, _)) in segments.iter().enumerate() {
-        let mut x = plain.embed(segment.ids, segment.shape, segment.packing)?;
-        let mut entered = Vec::with_capacity(plain.layers.len());
-        for (i, layer) in plain.layers.iter().enumerate() {
-            let mut passage = Passage::new(states[i].take(), segment.packing);
+    // The stream of each segment, and what each layer was entered with.
+    let mut streams = Vec::with_capacity(segments.len());
+    for (segment, _) in &segments {
+        streams.push(plain.embed(segment.ids, segment.shape, segment.packing)?);
+    }
+    let mut entered = Vec::with_capacity(plain.layers.len());
+    for (layer, state) in plain.layers.iter().zip(&mut states) {
+        let mut runs = Vec::with_capacity(segments.len());
+        for (number, ((segment, _), stream)) in segments.iter().zip(&mut streams).enumerate() {
+            let mut passage = Passage::new(state.take(), segment.packing);
             if number == 0 && borders.continues() {
                 passage = passage.from(borders, &device);
             }
             if number == last {
                 passage = passage.to(borders);
             }
-            let y = layer.pass(x.clone(), &mut passage)?;
-            let (state, after) = passage.end();
-            entered.push(Entered { x, state });
-            (x, states[i]) = (y, Some(after));
+            let y = layer.pass(stream.clone(), &mut passage)?;
+            let (before, after) = passage.end();
+            runs.push(Entered {
+                x: std::mem::replace(stream, y),
+                state: before,
+            });
+            *state = Some(after);
         }
-        runs.push((entered, x));
+        entered.push(runs);
     }
-    // The gradients in the states that each layer leaves.
-    let mut after: Vec<Option<Vec<Value>>> = vec![None; backbone.layers.len()];
-    let mut parts = Vec::with_capacity(segments.len());
-    let runs = segments.into_iter().zip(runs).enumerate().rev();
-    for (number, ((segment, loss), (entered, x))) in runs {
-        let mut found = BTreeMap::new();
+    // What arrives from above at each segment, its loss and what its weights' gradients come to.
+    let (mut arrived, mut found) = (Vec::new(), Vec::new());
+    let mut cut = Vec::with_capacity(segments.len());
+    for ((segment, loss), x) in segments.into_iter().zip(streams) {
+        let mut own = BTreeMap::new();
         let top = x.autodiff().require_grad();
         let logits = model.logits(backbone.read(top.clone())?);
         let [_, _, vocab] = logits.dims();
         let [rows, length] = segment.shape;
         let loss = loss(logits.reshape([rows, length, vocab]))?;
         let value = scalar(&loss)?;
-        let mut arrived = of(&top, &mut pull(model, &mut found, loss)?)?;
-        for (i, (layer, Entered { x, state })) in
-            backbone.layers.iter().zip(entered).enumerate().rev()
-        {
+        arrived.push(of(&top, &mut pull(model, &mut own, loss)?)?);
+        found.push((value, own));
+        cut.push(segment);
+    }
+    for (layer, runs) in backbone.layers.iter().zip(entered).rev() {
+        // The gradients in the states that a segment leaves.
+        let mut after: Option<Vec<Value>> = None;
+        for (number, Entered { x, state }) in runs.into_iter().enumerate().rev() {
             let x = x.autodiff().require_grad();
             let begins = number == 0 && !borders.continues();
             let leaves = match &state {
@@ -103,38 +114,40 @@ where
                 _ => None,
             };
             let state = leaves.as_ref().map(|leaves| leaves.state.clone()).or(state);
-            let (y, left) = layer.forward(x.clone(), state, segment.packing)?;
+            let (y, left) = layer.forward(x.clone(), state, cut[number].packing)?;
             // What the rank after this one hands back is asked for when nothing is left to do without it.
             if number == last
                 && let Some(gradients) = borders.arrive()
             {
                 let gradients = gradients.into_iter();
-                after[i] = Some(gradients.map(|g| Value::from_host(g).on(&device)).collect());
+                after = Some(gradients.map(|g| Value::from_host(g).on(&device)).collect());
             }
             // The gradient of these sums in what leaves the layer is what arrived, to the bit.
-            let mut product = (y * arrived).sum();
-            for (left, gradient) in left.values().zip(after[i].take().iter().flatten()) {
+            let mut product = (y * arrived[number].clone()).sum();
+            for (left, gradient) in left.values().zip(after.take().iter().flatten()) {
                 product = product + (flat(left)? * flat(gradient)?).sum();
             }
-            let mut all = pull(model, &mut found, product)?;
-            arrived = of(&x, &mut all)?;
+            let mut all = pull(model, &mut found[number].1, product)?;
+            arrived[number] = of(&x, &mut all)?;
             if let Some(leaves) = leaves {
                 let gradients = leaves.gradients(&mut all)?;
                 match number {
                     0 => borders.hand_back(&gradients),
-                    _ => after[i] = Some(gradients),
+                    _ => after = Some(gradients),
                 }
             }
         }
+    }
+    let mut parts = Vec::with_capacity(cut.len());
+    for ((segment, arrived), (value, mut own)) in cut.into_iter().zip(arrived).zip(found) {
         let x = backbone.embed(segment.ids, segment.shape, segment.packing)?;
-        pull(model, &mut found, (x * arrived).sum())?;
+        pull(model, &mut own, (x * arrived).sum())?;
         let gradients = names(model).into_iter().filter_map(|name| {
-            let value = found.remove(&name)?;
+            let value = own.remove(&name)?;
             Some(Parameter { name, value })
         });
         parts.push((value, gradients.collect()));
     }
-    parts.reverse();
     Ok((parts, states.into_iter().flatten().collect()))
 }
 

@@ -16,6 +16,8 @@ pub struct Cost {
     pub ranks: usize,
     /// Those that share the sequences of one part.
     pub cut: usize,
+    /// Segments that each of these runs.
+    pub segments: usize,
     /// Gradients, down the chain of ranks; as many come back to all.
     pub gradients: f64,
     /// States to the rank after; none where no sequence is cut.
@@ -53,9 +55,13 @@ pub const H100: Machine = Machine {
     latency: 20e-6,
 };
 
-/// Of the time of a layer at work, which is run forward twice and backward for as long as both: what a rank after waits for before
-/// it can work too. Forward that is the recurrence, taken as a quarter of a layer; backward what follows the second run.
-const TURN: f64 = 0.25 * 0.25 + 0.5;
+/// Of the time of a layer at work, which is run forward twice and backward for as long as both: what a rank waits for of the one
+/// before it, and after it, before it can work too. Of a rank's first segments that is all; of its last one, forward, the
+/// recurrence, taken as a quarter of a layer, and backward what follows the second run.
+fn turn(segments: usize) -> f64 {
+    let last = 0.25 * 0.25 + 0.5;
+    (segments as f64 - 1.0 + last) / segments as f64
+}
 
 /// Seconds of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -100,6 +106,7 @@ impl Cost {
         let mut cost = Cost {
             ranks,
             cut,
+            segments: config.segments / cut,
             gradients: if ranks > 1 { 4.0 * weights } else { 0.0 },
             states: 0.0,
             state_gradients: 0.0,
@@ -114,7 +121,8 @@ impl Cost {
             let first = &sizes[0];
             let conv = remembered(model, 0);
             // RWKV-7's convolution is the step before, and its feed-forward reads another.
-            let mixed = matches!(model.block, BlockConfig::Rwkv7(_));
+            let mixed =
+                matches!(model.block, BlockConfig::Rwkv7(_)) && model.intermediate_size.is_some();
             let (convs, shifts) = (usize::from(conv > 0), usize::from(mixed));
             // How long a header is, then how many states, and the shape of each: rows, heads and dims, or three of a convolution.
             let dims = first.iter().map(|size| 2 + size.len()).sum::<usize>();
@@ -153,7 +161,7 @@ impl Cost {
         let [own, all] = self.turns.map(|turns| turns as f64);
         Seconds {
             work,
-            turns: work * (all / own - 1.0) * TURN,
+            turns: work * (all / own - 1.0) * turn(self.segments),
             // A message of each turn is waited for, in both directions.
             states: match self.cut {
                 1 => 0.0,
@@ -290,6 +298,12 @@ mod tests {
         one.segments = 2;
         let cost = Cost::of(&one, 2).unwrap();
         assert_eq!((cost.operations, cost.turns), (4.0 * operations, [24, 25]));
+        // A rank after waits for all but the last segment of the one before it.
+        let waits = |cost: &Cost| cost.on(&H100).turns / cost.on(&H100).work * 24.0;
+        assert!((waits(&cost) - 9.0 / 16.0).abs() < 1e-9);
+        one.segments = 8;
+        let cost = Cost::of(&one, 2).unwrap();
+        assert!((waits(&cost) - (3.0 + 9.0 / 16.0) / 4.0).abs() < 1e-9);
         assert!(Cost::of(&one, 3).is_err() && Cost::of(&one, 0).is_err());
     }
 

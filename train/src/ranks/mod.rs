@@ -61,9 +61,18 @@ pub fn start() -> Result<Rc<dyn Group>, Error> {
 
 /// How many ranks a launcher of MPI programs says that it started; 0 without one.
 pub fn launched() -> usize {
+    size(|name| std::env::var(name).ok())
+}
+
+/// [`launched`] by what the environment says under a name. Slurm's own launcher says with PMIx which rank it is and not of how
+/// many, which are then the tasks of its step.
+fn size(said: impl Fn(&str) -> Option<String>) -> usize {
+    let number = |name: &&str| said(name)?.parse::<usize>().ok();
     let known = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"];
-    let said = known.iter().filter_map(|name| std::env::var(name).ok());
-    said.filter_map(|size| size.parse().ok()).max().unwrap_or(0)
+    let tasks = ["SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"];
+    let of_step = || said("PMIX_RANK").and_then(|_| tasks.iter().find_map(number));
+    let known = known.iter().filter_map(number).max();
+    known.or_else(of_step).unwrap_or(0)
 }
 
 /// Which of the ranks on this machine it is, as the launcher says; 0 without one.

@@ -151,3 +151,23 @@ fn one_rank_that_asks_is_heard_by_all() {
     }
     assert_eq!(together(2, |group| any(&*group, false)), [false; 2]);
 }
+
+#[test]
+fn launchers_say_how_many_ranks_they_started() {
+    let of = |pairs: &[(&str, &str)]| {
+        let said = |name: &str| {
+            let found = pairs.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| value.to_string())
+        };
+        super::size(said)
+    };
+    // A step of Slurm's with PMIx says no size; without PMIx, it is a process that MPI knows nothing of.
+    let step = ("SLURM_STEP_NUM_TASKS", "8");
+    assert_eq!(of(&[("PMIX_RANK", "3"), step]), 8);
+    assert_eq!(of(&[("PMIX_RANK", "3"), ("SLURM_NTASKS", "4")]), 4);
+    assert_eq!(of(&[step]), 0);
+    // mpirun in a batch of eight tasks starts as many as it is told.
+    let mpirun = ("OMPI_COMM_WORLD_SIZE", "2");
+    assert_eq!(of(&[mpirun, ("PMIX_RANK", "1"), step]), 2);
+    assert_eq!(of(&[]), 0);
+}

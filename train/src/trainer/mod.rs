@@ -235,6 +235,10 @@ impl<'a> Trainer<'a> {
         }
         let step = checkpoint.progress.step;
         run.take_up(checkpoint)?;
+        if stored.train_length != config.train_length {
+            // Losses within another length are not compared with the best one so far.
+            run.progress.best = None;
+        }
         run.changed = changed(&stored, &config).map(|keys| Change { step, keys });
         run.changes.extend(run.changed.clone());
         run.config = config;

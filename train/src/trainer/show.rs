@@ -70,7 +70,7 @@ impl Show {
         };
         let done = report.step + 1;
         let each = gone / (done - self.before.0) as f64;
-        let left = Duration::from_secs_f64(each * self.steps.saturating_sub(done) as f64);
+        let left = time(each, self.steps.saturating_sub(done));
         let skipped = if report.skipped { "  not taken" } else { "" };
         // A thread that is gone has said why it went.
         let _ = lines.send(format!(
@@ -99,6 +99,11 @@ impl Show {
             let _ = thread.join();
         }
     }
+}
+
+/// How long so many steps take of so many seconds each, or the longest time that there is.
+fn time(each: f64, steps: u64) -> Duration {
+    Duration::try_from_secs_f64(each * steps as f64).unwrap_or(Duration::MAX)
 }
 
 /// Says the first line that comes, then the newest each time that `every` is over, and the last.
@@ -160,6 +165,14 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn steps_without_end_take_the_longest_time() {
+        assert_eq!(time(0.5, 6), Duration::from_secs(3));
+        let left = time(2.0, u64::MAX);
+        assert_eq!(left, Duration::MAX);
+        assert!(FormattedDuration(left).to_string().contains("d "));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::op::{Packing, weighted_cross_entropy};
 use crate::optimizer::{Stepped, global_norm};
 use crate::ranks::{self, Neighbours, Sum, Units};
 use baton_data::rng::{Purpose, Rng};
-use baton_data::{Batch, Share};
+use baton_data::{Batch, Order, Share};
 use burn::module::Module;
 use std::ops::Range;
 use std::time::Instant;
@@ -68,11 +68,12 @@ impl Trainer<'_> {
             true => self.update(sum, rate),
             false => (false, global_norm(&sum)),
         };
-        match taken {
-            true if self.policy.observes() => self.policy.observe(finals),
-            true => {}
-            false => self.progress.skipped += 1,
+        // Who reads on goes on from what was read, also where nothing was learned from it.
+        let read_on = || self.policy.order() == Order::Contiguous && sequences::are_finite(&finals);
+        if self.policy.observes() && (taken || read_on()) {
+            self.policy.observe(finals);
         }
+        self.progress.skipped += u64::from(!taken);
         self.progress.step += 1;
         self.progress.tokens += (self.sampling.batch * self.sampling.length) as u64;
         self.progress.seconds += begun.elapsed().as_secs_f64();
@@ -100,12 +101,12 @@ impl Trainer<'_> {
     }
 
     /// Shows the policy final states before the first step, if it asks for them: from zero, of
-    /// batches that lie far past any run's. Ends between two of them when `stop` says so, and goes on there.
+    /// batches that lie far past any run's, segment by segment. Ends between two of them when `stop` says so, and goes on there.
     pub(super) fn fit(&mut self, stop: &dyn Fn() -> bool) -> Result<(), Error> {
         const FIRST: u64 = 1 << 40;
         let model = self.model().valid();
         let (size, length) = (self.config.batch_size, self.config.train_length);
-        let group = self.group.clone();
+        let (group, segment) = (self.group.clone(), length / self.config.segments);
         for i in self.fitted..self.policy.fit_batches() as u64 {
             if stop() {
                 break;
@@ -113,21 +114,22 @@ impl Trainer<'_> {
             let found = ranks::spread_states(&*group, self.config.parts, |part| {
                 let rows = part * size..(part + 1) * size;
                 let share = (self.source).share(FIRST + i, &self.sampling, rows, 0..length)?;
-                let (shape, packing) = self.packing(&share.batch)?;
-                let (_, after) =
-                    model.hidden_packed(&share.batch.inputs, shape, None, packing.as_ref())?;
-                Ok(after.iter().map(LayerState::to_host).collect())
+                let mut states = None;
+                for at in (0..length).step_by(segment) {
+                    let cut = share.batch.columns(at..at + segment, length);
+                    let shape = [size, segment];
+                    let packing = packing(shape, &cut, at == 0)?;
+                    let ids = &cut.inputs;
+                    let (_, after) = model.hidden_packed(ids, shape, states, packing.as_ref())?;
+                    states = Some(after);
+                }
+                let after = states.iter().flatten();
+                Ok(after.map(LayerState::to_host).collect())
             })?;
             self.policy.fit(&found);
             self.fitted += 1;
         }
         Ok(())
-    }
-
-    /// The shape of a part, and the documents inside of its rows.
-    fn packing(&self, batch: &Batch) -> Result<([usize; 2], Option<Packing>), Error> {
-        let shape = [self.config.batch_size, self.config.train_length];
-        Ok((shape, packing(shape, batch, true)?))
     }
 
     /// What the policy draws, with zero where a document begins at a row's first token. `batch` has columns of `width`,
@@ -170,7 +172,8 @@ impl Trainer<'_> {
         };
         let (parts, finals) = match config.segments {
             1 => {
-                let (shape, packing) = self.packing(&batch)?;
+                let shape = [config.batch_size, config.train_length];
+                let packing = packing(shape, &batch, true)?;
                 let pass = Pass {
                     ids: &batch.inputs,
                     shape,

@@ -2,8 +2,6 @@
 //! configuration is refused; state passing sees the right states.
 
 use super::*;
-use crate::initial_state::Moment;
-use crate::models::LayerState;
 use baton_config::{
     AdamWConfig, BlockConfig, BlockText, Convolution, InitialStateConfig, Mamba2Config,
     ModelConfig, Schedule, Shape,
@@ -12,7 +10,7 @@ use baton_data::Text;
 use baton_data::rng::{Purpose, Rng};
 use baton_runtime::device::interpreter::Interpreter;
 use baton_runtime::{Gradients, Kernel};
-use baton_weights::checkpoint::CHECKPOINT;
+use baton_weights::checkpoint::{Best, CHECKPOINT};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -353,16 +351,6 @@ fn truncated_bptt_is_the_long_run_with_the_gradient_stopped() {
     let (published, _) = read("truncated_bptt");
     assert_eq!(published[0], carried[0]);
     assert!((published[1] - carried[1]).abs() > 1e-5);
-
-    // What goes in is a constant, so no gradient leaves the segment.
-    let states = run.policy.draw(Moment {
-        step: 1,
-        batch: 2,
-        sizes: &run.sizes,
-        rng: Rng::at(1, Purpose::States, 1),
-    });
-    let states = states.unwrap().into_iter().map(LayerState::from_host);
-    assert!(states.flat_map(|s| s.recurrence).all(|s| !s.recorded()));
 }
 
 #[test]
@@ -512,6 +500,48 @@ fn a_step_that_is_not_finite_is_not_taken() {
     assert!(error.contains(&expected), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), kept);
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// The best loss within the training length is of that length.
+#[test]
+fn a_change_of_the_length_forgets_the_best_loss() {
+    let (text, folder) = (text(), folder("best"));
+    let path = folder.join(CHECKPOINT);
+    let config = config(InitialStateConfig::Zero);
+    let mut run = Trainer::new(config.clone(), &Interpreter, &text).unwrap();
+    run.step().unwrap();
+    run.progress.best = Some(Best { step: 1, loss: 1.0 });
+    run.checkpoint().unwrap().write(&path).unwrap();
+    let best = |length: usize, peak: f64| {
+        let mut config = config.clone();
+        (config.train_length, config.schedule.peak) = (length, peak);
+        let run = Trainer::change(config, &Interpreter, &text, &path).unwrap();
+        run.progress.best.is_some()
+    };
+    assert!(best(12, 1e-3) && !best(6, 1e-2));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// With weights that stand still, a step that is not taken changes nothing of what is read after it.
+#[test]
+fn who_reads_on_goes_on_from_a_step_that_is_not_taken() {
+    let text = text();
+    let read = |strange: bool| {
+        let device = Faulty(std::sync::Arc::new(move |mut all: Gradients| {
+            if strange {
+                all.inputs[0].data[1] = f32::INFINITY;
+            }
+            Ok(all)
+        }));
+        let mut config = config("truncated_bptt:conv=carried".parse().unwrap());
+        config.schedule.peak = 0.0;
+        let mut run = Trainer::new(config, &device, &text).unwrap();
+        let losses = losses(&mut run, 3);
+        (losses, run.progress.skipped, run.policy.carried())
+    };
+    let (taken, left) = (read(false), read(true));
+    assert_eq!((taken.1, left.1), (0, 3));
+    assert_eq!((taken.0, taken.2), (left.0, left.2));
 }
 
 #[test]

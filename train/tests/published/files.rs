@@ -171,6 +171,23 @@ fn a_damaged_tensor_is_refused_by_its_own_name() {
     }
 }
 
+/// The published FalconMamba says an `expand` that its inner width does not have.
+#[test]
+fn an_inner_width_that_is_said_counts_and_what_it_overrules_is_kept() {
+    let scratch = Scratch::new("inner");
+    let from = scratch.copy("falcon_mamba_hf");
+    let whole = read(&from).unwrap();
+    let path = from.join("config.json");
+    let mut config = said(&path);
+    config.insert("expand".into(), json!(16));
+    fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
+    let stored = read(&from).unwrap();
+    assert_eq!(stored.config, whole.config);
+    let to = scratch.0.join("same");
+    save(&stored, &to, Layout::HuggingFace, Precision::F32).unwrap();
+    assert_eq!(said(&to.join("config.json")), config);
+}
+
 #[test]
 fn what_a_configuration_says_and_no_block_computes_is_refused_by_key() {
     let scratch = Scratch::new("keys");
@@ -185,7 +202,7 @@ fn what_a_configuration_says_and_no_block_computes_is_refused_by_key() {
             "mamba1_hf",
             "intermediate_size",
             json!(50),
-            "`intermediate_size` is 50, expected 48",
+            "`intermediate_size` is 50, expected a multiple of hidden_size 24",
         ),
         (
             "falcon_mamba_hf",

@@ -15,7 +15,7 @@ use baton_codegen::target::{Gpu, Products, Storage};
 use baton_runtime::device::gpu::supply_hashed;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Component, Path};
 
 pub use run::{Bench, Times, tune_kit};
 
@@ -80,7 +80,7 @@ pub struct Made {
     pub name: String,
     /// Of the MLIR text that it was made from.
     pub mlir_hash: String,
-    /// Its PTX in the folder, gzip.
+    /// Its PTX, gzip: a file in the folder, or in one below it.
     pub file: String,
 }
 
@@ -145,6 +145,12 @@ pub struct KeptKernel {
     pub ptx: String,
 }
 
+/// Whether a text names a file or a folder, and no way to another place.
+fn is_name(text: &str) -> bool {
+    let mut parts = Path::new(text).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(name)), None) if name == text)
+}
+
 /// The schedule of a dtype, before any choice.
 pub fn gpu(dtype: &str) -> Option<Gpu> {
     let of = |storage, products| Gpu {
@@ -185,6 +191,13 @@ impl Kit {
                 "{} candidates in `{}`, expected some in f32, tf32, bf16 or f16",
                 kit.candidates.len(),
                 kit.dtype
+            )));
+        }
+        let mut kernels = kit.candidates.iter().flat_map(|c| &c.kernels);
+        if let Some(made) = kernels.find(|made| !made.file.split('/').all(is_name)) {
+            return Err(wrong(format!(
+                "kernel `{}` in the file `{}`, expected one in the folder of the kit",
+                made.name, made.file
             )));
         }
         Ok(kit)
@@ -250,8 +263,17 @@ impl Kept {
             let what = "expected a result that `baton tune --kit` wrote";
             Error::file(file, format!("{why}; {what}"))
         })?;
-        serde_json::from_str(&text)
-            .map_err(|why| Error::file(file, format!("no result of `baton tune --kit`: {why}")))
+        let wrong = |why: String| {
+            let what = "no result of `baton tune --kit`";
+            Error::file(file, format!("{what}: {why}"))
+        };
+        let kept: Kept = serde_json::from_str(&text).map_err(|why| wrong(why.to_string()))?;
+        let name = &kept.entry.key.recurrence;
+        // Files are called by it.
+        if !is_name(name) {
+            return Err(wrong(format!("recurrence `{name}`, expected a name")));
+        }
+        Ok(kept)
     }
 
     /// As a text.

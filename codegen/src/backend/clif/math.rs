@@ -162,14 +162,15 @@ impl Lanes<'_, '_> {
             BinaryFn::Div => self.div(a, b),
             BinaryFn::Min | BinaryFn::Max => {
                 let (x, y) = match function {
-                    BinaryFn::Min => (a, b),
-                    _ => (b, a),
+                    BinaryFn::Min => (b, a),
+                    _ => (a, b),
                 };
-                let first = self.builder.ins().fcmp(FloatCC::LessThan, x, y);
-                let either = self.select(first, a, b);
-                // A NaN in `a` compares as false; one in `b` is taken here.
-                let missing = self.builder.ins().fcmp(FloatCC::Unordered, a, a);
-                self.select(missing, a, either)
+                // Of equals, which zeros of both signs are, it is the first, as everywhere.
+                let second = self.builder.ins().fcmp(FloatCC::LessThan, x, y);
+                let either = self.select(second, b, a);
+                // With a NaN in `a` the comparison is false; one in `b` is taken here.
+                let missing = self.builder.ins().fcmp(FloatCC::Unordered, b, b);
+                self.select(missing, b, either)
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::diag::Diagnostic;
 use crate::recurrence::{
     DimId, Expr, ExprId, L2NORM_EPSILON, Pure, PureId, ReadoutId, Side, StateId, UnaryFn,
 };
+use crate::verify::structure::span;
 
 impl Analysis<'_> {
     /// The value of a statement's expression.
@@ -51,7 +52,8 @@ impl Analysis<'_> {
         if terms <= MAX_TERMS {
             return value;
         }
-        self.too_many_terms(self.recurrence.spans.exprs[place.index()], terms);
+        let place = span(self.recurrence, &self.recurrence.spans.exprs, place.index());
+        self.too_many_terms(place, terms);
         match value {
             Value::Matrix(mut matrix) => {
                 matrix.states.truncate(1);
@@ -219,11 +221,12 @@ impl Analysis<'_> {
                 self.contract(matrix, shape, side, weight).value()
             }
             _ => {
+                let place = span(self.recurrence, &self.recurrence.spans.exprs, id.index());
                 self.diagnostics.push(
                     Diagnostic::new(
                         "R045",
-                        self.recurrence.spans.exprs[id.index()],
-                        "a matrix input cannot be contracted at every step",
+                        place,
+                        "a matrix that is no state cannot be contracted at every step",
                     )
                     .found("`dot` with a matrix that is no state and no sum of outer products")
                     .expected("a state, or `outer(a, b)`")

@@ -14,6 +14,8 @@ use crate::recurrence::{
 };
 use crate::running::Bound;
 use crate::verify::remedy::RESET;
+use crate::verify::structure::span;
+use std::collections::BTreeMap;
 
 /// What a decay may be.
 const LOGS: &str = "decays are kept in log space: give the input as a log decay and write `exp(g)`, or squash it with \
@@ -199,13 +201,18 @@ impl Analysis<'_> {
         });
         let own = updates.flat_map(|root| self.recurrence.parts(root, |_| false));
         let places: Vec<ExprId> = own.chain((0..self.said.len() as u32).map(ExprId)).collect();
-        let mut place = None;
+        let mut said = BTreeMap::new();
+        for id in places {
+            if let Some(value) = self.said[id.index()] {
+                said.entry(value).or_insert(id);
+            }
+        }
+        let (mut place, mut known) = (None, BTreeMap::new());
         loop {
-            let is = |id: &&ExprId| self.said[id.index()] == Some(factor);
-            place = places.iter().find(is).or(place);
+            place = said.get(&factor).or(place);
             factor = match self.pool.pure(factor) {
                 Pure::Binary(BinaryFn::Mul | BinaryFn::Div, a, b) => {
-                    match log::log(&mut self.pool, a) {
+                    match log::log_by(&mut self.pool, a, &mut known) {
                         Some(_) => b,
                         None => a,
                     }
@@ -224,9 +231,10 @@ impl Analysis<'_> {
         };
         let name = self.state_name(state);
         let spans = &self.recurrence.spans;
-        let span = place.map_or(spans.states[state.index()], |place| {
-            spans.exprs[place.index()]
-        });
+        let span = match place {
+            Some(place) => span(self.recurrence, &spans.exprs, place.index()),
+            None => span(self.recurrence, &spans.states, state.index()),
+        };
         self.diagnostics.push(
             Diagnostic::new(
                 "R043",

@@ -3,7 +3,7 @@
 //! Products become sums, from the operands up, each expression once. What may be small is never computed to
 //! have its logarithm taken: a decay of `exp(-200)` is zero in f32, and its logarithm as good as any. So the
 //! smaller of two has the smaller logarithm, and a sum is taken from the logarithms of its terms, unless one
-//! of them is a number, which keeps the sum from zero.
+//! of them is a number, which keeps the sum from zero, and the other cannot be too large: `1 + exp(200)` is infinite.
 
 use super::pool::Pool;
 use crate::recurrence::{BinaryFn, Pure, PureId, UnaryFn};
@@ -11,14 +11,22 @@ use std::collections::BTreeMap;
 
 /// The logarithm of `factor`, simplified; `None` when it is not provably positive.
 pub(super) fn log(pool: &mut Pool, factor: PureId) -> Option<PureId> {
-    let mut known: BTreeMap<PureId, Option<PureId>> = BTreeMap::new();
+    log_by(pool, factor, &mut BTreeMap::new())
+}
+
+/// [`log`], with what is known of others, which grows: many of one program take time by the program.
+pub(super) fn log_by(
+    pool: &mut Pool,
+    factor: PureId,
+    known: &mut BTreeMap<PureId, Option<PureId>>,
+) -> Option<PureId> {
     let mut open = vec![(factor, false)];
     while let Some((id, operands_known)) = open.pop() {
         if known.contains_key(&id) {
             continue;
         }
         if operands_known {
-            let found = step(pool, id, &known);
+            let found = step(pool, id, known);
             known.insert(id, found);
             continue;
         }
@@ -75,8 +83,9 @@ fn step(
         }
         Pure::Binary(BinaryFn::Add, a, b)
             if let (Some(log_a), Some(log_b)) = (known[&a], known[&b])
-                && !number(pool, a)
-                && !number(pool, b) =>
+                && (!number(pool, a) && !number(pool, b)
+                    || grows(pool, a, log_a)
+                    || grows(pool, b, log_b)) =>
         {
             log_sum(pool, log_a, log_b)
         }
@@ -137,6 +146,13 @@ fn number(pool: &Pool, a: PureId) -> bool {
         Pure::Size(_) => true,
         _ => false,
     }
+}
+
+/// Whether a term without a bound has a logarithm that is better known than the term itself.
+fn grows(pool: &Pool, term: PureId, log: PureId) -> bool {
+    !number(pool, term)
+        && pool.upper(term).is_none()
+        && pool.pure(log) != Pure::Unary(UnaryFn::Log, term)
 }
 
 fn log_sigmoid(pool: &mut Pool, x: PureId) -> PureId {

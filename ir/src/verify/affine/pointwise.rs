@@ -134,11 +134,19 @@ impl Analysis<'_> {
                 let gate = Value::Pure(self.pure_vector(gate, id));
                 self.binary_values(function, gate, Value::Vector(v), id)
             }
-            (function, left @ (Value::Matrix(_) | Value::Factor(_)), Value::Vector(gate)) => {
+            (
+                function @ (BinaryFn::Mul | BinaryFn::Div),
+                left @ (Value::Matrix(_) | Value::Factor(_) | Value::Full),
+                Value::Vector(gate),
+            ) => {
                 let gate = Value::Pure(self.pure_vector(gate, id));
                 self.binary_values(function, left, gate, id)
             }
-            (BinaryFn::Mul, Value::Vector(gate), right @ (Value::Matrix(_) | Value::Factor(_))) => {
+            (
+                function @ (BinaryFn::Mul | BinaryFn::Div),
+                Value::Vector(gate),
+                right @ (Value::Matrix(_) | Value::Factor(_) | Value::Full),
+            ) => {
                 let gate = Value::Pure(self.pure_vector(gate, id));
                 self.binary_values(function, gate, right, id)
             }
@@ -181,7 +189,8 @@ impl Analysis<'_> {
             pures.push(pure);
         }
         let pure = function(&mut self.pool, &pures);
-        match of.len() <= MAX_TERMS && of.iter().any(|vector| !vector.reads.is_empty()) {
+        let terms: usize = of.iter().map(|vector| vector.reads.len() + 1).sum();
+        match terms <= MAX_TERMS && of.iter().any(|vector| !vector.reads.is_empty()) {
             true => Value::Kept(Kept {
                 of,
                 function: same,

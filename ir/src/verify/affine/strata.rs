@@ -7,6 +7,7 @@ use super::analysis::Analysis;
 use crate::diag::Diagnostic;
 use crate::recurrence::{Expr, ExprId, Pure, PureId, StateId};
 use crate::verify::remedy::RESET;
+use crate::verify::structure::span;
 use std::collections::BTreeMap;
 
 impl Analysis<'_> {
@@ -93,7 +94,7 @@ impl Analysis<'_> {
             Expr::Dot(..) => "a second `dot`".into(),
             _ => "a pointwise function".into(),
         };
-        let span = self.recurrence.spans.exprs[place.index()];
+        let span = span(self.recurrence, &self.recurrence.spans.exprs, place.index());
         let mut known = self.diagnostics.iter();
         if known.any(|d| d.code == "R040" && d.span == span) {
             return;

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..transformers import LayerState, States, accelerate, ports, stream, unwrapped
+from ..transformers.ports import in_backward
 from .config import built, parsed
 from .distributed import rank, summed
 from .policies import Moment
@@ -22,9 +23,10 @@ from .policies import Moment
 class InitialStates:
     """Where the training sequences of a model begin.
 
-    `policy` is a line, JSON or a dict, as docs/training.md has them. The model is accelerated where it is not yet.
-    Under DistributedDataParallel every process has one of its own, with the same seed: states are carried by each
-    process for its own sequences. With gradient checkpointing, run the backward of a forward before the next forward.
+    `policy` is a line, JSON or a dict, as docs/training.md has them. The model is accelerated where it is not yet, and
+    what drew its initial states before is detached. Under DistributedDataParallel every process has one of its own, with
+    the same seed: states are carried by each process for its own sequences. With gradient checkpointing, run the backward
+    of a forward before the next forward.
     """
 
     def __init__(
@@ -40,6 +42,8 @@ class InitialStates:
         self.steps = 0
         self._rows = 0
         self._finals: list[States] = []
+        for port in self._ports:
+            port.taken(self)
         self._hooks = [
             self.model.register_forward_pre_hook(self._before, with_kwargs=True),
             self.model.register_forward_hook(self._after),
@@ -59,20 +63,20 @@ class InitialStates:
         return self._policy.fit_batches
 
     def _is_part(self) -> bool:
-        return self.model.training and torch.is_grad_enabled()
+        return self.model.training and torch.is_grad_enabled() and not in_backward()
 
     def _before(self, _model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        drawn: Optional[States] = None
         if self._is_part():
             batch = _batch(args, kwargs)
             rows = range(self._rows, self._rows + batch)
             sizes = [port.size for port in self._ports]
             drawn = self._policy.draw(Moment(self.steps, rows, sizes, (self._seed, rank())))
             self._rows += batch
-        elif not self.model.training:
-            return
-        for port, state in zip(self._ports, drawn or [None] * len(self._ports)):
-            port.begin(state, self._is_part() and self._policy.observes)
+            for port, state in zip(self._ports, drawn or [None] * len(self._ports)):
+                port.begin(state, self._policy.observes)
+        elif self.model.training:
+            for port in self._ports:
+                port.pass_by()
 
     def _after(self, _model: torch.nn.Module, _args: Any, _output: Any) -> None:
         if self._is_part() and self._policy.observes:
@@ -83,6 +87,8 @@ class InitialStates:
     def step(self) -> None:
         """Says that the optimiser's step is done: its final states are handed on. If any is not finite the states of
         the step before stay in place."""
+        if any(port.owner is not self for port in self._ports):
+            raise RuntimeError("a step of initial states that are detached from the model, expected of those made last")
         if self._rows == 0:
             raise RuntimeError(
                 "a step without a forward in training since the last one: sequences begin at initial states only while "
@@ -113,7 +119,10 @@ class InitialStates:
         for hook in self._hooks:
             hook.remove()
         for port in self._ports:
-            port.begin(None, False)
+            if port.owner is self:
+                port.begin(None, False)
+                port.owner = None
+        self._finals, self._rows = [], 0
 
     def state_dict(self) -> dict[str, Any]:
         """What the next step follows from, between steps: tensors, numbers and text, for `torch.save`."""

@@ -51,6 +51,7 @@ def restore(model: Model) -> Model:
     """Undoes `accelerate`; a model that is not accelerated stays as it is."""
     for module in unwrapped(model).modules():
         if "baton_port" in module.__dict__:
+            module.baton_port.taken(None)
             del module.baton_port, module.forward
     return model
 

@@ -1,14 +1,17 @@
 """The state ports of a model's mixers: where states enter and leave beside the arguments of a forward.
 
-What enters in training stays until the next training forward, so that a layer which is computed again in the backward
-(gradient checkpointing) begins where it began. What is streamed enters in evaluation alone, so neither sees the other.
+What enters in training stays until another state does, so that a layer which is computed again in the backward (gradient
+checkpointing) begins where it began. Whose backward it is, only the graph knows: autograd numbers its nodes as they are
+made, so a node from before that state is of an earlier forward, and refused. What is streamed enters in evaluation
+alone, so neither sees the other.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +32,12 @@ def in_backward() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
+class Owner(Protocol):
+    """Who draws the initial states of ports."""
+
+    def detach(self) -> None: ...
+
+
 class Port:
     """The port of one mixer."""
 
@@ -39,23 +48,40 @@ class Port:
         self.streamed: Optional[LayerState] = None
         self.keeps = False
         self.final: Optional[LayerState] = None
-        self._computed_again = False
+        #: What draws the initial states of training.
+        self.owner: Optional[Owner] = None
+        #: Where a layer that is computed again begins, and since which node, by thread and number; absent: any.
+        self._again: Optional[LayerState] = None
+        self._since: Optional[tuple[int, int]] = None
+
+    def taken(self, owner: Optional[Owner]) -> None:
+        """Gives the port to who draws its initial states from now on; who did so before is detached."""
+        if self.owner is not None:
+            self.owner.detach()
+        self.owner = owner
 
     def begin(self, initial: Optional[LayerState], keeps: bool) -> None:
         """The next training forward's initial state, and whether its final state is wanted."""
-        self.initial, self.keeps, self.final, self._computed_again = initial, keeps, None, False
+        if initial is not self._again:
+            self._again, self._since = initial, (threading.get_ident(), torch.autograd._get_sequence_nr())
+        self.initial, self.keeps, self.final = initial, keeps, None
+
+    def pass_by(self) -> None:
+        """The next training forward has no graph: it begins at zero, and nothing changes for a backward after it."""
+        self.initial, self.keeps, self.final = None, False, None
 
     def entering(self, training: bool) -> Optional[LayerState]:
         if not training:
             return self.streamed
-        if self.initial is not None and in_backward():
-            if self._computed_again:
-                raise RuntimeError(
-                    "a second backward through checkpointed layers since the last forward, which has other initial "
-                    "states by now: run the backward of each forward before the next forward"
-                )
-            self._computed_again = True
-        return self.initial
+        if self._since is None or not in_backward():
+            return self.initial
+        thread, first = self._since
+        if thread == threading.get_ident() and torch._C._current_autograd_node()._sequence_nr() < first:
+            raise RuntimeError(
+                "a backward through checkpointed layers of a forward whose initial states are gone, as the model has "
+                "others by now: run the backward of each forward before the next forward"
+            )
+        return self._again
 
     def leave(self, recurrence: Tensor, conv: Tensor) -> None:
         if self.keeps and not in_backward():

@@ -172,7 +172,18 @@ fn counts_and_sizes_are_checked() {
     let mut call = call(&tensors, None);
     for (sizes, expected) in [
         (&[N][..], "1 sizes given, expected one for each of [N, P]"),
-        (&[N, 0], "dimension `P` has size 0, expected at least 1"),
+        (
+            &[N, 0],
+            "dimension `P` has size 0, expected at least 1 and at most 16777216",
+        ),
+        (
+            &[1 << 32, P],
+            "dimension `N` has size 4294967296, expected at least 1 and at most 16777216",
+        ),
+        (
+            &[1 << 24, 1 << 7],
+            "state `S` has 2147483648 numbers, expected at most 2147483647",
+        ),
     ] {
         assert_eq!(
             bind(&mamba2(), sizes, &call).unwrap_err().to_string(),
@@ -193,7 +204,8 @@ fn the_cpu_loads_no_dimension_of_size_zero() {
             let mut sizes = vec![4; recurrence.dims.len()];
             sizes[empty] = 0;
             let error = cpu.load(&recurrence, &sizes, &Options::default());
-            let expected = format!("dimension `{dim}` has size 0, expected at least 1");
+            let expected =
+                format!("dimension `{dim}` has size 0, expected at least 1 and at most 16777216");
             assert_eq!(error.err().unwrap().to_string(), expected, "{name}");
         }
     }

@@ -78,6 +78,7 @@ impl Device for Cpu {
             )));
         }
         check::sizes(recurrence, sizes)?;
+        baton_ir::verify::sound(recurrence).map_err(|breach| Error::Invalid(vec![breach]))?;
         let text = baton_ir::text::print(recurrence);
         let key = (text, sizes.to_vec(), options.clone());
         let mut loaded = self.loaded.lock().expect("no holder of this lock panics");

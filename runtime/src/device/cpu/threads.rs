@@ -16,6 +16,7 @@ use crate::{Error, Tensor, View};
 use baton_codegen::target::Storage;
 use baton_ir::tile::{CarryDecl, TileProgram};
 use rayon::ThreadPool;
+use std::alloc::{Layout, alloc_zeroed};
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::sync::Arc;
 
@@ -41,6 +42,12 @@ impl Threads {
             memory: vec![],
             stop: Stop::bound(),
         }
+    }
+
+    fn filled(&mut self, count: usize, number: f32) -> Result<u64, Error> {
+        let mut numbers = reserved(count)?;
+        numbers.resize(count, number);
+        Ok(self.own(numbers))
     }
 
     fn own(&mut self, numbers: Vec<f32>) -> u64 {
@@ -88,16 +95,16 @@ impl Machine for Threads {
     fn room(&mut self, bytes: usize) -> Result<u64, Error> {
         let count = bytes / 4;
         if cfg!(debug_assertions) {
-            return Ok(self.own(vec![f32::NAN; count]));
+            return self.filled(count, f32::NAN);
         }
-        let mut numbers = Vec::with_capacity(count);
+        let mut numbers = reserved(count)?;
         // SAFETY: there is room for them, and what may be unwritten needs no value.
         unsafe { numbers.set_len(count) };
         Ok(self.keep(numbers))
     }
 
     fn zeros(&mut self, bytes: usize) -> Result<u64, Error> {
-        Ok(self.own(vec![0.0; bytes / 4]))
+        Ok(self.own(zeroed(bytes / 4)?))
     }
 
     fn identities(&mut self, count: usize, n: usize) -> Result<u64, Error> {
@@ -224,6 +231,33 @@ impl HostMachine for Threads {
         let data = unsafe { same(self.memory.swap_remove(at)) };
         Ok(Tensor { shape, data })
     }
+}
+
+/// Room for so many numbers, or an error that says how much there is none for.
+fn reserved<T>(count: usize) -> Result<Vec<T>, Error> {
+    let mut numbers = Vec::new();
+    let room = numbers.try_reserve_exact(count);
+    room.map_err(|_| no_room(count))?;
+    Ok(numbers)
+}
+
+/// So many zeros, of pages that the system gives as such where it can.
+fn zeroed(count: usize) -> Result<Vec<f32>, Error> {
+    let layout = Layout::array::<f32>(count).map_err(|_| no_room(count))?;
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the layout is of no size zero, and that of a vector of as many numbers.
+    let numbers = unsafe { alloc_zeroed(layout) }.cast::<f32>();
+    if numbers.is_null() {
+        return Err(no_room(count));
+    }
+    // SAFETY: the memory is the allocator's, of this layout, and all of it is zero.
+    Ok(unsafe { Vec::from_raw_parts(numbers, count, count) })
+}
+
+fn no_room(count: usize) -> Error {
+    failed(format!("there is no memory for {count} numbers of f32"))
 }
 
 /// How much a launch is, by the entries of the states that it moves; one that moves none is worth threads.

@@ -3,7 +3,8 @@
 //!
 //! It grows with what was read, so it is no state of a fixed size, and no intervention sees it: a training
 //! segment begins with an empty one. A clone shares all chunks. On a disk complete chunks are a file of their own for
-//! each sequence, in the store's format, beside the file of everything else.
+//! each sequence, in the store's format, beside the file of everything else. That is written after them, so where its
+//! writing fails the old one stands beside files that have chunks more, of the text that went on: these are left out.
 
 use crate::Error;
 use baton_retrieval::{Keeping, NONE, Store};
@@ -21,6 +22,9 @@ pub(crate) struct Kept {
     layer: usize,
     /// Of each sequence how many chunks are in its file, and the rest.
     sequences: Vec<(Option<usize>, Own)>,
+    /// Of each sequence the fingerprint of these chunks; files of older programs have none.
+    #[serde(default)]
+    fingerprints: Vec<Option<u64>>,
 }
 
 /// The file of a sequence's chunks.
@@ -91,9 +95,11 @@ impl Memory {
             }
             Ok((own.store.as_ref().map(Store::len), own.clone()))
         });
+        let stores = self.0.iter().map(|own| own.store.as_ref());
         Ok(Kept {
             layer,
             sequences: own.collect::<Result<_, Error>>()?,
+            fingerprints: stores.map(|store| store.map(Store::fingerprint)).collect(),
         })
     }
 
@@ -105,13 +111,18 @@ impl Memory {
             if let Some(count) = count {
                 let path = beside(of, layer, sequence);
                 let store = Store::load(&path, keeping.clone())?;
-                if store.len() != count {
+                let there = store.len();
+                let store = store.cut(count);
+                let same = match kept.fingerprints.get(sequence).copied().flatten() {
+                    Some(known) => store.fingerprint() == known,
+                    None => there == count,
+                };
+                if store.len() < count || !same {
+                    let of = of.display();
                     let what = format!(
-                        "{} chunks, expected {count} as {}",
-                        store.len(),
-                        of.display()
+                        "{there} chunks, expected the {count} that {of} was written with, and at most others after them"
                     );
-                    return Err(Error::file(&path, format!("{what} says")));
+                    return Err(Error::file(&path, what));
                 }
                 own.store = Some(store);
             }
@@ -143,5 +154,62 @@ impl Memory {
             .flat_map(|own| own.chosen.iter().zip(&own.weights));
         let there = pairs.filter(|(chunk, _)| **chunk != NONE);
         there.map(|(&chunk, &weight)| (chunk, weight)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_retrieval::Layout;
+
+    /// Of one sequence, whose chunks are these numbers.
+    fn memory(numbers: Range<u8>) -> Memory {
+        let layout = Layout {
+            landmark: 2,
+            keys: 3,
+            values: 3,
+        };
+        let mut store = Store::new(layout, Keeping::default());
+        for number in numbers {
+            let x = f32::from(number);
+            store.push(&[x; 2], &[x; 3], &[-x; 3]).unwrap();
+        }
+        Memory(vec![Own {
+            store: Some(store),
+            ..Own::default()
+        }])
+    }
+
+    #[test]
+    fn chunks_of_the_text_that_went_on_are_left_out_and_others_refused() {
+        let folder = std::env::temp_dir().join(format!("baton-memory-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let of = folder.join("states.safetensors");
+        let before = memory(0..5);
+        let kept = before.save(&of, 1).unwrap();
+        let load = |kept: &Kept| Memory::load(kept.clone(), &of, &Keeping::default());
+        assert!(load(&kept).unwrap() == (1, before.clone()));
+        // Chunks of more text were written, and then nothing that says so.
+        memory(0..9).save(&of, 1).unwrap();
+        assert!(load(&kept).unwrap() == (1, before));
+        let older = Kept {
+            fingerprints: Vec::new(),
+            ..kept.clone()
+        };
+        for (numbers, kept, refused) in [
+            (0..9, &older, true),
+            (0..5, &older, false),
+            (0..4, &older, true),
+            (0..4, &kept, true),
+            (1..6, &kept, true),
+            (1..9, &kept, true),
+        ] {
+            memory(numbers.clone()).save(&of, 1).unwrap();
+            let found = load(kept).err().map(|e| e.to_string());
+            assert_eq!(found.is_some(), refused, "{numbers:?}");
+            let named = found.is_none_or(|e| e.contains("chunks, expected the 5 that "));
+            assert!(named, "{numbers:?}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! The configurations of `MambaForCausalLM` and `FalconMambaForCausalLM`, of transformers 4 and 5.
 //!
-//! A key that is absent has the default of transformers' `MambaConfig`. The two differ in
+//! A key that is absent has the default of transformers' `MambaConfig`. The inner width is `intermediate_size` where a
+//! file has it, and `expand` times the hidden one else: the published FalconMamba says 8192 and 16 times 4096. The two differ in
 //! `mixer_rms_eps` alone. Keys of the time step say how weights begin, as `rescale_prenorm_residual`
 //! does, which is never written as true (`mamba2.rs` says why).
 
@@ -22,7 +23,16 @@ pub(super) fn config(from: &Settings) -> Result<ModelConfig, Error> {
     let rank = from.size_or_auto("time_step_rank")?;
     let falcon = from.text("model_type")? == Some(FALCON);
     let block = Mamba1Config {
-        expand: size("expand", 2)?,
+        expand: match from.size("intermediate_size")? {
+            None => size("expand", 2)?,
+            Some(inner) if inner > 0 && hidden_size > 0 && inner.is_multiple_of(hidden_size) => {
+                inner / hidden_size
+            }
+            Some(inner) => {
+                let expected = format!("a multiple of hidden_size {hidden_size}");
+                return Err(from.wrong("intermediate_size", inner, &expected));
+            }
+        },
         state_size: size("state_size", 16)?,
         conv_kernel: size("conv_kernel", 4)?,
         time_step_rank: Some(rank.unwrap_or(hidden_size.div_ceil(16))),
@@ -39,10 +49,6 @@ pub(super) fn config(from: &Settings) -> Result<ModelConfig, Error> {
             false => None,
         },
     };
-    from.only(
-        "intermediate_size",
-        &[block.intermediate(hidden_size).into()],
-    )?;
     Ok(ModelConfig {
         vocab_size: size("vocab_size", 50280)?,
         hidden_size,
@@ -66,6 +72,12 @@ pub(super) fn settings(
         Some(_) => ("FalconMambaForCausalLM", FALCON),
         None => ("MambaForCausalLM", MODEL_TYPE),
     };
+    let inner = block.intermediate(model.hidden_size);
+    // A file that says its inner width keeps its own `expand`, which is not read beside it.
+    let expand = match source.get("intermediate_size") == Some(&inner.into()) {
+        true => source.get("expand").cloned(),
+        false => None,
+    };
     let ours = json!({
         "architectures": [class],
         "model_type": model_type,
@@ -75,8 +87,8 @@ pub(super) fn settings(
         "layer_norm_epsilon": model.layer_norm_epsilon,
         "tie_word_embeddings": model.tie_word_embeddings,
         "hidden_act": "silu",
-        "expand": block.expand,
-        "intermediate_size": block.intermediate(model.hidden_size),
+        "expand": expand.unwrap_or(block.expand.into()),
+        "intermediate_size": inner,
         "state_size": block.state_size,
         "conv_kernel": block.conv_kernel,
         "time_step_rank": block.rank(model.hidden_size),
