@@ -103,12 +103,12 @@ impl<'a> Passage<'a> {
         if let Some(received) = self.received() {
             self.entered.get_or_insert_default().recurrence = received;
         }
-        let states = self.entered.iter().map(|state| &state.recurrence);
+        let states = self.entered.as_ref().map(|state| &state.recurrence);
         let inside = states.map(|states| match self.packing {
             Some(packing) => states.iter().map(|state| packing.enter(state)).collect(),
             None => Ok(states.clone()),
         });
-        inside.last().transpose()
+        inside.transpose()
     }
 
     /// The step before that the feed-forward reads, [B, 1, D].
