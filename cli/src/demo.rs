@@ -21,12 +21,7 @@ use std::path::{Path, PathBuf};
     state-passing-500-steps in that folder.\n\n\
     With --retrieval a model that retrieves (checkpoints/drt, or the folder --kept) reads --length tokens\n\
     of novels with a key hidden in them, and what it retrieved for the answer is printed.")]
-#[command(
-    mut_arg("length", of_retrieval),
-    mut_arg("chunks_memory", of_retrieval),
-    mut_arg("chunks_folder", of_retrieval),
-    mut_arg("chunks_bf16", of_retrieval)
-)]
+#[command(mut_args(of_retrieval))]
 pub struct Demo {
     /// Where everything is written
     #[arg(long, default_value = "target/demo")]
@@ -59,10 +54,15 @@ pub struct Demo {
     quiet: bool,
 }
 
-/// An option of the second demonstration alone. What a present option excludes is not required, so both are said.
+/// The options of the second demonstration alone ask for it. What a present option excludes is not required, so both are said.
 fn of_retrieval(option: clap::Arg) -> clap::Arg {
-    let excluded = ["steps", "folder"];
-    option.requires("retrieval").conflicts_with_all(excluded)
+    let own = ["length", "chunks_memory", "chunks_folder", "chunks_bf16"];
+    match own.contains(&option.get_id().as_str()) {
+        true => option
+            .requires("retrieval")
+            .conflicts_with_all(["steps", "folder"]),
+        false => option,
+    }
 }
 
 impl Demo {

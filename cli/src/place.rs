@@ -110,6 +110,9 @@ pub fn vocabulary(from: Option<&Path>) -> Result<Kept, Failure> {
     })
 }
 
+/// What a run trains on, what it reads, and what it is to keep.
+pub type Begun = (Box<dyn Device>, Opened, Vec<Kept>);
+
 impl Run {
     /// What hears signals, from before anything is read; a file in place of the folder is refused then too.
     pub fn stop(&self) -> Result<Stop, Failure> {
@@ -213,7 +216,7 @@ impl Run {
         group: &dyn Group,
         data: &Origin,
         tokenizer: &Tokenizer,
-    ) -> Result<(Box<dyn Device>, Opened, Vec<Kept>), Failure> {
+    ) -> Result<Begun, Failure> {
         let (choices, kept) = self.chosen(group)?;
         let (device, opened) = ranks::in_turn(group, || {
             Ok((self.device(choices)?, ranks::open(group, data, tokenizer)?))
