@@ -13,11 +13,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .. import _baton
 from ..torch import Recurrence
 from .ports import LayerState, Port
 
 _MAMBA1 = Recurrence("mamba1")
 _MAMBA2 = Recurrence("mamba2")
+#: With the state as a cache of transformers holds it: of a few steps, turning it there and back takes most of the time.
+_MAMBA2_CACHED = Recurrence(
+    _baton.Recurrence.from_text(
+        """recurrence mamba2_cached {
+            dims   { N, P }
+            inputs { x: [P], b: [N] per group, c: [N] per group, dt: [] }
+            params { a_log: [], d: [], dt_bias: [] }
+            state  { S: [P, N] }
+
+            let delta = softplus(dt + dt_bias);
+            S = exp(-exp(a_log) * delta) * S + outer(delta * x, b);
+            output y: [P] = dot(S, c) + d * x;
+        }"""
+    )
+)
+#: Steps at a time up to which that is so.
+_FEW = 16
 
 
 def _masked(hidden: Tensor, mask: Optional[Tensor]) -> Tensor:
@@ -81,6 +99,11 @@ class _Passage:
         return self.cache is not None or self.port.keeps
 
 
+def _continues(mixer: nn.Module, cache: Optional[Any]) -> bool:
+    """Whether the states are the cache's and nobody else's, before and after."""
+    return cache is not None and cache.get_conv_state(mixer.layer_idx) is not None and not mixer.baton_port.keeps
+
+
 def mamba2(
     self: nn.Module,
     hidden_states: Tensor,
@@ -88,13 +111,15 @@ def mamba2(
     attention_mask: Optional[Tensor] = None,
     **kwargs: Any,
 ) -> Tensor:
-    passage = _Passage(self, cache_params, kwargs, lambda state: state.transpose(-1, -2))
+    few = hidden_states.shape[1] <= _FEW and _continues(self, cache_params)
+    recurrence = _MAMBA2_CACHED if few else _MAMBA2
+    passage = _Passage(self, cache_params, kwargs, *([] if few else [lambda state: state.transpose(-1, -2)]))
     projected = self.in_proj(_masked(hidden_states, attention_mask))
     gate, steps, dt = projected.split([self.intermediate_size, self.conv_dim, self.num_heads], dim=-1)
     steps = _masked(passage.convolved(steps), attention_mask)
     shared = self.n_groups * self.ssm_state_size
     x, b, c = steps.split([self.intermediate_size, shared, shared], dim=-1)
-    outputs, final = _MAMBA2(
+    outputs, final = recurrence(
         x=x.unflatten(-1, (self.num_heads, self.head_dim)),
         b=b.unflatten(-1, (self.n_groups, self.ssm_state_size)),
         c=c.unflatten(-1, (self.n_groups, self.ssm_state_size)),

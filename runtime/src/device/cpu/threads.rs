@@ -23,8 +23,9 @@ use std::sync::Arc;
 /// Additions below which a sum is not worth other threads.
 const FEW: usize = 1 << 14;
 /// Entries of states, times steps, below which a launch is not worth other threads: a step of a head of 128 by 128 is
-/// 16,384, and takes five microseconds.
-const LITTLE: usize = 1 << 17;
+/// 16,384, and takes one to five microseconds. Sixteen heads take two threads as long as one on a quiet machine, and many times as long where
+/// another library's threads wait for work by spinning, as PyTorch's do.
+const LITTLE: usize = 1 << 18;
 
 /// The memory of one run, and threads to work on it.
 pub(super) struct Threads {
