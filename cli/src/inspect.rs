@@ -26,6 +26,7 @@ use std::path::PathBuf;
 const REGISTERS: u64 = 65_536;
 const SHARED: u64 = 228 * 1024;
 const THREADS: u64 = 2048;
+const BLOCKS: u64 = 32;
 
 /// Show registers, shared memory, spills, occupancy, instruction counts and floors of kernels
 #[derive(clap::Args)]
@@ -147,7 +148,8 @@ impl Inspect {
         let registers = made.registers();
         let blocks = (REGISTERS / (registers.next_multiple_of(8) * threads).max(1))
             .min(SHARED / (shared + 1024))
-            .min(THREADS / threads.max(1));
+            .min(THREADS / threads.max(1))
+            .min(BLOCKS);
         let floor = Floor::new(&self.folder, kernel, &ptx, run)?;
         let predicted = match self.predict {
             true => Some(predicted(kernel, &made, run, &floor, machine(&self.chip)?)?),

@@ -5,7 +5,7 @@
 //! measure gives one. Arms that differ in steps (`.., 100 steps`) stand in figures of their own beside those
 //! that have none.
 
-use crate::found::{files, results, score, train_length};
+use crate::found::{Cell, by_length, cells, files, results, train_length};
 use crate::plot::{Axis, Figure, HeatMap, Lines, Series, short};
 use crate::{Arm, Family};
 use baton_tasks::measures::{ByPosition, OverTime, Remembrance, log_spaced};
@@ -33,7 +33,7 @@ pub fn figures(family: &Family) -> Vec<Shown> {
     let mut all = Vec::new();
     for (suffix, arms) in groups(&family.arms) {
         let mut place = 0;
-        let mut add = |name: &str, figure: Option<Lines>, what: &str| {
+        let mut add = |name: &str, figure: Option<Lines>, what: &str, bands: &str| {
             place += 1;
             if let Some(mut lines) = figure {
                 if !suffix.is_empty() {
@@ -41,7 +41,7 @@ pub fn figures(family: &Family) -> Vec<Shown> {
                 }
                 let shown = Shown {
                     name: slug(&[&family.name, name, &suffix]),
-                    caption: format!("{what} {}", bands(&arms)),
+                    caption: format!("{what} {bands}"),
                     figure: Figure::Lines(lines),
                 };
                 all.push((place, shown));
@@ -61,7 +61,7 @@ pub fn figures(family: &Family) -> Vec<Shown> {
             })
         };
         for file in files(family, |m| m == "perplexity") {
-            let series = series(&arms, |arm| {
+            let (series, bands) = series(&arms, |arm| {
                 let found = results::<ByPosition>(arm, file).into_iter();
                 let curve = |r: ByPosition| Curve {
                     points: points(&r.positions, r.loss.iter().map(|l| l.exp())),
@@ -76,10 +76,11 @@ pub fn figures(family: &Family) -> Vec<Shown> {
                 wide(&series, "perplexity", 6.0),
             );
             let figure = lines("Perplexity by position", x, y, &marks, series);
-            add(file, figure, "Perplexity of each bucket of positions.");
+            let what = "Perplexity of each bucket of positions.";
+            add(file, figure, what, &bands);
         }
         for file in files(family, |m| m == "states") {
-            let series = series(&arms, |arm| {
+            let (series, bands) = series(&arms, |arm| {
                 let found = results::<OverTime>(arm, file).into_iter();
                 let curve = |r: OverTime| Curve {
                     points: points(&r.times, r.std.iter().copied()),
@@ -90,14 +91,11 @@ pub fn figures(family: &Family) -> Vec<Shown> {
             let y = wide(&series, "standard deviation", 8.0);
             let x = Axis::log2("tokens read");
             let figure = lines("Standard deviation of the full state", x, y, &marks, series);
-            add(
-                file,
-                figure,
-                "Over all elements of the states of all layers.",
-            );
+            let what = "Over all elements of the states of all layers.";
+            add(file, figure, what, &bands);
         }
         for file in files(family, |m| m == "remembrance") {
-            let series = series(&arms, |arm| {
+            let (series, bands) = series(&arms, |arm| {
                 let found = results::<Remembrance>(arm, file).into_iter();
                 let curve = |r: Remembrance| Curve {
                     points: points(&r.cuts, r.distance.iter().map(at_least)),
@@ -114,21 +112,30 @@ pub fn figures(family: &Family) -> Vec<Shown> {
             let figure = lines("Effective remembrance", x, y, &marks, series);
             let what = "Total variation between the predictions at the end from the whole text \
                         and from t on.";
-            add(file, figure, what);
+            add(file, figure, what, &bands);
         }
         for file in files(family, |m| {
             !["perplexity", "states", "remembrance"].contains(&m)
         }) {
-            let series = series(&arms, |arm| {
+            let (series, bands) = series(&arms, |arm| {
                 let found = results::<Value>(arm, file);
-                found.iter().filter_map(by_length).collect()
+                let curve = |result: &Value| {
+                    let means = by_length(&cells(result)).into_iter();
+                    Curve {
+                        points: means.map(|(length, mean)| [length as f64, mean]).collect(),
+                        interval: None,
+                    }
+                };
+                let curves = found.iter().map(curve);
+                curves.filter(|c| !c.points.is_empty()).collect()
             });
             let (x, y) = (Axis::log2("length"), Axis::share("score"));
             let what = score_name(&arms, file);
             let figure = lines(&format!("{file}: {what}"), x, y, &marks, series);
-            add(file, figure, "Mean over depths and tasks, by length.");
+            let what = "Mean over depths and tasks, at lengths at which each has a score.";
+            add(file, figure, what, &bands);
         }
-        let series = series(&arms, |arm| {
+        let (series, bands) = series(&arms, |arm| {
             let ends = arm.runs.iter().filter_map(|run| run.losses.last());
             let last = ends.map(|&(step, _)| step).max().unwrap_or(0);
             let curves = arm.runs.iter().map(|run| Curve {
@@ -139,12 +146,12 @@ pub fn figures(family: &Family) -> Vec<Shown> {
         });
         let (x, y) = (Axis::log2("step"), Axis::linear("nats per token"));
         let figure = lines("Training loss", x, y, &[], series);
-        add("training", figure, "Averaged over spans of steps.");
+        add("training", figure, "Averaged over spans of steps.", &bands);
         for (part, name, place) in [
             (0, "held-out", "within the training length"),
             (1, "held-out-past", "past the training length"),
         ] {
-            let series = self::series(&arms, |arm| {
+            let (series, bands) = self::series(&arms, |arm| {
                 let curves = arm.runs.iter().map(|run| Curve {
                     points: run.held_out[part].clone(),
                     interval: None,
@@ -153,7 +160,7 @@ pub fn figures(family: &Family) -> Vec<Shown> {
             });
             let (x, y) = (Axis::log2("step"), Axis::linear("nats per token"));
             let figure = lines(&format!("Held-out loss {place}"), x, y, &[], series);
-            add(name, figure, "Of held-out text during training.");
+            add(name, figure, "Of held-out text during training.", &bands);
         }
     }
     // Those of one measure side by side; the sort is stable.
@@ -186,11 +193,13 @@ fn groups(arms: &[Arm]) -> Vec<(String, Vec<&Arm>)> {
     all.collect()
 }
 
-/// A curve for each arm that has any.
-fn series(arms: &[&Arm], curves: impl Fn(&Arm) -> Vec<Curve>) -> Vec<Series> {
+/// A curve for each arm that has any, and how their bands are made.
+fn series(arms: &[&Arm], curves: impl Fn(&Arm) -> Vec<Curve>) -> (Vec<Series>, String) {
     let mut all: Vec<Series> = Vec::new();
+    let mut counts = Vec::new();
     for arm in arms {
-        let (points, band) = match &curves(arm)[..] {
+        let curves = curves(arm);
+        let (points, band) = match &curves[..] {
             [] => continue,
             [one] => (one.points.clone(), one.interval.clone()),
             several => {
@@ -208,6 +217,7 @@ fn series(arms: &[&Arm], curves: impl Fn(&Arm) -> Vec<Curve>) -> Vec<Series> {
         if points.is_empty() {
             continue;
         }
+        counts.push(curves.len());
         let used: Vec<usize> = all.iter().map(|s| s.colour).collect();
         all.push(Series {
             name: arm.name.clone(),
@@ -216,7 +226,7 @@ fn series(arms: &[&Arm], curves: impl Fn(&Arm) -> Vec<Curve>) -> Vec<Series> {
             band,
         });
     }
-    all
+    (all, bands(&counts))
 }
 
 /// The mean at each place where any of the curves is, over those that are there, and the lowest and the highest of them.
@@ -299,27 +309,18 @@ fn smooth(losses: &[(u64, f64)], last: u64) -> Vec<[f64; 2]> {
     all
 }
 
-/// How the bands of these arms are made.
-fn bands(arms: &[&Arm]) -> String {
-    let most = arms.iter().map(|arm| arm.runs.len()).max().unwrap_or(0);
-    match most {
-        0 | 1 => {
-            "One run each; bands are 95 % intervals over sequences, where there are any.".into()
-        }
-        n => format!("Means over up to {n} runs; bands go from the lowest to the highest of them."),
+/// How the bands of lines over so many runs each are made.
+fn bands(counts: &[usize]) -> String {
+    let one = "95 % intervals over sequences, where there are any";
+    let most = counts.iter().copied().max().unwrap_or(0);
+    if most < 2 {
+        return format!("One run each; bands are {one}.");
     }
-}
-
-/// The cells of a task's result: length, depth, mean of the first score.
-fn cells(result: &Value) -> Vec<(usize, Option<f64>, f64)> {
-    let grids = result["grids"].as_array().into_iter().flatten();
-    let cells = grids.flat_map(|grid| grid["cells"].as_array().into_iter().flatten());
-    let one = |cell: &Value| {
-        let length = cell["length"].as_u64()? as usize;
-        let mean = score(cell)?;
-        Some((length, cell["depth"].as_f64(), mean))
-    };
-    cells.filter_map(one).collect()
+    let several = "bands go from the lowest to the highest of them";
+    match counts.contains(&1) {
+        true => format!("Means over up to {most} runs; {several}, those of one run are {one}."),
+        false => format!("Means over up to {most} runs; {several}."),
+    }
 }
 
 fn score_name(arms: &[&Arm], file: &str) -> String {
@@ -333,27 +334,6 @@ fn score_name(arms: &[&Arm], file: &str) -> String {
     name.unwrap_or_else(|| "score".into())
 }
 
-/// The mean of all cells of each length.
-fn by_length(result: &Value) -> Option<Curve> {
-    let cells = cells(result);
-    let mut lengths: Vec<usize> = cells.iter().map(|c| c.0).collect();
-    lengths.sort_unstable();
-    lengths.dedup();
-    let mean = |length: usize| {
-        let scores: Vec<f64> = cells
-            .iter()
-            .filter(|c| c.0 == length)
-            .map(|c| c.2)
-            .collect();
-        scores.iter().sum::<f64>() / scores.len() as f64
-    };
-    let points = lengths.iter().map(|&length| [length as f64, mean(length)]);
-    (!lengths.is_empty()).then(|| Curve {
-        points: points.collect(),
-        interval: None,
-    })
-}
-
 /// A heat map for each arm whose task has depths, means over its runs.
 fn heat_maps(family: &Family) -> Vec<Shown> {
     let mut all = Vec::new();
@@ -361,37 +341,51 @@ fn heat_maps(family: &Family) -> Vec<Shown> {
         !["perplexity", "states", "remembrance"].contains(&m)
     }) {
         for arm in &family.arms {
-            let found: Vec<_> = results::<Value>(arm, file).iter().flat_map(cells).collect();
-            let mut depths: Vec<f64> = found.iter().filter_map(|c| c.1).collect();
+            let found = results::<Value>(arm, file);
+            let runs: Vec<Vec<Cell>> = found.iter().map(cells).collect();
+            let mut depths: Vec<f64> = runs.iter().flatten().filter_map(|c| c.depth).collect();
             depths.sort_by(f64::total_cmp);
             depths.dedup();
-            let mut lengths: Vec<usize> = found.iter().map(|c| c.0).collect();
+            let mut lengths: Vec<usize> = runs.iter().flatten().map(|c| c.length).collect();
             lengths.sort_unstable();
             lengths.dedup();
             if depths.is_empty() {
                 continue;
             }
-            let mean = |depth: f64, length: usize| {
-                let here = found.iter().filter(|c| c.0 == length && c.1 == Some(depth));
-                let scores: Vec<f64> = here.map(|c| c.2).filter(|s| s.is_finite()).collect();
-                let sum: f64 = scores.iter().sum();
-                (!scores.is_empty()).then(|| sum / scores.len() as f64)
+            // The mean at a place, none where a score is not finite, and how many runs it is over.
+            let cell = |depth: f64, length: usize| {
+                let here = |c: &&Cell| c.length == length && c.depth == Some(depth);
+                let scores = runs.iter().flatten().filter(here).map(|c| c.score);
+                let scores: Vec<f64> = scores.collect();
+                let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+                let there = runs.iter().filter(|run| run.iter().any(|c| here(&c)));
+                mean.is_finite().then(|| (mean, there.count()))
             };
-            let row = |&depth: &f64| lengths.iter().map(|&l| mean(depth, l)).collect();
+            let row = |&depth: &f64| lengths.iter().map(|&l| cell(depth, l)).collect();
+            let rows: Vec<Vec<Option<(f64, usize)>>> = depths.iter().map(row).collect();
+            let counts = || rows.iter().flatten().flatten().map(|&(_, count)| count);
+            let (fewest, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
+            let over = match fewest == most {
+                true => most.to_string(),
+                false => format!("{fewest} to {most}"),
+            };
+            let means = |row: &Vec<Option<(f64, usize)>>| {
+                let means = row.iter().map(|cell| cell.map(|(mean, _)| mean));
+                means.collect()
+            };
             let map = HeatMap {
                 title: format!("{file}, {}", arm.name),
                 x: "length".into(),
                 y: "depth".into(),
                 columns: lengths.iter().map(|&l| short(l as f64)).collect(),
                 rows: depths.iter().map(|depth| format!("{depth:.2}")).collect(),
-                values: depths.iter().map(row).collect(),
+                values: rows.iter().map(means).collect(),
             };
             all.push(Shown {
                 name: slug(&[&family.name, file, &arm.name]),
                 caption: format!(
-                    "{} in percent, mean over {} run(s).",
-                    score_name(&[arm], file),
-                    arm.runs.len()
+                    "{} in percent, mean over {over} run(s); empty: not measured, or not finite.",
+                    score_name(&[arm], file)
                 ),
                 figure: Figure::HeatMap(map),
             });

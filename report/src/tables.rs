@@ -2,7 +2,7 @@
 //!
 //! A number is the mean over an arm's runs, with their standard deviation where there are several.
 
-use crate::found::{files, results, score, train_length};
+use crate::found::{Cell, by_length, cells, files, results, train_length};
 use crate::plot::short;
 use crate::{Arm, Family};
 use baton_tasks::measures::{ByPosition, Interval, OverTime, Remembrance};
@@ -10,6 +10,20 @@ use serde_json::Value;
 
 /// A run's values by place.
 type Values = Vec<(usize, f64)>;
+
+/// A row's name and its runs.
+type Row = (String, Vec<Values>);
+
+/// Places that a table has columns for, at most eight.
+#[derive(Clone, Copy, PartialEq)]
+enum Columns {
+    /// The training length times powers of four, and the last.
+    Octaves,
+    /// From the first in even steps, and the last.
+    Lengths,
+    /// From the first in even steps: cuts lie closest where they end.
+    Cuts,
+}
 
 /// A table.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +53,8 @@ pub fn tables(family: &Family) -> Vec<Table> {
         all.extend(table(
             family,
             "Perplexity of the bucket up to a position",
-            by,
-            true,
+            arms(family, by),
+            Columns::Octaves,
         ));
     }
     for file in files(family, |m| m == "states") {
@@ -52,7 +66,7 @@ pub fn tables(family: &Family) -> Vec<Table> {
                 .collect()
         };
         let title = "Standard deviation of the full state after so many tokens";
-        all.extend(table(family, title, by, true));
+        all.extend(table(family, title, arms(family, by), Columns::Octaves));
     }
     for file in files(family, |m| m == "remembrance") {
         let by = |arm: &Arm| -> Vec<Values> {
@@ -63,58 +77,63 @@ pub fn tables(family: &Family) -> Vec<Table> {
                 .collect()
         };
         let title = "Effective remembrance: total variation without the tokens before t";
-        all.extend(table(family, title, by, false));
+        all.extend(table(family, title, arms(family, by), Columns::Cuts));
     }
     for file in files(family, |m| {
         !["perplexity", "states", "remembrance"].contains(&m)
     }) {
-        let by = |arm: &Arm| -> Vec<Values> {
-            let found = results::<Value>(arm, file);
-            found.iter().map(scores).collect()
-        };
-        all.extend(table(
-            family,
-            &format!("{file}, percent by length"),
-            by,
-            false,
-        ));
+        let rows = family.arms.iter().flat_map(|arm| scores(arm, file));
+        let title = format!("{file}, percent by length");
+        all.extend(table(family, &title, rows.collect(), Columns::Lengths));
     }
     all
 }
 
-/// The mean of the first score over depths and tasks, in percent, by length.
-fn scores(result: &Value) -> Values {
-    let grids = result["grids"].as_array().into_iter().flatten();
-    let cells = grids.flat_map(|grid| grid["cells"].as_array().into_iter().flatten());
-    let mut all: Vec<(usize, f64, f64)> = Vec::new();
-    for cell in cells {
-        let (Some(length), Some(mean)) = (cell["length"].as_u64(), score(cell)) else {
-            continue;
-        };
-        match all.iter_mut().find(|(l, _, _)| *l == length as usize) {
-            Some((_, sum, count)) => (*sum, *count) = (*sum + mean, *count + 1.0),
-            None => all.push((length as usize, mean, 1.0)),
-        }
-    }
-    let mean = |(length, sum, count)| (length, 100.0 * sum / count);
-    all.into_iter().map(mean).collect()
+/// A row for each arm.
+fn arms(family: &Family, by: impl Fn(&Arm) -> Vec<Values>) -> Vec<Row> {
+    let rows = family.arms.iter().map(|arm| (arm.name.clone(), by(arm)));
+    rows.collect()
 }
 
-/// A table of `by`, at most eight columns; `octaves` keeps those at the training length times
-/// powers of four, and the last.
-fn table(
-    family: &Family,
-    title: &str,
-    by: impl Fn(&Arm) -> Vec<Values>,
-    octaves: bool,
-) -> Option<Table> {
-    let arms: Vec<(&Arm, Vec<Values>)> = family.arms.iter().map(|arm| (arm, by(arm))).collect();
-    let places = arms.iter().flat_map(|(_, runs)| runs.iter().flatten());
+/// The mean of the first score over depths and tasks, in percent, by length; where it leaves out a length that has
+/// not all of them, a row for each task too.
+fn scores(arm: &Arm, file: &str) -> Vec<Row> {
+    let found = results::<Value>(arm, file);
+    let runs: Vec<Vec<Cell>> = found.iter().map(cells).collect();
+    let percent = |cells: &[Cell]| -> Values {
+        let means = by_length(cells).into_iter();
+        means.map(|(length, mean)| (length, 100.0 * mean)).collect()
+    };
+    let means: Vec<Values> = runs.iter().map(|cells| percent(cells)).collect();
+    let mut tasks: Vec<&str> = runs.iter().flatten().map(|cell| cell.task).collect();
+    tasks.sort_unstable();
+    tasks.dedup();
+    let whole = runs.iter().zip(&means).all(|(cells, means)| {
+        let shown = |cell: &Cell| means.iter().any(|&(length, _)| length == cell.length);
+        cells.iter().all(shown)
+    });
+    let mut rows = vec![(arm.name.clone(), means)];
+    if !whole && tasks.len() > 1 {
+        rows.extend(tasks.into_iter().map(|task| {
+            let own = |cells: &Vec<Cell>| -> Values {
+                let own = cells.iter().copied().filter(|cell| cell.task == task);
+                percent(&own.collect::<Vec<Cell>>())
+            };
+            let name = format!("{}: {task}", arm.name);
+            (name, runs.iter().map(own).collect())
+        }));
+    }
+    rows
+}
+
+/// A table of `rows`; none where they have no values.
+fn table(family: &Family, title: &str, rows: Vec<Row>, columns: Columns) -> Option<Table> {
+    let places = rows.iter().flat_map(|(_, runs)| runs.iter().flatten());
     let mut places: Vec<usize> = places.map(|&(place, _)| place).collect();
     places.sort_unstable();
     places.dedup();
     let last = *places.last()?;
-    if let (true, Some(length)) = (octaves, train_length(family)) {
+    if let (Columns::Octaves, Some(length)) = (columns, train_length(family)) {
         let fits = |place: &usize| {
             let power = (*place as f64 / length as f64).log(4.0);
             power >= 0.0 && power.fract() == 0.0 || *place == last
@@ -122,7 +141,11 @@ fn table(
         places.retain(fits);
     }
     let step = places.len().div_ceil(8).max(1);
-    let kept: Vec<usize> = places.iter().copied().step_by(step).collect();
+    let mut kept: Vec<usize> = places.iter().copied().step_by(step).collect();
+    if columns != Columns::Cuts && !kept.contains(&last) {
+        kept.truncate(7);
+        kept.push(last);
+    }
     let cell = |runs: &[Values], place: usize| {
         let values = runs.iter().flatten().filter(|(p, _)| *p == place);
         let values: Vec<f64> = values.map(|&(_, value)| value).collect();
@@ -138,10 +161,12 @@ fn table(
             None => digits(mean),
         }
     };
-    let measured = arms.iter().filter(|(_, runs)| !runs.is_empty());
-    let rows = measured.map(|(arm, runs)| {
+    let measured = rows
+        .iter()
+        .filter(|(_, runs)| runs.iter().any(|run| !run.is_empty()));
+    let rows = measured.map(|(name, runs)| {
         let cells = kept.iter().map(|&place| cell(runs, place));
-        (arm.name.clone(), cells.collect())
+        (name.clone(), cells.collect())
     });
     Some(Table {
         title: format!("{title}, {}", family.name),

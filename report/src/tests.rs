@@ -182,3 +182,115 @@ fn a_folder_without_runs_is_refused() {
     assert!(error.contains("x.json: no measurement"), "{error}");
     fs::remove_dir_all(root).unwrap();
 }
+
+/// A result of tasks: name, and length, depth, mean of each cell.
+fn tasks(all: &[(&str, &[(u64, f64, f64)])]) -> Value {
+    let cell = |&(length, depth, mean): &(u64, f64, f64)| {
+        let strange = u64::from(mean.is_nan());
+        let mean = if mean.is_nan() { 0.0 } else { mean };
+        json!({"length": length, "depth": depth, "not_finite": strange,
+               "scores": [{"name": "exact", "mean": mean}]})
+    };
+    let grid = |&(task, cells): &(&str, &[(u64, f64, f64)])| {
+        let cells: Vec<Value> = cells.iter().map(cell).collect();
+        json!({"task": task, "cells": cells})
+    };
+    let grids: Vec<Value> = all.iter().map(grid).collect();
+    measurement("task", json!({"grids": grids}))
+}
+
+fn only_family(root: &Path) -> Family {
+    let mut read = Experiment::read(root).unwrap();
+    fs::remove_dir_all(root).unwrap();
+    assert_eq!(read.families.len(), 1);
+    read.families.remove(0)
+}
+
+#[test]
+fn a_caption_says_of_each_kind_of_band_what_it_is() {
+    let captions = |measured: &[&str]| {
+        let root = folder("bands");
+        for run in ["base-seed1", "base-seed2", "zero-seed1", "zero-seed2"] {
+            let value = match measured.contains(&run) {
+                true => perplexity(2.0),
+                false => tasks(&[("recall", &[(16, 0.5, 1.0)])]),
+            };
+            write(&root.join(run), "perplexity.json", &value);
+        }
+        let shown = figures(&only_family(&root));
+        let of = shown
+            .into_iter()
+            .find(|s| s.caption.starts_with("Perplexity"));
+        of.unwrap().caption
+    };
+    let (range, interval) = ("from the lowest to the highest", "95 % intervals");
+    let several = captions(&["base-seed1", "base-seed2"]);
+    assert!(several.contains(range) && !several.contains(interval));
+    // An arm of two runs, one of which was measured, has the band of one.
+    let one = captions(&["base-seed1", "zero-seed2"]);
+    assert!(!one.contains(range) && one.contains(interval), "{one}");
+    let mixed = captions(&["base-seed1", "base-seed2", "zero-seed1"]);
+    assert!(mixed.contains(range) && mixed.contains(interval), "{mixed}");
+}
+
+#[test]
+fn a_heat_map_has_no_mean_of_what_is_not_finite() {
+    let root = folder("strange");
+    let nan = f64::NAN;
+    for (seed, far) in [(1, nan), (2, nan), (3, 0.5)] {
+        let cells = [(16, 0.5, 1.0), (64, 0.5, far), (256, 0.5, 0.25)];
+        let cells = if seed == 3 { &cells[..2] } else { &cells[..] };
+        let run = root.join(format!("base-seed{seed}"));
+        write(&run, "recall.json", &tasks(&[("recall", cells)]));
+    }
+    write(&root.join("base-seed4"), "p.json", &perplexity(2.0));
+    let shown = figures(&only_family(&root));
+    let maps = shown.iter().filter_map(|s| match &s.figure {
+        Figure::HeatMap(map) => Some((map, &s.caption)),
+        Figure::Lines(_) => None,
+    });
+    let maps: Vec<_> = maps.collect();
+    let (map, caption) = maps[0];
+    assert_eq!(map.values, [[Some(1.0), None, Some(0.25)]]);
+    assert!(caption.contains("mean over 2 to 3 run(s)"), "{caption}");
+}
+
+#[test]
+fn a_table_has_a_column_for_the_longest() {
+    for count in 1..40 {
+        let root = folder("longest");
+        let cells: Vec<_> = (1..=count).map(|i| (10 * i, 0.5, 1.0)).collect();
+        let recall = tasks(&[("recall", &cells)]);
+        write(&root.join("base-seed1"), "recall.json", &recall);
+        let columns = tables(&only_family(&root)).remove(0).columns;
+        let ends = (columns[0].clone(), columns.last().unwrap().clone());
+        assert_eq!(ends, ("10".to_string(), (10 * count).to_string()));
+        assert!(columns.len() <= 8 && columns.is_sorted_by_key(|c| c.parse::<u64>().unwrap()));
+    }
+}
+
+/// A length too short for one of the tasks is not in the mean over them.
+#[test]
+fn a_mean_over_tasks_is_of_the_same_tasks_at_each_length() {
+    let root = folder("tasks");
+    let hard = [(64, 0.5, 0.25), (256, 0.5, 0.125)];
+    let easy = [(16, 0.5, 1.0), (64, 0.5, 0.75), (256, 0.5, 0.625)];
+    let both = tasks(&[("easy", &easy), ("hard", &hard)]);
+    write(&root.join("base-seed1"), "both.json", &both);
+    let family = only_family(&root);
+    let shown = figures(&family);
+    let Figure::Lines(lines) = &shown[0].figure else {
+        panic!("curves were expected");
+    };
+    assert_eq!(lines.series[0].points, [[64.0, 0.5], [256.0, 0.375]]);
+    assert!(shown[0].caption.contains("at which each has a score"));
+    let table = tables(&family).remove(0);
+    assert_eq!(table.columns, ["16", "64", "256"]);
+    let row = |name: &str, cells: [&str; 3]| (name.to_string(), cells.map(String::from).to_vec());
+    let rows = [
+        row("base", ["", "50.0", "37.5"]),
+        row("base: easy", ["100", "75.0", "62.5"]),
+        row("base: hard", ["", "25.0", "12.5"]),
+    ];
+    assert_eq!(table.rows, rows);
+}

@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::ranks;
 use baton_data::files::Target;
 use baton_train::eval::logits::{Named, initial, logits};
+use baton_train::generate::Place;
 use baton_train::pretrained::{self, Pretrained};
 use serde_json::{Map, json};
 use std::path::{Path, PathBuf};
@@ -61,7 +62,8 @@ impl Logits {
         let Pretrained { model, config, .. } = pretrained::open(&self.checkpoint, device.as_ref())?;
         let first = match &self.initial_state {
             Some(path) => Some(
-                initial(&config, shape[0], states(path)?).map_err(|e| at(path, &e.to_string()))?,
+                initial(&config, shape[0], states(path, None)?)
+                    .map_err(|e| at(path, &e.to_string()))?,
             ),
             None => None,
         };
@@ -110,8 +112,12 @@ fn tokens(path: &Path) -> Result<(Vec<u32>, [usize; 2]), Failure> {
     Ok((ids, shape))
 }
 
-/// Tensors of states by their names; logits, which [`Logits`] writes beside them, are none.
-pub(super) fn states(path: &Path) -> Result<Named, Failure> {
+/// Tensors of states by their names; logits, which [`Logits`] writes beside them, are none. A file that says whose they are is
+/// refused to a model of other weights than those of the fingerprint `weights`, where that is known.
+pub(super) fn states(path: &Path, weights: Option<&str>) -> Result<Named, Failure> {
+    if path != Path::new("-") {
+        Place::in_tensors(path, weights)?;
+    }
     let archive = Archive::read(path)?;
     let mut all = Named::new();
     for name in archive.names().into_iter().filter(|name| name != "logits") {

@@ -61,9 +61,19 @@ impl Perplexity {
         let work = length.saturating_mul(self.sequences);
         let bar = self.given.bar(context, "perplexity", work)?;
         let mut each = |tokens| bar.inc(tokens as u64);
+        if self.initial_state.is_some() && subject.model.has_memory() {
+            return Err(Failure::new(
+                "--initial-state given with a model of chunks of what it has read, expected none: states in a file hold no chunks",
+            ));
+        }
         let first = match &self.initial_state {
             Some(path) => Some(
-                initial(&subject.config, 1, states(path)?).map_err(|e| at(path, &e.to_string()))?,
+                initial(
+                    &subject.config,
+                    1,
+                    states(path, Some(&subject.checkpoint.weights))?,
+                )
+                .map_err(|e| at(path, &e.to_string()))?,
             ),
             None => None,
         };

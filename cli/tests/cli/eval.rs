@@ -3,6 +3,7 @@
 use crate::program::{Folder, baton};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::Value;
+use std::fs;
 
 /// A text and a checkpoint of a run of two steps.
 pub fn trained(folder: &Folder) -> [String; 2] {
@@ -203,6 +204,19 @@ fn a_plan_is_run_kept_and_shown() {
     assert_eq!(baton(&go).json()["done"]["kept"], 8);
     go.push("--list");
     assert_eq!(baton(&go).json()["runs"][1], "micro/zero-1-steps/seed1");
+
+    // A base that was trained anew by another plan has no post-trainings of the weights before.
+    let longer = fs::read_to_string(&plan).expect("a plan");
+    let longer = folder.write(
+        "longer.json",
+        &longer.replace("\"steps\": 2", "\"steps\": 3"),
+    );
+    fs::remove_dir_all(folder.path("runs/micro/base/seed1")).expect("a base");
+    let given = ["reproduce", &longer, "--folder", &runs, "--text", &text];
+    let anew = baton(&[&given[..], &["--only", "seed1", "--quiet"]].concat());
+    assert_eq!(anew.code, 2);
+    let why = "a run from other weights than its base has now";
+    assert!(anew.stderr.contains(why), "{}", anew.stderr);
 
     let (page, figures) = (folder.path("page.html"), folder.path("figures"));
     let report = [

@@ -115,6 +115,13 @@ fn a_run_goes_on_with_a_text() {
     generate(&run, &one);
     let done = baton(&[&measure[..], &from].concat());
     assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    // Of another model's.
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../checkpoints/mamba2-64/base");
+    let measure = ["eval", "perplexity", "--checkpoint", base, "--text", &text];
+    let done = baton(&[&measure[..], &["--whole", "--quiet"], &from].concat());
+    assert_eq!(done.code, 2);
+    let why = "states of a model with weights";
+    assert!(done.stderr.contains(why), "{}", done.stderr);
 }
 
 #[test]

@@ -62,9 +62,14 @@ fn check(program: &Program, launch: &Launch) -> Result<Vec<u8>> {
         ));
     }
     let grid: u128 = launch.grid.iter().map(|&n| u128::from(n)).product();
-    if grid == 0 || grid > 1 << 31 {
+    let [x, rest @ ..] = launch.grid;
+    if grid == 0
+        || grid > 1 << 31
+        || x > i32::MAX as u32
+        || rest.iter().any(|&n| n > u32::from(u16::MAX))
+    {
         return fail(format!(
-            "a grid has 1 to 2^31 blocks, not {:?}",
+            "a grid has 1 to 2^31 blocks, at most 65535 along y and z, not {:?}",
             launch.grid
         ));
     }

@@ -34,7 +34,7 @@ pub struct HeatMap {
     pub columns: Vec<String>,
     /// Names of the rows, the first at the top.
     pub rows: Vec<String>,
-    /// Shares from 0 to 1 by row and column; absent: not measured.
+    /// Shares from 0 to 1 by row and column; absent: not measured, or not finite.
     pub values: Vec<Vec<Option<f64>>>,
 }
 

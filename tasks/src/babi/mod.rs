@@ -10,6 +10,7 @@
 mod context;
 mod prompt;
 pub use prompt::names_only;
+pub(crate) use prompt::parts;
 pub mod story;
 #[cfg(test)]
 mod tests;

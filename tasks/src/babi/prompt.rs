@@ -5,6 +5,7 @@
 
 use super::story;
 use baton_data::rng::{Purpose, Rng};
+use std::collections::BTreeSet;
 
 /// Facts of an example at most, so that prompts stay short.
 const EXAMPLE_FACTS: usize = 8;
@@ -94,7 +95,7 @@ pub fn is_right(qa: usize, said: &str, question: &str, target: &str) -> bool {
     names_only(target, labels(qa), said, question)
 }
 
-/// The same of any answers that a task has, in lower case.
+/// The same of any answers that a task has, in lower case; of a target that is a list every part is to be named.
 pub fn names_only(target: &str, labels: &[impl AsRef<str>], said: &str, question: &str) -> bool {
     let said = said.to_lowercase();
     let ends = [".", "<context>", "<example>", "question"];
@@ -103,5 +104,17 @@ pub fn names_only(target: &str, labels: &[impl AsRef<str>], said: &str, question
     let question = question.to_lowercase();
     let named = labels.iter().map(AsRef::as_ref);
     let named = named.filter(|label| said.contains(label) && !question.contains(label));
-    named.eq([target.to_lowercase()])
+    let named: BTreeSet<String> = named.map(str::to_string).collect();
+    let target = target.to_lowercase();
+    let parts: BTreeSet<String> = parts(&target).into_iter().map(str::to_string).collect();
+    named == parts
+}
+
+/// The answers that a target is made of, as the published code has it: one with a comma and more than three characters
+/// is a list (qa8's `apple,milk`), and `n,e` of qa19 is one answer.
+pub(crate) fn parts(target: &str) -> Vec<&str> {
+    match target.contains(',') && target.chars().count() > 3 {
+        true => target.split(',').map(str::trim).collect(),
+        false => vec![target],
+    }
 }

@@ -283,6 +283,22 @@ fn scores_are_as_published() {
 }
 
 #[test]
+fn every_part_of_a_list_is_named_and_nothing_else() {
+    let labels = ["apple", "football", "milk", "nothing"];
+    let right = |target: &str, said: &str| {
+        prompt::names_only(target, &labels, said, "What is Daniel carrying?")
+    };
+    assert!(right("apple,milk", " apple,milk."));
+    assert!(right("Apple,Milk", " the milk and the apple"));
+    assert!(!right("apple,milk", " apple"));
+    assert!(!right("apple,milk", " apple, football, milk"));
+    assert!(right("apple", " apple") && !right("apple", " apple,milk"));
+    // Directions are one answer.
+    let right = |said: &str| prompt::names_only("n,e", &["n,e", "e,n"], said, "How do you go?");
+    assert!(right(" n,e.") && !right(" e,n."));
+}
+
+#[test]
 fn too_short_a_length_and_no_haystack_are_refused() {
     let task = Babi::default().build(&haystack()).unwrap();
     let place = |length| Place {

@@ -111,13 +111,21 @@ impl Task for Landmark {
             Keys::FiveDigits => 10_000 + rng.below(90_000),
             Keys::Landmark => 1 + rng.below(50_000),
         };
-        let noise = self.noise(place.length)?;
-        let before = match place.depth {
-            Some(depth) => (depth * noise as f64).round() as usize,
-            None => rng.below(noise + 1),
+        let mut noise = self.noise(place.length)?;
+        // Another key, or noise that is cut elsewhere, may have more tokens than what was tried.
+        let tokens = loop {
+            let before = match place.depth {
+                Some(depth) => (depth * noise as f64).round() as usize,
+                None => rng.below(noise + 1),
+            };
+            let tokens = self.codec.tokens(&prompt(before.min(noise), noise, key))?;
+            if tokens.len() + COUNT <= place.length || noise == 0 {
+                break tokens;
+            }
+            noise -= (noise / 64).max(1);
         };
         Ok(Trial {
-            tokens: self.codec.tokens(&prompt(before.min(noise), noise, key))?,
+            tokens,
             ask: Ask::Greedy {
                 count: COUNT,
                 question: QUESTION.into(),
@@ -235,6 +243,37 @@ mod tests {
         assert_eq!(score(" 123456"), 0.0);
         assert_eq!(score(" 9, 12345"), 0.0);
         assert_eq!(score(""), 0.0);
+    }
+
+    /// A vocabulary with a token for the key that the noise is found with.
+    struct Merged;
+
+    impl Codec for Merged {
+        fn tokens(&self, text: &str) -> Result<Vec<u32>, Error> {
+            Tokenizer::Bytes.tokens(&text.replace("88888", "8"))
+        }
+
+        fn text(&self, tokens: &[u32]) -> Result<String, Error> {
+            Tokenizer::Bytes.text(tokens)
+        }
+
+        fn vocabulary(&self) -> usize {
+            256
+        }
+    }
+
+    #[test]
+    fn a_key_of_more_tokens_has_less_noise() {
+        let task = Landmark::new(Keys::FiveDigits, Arc::new(Merged));
+        for depth in [None, Some(0.0), Some(0.3), Some(1.0)] {
+            let length = 1000;
+            let place = Place { length, depth };
+            for i in 0..10 {
+                let mut rng = Rng::at(1, Purpose::Trials, i);
+                let tokens = task.trial(place, &mut rng).unwrap().tokens.len() + COUNT;
+                assert!((length - 16..=length).contains(&tokens), "{tokens}");
+            }
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! requests that lm-evaluation-harness logs.
 
 use super::question::Question;
+use super::score::Scoring;
 use baton_data::plain;
 use baton_data::records::{self, Record};
 use serde_json::Value;
@@ -99,7 +100,8 @@ pub(super) fn filled(prompt: &str, record: &Record) -> Result<String, String> {
     Ok(filled)
 }
 
-/// The requests of a sample of lm-evaluation-harness: one with a continuation for each choice, or one to go on with.
+/// The requests of a sample of lm-evaluation-harness: one with a continuation for each choice, one whose continuation
+/// is forced, or one to go on with.
 pub(super) fn requests(record: &Record, question: &mut Question) -> Result<(), String> {
     let found = value(record, "arguments")?;
     let sorted = |all: &serde_json::Map<String, Value>| -> Vec<Value> {
@@ -125,10 +127,30 @@ pub(super) fn requests(record: &Record, question: &mut Question) -> Result<(), S
         "`arguments` holds no request, expected texts as lm-evaluation-harness logs them"
             .to_string()
     })?;
-    let continuations: Option<Vec<String>> = pairs.iter().map(|pair| part(pair, 1)).collect();
-    question.choices = continuations
-        .filter(|all| all.len() > 1)
-        .unwrap_or_default();
+    // A choice without a context is there for `acc_mutual_info` alone.
+    let asked = pairs.iter();
+    let asked = asked.filter(|pair| part(pair, 0).as_deref() != Some(""));
+    let asked: Vec<&Vec<Value>> = asked.collect();
+    let context = question.prompt.as_str();
+    if asked
+        .iter()
+        .any(|pair| part(pair, 0).as_deref() != Some(context))
+    {
+        return Err(
+            "`arguments` holds requests with contexts of their own, expected one context for all"
+                .to_string(),
+        );
+    }
+    let continuations: Option<Vec<String>> = asked.iter().map(|pair| part(pair, 1)).collect();
+    let continuations = continuations.unwrap_or_default();
+    match continuations.len() {
+        1 if question.scoring == Scoring::Exact => {
+            question.scoring = Scoring::Forced;
+            question.references = continuations;
+        }
+        0 | 1 => {}
+        _ => question.choices = continuations,
+    }
     Ok(())
 }
 

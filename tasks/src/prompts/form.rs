@@ -154,7 +154,9 @@ impl Form {
                 }
             };
         }
-        question.references = all(record, &self.answer)?;
+        if question.references.is_empty() {
+            question.references = all(record, &self.answer)?;
+        }
         if question.references.is_empty() {
             return Err(format!("`{}` is empty, expected an answer", self.answer));
         }
@@ -262,5 +264,35 @@ mod tests {
             (question.scoring, question.choices.len()),
             (Scoring::Exact, 0)
         );
+    }
+
+    #[test]
+    fn one_request_with_a_continuation_is_forced() {
+        let form = Form::preset("lm-eval").unwrap();
+        let text = r#"{"arguments": [["She sat on the", " mat"]], "target": "mat"}"#;
+        let record: Record = serde_json::from_str(text).unwrap();
+        let question = form.question("f", 1, &record).unwrap();
+        assert_eq!(question.scoring, Scoring::Forced);
+        assert_eq!(question.references, [" mat"]);
+        let scoring = Scoring::Contains;
+        let question = Form { scoring, ..form }.question("f", 1, &record).unwrap();
+        assert_eq!((question.scoring, question.choices.len()), (scoring, 0));
+        assert_eq!(question.references, ["mat"]);
+    }
+
+    /// As winogrande's, whose continuations are equal: whatever the model, the first would be right.
+    #[test]
+    fn requests_with_contexts_of_their_own_are_refused() {
+        let form = Form::preset("lm-eval").unwrap();
+        let question = |text: &str| form.question("f", 1, &serde_json::from_str(text).unwrap());
+        let text = r#"{"arguments": [["Ann", " fell."], ["Bob", " fell."]], "target": " fell."}"#;
+        let error = question(text).unwrap_err();
+        assert!(
+            error.contains("requests with contexts of their own"),
+            "{error}"
+        );
+        let text =
+            r#"{"arguments": [["A", " a"], ["A", " b"], ["", " a"], ["", " b"]], "target": 1}"#;
+        assert_eq!(question(text).unwrap().choices, [" a", " b"]);
     }
 }

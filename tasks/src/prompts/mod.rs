@@ -14,6 +14,7 @@ pub use form::{Form, PRESETS};
 pub use question::Question;
 pub use score::Scoring;
 
+use super::babi;
 use super::grid::{Cell, Grid, Score, answers};
 use super::{Ask, Asked, Codec, Predict, Said, Trial, tokens_right};
 use baton_data::Error;
@@ -141,15 +142,17 @@ impl Asking {
     }
 }
 
-/// What each task's questions are answered with, in lower case.
+/// What each task's questions are answered with, in lower case: the parts of those that are lists.
 fn labels(questions: &[Question]) -> BTreeMap<&str, Vec<String>> {
     let mut labels: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for question in questions {
         let all = labels.entry(&question.task).or_default();
         for reference in &question.references {
-            let label = reference.trim().to_lowercase();
-            if !all.contains(&label) {
-                all.push(label);
+            let reference = reference.trim().to_lowercase();
+            for label in babi::parts(&reference) {
+                if !all.iter().any(|known| known == label) {
+                    all.push(label.to_string());
+                }
             }
         }
     }

@@ -102,6 +102,14 @@ fn each_scoring_gives_the_published_score() {
     assert_eq!(scored(&[alone], 1), [[1.0]]);
 }
 
+/// BABILong's qa8 has answers that are lists; the labels are their parts.
+#[test]
+fn a_list_of_answers_is_no_answer_of_its_own() {
+    let list = question(Scoring::Babilong, "It is=", &["oak,garden"]);
+    let part = question(Scoring::Babilong, "It is=", &["oak"]);
+    assert_eq!(scored(&[list, part], 2), [[1.0], [0.0]]);
+}
+
 /// As in lm-evaluation-harness: neither the space before a choice nor a second byte of a letter makes it longer.
 #[test]
 fn a_choice_is_as_long_as_its_characters() {

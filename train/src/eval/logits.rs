@@ -29,6 +29,13 @@ pub fn logits(
             "tokens of shape [{batch}, {time}] given, expected at least one"
         )));
     }
+    if model.has_memory() && (states || first.is_some()) {
+        return Err(Error::Config(
+            "states of a model with chunks of what it has read given or asked for, expected neither: the chunks are no \
+             tensors of this file, `baton generate --state-out` keeps them"
+                .into(),
+        ));
+    }
     let vocab = config.vocab_size;
     if let Some(at) = ids.iter().position(|&id| id as usize >= vocab) {
         return Err(Error::Tensor(format!(

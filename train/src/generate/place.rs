@@ -132,8 +132,33 @@ impl Place {
         Ok(to.write(&file)?)
     }
 
+    /// Refuses a file of [`write`](Self::write) of which the tensors alone say too little: of a model with other weights than those with the
+    /// fingerprint `weights`, where that is given, or with chunks, which lie in files beside it.
+    pub fn in_tensors(path: &Path, weights: Option<&str>) -> Result<(), Error> {
+        let bytes = files::read(path)?;
+        let header = SafeTensors::read_metadata(&bytes)
+            .ok()
+            .and_then(|(_, all)| {
+                let text = all.metadata().as_ref()?.get(ENTRY)?.clone();
+                serde_json::from_str::<Header>(&text).ok()
+            });
+        let what = match (header, weights) {
+            (Some(header), Some(own)) if header.weights != own => {
+                let given = header.weights;
+                format!("states of a model with weights {given}, expected those of {own}")
+            }
+            (Some(header), _) if !header.memories.is_empty() => {
+                "states of a model with chunks of what it has read, \
+                which only `baton generate --state-in` takes up"
+                    .into()
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::file(path, what))
+    }
+
     /// The sequences of a file, which must be of the model `subject`; of states that came from elsewhere
-    /// nothing else is known.
+    /// nothing else is known, so a model with chunks takes none.
     pub fn open(path: &Path, subject: &Subject) -> Result<Vec<Place>, Error> {
         let bytes = files::read(path)?;
         let damaged = |why: &str| {
@@ -171,6 +196,9 @@ impl Place {
         let header = match header {
             Some(text) => serde_json::from_str::<Header>(text)
                 .map_err(|_| damaged("a file of this program that holds something else"))?,
+            None if subject.model.has_memory() => {
+                return Err(damaged("the chunks of what was read are not said"));
+            }
             None => Header {
                 weights: subject.checkpoint.weights.clone(),
                 sequences: vec![Past::default(); count],

@@ -299,6 +299,12 @@ impl LanguageModel {
         self.plan.is_some()
     }
 
+    /// Whether layers cut or choose chunks of what is read, which states alone do not hold.
+    pub fn has_memory(&self) -> bool {
+        let mut layers = self.backbone.layers.iter();
+        layers.any(|layer| matches!(layer.mixer, Mixer::Chunking(_) | Mixer::Retrieval(_)))
+    }
+
     /// How chunks of what it reads are kept.
     pub fn keeping(&self) -> Keeping {
         let layers = self.backbone.layers.iter();

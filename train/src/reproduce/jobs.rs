@@ -30,6 +30,12 @@ pub struct RunFile {
     pub data: Option<String>,
     /// How far.
     pub progress: Progress,
+    /// A fingerprint of its weights; older files have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+    /// That of the weights that it began from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 impl RunFile {

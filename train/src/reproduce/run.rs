@@ -15,8 +15,9 @@ use baton_data::{Source, Text};
 use baton_runtime::Device;
 use baton_tasks::measures::{Measurement, RUN};
 use baton_tasks::{Material, TaskConfig, TaskSource};
-use baton_weights::checkpoint::CHECKPOINT;
+use baton_weights::checkpoint::{CHECKPOINT, fingerprint};
 use baton_weights::origin::Origin;
+use baton_weights::pretrained;
 use indicatif::HumanDuration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -86,11 +87,11 @@ pub fn run(
     let mut left = 0.0;
     for (job, evaluations) in &work {
         let folder = settings.folder.join(&job.folder);
-        if !heard(group, || finished(job, &folder))? {
+        if !heard(group, || finished(job, &settings.folder))? {
             left += cost(job, trained_tokens(job));
         }
         for (name, ready) in evaluations {
-            if !heard(group, || measured(ready, &file(&folder, name)))? {
+            if !heard(group, || measured(ready, &folder, name))? {
                 left += cost(job, ready.tokens());
             }
         }
@@ -103,7 +104,7 @@ pub fn run(
     for (number, (job, evaluations)) in work.iter().enumerate() {
         let folder = settings.folder.join(&job.folder);
         let title = |what: &str| format!("[{}/{}] {}: {what}", number + 1, work.len(), job.folder);
-        if !heard(group, || finished(job, &folder))? {
+        if !heard(group, || finished(job, &settings.folder))? {
             say(format!("{}, {}", title("train"), clock.left()));
             train(job, text, settings, device)?;
             clock.did(cost(job, trained_tokens(job)));
@@ -112,7 +113,7 @@ pub fn run(
         let mut subject = None;
         for (name, ready) in evaluations {
             let path = file(&folder, name);
-            if heard(group, || measured(ready, &path))? {
+            if heard(group, || measured(ready, &folder, name))? {
                 done.kept += 1;
                 continue;
             }
@@ -210,6 +211,8 @@ fn train(job: &Job, text: &Text, settings: &Settings, device: &dyn Device) -> Re
         text: text.name.clone(),
         data: Some(text.fingerprint()),
         progress: ended.progress,
+        weights: Some(fingerprint(&pretrained::read(&ended.checkpoint)?.weights)),
+        from: began_from(job, &settings.folder)?,
     };
     let path = folder.join(RUN);
     let mut json = serde_json::to_vec_pretty(&stored).map_err(|e| Error::file(&path, e))?;
@@ -231,12 +234,27 @@ fn origin(job: &Job, text: &Origin) -> Option<Origin> {
     Some(Origin::Task { task, haystack })
 }
 
-/// Whether the training is done; refuses a folder of another configuration.
-fn finished(job: &Job, folder: &Path) -> Result<bool, Error> {
-    let path = folder.join(RUN);
+/// The fingerprint of the weights that a job begins from, as its base's file says.
+fn began_from(job: &Job, all: &Path) -> Result<Option<String>, Error> {
+    let base = job.from.as_ref().map(|from| all.join(from).join(RUN));
+    let base = base.map(|path| read::<RunFile>(&path)).transpose()?;
+    Ok(base.flatten().and_then(|base| base.weights))
+}
+
+/// Whether the training is done; refuses a folder of another configuration, or of one that began from other weights.
+fn finished(job: &Job, all: &Path) -> Result<bool, Error> {
+    let path = all.join(&job.folder).join(RUN);
     let Some(stored) = read::<RunFile>(&path)? else {
         return Ok(false);
     };
+    if let (Some(then), Some(now)) = (&stored.from, began_from(job, all)?)
+        && *then != now
+    {
+        return Err(Error::file(
+            &path,
+            "a run from other weights than its base has now, expected those: remove its folder, or choose another name",
+        ));
+    }
     let source = (&stored.task, stored.haystack) == (&job.task, job.haystack);
     match stored.config == job.config && source {
         true => Ok(true),
@@ -247,10 +265,15 @@ fn finished(job: &Job, folder: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Whether the measurement is there, with these options.
-fn measured(ready: &Ready, path: &Path) -> Result<bool, Error> {
-    let stored = read::<Measurement<Checkpoint>>(path)?;
-    Ok(stored.is_some_and(|stored| stored.options == ready.options()))
+/// Whether the measurement of a run is there, with these options, of the weights that the run has now.
+fn measured(ready: &Ready, folder: &Path, name: &str) -> Result<bool, Error> {
+    let run = read::<RunFile>(&folder.join(RUN))?;
+    let now = run.and_then(|run| run.weights);
+    let stored = read::<Measurement<Checkpoint>>(&file(folder, name))?;
+    Ok(stored.is_some_and(|stored| {
+        let same = now.is_none_or(|now| stored.checkpoint.weights == now);
+        same && stored.options == ready.options()
+    }))
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {

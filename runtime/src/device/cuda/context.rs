@@ -281,9 +281,10 @@ impl Drop for Context {
             Ok(loaded) => std::mem::take(loaded),
             Err(poisoned) => std::mem::take(poisoned.into_inner()),
         };
-        // SAFETY: every run has ended, and these handles are ours alone. What the driver says here
-        // has nobody left to hear it.
+        // SAFETY: every run has ended once the context is waited for, on callers' streams too, and these handles are ours
+        // alone. What the driver says here has nobody left to hear it.
         unsafe {
+            let _ = result::ctx::synchronize();
             if !self.stream.is_null() {
                 let _ = result::stream::synchronize(self.stream);
                 let _ = result::stream::destroy(self.stream);

@@ -1,7 +1,7 @@
 //! The engine's machine on a GPU: launches as parameters and grids of thread blocks, sums and chains as
 //! service kernels, so that nothing comes back to the host between launches.
 
-use super::kernels::GpuKernels;
+use super::kernels::{GpuKernels, MOST_RANGES};
 use super::memory::{DeviceMemory, Parameter, ReadMemory};
 use super::storage::{bytes, values};
 use crate::engine::machine::{Chain, HostMachine, Launch, Machine, Sum, Summary, identities};
@@ -69,6 +69,12 @@ impl<M: DeviceMemory> Machine for Blocks<M> {
     fn launch(&mut self, launch: &Launch<'_>) -> Result<(), Error> {
         let extent = launch.cut.extent;
         let (heads, groups) = (extent.heads, extent.groups);
+        let ranges = launch.table.len();
+        if ranges > MOST_RANGES {
+            return Err(self.kernels.refused(format!(
+                "{ranges} ranges of sequences and their segments: at most {MOST_RANGES}"
+            )));
+        }
         let made = self.kernels.made(launch.phase, launch.cut)?;
         let mut parameters = vec![
             self.memory
@@ -85,17 +91,28 @@ impl<M: DeviceMemory> Machine for Blocks<M> {
         for carry in &made.program.carries {
             parameters.extend(launch.carries[&carry.role].map(Parameter::from));
         }
-        let grid = [
-            heads as u32 / made.kernel.launch.heads,
-            launch.table.len() as u32,
-        ];
+        let grid = [heads as u32 / made.kernel.launch.heads, ranges as u32];
         self.memory
             .launch(&made.program.name, &made.kernel, grid, &parameters)
     }
 
     fn sum(&mut self, sum: &Sum<'_>) -> Result<(), Error> {
         let [rows, steps, columns, entries, parts] = sum.sizes;
-        let wide = entries.is_multiple_of(WIDE);
+        // A caller's rows may be apart by less than what a wide thread reads and writes at once.
+        let aligned = |at: u64, strides: &[i64], bytes: usize| {
+            let unit = (WIDE * bytes) as u64;
+            let strides = strides.iter().map(|stride| stride.unsigned_abs());
+            std::iter::once(at)
+                .chain(strides)
+                .all(|place| place.is_multiple_of(unit))
+        };
+        let wide = entries.is_multiple_of(WIDE)
+            && aligned(sum.from, &sum.strides, Storage::F32.bytes() as usize)
+            && aligned(
+                sum.to.address,
+                &sum.to.strides,
+                sum.storage.bytes() as usize,
+            );
         let units = if wide { entries / WIDE } else { entries };
         let threads = [rows, steps, columns, units];
         let threads = threads.into_iter().map(|n| n as u64).product::<u64>();

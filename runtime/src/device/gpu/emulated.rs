@@ -191,6 +191,8 @@ impl DeviceMemory for Emulated {
                 .collect(),
             schedule_seed: self.seed,
             approximation_errors: self.errors,
+            // For each block: a launch of many is no endless one.
+            budget: Launch::default().budget * u64::from(x) * u64::from(y),
             ..Launch::default()
         };
         let report = module

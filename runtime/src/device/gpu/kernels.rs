@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 /// Blocks that a grid may have along y.
-const MOST_RANGES: usize = 65535;
+pub(super) const MOST_RANGES: usize = 65535;
 
 /// A recurrence compiled for a GPU.
 pub(crate) struct GpuKernels {

@@ -18,7 +18,9 @@ pub(super) fn only(from: &Settings) -> Result<(), Error> {
     Ok(())
 }
 
-/// Heads times `expand` times what a head is expanded from, as whole channels of a head.
+/// Heads times `expand` times what a head is expanded from, as whole channels of a head. The product may lie above
+/// the whole number by the rounding of one multiplication: not every whole number is a product, and the published
+/// classes cut it to one.
 pub(super) fn expanded(
     from: &Settings,
     key: &str,
@@ -28,14 +30,27 @@ pub(super) fn expanded(
 ) -> Result<usize, Error> {
     let expand = from.number(key)?.unwrap_or(default);
     let all = expand * width as f64;
-    let each = all / heads.max(1) as f64;
-    match each.fract() == 0.0 && (1.0..1e9).contains(&each) {
+    let whole = all.floor();
+    let each = whole / heads.max(1) as f64;
+    let rounded = all - whole <= whole * f64::EPSILON;
+    match rounded && each.fract() == 0.0 && (1.0..1e9).contains(&each) {
         true => Ok(each as usize),
         false => {
             let expected = format!("a factor that makes {width} a multiple of {heads} heads");
             Err(from.wrong(key, expand, &expected))
         }
     }
+}
+
+/// The factor that makes `channels` of `width` for a reader that cuts the product to a whole number: a quotient
+/// whose product was rounded to less would lose one.
+pub(super) fn factor(channels: usize, width: usize) -> f64 {
+    let (channels, width) = (channels as f64, width as f64);
+    let mut factor = channels / width;
+    while factor * width < channels {
+        factor = factor.next_up();
+    }
+    factor
 }
 
 /// The width of the feed-forward.
@@ -112,4 +127,35 @@ pub(super) fn names(model: &ModelConfig, block: impl Fn(&mut Names, &str, &str))
         );
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn read(factor: f64, width: usize, heads: usize) -> Result<usize, Error> {
+        let map = Map::from_iter([("expand".to_string(), Value::from(factor))]);
+        let settings = Settings::of(map, Path::new("config.json"));
+        expanded(&settings, "expand", 1.0, width, heads)
+    }
+
+    #[test]
+    fn a_factor_is_read_as_the_channels_that_it_was_written_for() {
+        let small = (1..=200).flat_map(|width| (1..=400).map(move |each| (width, each)));
+        for (width, each) in small.chain([(704, 480), (832, 432), (448, 464)]) {
+            for heads in [1, 4] {
+                let channels = heads * each;
+                let factor = factor(channels, width);
+                let said = format!("{channels} of {width}: {factor}");
+                assert_eq!((factor * width as f64) as usize, channels, "{said}");
+                let found = read(factor, width, heads).map_err(|e| e.to_string());
+                assert_eq!(found, Ok(each), "{said}");
+            }
+        }
+        for (factor, width, heads) in [(1.5, 3, 1), (1.0, 6, 4), (0.29, 100, 1)] {
+            let error = read(factor, width, heads).unwrap_err().to_string();
+            assert!(error.contains("expected a factor that makes"), "{error}");
+        }
+    }
 }

@@ -60,7 +60,7 @@ pub(super) fn settings(
         "num_heads": block.num_heads,
         "num_v_heads": block.num_v_heads,
         "head_dim": block.head_dim,
-        "expand_v": block.value_dim as f64 / block.head_dim as f64,
+        "expand_v": fla::factor(block.value_dim, block.head_dim),
         "conv_size": block.conv_kernel,
         "use_gate": true,
         "use_short_conv": true,

@@ -99,7 +99,7 @@ pub(super) fn settings(
         )));
     }
     let mut all = fla::settings(model, ["GLAForCausalLM", MODEL_TYPE], source)?;
-    let expand = |width: usize| (heads * width) as f64 / model.hidden_size as f64;
+    let expand = |width: usize| fla::factor(heads * width, model.hidden_size);
     if let Value::Object(ours) = json!({
         "num_heads": heads,
         "expand_k": expand(keys),

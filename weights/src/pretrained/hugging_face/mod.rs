@@ -106,3 +106,79 @@ pub(super) fn uncapped(model: &ModelConfig) -> Result<(), Error> {
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_config::{DeltaConfig, MlstmConfig};
+    use serde_json::json;
+    use std::path::Path;
+
+    fn gla(hidden: usize, each: usize) -> BlockConfig {
+        let model = json!({
+            "vocab_size": 1,
+            "hidden_size": hidden,
+            "num_hidden_layers": 1,
+            "layer_norm_epsilon": 0.0,
+            "block": {
+                "type": "gla",
+                "num_heads": 2,
+                "key_dim": each,
+                "value_dim": each,
+                "gate_rank": 16,
+                "gate_normalizer": 16.0,
+            },
+        });
+        serde_json::from_value::<ModelConfig>(model).unwrap().block
+    }
+
+    /// Sizes that a class says as factors, among them some whose factor is rounded: 1920 / 704 * 704 is below 1920.
+    #[test]
+    fn sizes_that_are_written_are_read_back() {
+        for hidden in [448, 704, 832, 896, 960, 1000] {
+            for width in (64..=2048).step_by(64) {
+                let each = width / 2;
+                let mlstm = MlstmConfig {
+                    num_heads: 2,
+                    key_dim: each,
+                    value_dim: each,
+                    gate_soft_cap: 15.0,
+                };
+                let delta = DeltaConfig {
+                    num_heads: 2,
+                    num_v_heads: None,
+                    head_dim: hidden,
+                    value_dim: width,
+                    conv_kernel: 4,
+                    allow_neg_eigval: false,
+                    sigmoid_gate: false,
+                    initializer_range: 0.02,
+                };
+                for (model_type, cap, block) in [
+                    (xlstm::MODEL_TYPE, Some(30.0), BlockConfig::Mlstm(mlstm)),
+                    (
+                        gated_deltanet::MODEL_TYPE,
+                        None,
+                        BlockConfig::GatedDeltaNet(delta),
+                    ),
+                    (gla::MODEL_TYPE, None, gla(hidden, each)),
+                ] {
+                    let model = ModelConfig {
+                        vocab_size: 256,
+                        hidden_size: hidden,
+                        num_hidden_layers: 1,
+                        layer_norm_epsilon: 1e-6,
+                        tie_word_embeddings: false,
+                        intermediate_size: Some(width),
+                        output_logit_soft_cap: cap,
+                        block,
+                    };
+                    let written = settings(&model, "float32", Map::new()).unwrap();
+                    let written = Settings::of(written, Path::new("config.json"));
+                    let read = config(model_type, &written).unwrap();
+                    assert_eq!(read, Some(model), "{model_type}");
+                }
+            }
+        }
+    }
+}

@@ -67,7 +67,7 @@ pub(super) fn settings(
                 .into(),
         )
     })?;
-    let factor = |width: usize| (block.num_heads * width) as f64 / hidden as f64;
+    let factor = |width: usize| fla::factor(block.num_heads * width, hidden);
     // The width of the feed-forward is said by two keys, which stay where they say it.
     let said = |key: &str| source.get(key).and_then(Value::as_f64);
     let same = said("ffn_proj_factor").zip(said("ffn_round_up_to_multiple_of"));
@@ -76,10 +76,7 @@ pub(super) fn settings(
         raw.div_ceil(multiple.max(1)) * multiple == width
     });
     if !same {
-        source.insert(
-            "ffn_proj_factor".into(),
-            (width as f64 / hidden as f64).into(),
-        );
+        source.insert("ffn_proj_factor".into(), fla::factor(width, hidden).into());
         source.insert("ffn_round_up_to_multiple_of".into(), 1.into());
     }
     if let Value::Object(ours) = json!({
