@@ -3,7 +3,7 @@
 
     benches/builds.py OLD NEW [--rounds 3] [--write]
 
-OLD and NEW are programs (`target/release/baton` of two commits). A round runs both on every shape, the old one first; times are
+OLD and NEW are programs (`target/release/baton` of two commits), as COMMIT=PROGRAM. A round runs both on every shape, the old one first; times are
 medians of the rounds' medians, the ratio is the median of the rounds' own ratios. A step is one token from given states, in
 microseconds; forward and backward are milliseconds. `--write` puts the table into benches/results/builds.md.
 """
@@ -44,10 +44,6 @@ def times(program, recurrence, shape):
     return {phase: (step if phase == "step" else long)[phase]["median_ms"] for phase in PHASES}
 
 
-def version(program):
-    return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
-
-
 def table(old, new, rounds):
     heads = [f"{phase}, {unit}" for phase, unit in PHASES.items()]
     lines = ["| recurrence | shape | " + " | ".join(heads) + " |", "|---|---|" + "--:|" * len(heads)]
@@ -74,11 +70,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    lines = table(given.old, given.new, given.rounds)
+    (before, old), (after, new) = (one.split("=", 1) for one in (given.old, given.new))
+    lines = table(old, new, given.rounds)
     if given.write:
         machine = described()
         words = (
-            f"`{version(given.old)}` and `{version(given.new)}` in turns, {given.rounds} rounds, {THREADS} threads of {machine['cores']} "
+            f"The programs of {before} and {after} in turns, {given.rounds} rounds, {THREADS} threads of {machine['cores']} "
             f"cores of {machine['cpu']}; in brackets how many times the old time the new one is (`benches/builds.py`)."
         )
         RESULT.write_text("\n".join(["# Two builds", "", words, "", *lines, ""]))
