@@ -110,7 +110,9 @@ impl Generate {
         let (target, stop) = (target.transpose()?, Stop::of_run(false)?);
         let device = device::device(device::Name::Cpu, self.threads)?;
         let subject = Subject::open(&self.checkpoint, device.as_ref())?;
-        context.output.notes(&subject.tokenizer);
+        context
+            .output
+            .notes_of(&subject.tokenizer, subject.config.vocab_size);
         let subject = self.chunks.put(subject)?;
         let ends = self.ends(&subject)?;
         let options = Options { ends, ..options };

@@ -49,6 +49,14 @@ impl Output {
         }
     }
 
+    /// The same of a model of so many tokens, and that there is no such file where it should have one.
+    pub fn notes_of(self, tokenizer: &Tokenizer, vocabulary: usize) {
+        self.notes(tokenizer);
+        if let Some(note) = tokenizer.stands_in(vocabulary) {
+            self.note(&note);
+        }
+    }
+
     /// Writes a failure.
     pub fn failure(self, failure: &Failure) {
         match failure {

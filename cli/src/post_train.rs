@@ -94,7 +94,7 @@ impl PostTrain {
             false => files::folder(&self.from),
         };
         let tokenizer = Tokenizer::of(folder)?;
-        context.output.notes(&tokenizer);
+        context.output.notes_of(&tokenizer, config.model.vocab_size);
         let given = self.place.given(tokenizer.path().is_some())?;
         let other = match self.other_data {
             true => Other::Taken,

@@ -99,7 +99,9 @@ impl Given {
     pub fn subject(&self, context: &Context) -> Result<Subject, Failure> {
         self.target(context, self.output.as_deref())?;
         let subject = Subject::open(&self.checkpoint, self.device()?.as_ref())?;
-        context.output.notes(&subject.tokenizer);
+        context
+            .output
+            .notes_of(&subject.tokenizer, subject.config.vocab_size);
         self.chunks.put(subject)
     }
 

@@ -68,6 +68,16 @@ impl Tokenizer {
         }
     }
 
+    /// What is wrong with it for a model of so many tokens, which no vocabulary of bytes has.
+    pub fn stands_in(&self, vocabulary: usize) -> Option<String> {
+        let own = matches!(self, Tokenizer::Bpe(_)) || vocabulary <= 2 * 256;
+        (!own).then(|| {
+            format!(
+                "there is no {FILE} beside the checkpoint: texts are read as bytes, of a vocabulary of {vocabulary}"
+            )
+        })
+    }
+
     /// Tokens that it knows, added ones included: every token is less.
     pub fn vocab_size(&self) -> usize {
         match self {

@@ -123,3 +123,15 @@ fn ids_that_no_token_has_are_left_out_of_what_a_model_says() {
     assert_eq!(Tokenizer::Bytes.said(&[104, 300, 105]).unwrap(), b"hi");
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+/// A published folder may lack its vocabulary, and bytes are numbers of it all the same.
+#[test]
+fn bytes_stand_in_for_a_larger_vocabulary_with_a_word() {
+    assert_eq!(Tokenizer::Bytes.stands_in(256), None);
+    assert_eq!(Tokenizer::Bytes.stands_in(512), None);
+    let said = Tokenizer::Bytes.stands_in(50288).unwrap();
+    assert!(
+        said.contains("tokenizer.json") && said.contains("50288"),
+        "{said}"
+    );
+}
