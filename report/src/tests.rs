@@ -183,15 +183,18 @@ fn a_folder_without_runs_is_refused() {
     fs::remove_dir_all(root).unwrap();
 }
 
-/// A result of tasks: name, and length, depth, mean of each cell.
-fn tasks(all: &[(&str, &[(u64, f64, f64)])]) -> Value {
-    let cell = |&(length, depth, mean): &(u64, f64, f64)| {
+/// Length, depth and mean.
+type Cell = (u64, f64, f64);
+
+/// A result of tasks: name, and cells.
+fn tasks(all: &[(&str, &[Cell])]) -> Value {
+    let cell = |&(length, depth, mean): &Cell| {
         let strange = u64::from(mean.is_nan());
         let mean = if mean.is_nan() { 0.0 } else { mean };
         json!({"length": length, "depth": depth, "not_finite": strange,
                "scores": [{"name": "exact", "mean": mean}]})
     };
-    let grid = |&(task, cells): &(&str, &[(u64, f64, f64)])| {
+    let grid = |&(task, cells): &(&str, &[Cell])| {
         let cells: Vec<Value> = cells.iter().map(cell).collect();
         json!({"task": task, "cells": cells})
     };

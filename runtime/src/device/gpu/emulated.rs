@@ -193,7 +193,6 @@ impl DeviceMemory for Emulated {
             approximation_errors: self.errors,
             // For each block: a launch of many is no endless one.
             budget: Launch::default().budget * u64::from(x) * u64::from(y),
-            ..Launch::default()
         };
         let report = module
             .kernel(name)
