@@ -57,6 +57,20 @@ struct Header {
     memories: Vec<Kept>,
 }
 
+impl Header {
+    /// Refuses the states in a file of a model with other weights than those of the fingerprint `own`.
+    fn is_of(&self, own: &str, path: &Path) -> Result<(), Error> {
+        let given = &self.weights;
+        match given == own {
+            true => Ok(()),
+            false => Err(Error::file(
+                path,
+                format!("states of a model with weights {given}, expected those of {own}"),
+            )),
+        }
+    }
+}
+
 impl Place {
     /// Reads what was not read yet and `prompt`; logits after the last token, [V]. `each` hears the tokens done.
     pub(super) fn read(
@@ -142,19 +156,19 @@ impl Place {
                 let text = all.metadata().as_ref()?.get(ENTRY)?.clone();
                 serde_json::from_str::<Header>(&text).ok()
             });
-        let what = match (header, weights) {
-            (Some(header), Some(own)) if header.weights != own => {
-                let given = header.weights;
-                format!("states of a model with weights {given}, expected those of {own}")
-            }
-            (Some(header), _) if !header.memories.is_empty() => {
-                "states of a model with chunks of what it has read, \
-                which only `baton generate --state-in` takes up"
-                    .into()
-            }
-            _ => return Ok(()),
+        let Some(header) = header else {
+            return Ok(());
         };
-        Err(Error::file(path, what))
+        if let Some(own) = weights {
+            header.is_of(own, path)?;
+        }
+        match header.memories.is_empty() {
+            true => Ok(()),
+            false => Err(Error::file(
+                path,
+                "states of a model with chunks of what it has read, which only `baton generate --state-in` takes up",
+            )),
+        }
     }
 
     /// The sequences of a file, which must be of the model `subject`; of states that came from elsewhere
@@ -205,12 +219,7 @@ impl Place {
                 memories: Vec::new(),
             },
         };
-        let own = &subject.checkpoint.weights;
-        if header.weights != *own {
-            let given = header.weights;
-            let what = format!("states of a model with weights {given}, expected those of {own}");
-            return Err(Error::file(path, what));
-        }
+        header.is_of(&subject.checkpoint.weights, path)?;
         if header.sequences.is_empty() || header.sequences.len() != count {
             let what = format!(
                 "{} sequences with states of {count}",
