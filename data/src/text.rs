@@ -44,6 +44,16 @@ impl Text {
             held_out,
         }
     }
+
+    /// Length and hash of the part that training never sees, which [`fingerprint`](Source::fingerprint) says nothing of.
+    pub fn held_out_fingerprint(&self) -> String {
+        fingerprint(&self.held_out)
+    }
+}
+
+fn fingerprint(bytes: &[u8]) -> String {
+    let hash = fnv(bytes.iter().map(|&byte| byte.into()));
+    format!("{} bytes, {hash:016x}", bytes.len())
 }
 
 impl Source for Text {
@@ -53,8 +63,7 @@ impl Source for Text {
 
     /// Length and hash of the training part.
     fn fingerprint(&self) -> String {
-        let hash = fnv(self.train.iter().map(|&byte| byte.into()));
-        format!("{} bytes, {hash:016x}", self.train.len())
+        fingerprint(&self.train)
     }
 
     fn vocab_size(&self) -> usize {

@@ -277,8 +277,9 @@ pub(super) fn answers(
     };
     let prompts: Vec<&[u32]> = trials.iter().map(|t| t.tokens.as_slice()).collect();
     let said = model.greedy(&prompts, *count, each)?;
-    said.iter()
-        .map(|tokens| codec.text(tokens).map(Said::Text))
+    let texts = prompts.iter().zip(&said);
+    texts
+        .map(|(prompt, tokens)| codec.text_after(prompt, tokens).map(Said::Text))
         .collect()
 }
 

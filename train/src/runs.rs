@@ -412,9 +412,16 @@ fn is_part(path: &Path) -> bool {
 /// Runs what nothing refuses any more; `from` is what its weights are from.
 fn go(trainer: Trainer<'_>, place: &Place, from: Option<&Stored>) -> Result<Ended, Error> {
     let mut trainer = trainer.together(place.group.clone())?;
+    if let Some(held_out) = &place.held_out {
+        trainer.beats(&place.folder, held_out)?;
+    }
     let first = place.group.rank() == 0;
     if first {
+        let begins = newest(&place.folder).is_none();
         kept::keep(&place.folder, &place.kept)?;
+        if begins {
+            pretrained::clear(&place.folder, from)?;
+        }
         if let Some(stored) = from {
             stored.keep(&place.folder)?;
         }
@@ -450,10 +457,10 @@ fn go(trainer: Trainer<'_>, place: &Place, from: Option<&Stored>) -> Result<Ende
     // What the first rank writes at the end is there when any is done.
     place.group.gather(&[]);
     let Progress { step, best, .. } = *trainer.progress();
-    let held_out = options.held_out.as_ref();
+    let (held_out, changed) = (options.held_out.as_ref(), trainer.changed_at());
     Ok(Ended {
         loss,
-        early: held_out.is_some_and(|held_out| held_out.is_over(step, best)),
+        early: held_out.is_some_and(|held_out| held_out.is_over(step, best, changed)),
         progress: trainer.progress().clone(),
         data: trainer.data(),
         steps: trainer.config().schedule.steps,

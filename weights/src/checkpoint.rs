@@ -52,6 +52,10 @@ pub struct Best {
     pub step: u64,
     /// Mean nats per token.
     pub loss: f64,
+    /// A hash of what it was measured on: losses of another length or of other sequences are not compared with it. Older
+    /// files do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<u64>,
 }
 
 /// A change of a run's configuration that was asked for.
@@ -109,7 +113,7 @@ pub struct Checkpoint {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Header {
     pub(crate) config: String,
-    progress: Progress,
+    pub(crate) progress: Progress,
     /// A fingerprint of each tensor by its name in the file; older files have none.
     #[serde(default)]
     tensors: BTreeMap<String, String>,

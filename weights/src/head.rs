@@ -1,6 +1,6 @@
 //! What a checkpoint of this program says of itself before its tensors, which may be long, are read.
 
-use crate::checkpoint::{ENTRY, Header, identity};
+use crate::checkpoint::{ENTRY, Header, Progress, identity};
 use crate::origin::Known;
 use baton_config::{Error, TrainConfig};
 use serde_json::Value;
@@ -16,6 +16,8 @@ const MOST: u64 = 100_000_000;
 pub struct Head {
     /// Its configuration.
     pub config: TrainConfig,
+    /// How far it had come.
+    pub progress: Progress,
     /// What is known of its data.
     pub data: Option<Known>,
 }
@@ -31,7 +33,11 @@ impl Head {
             origin: header.origin.clone(),
         };
         let data = fingerprint.map(known);
-        Ok(Head { config, data })
+        Ok(Head {
+            config,
+            progress: header.progress,
+            data,
+        })
     }
 }
 

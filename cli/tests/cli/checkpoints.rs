@@ -48,6 +48,65 @@ fn train(from: &str, to: &str) {
     assert_eq!((done.code, done.stderr.as_str()), (0, ""));
 }
 
+/// What a run holds of a published checkpoint goes with the run, also where that died before it had written its own.
+#[test]
+fn what_a_run_left_without_a_checkpoint_gives_way_to_the_next() {
+    let folder = Folder::new("checkpoints-died");
+    let from = |name: &str, token: u64| {
+        let from = copy(&folder, name, &|config| {
+            config.insert("bos_token_id".into(), token.into());
+        });
+        fs::write(format!("{from}/{name}.md"), name).unwrap();
+        from
+    };
+    let (one, two) = (from("one", 3), from("two", 4));
+    let run = folder.path("run");
+    let published = format!("{run}/published");
+    let dies = || fs::remove_file(format!("{run}/checkpoint.safetensors")).unwrap();
+    let held = || {
+        let entries = fs::read_dir(&published).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    };
+    train(&one, &run);
+    assert_eq!(held(), ["config.json", "one.md"]);
+    dies();
+    train(&two, &run);
+    assert_eq!(held(), ["config.json", "two.md"]);
+    assert_eq!(config(&published)["bos_token_id"], 4);
+
+    // Weights are no run's, and a checkpoint that was moved has come with what is there.
+    let task = ["--task", "copying:max=5", "--length", "16", "--steps", "1"];
+    let fresh = ["train", "--folder", &run, "--batch", "2", "--quiet"];
+    let fresh = [&fresh[..], &task].concat();
+    let weights = format!("{published}/model.safetensors");
+    let [last, moved] = ["checkpoint", "moved"].map(|name| format!("{run}/{name}.safetensors"));
+    fs::rename(&last, &moved).unwrap();
+    let refused = || {
+        let refused = baton(&fresh);
+        let why = "published: it holds weights or belongs to a checkpoint beside it";
+        assert!(
+            refused.code == 2 && refused.stderr.contains(why),
+            "{}",
+            refused.stderr
+        );
+        assert!(held().contains(&"two.md".to_string()));
+    };
+    refused();
+    train(&moved, &run);
+    assert_eq!(held(), ["config.json", "two.md"]);
+    dies();
+    fs::remove_file(&moved).unwrap();
+    fs::write(&weights, "weights").unwrap();
+    refused();
+    fs::remove_file(&weights).unwrap();
+    let done = baton(&fresh);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    assert!(!fs::exists(&published).unwrap());
+}
+
 fn convert(from: &str, to: &str, more: &[&str]) {
     let done = baton(&[&["convert", "--from", from, "--to", to], more].concat());
     assert_eq!((done.code, done.stderr.as_str()), (0, ""));

@@ -163,6 +163,46 @@ fn states_and_remembrance_keep_their_forms() {
     assert!(ends.flat_map(|ends| ends.as_array().unwrap()).all(inside));
 }
 
+/// Windows of attention carry what was read: the states of a hybrid are those of its recurrences.
+#[test]
+fn states_of_a_hybrid_are_those_of_its_recurrences() {
+    let folder = Folder::new("eval-hybrid");
+    let text = folder.write("text.txt", &"a state goes home. ".repeat(100));
+    let window =
+        r#"{"type": "attention", "heads": 2, "kv_heads": 1, "window": 8, "positions": "alibi"}"#;
+    let recurrent =
+        r#"{"type": "recurrent", "block": {"type": "mamba2", "head_dim": 8, "state_size": 8}}"#;
+    let states = |name: &str, layers: [&str; 3]| {
+        let config = format!(
+            r#"{{"model": {{"hidden_size": 16, "block": {{"type": "hybrid", "chunk": 8, "landmark": "encoder",
+                "layers": [{}]}}}}, "train_length": 16, "batch_size": 2, "schedule": {{"steps": 1}}}}"#,
+            layers.join(", ")
+        );
+        let (config, run) = (folder.write("config.json", &config), folder.path(name));
+        let train = [
+            "train", "--config", &config, "--text", &text, "--folder", &run,
+        ];
+        let done = baton(&[&train[..], &["--quiet"]].concat());
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+        let measure = ["eval", "states", "--checkpoint", &run, "--length", "32"];
+        baton(&[&measure[..], &["--sequences", "2", "--quiet", "--json"]].concat())
+    };
+    let mixed = states("mixed", [window, recurrent, window]);
+    assert_eq!((mixed.code, mixed.stderr.as_str()), (0, ""));
+    let result = &mixed.json()["result"];
+    let layers = result["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 1);
+    assert_eq!(
+        (&layers[0]["layer"], &layers[0]["state"]),
+        (&1.into(), &0.into())
+    );
+    assert_eq!(layers[0]["std"], result["std"]);
+    let none = states("none", [window; 3]);
+    assert_eq!(none.code, 2);
+    let why = "a model without a recurrence given, expected one with a recurrent layer";
+    assert!(none.stderr.contains(why), "{}", none.stderr);
+}
+
 #[test]
 fn a_plan_is_run_kept_and_shown() {
     let folder = Folder::new("reproduce");

@@ -287,6 +287,52 @@ fn a_vocabulary_that_begins_texts_begins_prompts() {
     );
 }
 
+/// A decoder that drops the first space of a text drops the prompt's, whatever ids without a token come between.
+#[test]
+fn what_is_new_is_what_the_text_has_beyond_the_prompt() {
+    let folder = Folder::new("generate-space");
+    let checkpoint = copied(&folder);
+    let words: serde_json::Map<String, Value> = (0..96)
+        .step_by(2)
+        .map(|id| (format!("\u{2581}w{id}"), id.into()))
+        .collect();
+    let space = serde_json::json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always",
+        "split": true});
+    let vocabulary = crate::data::vocabulary(serde_json::json!({
+        "normalizer": null, "pre_tokenizer": space, "decoder": space,
+        "model": {"type": "WordLevel", "vocab": words, "unk_token": "\u{2581}w0"},
+    }));
+    std::fs::write(format!("{checkpoint}/tokenizer.json"), vocabulary).unwrap();
+    let said = |made: &Value| {
+        let text = made["sequences"][0]["text"].as_str();
+        text.unwrap().to_string()
+    };
+    let prompt = [
+        "--prompt",
+        "w4 w10 w6",
+        "--temperature",
+        "3",
+        "--ignore-end",
+    ];
+    let whole = json(&checkpoint, &[&prompt[..], &["--tokens", "40"]].concat());
+    assert_eq!(whole["read"]["tokens"], 3);
+    let tokens = whole["sequences"][0]["tokens"].clone();
+    let tokens: Vec<u64> = serde_json::from_value(tokens).unwrap();
+    assert!(tokens.iter().any(|id| id % 2 == 1) && tokens.iter().any(|id| id % 2 == 0));
+    let known = tokens.iter().filter(|id| *id % 2 == 0);
+    let expected: String = known.map(|id| format!(" w{id}")).collect();
+    assert_eq!(said(&whole), expected);
+    let streamed = generate(&checkpoint, &[&prompt[..], &["--tokens", "40"]].concat());
+    assert_eq!(streamed.stdout, expected);
+
+    let states = folder.path("states.safetensors");
+    let first = ["--tokens", "15", "--state-out", &states];
+    let first = json(&checkpoint, &[&prompt[..], &first].concat());
+    let rest = ["--tokens", "25", "--state-in", &states];
+    let rest = json(&checkpoint, &[&prompt[2..], &rest].concat());
+    assert_eq!([said(&first), said(&rest)].concat(), expected);
+}
+
 /// A published checkpoint, whose vocabulary has no tokenizer beside it: bytes are its tokens.
 #[test]
 fn a_published_checkpoint_goes_on_too() {

@@ -49,7 +49,7 @@ pub fn metrics(run: &str) -> Vec<Value> {
 }
 
 /// What a checkpoint says beside its tensors.
-fn header(path: &str) -> Value {
+pub fn header(path: &str) -> Value {
     let bytes = fs::read(path).expect("a checkpoint");
     let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("whole");
     serde_json::from_str(&metadata.metadata().as_ref().expect("metadata")["baton"]).expect("JSON")

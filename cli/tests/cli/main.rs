@@ -3,6 +3,7 @@
 //! Every test starts the binary; none calls into it.
 
 mod bench;
+mod best;
 mod block;
 mod checkpoints;
 mod config;

@@ -284,6 +284,34 @@ fn an_experiment_goes_on_with_its_own_text() {
     assert!(measured.stdout.starts_with("moved.txt, the last 15 %, "));
 }
 
+/// Runs are of the training part of a text; what was measured on the rest of it is kept while that is the same.
+#[test]
+fn another_held_out_text_is_measured_again() {
+    let folder = Folder::new("origin-held-out");
+    let own = words(7, 400);
+    let text = folder.write("own.txt", &own);
+    let plan = r#"{"bases": [{"name": "micro", "seeds": [1], "config": {
+            "model": {"hidden_size": 16, "num_hidden_layers": 1,
+                      "block": {"type": "mamba2", "head_dim": 8, "state_size": 8}},
+            "train_length": 8, "batch_size": 2, "schedule": {"steps": 2}}}],
+        "evaluations": {
+            "perplexity": {"measure": "perplexity", "length": "4x", "sequences": 2},
+            "key": {"measure": "task", "task": "copying", "lengths": [4], "trials": 2}}}"#;
+    let (plan, runs) = (folder.write("plan.json", plan), folder.path("runs"));
+    let go = || {
+        let given = ["reproduce", &plan, "--folder", &runs, "--text", &text];
+        let done = baton(&[&given[..], &["--quiet", "--json"]].concat());
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+        let done = done.json()["done"].clone();
+        ["trained", "measured", "kept"].map(|what| done[what].as_u64())
+    };
+    assert_eq!(go(), [1, 2, 0].map(Some));
+    assert_eq!(go(), [0, 0, 2].map(Some));
+    folder.write("own.txt", &format!("{}!", &own[..own.len() - 1]));
+    assert_eq!(go(), [0, 1, 1].map(Some));
+    assert_eq!(go(), [0, 0, 2].map(Some));
+}
+
 /// What a run read is read with its documents begun at zero states, too, where that is asked for.
 #[test]
 fn documents_of_a_runs_own_data_are_reset() {

@@ -179,6 +179,39 @@ fn benchmarks_are_asked_in_the_fields_that_they_have() {
     }
 }
 
+/// No space is put into what was logged without one, and a text alone is no question.
+#[test]
+fn requests_are_asked_as_they_were_logged() {
+    let folder = Folder::new("prompts-logged");
+    let model = model(&folder);
+    let samples = folder.path("said.jsonl");
+    let ask = |arguments: Value| {
+        let record = json!({"arguments": arguments, "target": 0});
+        let file = write(folder.path("samples_it.jsonl"), &[record]);
+        let given = ["eval", "prompts", "--checkpoint", &model, "--file", &file];
+        let lines = ["--preset", "lm-eval", "--samples", &samples, "--quiet"];
+        baton(&[&given[..], &lines].concat())
+    };
+    let likelihood = |context: &str, choice: &str| {
+        let done = ask(json!([[context, choice], [context, "?"]]));
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+        lines(&samples)[0]["likelihoods"][0].as_f64().unwrap()
+    };
+    let divided = likelihood("Is it", " so");
+    assert_eq!(likelihood("Is it ", "so"), divided);
+    assert_ne!(likelihood("Is it", "so"), divided);
+    for text in [
+        json!([["a whole text"]]),
+        json!({"gen_args_0": {"arg_0": "a whole text"}}),
+    ] {
+        let refused = ask(text);
+        let why = "samples_it.jsonl: record 1: `arguments` holds a text alone, as lm-evaluation-harness logs \
+                   `loglikelihood_rolling`";
+        assert_eq!(refused.code, 2);
+        assert!(refused.stderr.contains(why), "{}", refused.stderr);
+    }
+}
+
 #[test]
 fn what_cannot_be_asked_from_a_file_is_said() {
     let folder = Folder::new("prompts-errors");

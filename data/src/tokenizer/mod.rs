@@ -124,12 +124,17 @@ impl Tokenizer {
         }
     }
 
-    /// The text of whatever a model says: ids that no token has, as padded vocabularies have, are left out.
-    pub fn said(&self, tokens: &[u32]) -> Result<Vec<u8>, Error> {
-        let known = tokens.iter().copied().filter(|&token| match self {
+    /// Whether it has a token of this id, which not every id of a model's padded vocabulary is.
+    pub fn knows(&self, token: u32) -> bool {
+        match self {
             Tokenizer::Bytes => token < 256,
             Tokenizer::Bpe(bpe) => bpe.knows(token),
-        });
+        }
+    }
+
+    /// The text of whatever a model says: ids that no token has are left out.
+    pub fn said(&self, tokens: &[u32]) -> Result<Vec<u8>, Error> {
+        let known = tokens.iter().copied().filter(|&token| self.knows(token));
         self.decode(&known.collect::<Vec<u32>>())
     }
 

@@ -16,6 +16,9 @@ pub struct Measurement<C> {
     /// What it read, in words; absent for a task that makes its own text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// A fingerprint of it, where whoever measures again goes by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
     /// The measure's options, a seed among them where there is chance.
     pub options: Value,
     /// What was found; its form is the measure's own.
@@ -39,6 +42,7 @@ impl<C: Clone + Serialize> Measurement<C> {
             measure: measure.into(),
             checkpoint: checkpoint.clone(),
             text,
+            data: None,
             options: serde_json::to_value(options).map_err(json)?,
             result: serde_json::to_value(result).map_err(json)?,
             seconds,

@@ -32,10 +32,10 @@ pub struct LayerStatistics {
 pub struct OverTime {
     /// Tokens read.
     pub times: Vec<usize>,
-    /// Standard deviation over all elements of all layers, `[time]`.
+    /// Standard deviation over all elements of the states of all recurrences, `[time]`.
     #[serde(deserialize_with = "numbers")]
     pub std: Vec<f64>,
-    /// Each state of each layer.
+    /// Each state of each layer that is a recurrence.
     pub layers: Vec<LayerStatistics>,
     /// Sequences that were run.
     pub sequences: usize,

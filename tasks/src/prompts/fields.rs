@@ -101,7 +101,7 @@ pub(super) fn filled(prompt: &str, record: &Record) -> Result<String, String> {
 }
 
 /// The requests of a sample of lm-evaluation-harness: one with a continuation for each choice, one whose continuation
-/// is forced, or one to go on with.
+/// is forced, or one to go on with. Continuations follow the context as they were logged.
 pub(super) fn requests(record: &Record, question: &mut Question) -> Result<(), String> {
     let found = value(record, "arguments")?;
     let sorted = |all: &serde_json::Map<String, Value>| -> Vec<Value> {
@@ -127,6 +127,14 @@ pub(super) fn requests(record: &Record, question: &mut Question) -> Result<(), S
         "`arguments` holds no request, expected texts as lm-evaluation-harness logs them"
             .to_string()
     })?;
+    if pairs.iter().any(|pair| pair.len() == 1) {
+        return Err(
+            "`arguments` holds a text alone, as lm-evaluation-harness logs `loglikelihood_rolling`: the perplexity of a \
+             text is no answer, expected a context with what follows it. `baton eval perplexity --text FILE --whole` \
+             measures a text"
+                .to_string(),
+        );
+    }
     // A choice without a context is there for `acc_mutual_info` alone.
     let asked = pairs.iter();
     let asked = asked.filter(|pair| part(pair, 0).as_deref() != Some(""));
@@ -143,13 +151,15 @@ pub(super) fn requests(record: &Record, question: &mut Question) -> Result<(), S
     }
     let continuations: Option<Vec<String>> = asked.iter().map(|pair| part(pair, 1)).collect();
     let continuations = continuations.unwrap_or_default();
-    match continuations.len() {
-        1 if question.scoring == Scoring::Exact => {
-            question.scoring = Scoring::Forced;
-            question.references = continuations;
+    match (continuations.len(), question.scoring) {
+        (1, Scoring::Exact | Scoring::Forced | Scoring::FirstToken) => {
+            if question.scoring == Scoring::Exact {
+                question.scoring = Scoring::Forced;
+            }
+            (question.references, question.verbatim) = (continuations, true);
         }
-        0 | 1 => {}
-        _ => question.choices = continuations,
+        (0 | 1, _) => {}
+        _ => (question.choices, question.verbatim) = (continuations, true),
     }
     Ok(())
 }

@@ -134,6 +134,7 @@ impl Form {
             question: String::new(),
             references: Vec::new(),
             choices: Vec::new(),
+            verbatim: false,
             right: None,
             scoring: self.scoring,
         };
@@ -146,6 +147,7 @@ impl Form {
             question.question = one(record, field)?;
         }
         if let Some(fields) = &self.choices {
+            question.verbatim = false;
             question.choices = match fields.split_once(',') {
                 None => all(record, fields)?,
                 Some(_) => {
@@ -274,6 +276,16 @@ mod tests {
         let question = form.question("f", 1, &record).unwrap();
         assert_eq!(question.scoring, Scoring::Forced);
         assert_eq!(question.references, [" mat"]);
+        assert!(question.verbatim);
+        let first = Form {
+            scoring: Scoring::FirstToken,
+            ..form.clone()
+        };
+        let first = first.question("f", 1, &record).unwrap();
+        assert_eq!(
+            (first.scoring, first.references),
+            (Scoring::FirstToken, vec![" mat".to_string()])
+        );
         let scoring = Scoring::Contains;
         let question = Form { scoring, ..form }.question("f", 1, &record).unwrap();
         assert_eq!((question.scoring, question.choices.len()), (scoring, 0));

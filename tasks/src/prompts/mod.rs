@@ -160,7 +160,6 @@ fn labels(questions: &[Question]) -> BTreeMap<&str, Vec<String>> {
 }
 
 fn ready<'a>(question: &'a Question, codec: &dyn Codec) -> Result<Ready<'a>, Error> {
-    let prompt = &question.prompt;
     let wrong = |what: &str| {
         let (task, number) = (&question.task, question.number);
         Error::Config(format!("{task}, record {number}: {what}"))
@@ -168,14 +167,14 @@ fn ready<'a>(question: &'a Question, codec: &dyn Codec) -> Result<Ready<'a>, Err
     let rows = match question.scoring {
         Scoring::Choice => {
             let rows = question.choices.iter();
-            rows.map(|choice| followed(prompt, choice, codec))
+            rows.map(|choice| followed(question, choice, codec))
                 .collect::<Result<Vec<_>, _>>()?
         }
         Scoring::FirstToken | Scoring::Forced => {
-            vec![followed(prompt, &question.references[0], codec)?]
+            vec![followed(question, &question.references[0], codec)?]
         }
         _ => {
-            let tokens = codec.tokens(prompt)?;
+            let tokens = codec.tokens(&question.prompt)?;
             let end = tokens.len();
             vec![(tokens, end)]
         }
@@ -193,16 +192,19 @@ fn ready<'a>(question: &'a Question, codec: &dyn Codec) -> Result<Ready<'a>, Err
     Ok(Ready { question, rows })
 }
 
-/// The tokens of a prompt and what follows it, and how many of them are the prompt's. As in lm-evaluation-harness
-/// both are encoded together, white space at the end of the prompt goes to what follows, and one space
-/// stands between where there is none.
-fn followed(prompt: &str, answer: &str, codec: &dyn Codec) -> Result<(Vec<u32>, usize), Error> {
-    let context = prompt.trim_end();
-    let between = &prompt[context.len()..];
-    let between = match between.is_empty() && !answer.starts_with(char::is_whitespace) {
-        true => " ",
-        false => between,
-    };
+/// The tokens of a question's prompt and what follows it, and how many of them are the prompt's. As in
+/// lm-evaluation-harness both are encoded together, white space at the end of the prompt goes to what follows, and one
+/// space stands between where there is none, which what it logs has already.
+fn followed(
+    question: &Question,
+    answer: &str,
+    codec: &dyn Codec,
+) -> Result<(Vec<u32>, usize), Error> {
+    let context = question.prompt.trim_end();
+    let between = &question.prompt[context.len()..];
+    let divided =
+        question.verbatim || !between.is_empty() || answer.starts_with(char::is_whitespace);
+    let between = if divided { between } else { " " };
     let tokens = codec.tokens(&format!("{context}{between}{answer}"))?;
     let from = codec.tokens(context)?.len().min(tokens.len());
     Ok((tokens, from))

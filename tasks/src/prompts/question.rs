@@ -17,6 +17,9 @@ pub struct Question {
     pub references: Vec<String>,
     /// What to choose from, as it follows the prompt.
     pub choices: Vec<String>,
+    /// Whether choices, or the first reference, stand right after the prompt as they are, as logged requests do; else a space
+    /// is put between where there is none.
+    pub verbatim: bool,
     /// Which choice is right.
     pub right: Option<usize>,
     /// How it is scored.

@@ -10,6 +10,7 @@ fn question(scoring: Scoring, prompt: &str, references: &[&str]) -> Question {
         question: String::new(),
         references: references.iter().map(|text| text.to_string()).collect(),
         choices: Vec::new(),
+        verbatim: false,
         right: None,
         scoring,
     }

@@ -85,12 +85,27 @@ impl Needles {
         format!("One of the special magic {kind}s for {key} is: {value}.")
     }
 
-    /// A haystack of `size` with the needles in it; the first of them at `depth`, if given.
-    fn hide(&self, needles: Vec<String>, size: usize, depth: Option<f64>, rng: &mut Rng) -> String {
+    /// One more needle, of none of the `keys`: a second value would be as right as the first.
+    fn other(&self, keys: &[String], rng: &mut Rng) -> String {
+        let mut key = self.key.draw(rng);
+        while keys.contains(&key) {
+            key = self.key.draw(rng);
+        }
+        self.needle(&key, &self.value.draw(rng))
+    }
+
+    /// A haystack of `size` with the needles of `keys` in it; the first of them at `depth`, if given.
+    fn hide(
+        &self,
+        [keys, needles]: [Vec<String>; 2],
+        size: usize,
+        depth: Option<f64>,
+        rng: &mut Rng,
+    ) -> String {
         let (mut parts, glue): (Vec<String>, &str) = match &self.haystack {
             Haystack::Grass => (vec![GRASS.to_string(); size], "\n"),
             Haystack::Needles => {
-                let other = |_| self.needle(&self.key.draw(rng), &self.value.draw(rng));
+                let other = |_| self.other(&keys, rng);
                 ((0..size).map(other).collect(), "\n")
             }
             Haystack::Text(text) => {
@@ -151,12 +166,13 @@ impl Form for Needles {
         let needles = all.iter().enumerate();
         let needles = needles.map(|(i, value)| self.needle(&keys[i / self.values], value));
         let depth = place.depth.filter(|_| self.has_depth());
-        let context = self.hide(needles.collect(), size, depth, rng);
+        let needles: Vec<String> = needles.collect();
         let query = match asked {
             [one] => one.clone(),
             [first @ .., last] => format!("{}, and {last}", first.join(", ")),
             [] => String::new(),
         };
+        let context = self.hide([keys, needles], size, depth, rng);
         let kind = self.value.name();
         let prompt = match references.len() {
             1 => format!(
@@ -173,5 +189,36 @@ impl Form for Needles {
             ),
         };
         Ok(Written { prompt, references })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_data::rng::Purpose;
+
+    /// Of so many keys some are the one that is asked for, unless they are drawn again.
+    #[test]
+    fn an_asked_key_has_one_value() {
+        let needles = Needles {
+            haystack: Haystack::Needles,
+            key: Value::Word,
+            value: Value::Number,
+            keys: 1,
+            values: 1,
+            queries: 1,
+        };
+        let place = Place {
+            length: 0,
+            depth: None,
+        };
+        for trial in 0..20 {
+            let mut rng = Rng::at(1, Purpose::Trials, trial);
+            let Written { prompt, .. } = needles.write(50_000, place, &mut rng).unwrap();
+            let (before, _) = prompt.rsplit_once(" mentioned").unwrap();
+            let key = before.rsplit(' ').next().unwrap();
+            let said = format!(" for {key} is: ");
+            assert_eq!(prompt.matches(&said).count(), 1, "{key}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The published figure is the standard deviation over all elements of the state, here of all
 //! layers together, of each layer, and of each head (over sequences and elements). Beside it for
-//! each head: mean, greatest magnitude, and the Euclidean norm averaged over sequences.
+//! each head: mean, greatest magnitude, and the Euclidean norm averaged over sequences. States are
+//! those of recurrences: what a window of attention carries is what was read, and does not grow.
 
 use super::{SIDE_BY_SIDE, Stream, Tokens, starts};
 use crate::Error;
@@ -82,6 +83,14 @@ pub fn over_time(
     group: &dyn Group,
     each: &mut dyn FnMut(usize),
 ) -> Result<OverTime, Error> {
+    let recurrences = model.recurrences();
+    if recurrences.as_ref().is_some_and(Vec::is_empty) {
+        return Err(Error::Config(
+            "a model without a recurrence given, expected one with a recurrent layer: what its layers carry are windows \
+             and chunks of what was read, and no states"
+                .into(),
+        ));
+    }
     let starts = starts(text, options.length, options.sequences)?;
     let mut times = log_spaced(1, options.length, options.times);
     let quadrupled = |&time: &usize| time.checked_mul(4);
@@ -108,7 +117,8 @@ pub fn over_time(
                 at += size;
                 each(starts.len() * size);
             }
-            Ok(Seen::of(stream.states().unwrap_or_default()))
+            let states = stream.states().unwrap_or_default();
+            Ok(Seen::of(states, recurrences.as_deref()))
         });
         seen.collect::<Result<Vec<_>, Error>>()
     })?;
@@ -133,9 +143,11 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(states: HostStates) -> Vec<Self> {
+    /// Of the layers `recurrences`, absent is all.
+    fn of(states: HostStates, recurrences: Option<&[usize]>) -> Vec<Self> {
         let layers = states.iter().enumerate();
-        let seen = layers.flat_map(|(layer, states)| {
+        let own = layers.filter(|(layer, _)| recurrences.is_none_or(|own| own.contains(layer)));
+        let seen = own.flat_map(|(layer, states)| {
             let states = states.recurrence.iter().enumerate();
             states.map(move |(state, tensor)| Seen {
                 layer,
@@ -236,7 +248,7 @@ mod tests {
                 conv: None,
                 memory: None,
             };
-            add(&mut found, Seen::of(vec![state]));
+            add(&mut found, Seen::of(vec![state], None));
             let layer = &found.layers[0];
             assert!(found.std[0].is_nan() && layer.std[0].is_nan());
             assert!(layer.head_std[0][0] == 0.5 && layer.head_std[0][1].is_nan());

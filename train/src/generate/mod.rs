@@ -112,7 +112,7 @@ pub fn go_on(
     let row = |begun: Begun| Row {
         past: begun.place.past.clone(),
         before: begun.place.before.clone(),
-        text: Growing::new(&subject.tokenizer, &options.stops),
+        text: Growing::after(&subject.tokenizer, &options.stops, &begun.place.past.last),
         tokens: Vec::new(),
         end: None,
         place: (options.tokens == 0).then_some(begun.place),
@@ -189,6 +189,7 @@ impl Row<'_> {
     /// Where it stands: its last token is read when it goes on.
     fn stands(&self, number: usize, stream: &Stream, before: Option<&Stream>) -> Place {
         let own = |states: HostStates| sequences::rows(&states, number..number + 1);
+        let read = &self.tokens[..self.tokens.len().saturating_sub(1)];
         Place {
             states: stream.states().map(own),
             before: match before {
@@ -196,6 +197,7 @@ impl Row<'_> {
                 None => self.before.clone(),
             },
             past: place::Past {
+                last: self.past.last_with(read),
                 unread: self.tokens.last().copied().into_iter().collect(),
                 ..self.past.clone()
             },

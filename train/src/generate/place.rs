@@ -22,6 +22,8 @@ use std::path::Path;
 
 /// Tokens that are read at once.
 const SEGMENT: usize = 1024;
+/// Tokens in whose sight a text goes on.
+const TAIL: usize = 16;
 /// The one metadata entry.
 const ENTRY: &str = "baton";
 
@@ -41,10 +43,21 @@ pub struct Place {
 pub(super) struct Past {
     /// Tokens that were read.
     pub read: u64,
+    /// The last that were read, which a decoder may join with the next; files of older programs do not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last: Vec<u32>,
     /// Said and not read yet.
     pub unread: Vec<u32>,
     /// All that have been there.
     pub seen: BTreeSet<u32>,
+}
+
+impl Past {
+    /// The last that were read when `more` are.
+    pub fn last_with(&self, more: &[u32]) -> Vec<u32> {
+        let all = [&self.last[..], more].concat();
+        all[all.len().saturating_sub(TAIL)..].to_vec()
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,6 +115,7 @@ impl Place {
         each(1);
         self.states = stream.states();
         self.past.read += tokens.len() as u64;
+        self.past.last = self.past.last_with(&tokens);
         self.past.seen.extend(tokens);
         Ok(logits)
     }

@@ -3,10 +3,16 @@
 //!
 //! Two things are held back: the beginning of a character whose bytes are not all there, and the beginning
 //! of a text that ends the generation. A decoder of a vocabulary joins tokens in ways of its own, so
-//! it is asked for a window of them, once with and once without the new ones, and the difference is the news.
+//! it is asked for a window of them, once with and once without the new ones, and the difference is the news. The first
+//! window is the end of what was read: SentencePiece's decoder takes off a space where its tokens begin.
 
 use crate::Error;
 use baton_data::tokenizer::Tokenizer;
+
+/// The mark that stands for bytes that are no character.
+const NONE: &[u8] = "\u{fffd}".as_bytes();
+/// The most tokens of a character.
+const LONGEST: usize = 4;
 
 /// A text that grows.
 pub struct Growing<'a> {
@@ -26,11 +32,24 @@ pub struct Growing<'a> {
 impl<'a> Growing<'a> {
     /// Nothing yet; it ends before any of `stops`.
     pub fn new(tokenizer: &'a Tokenizer, stops: &'a [String]) -> Self {
+        Growing::after(tokenizer, stops, &[])
+    }
+
+    /// The same of a text that goes on after the tokens `read`, the last of which are enough.
+    pub fn after(tokenizer: &'a Tokenizer, stops: &'a [String], read: &[u32]) -> Self {
+        let known = read.iter().copied().filter(|&token| tokenizer.knows(token));
+        let tokens: Vec<u32> = known.collect();
+        // What begins inside of a character would be read with bytes that are none.
+        let whole = |&at: &usize| {
+            let text = tokenizer.said(&tokens[at..]);
+            text.is_ok_and(|text| !text.starts_with(NONE))
+        };
+        let first = (0..tokens.len().min(LONGEST)).find(whole).unwrap_or(0);
         Growing {
             tokenizer,
             stops,
-            tokens: Vec::new(),
-            window: [0; 2],
+            window: [first, tokens.len()],
+            tokens,
             held: Vec::new(),
             text: Vec::new(),
             stopped: false,
@@ -49,9 +68,11 @@ impl<'a> Growing<'a> {
 
     /// Takes a token; gives what is sure now.
     pub fn push(&mut self, token: u32) -> Result<&[u8], Error> {
-        self.tokens.push(token);
-        let news = self.decoded(false)?;
-        self.held.extend(news);
+        if self.tokenizer.knows(token) {
+            self.tokens.push(token);
+            let news = self.decoded(false)?;
+            self.held.extend(news);
+        }
         let sure = match self.stop() {
             Some(at) => {
                 self.held.truncate(at);
@@ -85,13 +106,13 @@ impl<'a> Growing<'a> {
         let now = self.tokenizer.said(&self.tokens[first..])?;
         let cut = match self.tokenizer {
             Tokenizer::Bytes => false,
-            Tokenizer::Bpe(_) => now.ends_with("\u{fffd}".as_bytes()),
+            Tokenizer::Bpe(_) => now.ends_with(NONE),
         };
-        if now.len() < before.len() || cut && !last {
+        if cut && !last {
             return Ok(Vec::new());
         }
         self.window = [second, self.tokens.len()];
-        Ok(now[before.len()..].to_vec())
+        Ok(beyond(&before, &now).to_vec())
     }
 
     /// Where the first stop begins in what is held.
@@ -116,9 +137,33 @@ impl<'a> Growing<'a> {
     }
 }
 
+/// What `now` has beyond `before`: where a character of that was not whole, from this one on.
+fn beyond<'t>(before: &[u8], now: &'t [u8]) -> &'t [u8] {
+    if let Some(news) = now.strip_prefix(before) {
+        return news;
+    }
+    let same = before.iter().zip(now).take_while(|(a, b)| a == b).count();
+    let begins = |&at: &usize| now.get(at).is_none_or(|byte| byte & 0xc0 != 0x80);
+    let from = (0..=same).rev().find(begins).unwrap_or(0);
+    &now[from..]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_character_that_is_whole_now_is_news() {
+        let of = |before: &str, now: &str| {
+            let news = beyond(before.as_bytes(), now.as_bytes());
+            String::from_utf8(news.to_vec()).unwrap()
+        };
+        assert_eq!(of("a b", "a b c"), " c");
+        assert_eq!(of("a\u{fffd}", "a\u{fffd} b"), " b");
+        assert_eq!(of("a\u{fffd}", "a\u{e9} b"), "\u{e9} b");
+        assert_eq!(of("a\u{fffd}", "a\u{ff01}"), "\u{ff01}");
+        assert_eq!(of("", "a"), "a");
+    }
 
     fn said(stops: &[&str], text: &str) -> (Vec<String>, bool) {
         let stops: Vec<String> = stops.iter().map(|stop| stop.to_string()).collect();

@@ -60,6 +60,23 @@ pub enum Mixer {
 }
 
 impl Mixer {
+    /// Whether its states are a recurrence's, and no window or chunks of what was read.
+    pub fn is_recurrence(&self) -> bool {
+        match self {
+            Mixer::Mamba1(_)
+            | Mixer::Mamba2(_)
+            | Mixer::Recurrence(_)
+            | Mixer::Delta(_)
+            | Mixer::Mlstm(_)
+            | Mixer::Rwkv7(_) => true,
+            Mixer::Attention(_)
+            | Mixer::Chunking(_)
+            | Mixer::Retrieval(_)
+            | Mixer::Grouped(_)
+            | Mixer::Sparse(_) => false,
+        }
+    }
+
     /// [B, T, D] to [B, T, D], from states to states. `first` are the values of the first layer, which
     /// RWKV-7 passes on beside the stream.
     pub fn forward(

@@ -23,6 +23,12 @@ pub trait Recurrent {
     /// [B, T, D] of [`hidden`](Self::hidden) to logits [B, T, V].
     fn logits(&self, hidden: Tensor<3>) -> Tensor<3>;
 
+    /// The layers, from 0, whose states are a recurrence's; absent: all. Those of others are windows and chunks of what was
+    /// read.
+    fn recurrences(&self) -> Option<Vec<usize>> {
+        None
+    }
+
     /// Reads `ids` to logits [B, T, V] and the states after them.
     fn forward(
         &self,
@@ -47,5 +53,11 @@ impl Recurrent for LanguageModel {
 
     fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
         LanguageModel::logits(self, hidden)
+    }
+
+    fn recurrences(&self) -> Option<Vec<usize>> {
+        let layers = self.backbone.layers.iter().enumerate();
+        let own = layers.filter(|(_, layer)| layer.mixer.is_recurrence());
+        Some(own.map(|(number, _)| number).collect())
     }
 }

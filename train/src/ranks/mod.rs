@@ -45,18 +45,35 @@ pub(crate) use units::Units;
 
 /// The ranks that were started together with this process, or the process alone.
 ///
-/// A build without MPI refuses to be one of several: each would do the whole work and write the same files.
+/// A build without MPI refuses to be one of several, and so does one whose MPI is not the launcher's: each would do the
+/// whole work and write the same files.
 pub fn start() -> Result<Rc<dyn Group>, Error> {
     match launched() {
         0 | 1 => Ok(Rc::new(Alone)),
         #[cfg(feature = "mpi")]
-        _ => Ok(Rc::new(Mpi::start()?)),
+        ranks => {
+            let group = Mpi::start()?;
+            joined(ranks, group.size())?;
+            Ok(Rc::new(group))
+        }
         #[cfg(not(feature = "mpi"))]
         ranks => Err(Error::Config(format!(
             "{ranks} ranks were started by MPI, expected one: this build does not know MPI, and each rank would \
              run everything and write the same files. Build with `--features mpi` (scripts/mpi.sh installs what it needs)"
         ))),
     }
+}
+
+/// Refuses a rank of several that found no other, as one does that another MPI's launcher started.
+#[cfg(any(feature = "mpi", test))]
+fn joined(started: usize, found: usize) -> Result<(), Error> {
+    if found > 1 || started < 2 {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "{started} ranks were started and this one found no other, expected the launcher of the MPI that this program \
+         was built with: each rank would run everything and write the same files"
+    )))
 }
 
 /// How many ranks a launcher of MPI programs says that it started; 0 without one.
@@ -88,14 +105,21 @@ pub fn number_on_this_machine() -> usize {
 
 /// How many of the ranks share this machine, as the launcher says; 1 without one.
 pub fn on_this_machine() -> usize {
+    beside(|name| std::env::var(name).ok())
+}
+
+/// [`on_this_machine`] by what the environment says under a name. What Slurm was asked for an allocation is still said in a step
+/// that has fewer tasks.
+fn beside(said: impl Fn(&str) -> Option<String>) -> usize {
     let known = [
         "OMPI_COMM_WORLD_LOCAL_SIZE",
         "MPI_LOCALNRANKS",
+        "SLURM_STEP_TASKS_PER_NODE",
         "SLURM_NTASKS_PER_NODE",
         "SLURM_TASKS_PER_NODE",
     ];
-    let mut said = known.iter().filter_map(|name| std::env::var(name).ok());
-    said.find_map(|size| most(&size)).unwrap_or(1).max(1)
+    let mut sizes = known.iter().filter_map(|name| said(name));
+    sizes.find_map(|size| most(&size)).unwrap_or(1).max(1)
 }
 
 /// The most tasks of a machine in a scheduler's list: `4`, or `4(x2),3` for two machines with four and one with three.

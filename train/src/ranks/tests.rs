@@ -171,3 +171,33 @@ fn launchers_say_how_many_ranks_they_started() {
     assert_eq!(of(&[mpirun, ("PMIX_RANK", "1"), step]), 2);
     assert_eq!(of(&[]), 0);
 }
+
+#[test]
+fn a_step_has_the_tasks_of_the_step() {
+    let of = |pairs: &[(&str, &str)]| {
+        let said = |name: &str| {
+            let found = pairs.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| value.to_string())
+        };
+        super::beside(said)
+    };
+    // `srun -n 2` in an allocation with `--ntasks-per-node 8`.
+    let asked = ("SLURM_NTASKS_PER_NODE", "8");
+    assert_eq!(of(&[asked, ("SLURM_STEP_TASKS_PER_NODE", "2")]), 2);
+    assert_eq!(of(&[("SLURM_STEP_TASKS_PER_NODE", "4(x2),3")]), 4);
+    // mpirun in it.
+    let mpirun = ("OMPI_COMM_WORLD_LOCAL_SIZE", "3");
+    assert_eq!(of(&[mpirun, asked, ("SLURM_STEP_TASKS_PER_NODE", "1")]), 3);
+    assert_eq!(of(&[asked]), 8);
+    assert_eq!(of(&[]), 1);
+}
+
+#[test]
+fn a_rank_of_several_that_finds_no_other_is_refused() {
+    let said = super::joined(2, 1).expect_err("alone").to_string();
+    assert!(
+        said.contains("2 ranks were started and this one found no other"),
+        "{said}"
+    );
+    assert!(super::joined(2, 2).is_ok());
+}

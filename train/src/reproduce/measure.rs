@@ -173,15 +173,19 @@ impl Ready {
             }
         };
         let seconds = begun.elapsed().as_secs_f64();
-        let read = match self {
-            Ready::Task(_, _, false) => None,
-            _ => Some(text.name.clone()),
-        };
+        let read = self.reads().then(|| text.name.clone());
         let options = self.options();
         let of = &subject.checkpoint;
-        Ok(Measurement::new(
-            &measure, of, read, &options, &result, seconds,
-        )?)
+        let found = Measurement::new(&measure, of, read, &options, &result, seconds)?;
+        Ok(Measurement {
+            data: self.reads().then(|| text.held_out_fingerprint()),
+            ..found
+        })
+    }
+
+    /// Whether it reads the held-out text.
+    pub fn reads(&self) -> bool {
+        !matches!(self, Ready::Task(_, _, false))
     }
 }
 

@@ -84,6 +84,7 @@ pub fn run(
     let work: Vec<(&Job, Vec<(String, Ready)>)> = work.collect::<Result<_, Error>>()?;
     let group = &*settings.group;
     let first = group.rank() == 0;
+    let held_out = text.held_out_fingerprint();
     let mut left = 0.0;
     for (job, evaluations) in &work {
         let folder = settings.folder.join(&job.folder);
@@ -91,7 +92,7 @@ pub fn run(
             left += cost(job, trained_tokens(job));
         }
         for (name, ready) in evaluations {
-            if !heard(group, || measured(ready, &folder, name))? {
+            if !heard(group, || measured(ready, &folder, name, &held_out))? {
                 left += cost(job, ready.tokens());
             }
         }
@@ -113,7 +114,7 @@ pub fn run(
         let mut subject = None;
         for (name, ready) in evaluations {
             let path = file(&folder, name);
-            if heard(group, || measured(ready, &folder, name))? {
+            if heard(group, || measured(ready, &folder, name, &held_out))? {
                 done.kept += 1;
                 continue;
             }
@@ -265,14 +266,17 @@ fn finished(job: &Job, all: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Whether the measurement of a run is there, with these options, of the weights that the run has now.
-fn measured(ready: &Ready, folder: &Path, name: &str) -> Result<bool, Error> {
+/// Whether the measurement of a run is there, with these options, of the weights that the run has now and of the text that is
+/// `held_out` now.
+fn measured(ready: &Ready, folder: &Path, name: &str, held_out: &str) -> Result<bool, Error> {
     let run = read::<RunFile>(&folder.join(RUN))?;
     let now = run.and_then(|run| run.weights);
     let stored = read::<Measurement<Checkpoint>>(&file(folder, name))?;
     Ok(stored.is_some_and(|stored| {
-        let same = now.is_none_or(|now| stored.checkpoint.weights == now);
-        same && stored.options == ready.options()
+        let weights = now.is_none_or(|now| stored.checkpoint.weights == now);
+        // Older files do not say what they read.
+        let read = stored.data.is_none_or(|data| data == held_out);
+        weights && read && stored.options == ready.options()
     }))
 }
 

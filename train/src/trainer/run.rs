@@ -59,8 +59,10 @@ impl Trainer<'_> {
         }
         let mut stop = asked();
         let held_out = options.held_out.as_ref();
+        let changed = self.changed_at();
         let over = |progress: &Progress| {
-            held_out.is_some_and(|held_out| held_out.is_over(progress.step, progress.best))
+            let Progress { step, best, .. } = *progress;
+            held_out.is_some_and(|held_out| held_out.is_over(step, best, changed))
         };
         while self.progress.step < steps && !stop && !over(&self.progress) {
             let mut report = self.step()?;
@@ -117,8 +119,11 @@ impl Trainer<'_> {
                 .best
                 .is_none_or(|best| loss.within < best.loss);
         if better {
-            let loss = loss.within;
-            self.progress.best = Some(Best { step, loss });
+            self.progress.best = Some(Best {
+                step,
+                loss: loss.within,
+                measure: Some(held_out.hash(length)?),
+            });
         }
         Ok(Some((loss, better)))
     }

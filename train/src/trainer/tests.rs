@@ -510,7 +510,11 @@ fn a_change_of_the_length_forgets_the_best_loss() {
     let config = config(InitialStateConfig::Zero);
     let mut run = Trainer::new(config.clone(), &Interpreter, &text).unwrap();
     run.step().unwrap();
-    run.progress.best = Some(Best { step: 1, loss: 1.0 });
+    run.progress.best = Some(Best {
+        step: 1,
+        loss: 1.0,
+        measure: None,
+    });
     run.checkpoint().unwrap().write(&path).unwrap();
     let best = |length: usize, peak: f64| {
         let mut config = config.clone();

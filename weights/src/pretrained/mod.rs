@@ -53,6 +53,12 @@ use std::path::Path;
 /// A model of so many weights is made whatever is held, to say by name what is wrong with each.
 const SMALL: f64 = 1e7;
 
+/// Makes `folder` that of a run which begins, from `new` where it is from anything: what a run held there of a published
+/// checkpoint, and died before its first own one, goes.
+pub fn clear(folder: &Path, new: Option<&Stored>) -> Result<(), Error> {
+    published::clear(folder, new.and_then(|new| new.published.as_ref()))
+}
+
 /// Reads a checkpoint of any kind: a folder of a published layout, a run's folder, or the file of the trainer's
 /// checkpoint. That the weights fit the configuration is known once a model is made of them.
 pub fn read(path: &Path) -> Result<Stored, Error> {

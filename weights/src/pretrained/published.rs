@@ -4,12 +4,14 @@
 //! It goes wherever the weights go. A run that begins from such a checkpoint, and a folder of Baton's own
 //! layout made of one, hold it below `published/`, so that what goes back into the layout it came from has every
 //! key and file that came. Weights are left behind in every form: those of another program would be
-//! other weights once training is done.
+//! other weights once training is done. It belongs to the checkpoint of its run: a run that begins where another died before
+//! it had one has its own.
 
 use super::described::described;
 use super::layout::{CONFIG, Layout};
 use super::settings::{self, Settings};
 use crate::checkpoint::LOCK;
+use crate::head;
 use baton_config::Error;
 use baton_data::files::{self, write_whole};
 use baton_data::tokenizer;
@@ -112,6 +114,49 @@ impl Published {
             Ok(write_whole(&folder.join(file), &bytes)?)
         })
     }
+}
+
+/// Takes away what a run left in `folder` that died before its first checkpoint. What `new` itself is read from stays, and what
+/// may be another's is refused: weights there, and a checkpoint beside it.
+pub(super) fn clear(folder: &Path, new: Option<&Published>) -> Result<(), Error> {
+    let place = folder.join(FOLDER);
+    let is_there = |new: &Published| {
+        let there = [&new.folder, &place].map(|path| path.canonicalize().ok());
+        there[0] == there[1]
+    };
+    let Some(left) = Published::kept(folder)? else {
+        return Ok(());
+    };
+    if new.is_some_and(is_there) {
+        return Ok(());
+    }
+    let fail = |e: std::io::Error| Error::file(&place, e);
+    let mut beside = fs::read_dir(folder).map_err(fail)?.flatten();
+    let checkpoint = beside.any(|entry| {
+        let path = entry.path();
+        path.extension().is_some_and(|end| end == "safetensors") && head::is(&path)
+    });
+    if checkpoint || count(&place).map_err(fail)? != left.files.len() + 1 {
+        return Err(Error::file(
+            &place,
+            "it holds weights or belongs to a checkpoint beside it, expected nothing or what a run left that died before its \
+             first checkpoint: move it away, or give another --folder",
+        ));
+    }
+    fs::remove_dir_all(&place).map_err(fail)
+}
+
+/// The number of files below `folder`, whatever they are.
+fn count(folder: &Path) -> std::io::Result<usize> {
+    let mut all = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        all += match entry.file_type()?.is_dir() {
+            true => count(&entry.path())?,
+            false => 1,
+        };
+    }
+    Ok(all)
 }
 
 /// The files below `folder`, as paths from there. Hidden folders hold nothing of the checkpoint, and one that is a
