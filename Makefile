@@ -13,13 +13,13 @@ demo:
 # The documents' examples first, then everything else; nextest where it is installed. The kernels for
 # GPUs are tested under the emulator where MLIR can be had, and runs of several ranks where MPI can; scripts/mlir.sh and
 # scripts/mpi.sh install them or say why not.
-# Tests that need a GPU itself are counted, and run where there is one. The Python package has a target of
-# its own, as it builds the compiler once more.
+# Tests that need a GPU itself are counted, and run where there is one. The Python package is tested with numpy alone; make
+# test-python does so with PyTorch too, which is some 6 GB.
 test:
-	@echo "the Python package is tested by make test-python"
 	$(CARGO) fmt --all --check
 	features="--features baton-cli/parquet $$(scripts/mlir.sh) $$(scripts/mpi.sh)" && \
 	$(CARGO) test --workspace $$features --doc && \
+	scripts/python.sh door && \
 	if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then if [ -e /dev/nvidiactl ]; then ignored="--run-ignored all"; \
 	else $(CARGO) nextest list --workspace $$features --run-ignored only --message-format oneline | wc -l | \

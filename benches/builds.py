@@ -5,11 +5,12 @@
 
 OLD and NEW are programs (`target/release/baton` of two commits), as COMMIT=PROGRAM. A round runs both on every shape, the old one first; times are
 medians of the rounds' medians, the ratio is the median of the rounds' own ratios. A step is one token from given states, in
-microseconds; forward and backward are milliseconds. `--write` puts the table into benches/results/builds.md.
+microseconds; forward and backward are milliseconds. `--write` puts the table into benches/results/builds.md, in place of one of the same pair.
 """
 
 import argparse
 import json
+import re
 import subprocess
 from pathlib import Path
 from statistics import median
@@ -78,7 +79,10 @@ def main():
             f"The programs of {before} and {after} in turns, {given.rounds} rounds, {THREADS} threads of {machine['cores']} "
             f"cores of {machine['cpu']}; in brackets how many times the old time the new one is (`benches/builds.py`)."
         )
-        RESULT.write_text("\n".join(["# Two builds", "", words, "", *lines, ""]))
+        heading = f"## {before} and {after}"
+        parts = re.split(r"^(?=## )", RESULT.read_text(), flags=re.M)
+        kept = [part for part in parts if not part.startswith(f"{heading}\n")]
+        RESULT.write_text("".join([*kept, "\n".join(["", heading, "", words, "", *lines, ""])]))
 
 
 if __name__ == "__main__":

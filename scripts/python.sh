@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The Python package: `wheel` builds it, `plain` builds it and tests it in a fresh environment below target/ that has numpy
-# alone, and `test` does so and tests it again in one with PyTorch and transformers, which is kept between runs (some 6 GB, as
-# PyTorch comes). PYTHON makes the environments. PROFILE is cargo's (release), CARGO_TARGET_DIR where it builds; with ZIG=1 it is
+# alone, `test` does so and tests it again in one with PyTorch and transformers, which is kept between runs (some 6 GB, as
+# PyTorch comes), and `door` is `plain` for `make test`: of the build that the suite has made, and where no Python can make
+# environments it says so and leaves the package out. PYTHON makes the environments. PROFILE is cargo's (release), CARGO_TARGET_DIR where it builds; with ZIG=1 it is
 # linked by zig against an old C library (manylinux2014), else by the system's linker, and the wheel's name says for which.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,12 +17,13 @@ WITH_TORCH="torch==2.15.0 transformers==5.23.0 accelerate==1.15.0 matplotlib==3.
 # For their signatures and references alone: without what they would ask for, and without compiling anything.
 REFERENCES="fla-core==0.6.0 mamba-ssm==2.3.2.post1"
 
+builder() {
+    [ -x "$place/maturin/bin/maturin" ] || { "$python" -m venv "$place/maturin" && "$place/maturin/bin/pip" install --quiet maturin==1.16.0; }
+}
+
 wheel() {
     local zig=()
-    if [ ! -x "$place/maturin/bin/maturin" ]; then
-        "$python" -m venv "$place/maturin"
-        "$place/maturin/bin/pip" install --quiet maturin==1.16.0
-    fi
+    builder
     if [ -n "${ZIG:-}" ]; then
         "$place/maturin/bin/pip" install --quiet ziglang==0.17.0
         zig=(--zig --compatibility manylinux2014)
@@ -32,15 +34,19 @@ wheel() {
         --profile "${PROFILE:-release}" --manifest-path python/Cargo.toml --out "$place/wheels" ${zig[@]+"${zig[@]}"}
     local size
     size=$(du -m "$place"/wheels/*.whl | cut -f 1)
-    if [ "$size" -ge 40 ]; then
+    if [ "${PROFILE:-release}" = release ] && [ "$size" -ge 40 ]; then
         echo "the wheel has $size MB, expected less than 40" >&2
         exit 1
     fi
 }
 
+bare() {
+    "$python" -m venv --clear "$place/plain" && "$place/plain/bin/pip" install --quiet "numpy==$NUMPY" "pytest==$PYTEST"
+}
+
 plain() {
-    "$python" -m venv --clear "$place/plain"
-    "$place/plain/bin/pip" install --quiet "numpy==$NUMPY" "pytest==$PYTEST" "$place"/wheels/*.whl
+    bare
+    "$place/plain/bin/pip" install --quiet "$place"/wheels/*.whl
     "$place/plain/bin/python" -m pytest -q -p no:cacheprovider python/tests "$@"
 }
 
@@ -57,8 +63,23 @@ with_torch() {
     "$place/venv/bin/python" -m pytest -q -p no:cacheprovider python/tests "$@"
 }
 
+# The suite's own target and profile, so that what both stand on is compiled once.
+door() {
+    if ! { "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' && builder && bare; } 2>/dev/null; then
+        echo "the Python package is left out: it needs a Python of 3.10 or later that makes environments (python3-venv), and PyPI"
+        return
+    fi
+    PROFILE=dev CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+    wheel
+    plain "$@"
+}
+
 case ${1:-} in
 wheel) wheel ;;
+door)
+    shift
+    door "$@"
+    ;;
 plain)
     shift
     wheel
@@ -71,7 +92,7 @@ test)
     with_torch "$@"
     ;;
 *)
-    echo "usage: scripts/python.sh wheel | plain [PYTEST OPTIONS] | test [PYTEST OPTIONS]; given: ${1:-nothing}" >&2
+    echo "usage: scripts/python.sh wheel | door [PYTEST OPTIONS] | plain [PYTEST OPTIONS] | test [PYTEST OPTIONS]; given: ${1:-nothing}" >&2
     exit 2
     ;;
 esac

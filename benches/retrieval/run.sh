@@ -5,6 +5,7 @@
 #
 #     benches/retrieval/run.sh [ARM ..]        drt, ramba, ramba-zero, window, mamba2, mamba2-passing; all of them
 #     SEEDS="1 2 3" THREADS=1 benches/retrieval/run.sh drt
+#     WORDS=1 benches/retrieval/run.sh                          the training on words alone, and how each reads on
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -52,6 +53,7 @@ learn() { # FOLDER CONFIG STATES LATER SEED
     local common=(--text "$train" --initial-state "$3" --seed "$5" --threads "$threads" --checkpoint-every 100)
     "$BATON" train --config "$own/$2.json" --task "$task=16,loss=all" --folder "$1/words" "${common[@]}"
     read_on "$1/words" "$results/${1#"$runs/"}"
+    [ -z "${WORDS:-}" ] || return 0
     until done=$(steps "$1/keys"); ((done >= 4000 && done % 1000 == 0)) && { ((done >= 8000)) || found "$1/keys"; }; do
         if ((done < 4000)); then
             "$BATON" post-train --from "$1/words" --task "$task=32" --folder "$1/keys" "${common[@]}" \
@@ -93,6 +95,7 @@ for arm in "$@"; do
     for seed in $seeds; do
         folder=$runs/$arm/seed$seed
         learn "$folder" "$config" "$states" "$later" "$seed"
+        [ -z "${WORDS:-}" ] || continue
         if [ ! -e "$folder/farther" ]; then
             ask "$folder/keys" "$results/$arm/seed$seed" near 265,1021,16330 "$deep" 4 4
             continue

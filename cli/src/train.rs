@@ -147,12 +147,17 @@ pub fn print(
 
 /// Says what a run ended with; one that was stopped ends the program as the signal would have.
 pub fn finish(context: &Context, ended: &Ended, stop: &Stop) -> Result<(), Failure> {
-    if context.ranks()?.rank() > 0 {
+    let group = context.ranks()?;
+    // Any rank may be the one that heard it.
+    let heard = group.gather(&stop.signal().to_le_bytes()).into_iter();
+    let heard = heard.filter_map(|signal| Some(i32::from_le_bytes(signal.try_into().ok()?)));
+    let signal = heard.max().unwrap_or_default();
+    if group.rank() > 0 {
         return Ok(());
     }
     let progress = &ended.progress;
     if ended.stopped() {
-        let (signal, step) = (stop.signal(), progress.step);
+        let step = progress.step;
         context.output.result(
             || json!(ended),
             || {

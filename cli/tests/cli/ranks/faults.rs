@@ -73,6 +73,34 @@ fn a_rank_that_dies_ends_the_job_which_goes_on_with_another_number() {
     assert!(tensors(&folder, "killed") == whole);
 }
 
+#[test]
+fn a_signal_that_another_rank_hears_is_named() {
+    let folder = Folder::new("ranks-heard");
+    let more = "--steps 100000 --parts 2 --checkpoint-every 1";
+    let more: Vec<&str> = more.split(' ').collect();
+    let job = ranks(2, &folder, "heard", &more)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("mpirun starts");
+    let begun = Instant::now();
+    let checkpoint = folder.path("heard/checkpoint.safetensors");
+    while !fs::exists(&checkpoint).unwrap_or(false) && begun.elapsed() < Duration::from_secs(60) {
+        sleep(Duration::from_millis(50));
+    }
+    let rank = |id: &String| fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+    let second = |id: &&String| {
+        let said = String::from_utf8_lossy(&rank(id)).into_owned();
+        said.contains("OMPI_COMM_WORLD_RANK=1\0")
+    };
+    let running = children(&job);
+    let second = running.iter().find(second).expect("a second rank");
+    let sent = Command::new("kill").args(["-s", "TERM", second]).status();
+    assert!(sent.expect("kill").success());
+    let output = job.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("stopped by SIGTERM after step"), "{said}");
+}
+
 /// How many kills; BATON_KILLS says another number.
 fn kills() -> usize {
     let said = std::env::var("BATON_KILLS").ok();
@@ -155,6 +183,24 @@ fn another_program_is_refused_by_name() {
             && said.contains("rank 1 runs something else than rank 0: `program` was"),
         "{said}"
     );
+}
+
+#[test]
+fn a_rank_that_finds_no_other_refuses() {
+    let folder = Folder::new("ranks-lone");
+    let output = Command::new(env!("CARGO_BIN_EXE_baton"))
+        .args(train(&folder, "run", &["--steps", "2", "--parts", "2"]))
+        // As the launcher of another MPI says.
+        .env("PMI_SIZE", "2")
+        .output()
+        .expect("baton starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(2)
+            && said.contains("2 ranks were started and this one found no other"),
+        "{said}"
+    );
+    assert!(!fs::exists(folder.path("run")).expect("a folder"));
 }
 
 #[test]

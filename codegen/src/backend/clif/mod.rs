@@ -24,6 +24,7 @@ mod micro;
 mod ops;
 mod plan;
 mod poison;
+mod products;
 #[cfg(test)]
 mod tests;
 

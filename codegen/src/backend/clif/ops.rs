@@ -3,7 +3,7 @@
 use super::emit::{Emitter, NUMBER};
 use super::micro::{Shape, running, scan_flags};
 use super::plan::{Buffer, Form, Place, form};
-use super::{functions, map};
+use super::{functions, map, products};
 use baton_ir::chunked::{Interval, Partial};
 use baton_ir::running::Scan;
 use baton_ir::tile::{Along, Fill, Op, TileId, Triangle, Zeros};
@@ -27,6 +27,7 @@ impl Emitter<'_, '_> {
             }
             Op::HeadSum(_) => (),
             op if let Some(alone) = functions::alone_in(op) => self.function(out, &alone),
+            op if let Some(products) = products::alone_in(op) => self.multiply(out, op, &products),
             Op::Map {
                 shape,
                 operands,

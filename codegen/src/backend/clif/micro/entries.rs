@@ -4,11 +4,13 @@
 //! strides of tiles count numbers, strides of tensors outside bytes.
 
 use super::matmul::{Product, Shape};
+use super::multiply::Factors;
 use super::running::Running;
 use super::solve::System;
+use super::subnormal::zeroed;
 use super::trilinear::Form;
 use super::vector::Portable;
-use super::{decay, functions, matmul, rows, running, solve, transpose, trilinear};
+use super::{decay, functions, matmul, multiply, rows, running, solve, transpose, trilinear};
 use baton_ir::recurrence::UnaryFn;
 use std::sync::OnceLock;
 
@@ -28,6 +30,8 @@ pub struct Kernels {
     pub fill: unsafe extern "C" fn(*mut f32, i64, i64, i64, i64, i64),
     /// `(product, shape)`
     pub matmul: unsafe extern "C" fn(*const Product, i64),
+    /// `(factors, count, numbers, into)`: products entry by entry.
+    pub multiply: unsafe extern "C" fn(*const Factors, i64, i64, i64),
     /// `(product)`: a matrix times a column.
     pub dot_rows: unsafe extern "C" fn(*const Product),
     /// `(dst, row, src, row, rows, cols)`: transposes.
@@ -68,7 +72,7 @@ macro_rules! kernels {
             use std::arch::x86_64::*;
 
             pub const KERNELS: Kernels = Kernels {
-                name: $name, copy, add, fill, matmul, dot_rows, transpose, decay_between, scan,
+                name: $name, copy, add, fill, matmul, multiply, dot_rows, transpose, decay_between, scan,
                 spread_between, function, solve, running, weights, query, key, log_decay,
             };
 
@@ -96,11 +100,15 @@ macro_rules! kernels {
                     5 => Shape::StrictUpperA,
                     _ => Shape::Full,
                 };
-                unsafe { matmul::matmul::<$vector>(&*p, shape) }
+                zeroed(|| unsafe { matmul::matmul::<$vector>(&*p, shape) })
+            }
+            $(#[$feature])?
+            unsafe extern "C" fn multiply(f: *const Factors, count: i64, numbers: i64, into: i64) {
+                unsafe { multiply::multiply::<$vector>(&*f, count, numbers, into) }
             }
             $(#[$feature])?
             unsafe extern "C" fn dot_rows(p: *const Product) {
-                unsafe { matmul::dot_rows::<$vector>(&*p) }
+                zeroed(|| unsafe { matmul::dot_rows::<$vector>(&*p) })
             }
             $(#[$feature])?
             unsafe fn turn(d: *mut f32, dr: usize, s: *const f32, sr: usize, r: usize, c: usize) {

@@ -1,9 +1,9 @@
 //! The matrix product on tiles: `C = scale add + A B`.
 //!
 //! A's elements are broadcast, so A has any strides and a transposed A costs nothing; B's and C's
-//! rows are contiguous and padded to 16 numbers. A register block is ROWS x 2 vectors (four for a
-//! single row, which is bound by memory); its sums run over k in order, so a result has one value
-//! whatever surrounds it.
+//! rows are contiguous and padded to 16 numbers. A register block is ROWS x 2 vectors, or WIDE rows of four where there are
+//! registers for that and columns (loads are fewer then); a single row has four, as it is bound by memory. Sums run over k in
+//! order, so a result has one value whatever surrounds it.
 //!
 //! A triangle of A is exact: what it leaves out is not read, and neither is what stands against it
 //! in B. Beyond the block on the diagonal whole register blocks are skipped, on it each k
@@ -202,6 +202,10 @@ unsafe fn panels<V: Vector, const SHAPE: u8>(p: &Product) {
                 n += 4 * V::WIDTH;
             }
         }
+        while V::WIDE > 0 && n + 4 * V::WIDTH <= p.n {
+            rows::<V, 4, SHAPE>(p, n);
+            n += 4 * V::WIDTH;
+        }
         while n + 2 * V::WIDTH <= p.n {
             rows::<V, 2, SHAPE>(p, n);
             n += 2 * V::WIDTH;
@@ -245,12 +249,14 @@ unsafe fn single_row<V: Vector, const SHAPE: u8>(p: &Product, n: usize) {
     }
 }
 
-/// A panel of NV (one or two) vectors of columns.
+/// A panel of NV vectors of columns, in blocks of rows as equal as they can be.
 #[inline(always)]
 unsafe fn rows<V: Vector, const NV: usize, const SHAPE: u8>(p: &Product, n: usize) {
+    let most = if NV > 2 { V::WIDE } else { V::ROWS };
     let mut m = 0;
     while m < p.m {
-        let mut count = V::ROWS.min(p.m - m);
+        let left = p.m - m;
+        let mut count = left.div_ceil(left.div_ceil(most));
         // Where A ends on the diagonal's block, the rows go one by one.
         if (SHAPE == LOWER || SHAPE == UPPER) && m + count > p.k {
             count = 1;
@@ -259,8 +265,8 @@ unsafe fn rows<V: Vector, const NV: usize, const SHAPE: u8>(p: &Product, n: usiz
         // m + count <= k, unless there is one row.
         unsafe {
             match count {
-                8 => block::<V, 8, NV, SHAPE>(p, m, n),
-                7 => block::<V, 7, NV, SHAPE>(p, m, n),
+                8 if NV <= 2 => block::<V, 8, NV, SHAPE>(p, m, n),
+                7 if NV <= 2 => block::<V, 7, NV, SHAPE>(p, m, n),
                 6 => block::<V, 6, NV, SHAPE>(p, m, n),
                 5 => block::<V, 5, NV, SHAPE>(p, m, n),
                 4 => block::<V, 4, NV, SHAPE>(p, m, n),
@@ -285,6 +291,18 @@ macro_rules! each_row {
             $body
         })*
     };
+}
+
+/// The value, of which the compiler knows nothing: so rows stand at two addresses and what an instruction adds to them, where it
+/// would count from each row to the next, by as many additions as there are rows, for which some CPUs have the same units as for products.
+macro_rules! opaque {
+    ($value:expr) => {{
+        #[allow(unused_mut)]
+        let mut value = $value;
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        std::arch::asm!("/* {} */", inout(reg) value, options(pure, nomem, nostack, preserves_flags));
+        value
+    }};
 }
 
 /// One register block. Numbers of rows are constants, and the first is zero.
@@ -323,11 +341,18 @@ unsafe fn block<V: Vector, const MR: usize, const NV: usize, const SHAPE: u8>(
             });
         }
         let mut a = p.a.wrapping_add(m * a_row + first * a_col);
+        let mut below = opaque!(a.wrapping_add(4 * a_row));
+        let [one, three] = [opaque!(4 * a_row), opaque!(12 * a_row)];
         let mut b = p.b.wrapping_add(first * b_row + n);
         for _ in first..last {
             let right = load::<V, NV>(b);
-            each_row!(MR, I => sum[I] = fma(V::splat(*a.add(I * a_row)), right, sum[I]));
+            each_row!(MR, I => {
+                let four = if I < 4 { a } else { below };
+                let at = four.byte_add([0, one, 2 * one, three][I % 4]);
+                sum[I] = fma(V::splat(*at), right, sum[I]);
+            });
             a = a.wrapping_add(a_col);
+            below = below.wrapping_add(a_col);
             b = b.wrapping_add(b_row);
         }
         if SHAPE == LOWER && diagonal {
@@ -344,15 +369,25 @@ unsafe fn block<V: Vector, const MR: usize, const NV: usize, const SHAPE: u8>(
     }
 }
 
+/// The statement for each vector of a row, with its number as a constant, as for rows.
+macro_rules! each_vector {
+    ($count:ident, $i:ident => $body:expr) => {
+        each_vector!(@ $count, $i => $body; 0 1 2 3)
+    };
+    (@ $count:ident, $i:ident => $body:expr; $($number:literal)*) => {
+        $(if $number < $count {
+            const $i: usize = $number;
+            $body
+        })*
+    };
+}
+
 #[inline(always)]
 unsafe fn load<V: Vector, const NV: usize>(p: *const f32) -> [V; NV] {
     // SAFETY: the caller vouches for NV vectors.
     unsafe {
         let mut row = [V::zero(); NV];
-        row[0] = V::load(p);
-        if NV > 1 {
-            row[1] = V::load(p.add(V::WIDTH));
-        }
+        each_vector!(NV, I => row[I] = V::load(p.add(I * V::WIDTH)));
         row
     }
 }
@@ -361,10 +396,7 @@ unsafe fn load<V: Vector, const NV: usize>(p: *const f32) -> [V; NV] {
 unsafe fn fma<V: Vector, const NV: usize>(a: V, b: [V; NV], mut sum: [V; NV]) -> [V; NV] {
     // SAFETY: as the caller's.
     unsafe {
-        sum[0] = a.fma(b[0], sum[0]);
-        if NV > 1 {
-            sum[1] = a.fma(b[1], sum[1]);
-        }
+        each_vector!(NV, I => sum[I] = a.fma(b[I], sum[I]));
         sum
     }
 }
@@ -373,10 +405,7 @@ unsafe fn fma<V: Vector, const NV: usize>(a: V, b: [V; NV], mut sum: [V; NV]) ->
 unsafe fn store<V: Vector, const NV: usize>(row: [V; NV], p: *mut f32) {
     // SAFETY: the caller vouches for NV vectors.
     unsafe {
-        row[0].store(p);
-        if NV > 1 {
-            row[1].store(p.add(V::WIDTH));
-        }
+        each_vector!(NV, I => row[I].store(p.add(I * V::WIDTH)));
     }
 }
 

@@ -16,6 +16,8 @@ pub unsafe trait Vector: Copy {
     const WIDTH: usize;
     /// Rows of the register block of the matrix product with two vectors to a row.
     const ROWS: usize;
+    /// Rows of that with four vectors to a row; 0 where registers are too few for it.
+    const WIDE: usize;
     /// Reads.
     unsafe fn load(p: *const f32) -> Self;
     /// Writes.
@@ -79,6 +81,7 @@ pub const MAGIC: f32 = 12_582_912.0;
 unsafe impl Vector for Portable {
     const WIDTH: usize = 8;
     const ROWS: usize = 4;
+    const WIDE: usize = 0;
     #[inline(always)]
     unsafe fn load(p: *const f32) -> Self {
         // SAFETY: the caller vouches for 8 numbers.
@@ -172,6 +175,7 @@ mod x86 {
     unsafe impl Vector for __m256 {
         const WIDTH: usize = 8;
         const ROWS: usize = 6;
+        const WIDE: usize = 0;
         #[inline(always)]
         unsafe fn load(p: *const f32) -> Self {
             unsafe { _mm256_loadu_ps(p) }
@@ -269,6 +273,7 @@ mod x86 {
     unsafe impl Vector for __m512 {
         const WIDTH: usize = 16;
         const ROWS: usize = 8;
+        const WIDE: usize = 6;
         #[inline(always)]
         unsafe fn load(p: *const f32) -> Self {
             unsafe { _mm512_loadu_ps(p) }

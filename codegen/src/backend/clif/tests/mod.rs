@@ -11,6 +11,7 @@ mod loops;
 mod map;
 mod poison;
 mod product;
+mod products;
 mod running;
 mod solve;
 

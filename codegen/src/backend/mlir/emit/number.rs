@@ -119,9 +119,13 @@ impl Machine<'_> {
         self.text.fadd(head, tail)
     }
 
-    /// `k ln 2 + log m` with `x = 2^k m`, m between `sqrt(1/2)` and `sqrt 2`.
+    /// `k ln 2 + log m` with `x = 2^k m`, m between `sqrt(1/2)` and `sqrt 2`; numbers below f32's normal ones times 2^23.
     fn log(&mut self, x: Val) -> Val {
-        let bits = self.text.bitcast(x, "f32", "i32");
+        let [normal, scale] = [f32::MIN_POSITIVE, 8_388_608.0].map(|v| self.text.float(v));
+        let little = self.text.fcmp("olt", x, normal);
+        let scaled = self.text.fmul(x, scale);
+        let scaled = self.text.select(little, scaled, x, "f32");
+        let bits = self.text.bitcast(scaled, "f32", "i32");
         let shifted = self.text.int_op("sub", bits, 0x3f35_04f3);
         let k = self.text.int_op("ashr", shifted, 23);
         let exponent = self.text.int_op("shl", k, 23);
@@ -132,10 +136,13 @@ impl Machine<'_> {
         let z = self.div(above, below);
         let tail = self.twice_atanh(z);
         let k = self.text.def(format_args!("llvm.sitofp {k} : i32 to f32"));
+        let [zero, by] = [0.0, -23.0].map(|v| self.text.float(v));
+        let by = self.text.select(little, by, zero, "f32");
+        let k = self.text.fadd(k, by);
         let ln2 = self.text.float(LN_2);
         let regular = self.text.fma(k, ln2, tail);
-        let [zero, infinity, nan, low] =
-            [0.0, f32::INFINITY, f32::NAN, f32::NEG_INFINITY].map(|v| self.text.float(v));
+        let [infinity, nan, low] =
+            [f32::INFINITY, f32::NAN, f32::NEG_INFINITY].map(|v| self.text.float(v));
         let endless = self.text.fcmp("oeq", x, infinity);
         let value = self.text.select(endless, infinity, regular, "f32");
         let nothing = self.text.fcmp("oeq", x, zero);
