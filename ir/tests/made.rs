@@ -2,6 +2,8 @@
 
 use baton_ir::interp::problem::Problem;
 use baton_ir::interp::recurrence::{forward, gradient};
+use baton_ir::pointwise::unary;
+use baton_ir::recurrence::UnaryFn;
 use baton_ir::{text, verify};
 
 /// `expression` of inputs x and y, and its gradient by x.
@@ -38,6 +40,34 @@ fn close(found: f64, wanted: f64, bound: f64) {
         same || (found - wanted).abs() <= bound * wanted.abs(),
         "{found} where {wanted} was expected"
     );
+}
+
+/// The functions of one number by numbers from elsewhere, as the interpreter's own are the truth of every other test.
+#[test]
+fn functions_have_their_values() {
+    use UnaryFn::*;
+    for &function in UnaryFn::ALL {
+        let known: [(f64, f64); 2] = match function {
+            Neg => [(0.7, -0.7), (-2.5, 2.5)],
+            Exp => [(0.7, 2.0137527074704766), (-2.5, 0.0820849986238988)],
+            Log => [(0.7, -0.35667494393873245), (2.5, 0.9162907318741551)],
+            Sqrt => [(0.7, 0.8366600265340756), (2.5, 1.5811388300841898)],
+            Rsqrt => [(0.7, 1.1952286093343936), (0.25, 2.0)],
+            Abs => [(0.7, 0.7), (-2.5, 2.5)],
+            Sigmoid => [(0.7, 0.6681877721681662), (-2.5, 0.07585818002124355)],
+            Softplus => [(0.7, 1.103186048885458), (-2.5, 0.07888973429254963)],
+            Silu => [(0.7, 0.46773144051771626), (-2.5, -0.18964545005310887)],
+            Tanh => [(0.7, 0.6043677771171636), (-2.5, -0.9866142981514303)],
+            Sin => [(0.7, 0.644217687237691), (-2.5, -0.5984721441039565)],
+            Cos => [(0.7, 0.7648421872844885), (-2.5, -0.8011436155469337)],
+            Wrap => [(0.75, 0.75), (-2.5, -0.5)],
+            Ndtr => [(0.7, 0.758036347776927), (-2.5, 0.006209665325776139)],
+            Relu => [(0.7, 0.7), (-2.5, 0.0)],
+        };
+        for (x, wanted) in known {
+            close(unary(function, x), wanted, 1e-14);
+        }
+    }
 }
 
 /// Sizes from 1e-30 to 100 with both signs.
