@@ -5,7 +5,7 @@
 //! the order of sums.
 
 use super::emit::Emitter;
-use super::micro::multiply::{Into, MOST};
+use super::micro::multiply::{DECAYED, Into, MOST};
 use baton_ir::recurrence::BinaryFn;
 use baton_ir::tile::zeros::of_body;
 use baton_ir::tile::{Along, Op, Reduce, Scalar, TileId, Zeros, space_steps};
@@ -114,6 +114,9 @@ impl Emitter<'_, '_> {
                 Along::Second | Along::None => 0,
             });
             numbers |= i64::from(is_number(along)) << i;
+            if matches!(self.program.node(tile).op, Op::Decay(..)) {
+                numbers |= DECAYED;
+            }
         }
         at.resize(MOST, self.scratch);
         row.resize(MOST, 0);

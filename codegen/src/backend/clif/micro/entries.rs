@@ -104,7 +104,14 @@ macro_rules! kernels {
             }
             $(#[$feature])?
             unsafe extern "C" fn multiply(f: *const Factors, count: i64, numbers: i64, into: i64) {
-                unsafe { multiply::multiply::<$vector>(&*f, count, numbers, into) }
+                let numbers_of_a_row = numbers & !multiply::DECAYED;
+                let run = || unsafe {
+                    multiply::multiply::<$vector>(&*f, count, numbers_of_a_row, into)
+                };
+                match numbers == numbers_of_a_row {
+                    true => run(),
+                    false => zeroed(run),
+                }
             }
             $(#[$feature])?
             unsafe extern "C" fn dot_rows(p: *const Product) {
@@ -126,7 +133,9 @@ macro_rules! kernels {
             unsafe extern "C" fn decay_between(
                 out: *mut f32, row: i64, l: *const f32, _: i64, c: i64, _: i64, strict: i64,
             ) {
-                unsafe { decay::between::<$vector>(out, row as usize, l, c as usize, strict != 0) }
+                zeroed(|| unsafe {
+                    decay::between::<$vector>(out, row as usize, l, c as usize, strict != 0)
+                })
             }
             $(#[$feature])?
             unsafe extern "C" fn scan(
@@ -149,11 +158,11 @@ macro_rules! kernels {
                 out: *mut f32, _: i64, x: *const f32, row: i64, c: i64, work: i64, strict: i64,
             ) {
                 let work = work as usize as *mut f32;
-                unsafe {
+                zeroed(|| unsafe {
                     decay::spread_between::<$vector>(
                         out, x, row as usize, c as usize, strict != 0, work,
                     )
-                }
+                })
             }
             $(#[$feature])?
             unsafe extern "C" fn function(
@@ -165,7 +174,7 @@ macro_rules! kernels {
             }
             $(#[$feature])?
             unsafe extern "C" fn solve(system: *const System, transposed: i64) {
-                unsafe { solve::solve::<$vector>(&*system, transposed != 0) }
+                zeroed(|| unsafe { solve::solve::<$vector>(&*system, transposed != 0) })
             }
             $(#[$feature])?
             unsafe extern "C" fn running(operands: *const Running, kind: i64) {
@@ -173,23 +182,23 @@ macro_rules! kernels {
             }
             $(#[$feature])?
             unsafe extern "C" fn weights(form: *const Form) {
-                unsafe {
+                zeroed(|| unsafe {
                     trilinear::weights::<$vector>(&*form, |d, dr, s, sr, r, c| {
                         turn(d, dr, s, sr, r, c)
                     })
-                }
+                })
             }
             $(#[$feature])?
             unsafe extern "C" fn query(form: *const Form) {
-                unsafe { trilinear::query::<$vector>(&*form) }
+                zeroed(|| unsafe { trilinear::query::<$vector>(&*form) })
             }
             $(#[$feature])?
             unsafe extern "C" fn key(form: *const Form) {
-                unsafe { trilinear::key::<$vector>(&*form) }
+                zeroed(|| unsafe { trilinear::key::<$vector>(&*form) })
             }
             $(#[$feature])?
             unsafe extern "C" fn log_decay(form: *const Form) {
-                unsafe { trilinear::log_decay::<$vector>(&*form) }
+                zeroed(|| unsafe { trilinear::log_decay::<$vector>(&*form) })
             }
         }
     };

@@ -305,8 +305,11 @@ macro_rules! opaque {
     }};
 }
 
-/// One register block. Numbers of rows are constants, and the first is zero.
-#[allow(clippy::absurd_extreme_comparisons)]
+/// One register block. Numbers of rows are constants, and the first is zero; nothing is read or written where a value is made opaque.
+#[allow(
+    clippy::absurd_extreme_comparisons,
+    clippy::pointers_in_nomem_asm_block
+)]
 #[inline(always)]
 unsafe fn block<V: Vector, const MR: usize, const NV: usize, const SHAPE: u8>(
     p: &Product,

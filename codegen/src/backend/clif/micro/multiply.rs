@@ -9,6 +9,9 @@ use super::vector::Vector;
 /// The most factors.
 pub const MOST: usize = 3;
 
+/// Beside the bits of factors that are numbers of a row: one of the factors is a decay, so what is below the normal numbers is zero.
+pub const DECAYED: i64 = 1 << MOST;
+
 /// The operands; strides count numbers.
 #[repr(C)]
 pub struct Factors {

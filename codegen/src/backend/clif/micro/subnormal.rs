@@ -1,25 +1,25 @@
-//! Products take numbers below f32's normal ones for zero, on x86-64.
+//! Products and decays take numbers below f32's normal ones for zero, on x86-64.
 //!
-//! What a step far back has left in a chunk is such a number wherever decays are strong, and as an operand of a product it costs
-//! Intel's units some hundred clocks for each vector that it meets: a forward run of Mamba-2 took 1.6 times as long. Two
-//! bits of the control register say so while a product runs; elsewhere units take these numbers like any other, and so do maps
-//! everywhere, whose slopes near zero have their digits.
+//! What a step far back has left in a chunk is such a number wherever decays are strong, and where one is an operand or a result
+//! Intel's units take some hundred clocks: a forward run of Mamba-2 took sixteen times as long with the strongest decays that it begins
+//! with. Two bits of the control register say so while a kernel of products, of decays or of what a decay multiplies runs. Maps
+//! do not, whose slopes near zero have their digits; elsewhere units take these numbers like any other.
 //!
-//! Rust takes the register for what it was where it computes in advance. While it is another, nothing runs but a product of
+//! Rust takes the register for what it was where it computes in advance. While it is another, nothing runs but a kernel on
 //! numbers in memory.
 
 /// Results below the normal numbers are zero, and operands are.
 #[cfg(target_arch = "x86_64")]
 const ZERO: u32 = 1 << 15 | 1 << 6;
 
-/// Runs `product`; afterwards arithmetic is as it was before.
+/// Runs `kernel`; afterwards arithmetic is as it was before.
 #[inline(always)]
-pub fn zeroed(product: impl FnOnce()) {
+pub fn zeroed(kernel: impl FnOnce()) {
     #[cfg(target_arch = "x86_64")]
     let before = control();
     #[cfg(target_arch = "x86_64")]
     set_control(before | ZERO);
-    product();
+    kernel();
     #[cfg(target_arch = "x86_64")]
     set_control(before);
 }
