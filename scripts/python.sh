@@ -71,7 +71,7 @@ door() {
     fi
     PROFILE=dev CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
     wheel
-    plain "$@"
+    BATON_CHECKED=1 plain "$@"
 }
 
 case ${1:-} in
