@@ -2,8 +2,8 @@
 # The Python package: `wheel` builds it, `plain` builds it and tests it in a fresh environment below target/ that has numpy
 # alone, `test` does so and tests it again in one with PyTorch and transformers, which is kept between runs (some 6 GB, as
 # PyTorch comes), and `door` is `plain` for `make test`: of the build that the suite has made, and where no Python can make
-# environments it says so and leaves the package out. PYTHON makes the environments. PROFILE is cargo's (release), CARGO_TARGET_DIR where it builds; with ZIG=1 it is
-# linked by zig against an old C library (manylinux2014), else by the system's linker, and the wheel's name says for which.
+# environments it says so and leaves the package out. PYTHON makes the environments. PROFILE is cargo's (release),
+# CARGO_TARGET_DIR where it builds; with ZIG=1 it is linked by zig against an old C library (manylinux2014), else by the system's linker, and the wheel's name says for which.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -44,10 +44,14 @@ bare() {
     "$python" -m venv --clear "$place/plain" && "$place/plain/bin/pip" install --quiet "numpy==$NUMPY" "pytest==$PYTEST"
 }
 
-plain() {
-    bare
+tested() {
     "$place/plain/bin/pip" install --quiet "$place"/wheels/*.whl
     "$place/plain/bin/python" -m pytest -q -p no:cacheprovider python/tests "$@"
+}
+
+plain() {
+    bare
+    tested "$@"
 }
 
 with_torch() {
@@ -71,7 +75,7 @@ door() {
     fi
     PROFILE=dev CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
     wheel
-    BATON_CHECKED=1 plain "$@"
+    BATON_CHECKED=1 tested "$@"
 }
 
 case ${1:-} in
